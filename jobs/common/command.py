@@ -1,0 +1,109 @@
+"""The command line of every job: flags, settings, session, lock, exit codes.
+
+0 done; 2 wrong usage or settings, all mistakes in one message; 1 the job failed, in one line that
+says what to do (the stack with --verbose).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from jobs.common import session
+from jobs.common.run import Run, lock
+from jobs.common.settings import STAGES, Settings, SettingsError, build, read_file
+from jobs.common.storage import JobError
+
+DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
+
+
+def parse(job: str, arguments: Sequence[str]) -> Settings:
+    """Settings from a job's command line; raises SettingsError with all mistakes."""
+    parser = argparse.ArgumentParser(
+        prog=f"./spark-submit.sh {job}",
+        description="Options of spark-submit itself come after `--`.",
+    )
+    profile = os.environ.get("PROFILE", "local")
+    parser.add_argument("--images", default="", metavar="PATH", help="folder or table to read")
+    parser.add_argument("--warehouse", default="build/warehouse", metavar="DIR")
+    parser.add_argument("--settings", default=f"conf/{profile}.toml", metavar="FILE")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--seed", type=int, metavar="N", help="sets every seed")
+    parser.add_argument(
+        "--overwrite",
+        action="append",
+        default=[],
+        metavar="STAGE",
+        help=f"do a stage again though nothing changed: {', '.join(STAGES)}",
+    )
+    parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("--verbose", action="store_true", help="the whole stack of an error")
+    given = parser.parse_args(arguments)
+    return build(
+        read_file(given.settings),
+        given.set,
+        given.seed,
+        images=given.images,
+        warehouse=given.warehouse,
+        overwrite=tuple(given.overwrite),
+        quiet=given.quiet,
+        verbose=given.verbose,
+    )
+
+
+def run(job: str, main: Callable[[Run], None]) -> None:
+    """Run a job as a program and exit."""
+    _die_with_parent()
+    try:
+        settings = parse(job, sys.argv[1:])
+    except SettingsError as wrong:
+        mistakes = str(wrong).replace("\n", "\n  ")
+        print(f"{job}: the settings need a change:\n  {mistakes}")
+        sys.exit(2)
+    sys.exit(_guarded(job, main, settings))
+
+
+def _guarded(job: str, main: Callable[[Run], None], settings: Settings) -> int:
+    try:
+        with lock(settings.warehouse):
+            spark = session.start(job)
+            current = Run(spark, settings, job)
+            current.close_stale()
+            main(current)
+            spark.stop()
+    except KeyboardInterrupt:
+        print(f"\n{job}: interrupted; the same command goes on where this one stopped")
+        return 130
+    except SettingsError as wrong:
+        print(f"{job}: {wrong}")
+        return 2
+    except Exception as failure:
+        if settings.verbose:
+            traceback.print_exc(file=sys.stdout)
+        print(f"{job} failed: {explain(failure)}")
+        return 1
+    return 0
+
+
+def explain(failure: Exception) -> str:
+    """One line of a failure: its own words, or the last words of the Python that failed."""
+    if isinstance(failure, JobError):
+        return str(failure)
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+    python = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))]
+    text = (python or lines or [type(failure).__name__])[-1 if python else 0]
+    if "No space left on device" in str(failure):
+        text = "the disk is full; make room and run the same command again: nothing is lost"
+    hint = "run it again with --verbose for the whole stack; finished stages are not done again"
+    return f"{text}\n  ({hint})"
+
+
+def _die_with_parent() -> None:
+    """End with the JVM that started us: a SIGKILL of it would leave this process running."""
+    if sys.platform == "linux" and os.environ.get("PYSPARK_GATEWAY_PORT"):
+        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)

@@ -1,0 +1,127 @@
+"""What executors do with source files: read, hash, decode, cut; in batches of Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.common import files
+from udfs import frames, images
+
+ROWS = 512  # tiles a batch: 6 MB of pixels
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """The settings that decide what a source file turns into."""
+
+    max_pixels: int
+    tile: int | None
+    stride: int | None
+
+    def tiles(self, content: bytes) -> list[images.Tile]:
+        """The images in a file's bytes; raises Unusable."""
+        return images.decode(
+            content, max_pixels=self.max_pixels, tile=self.tile, stride=self.stride
+        )
+
+    def image_rows(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Candidates to rows of `images`; unusable ones are left out (reject_rows tells why)."""
+        carried = [name for name in schema.names if name not in _MADE]
+        for batch in batches:
+            held: list[tuple[int, str, images.Tile]] = []
+            for row, content in enumerate(_contents(batch)):
+                try:
+                    tiles = self.tiles(_bytes(content))
+                except images.Unusable:
+                    continue
+                digest = images.sha256(_bytes(content))
+                for tile in sorted(tiles, key=lambda tile: tile.suffix):
+                    held.append((row, digest, tile))
+                    if len(held) == ROWS:
+                        yield _image_batch(batch, held, carried, schema)
+                        held = []
+            if held:
+                yield _image_batch(batch, held, carried, schema)
+
+    def reject_rows(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Candidates to rows of `rejects`, with the reason that image_rows met."""
+        for batch in batches:
+            reasons = [self._reason(content) for content in _contents(batch)]
+            columns = {name: batch.column(name) for name in _REJECT_KEPT}
+            columns |= {
+                "stage": ["ingest"] * len(reasons),
+                "error_code": [code for code, _ in reasons],
+                "error_message": [message for _, message in reasons],
+            }
+            yield frames.record_batch(columns, schema)
+
+    def hashed_rows(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Candidates with `usable` (1: decodes) and `hash` (sha256) beside them."""
+        for batch in batches:
+            contents = list(_contents(batch))
+            columns = {name: batch.column(name) for name in batch.schema.names}
+            columns["usable"] = [int(self._reason(content)[0] == "") for content in contents]
+            columns["hash"] = [
+                images.sha256(content) if isinstance(content, bytes) else "" for content in contents
+            ]
+            yield frames.record_batch(columns, schema)
+
+    def _reason(self, content: bytes | OSError) -> tuple[str, str]:
+        try:
+            self.tiles(_bytes(content))
+        except images.Unusable as reason:
+            return reason.code, reason.message
+        return "", ""
+
+
+_MADE = ("image_id", "sha256", "width", "height", "pixels")
+_REJECT_KEPT = ("path", "image_id", "size_bytes", "modified_at")
+
+
+def _contents(batch: pa.RecordBatch) -> Iterator[bytes | OSError]:
+    """Each row's bytes: the column `content`, or else the file at `path`."""
+    for content, path in zip(batch.column("content"), batch.column("path"), strict=True):
+        if content.is_valid:
+            yield content.as_py()
+        elif path.is_valid:
+            try:
+                yield files.read(path.as_py())
+            except (OSError, ValueError) as refused:  # ValueError: a name with a zero byte
+                yield OSError(str(refused))
+        else:
+            yield b""
+
+
+def _bytes(content: bytes | OSError) -> bytes:
+    if isinstance(content, OSError):
+        raise images.Unusable("unreadable", f"the file cannot be read: {content}")
+    return content
+
+
+def _image_batch(
+    batch: pa.RecordBatch,
+    held: list[tuple[int, str, images.Tile]],
+    carried: list[str],
+    schema: pa.Schema,
+) -> pa.RecordBatch:
+    rows = pa.array([row for row, _, _ in held], pa.int32())
+    base = batch.column("image_id").take(rows).to_pylist()
+    columns: dict[str, Any] = {name: batch.column(name).take(rows) for name in carried}
+    columns |= {
+        "image_id": [name + tile.suffix for name, (_, _, tile) in zip(base, held, strict=True)],
+        "sha256": [digest for _, digest, _ in held],
+        "width": [tile.width for _, _, tile in held],
+        "height": [tile.height for _, _, tile in held],
+        "pixels": [tile.pixels for _, _, tile in held],
+    }
+    return frames.record_batch(columns, schema)

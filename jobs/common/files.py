@@ -1,0 +1,96 @@
+"""Listing and reading the files of a folder, wherever it lies.
+
+A mounted file system is walked by `os.scandir`; other places (s3://, gs://, hdfs://) go through
+pyarrow's file systems. Spark's own binaryFile silently skips names that begin with `_` or `.`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlparse
+
+from pyarrow import fs
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file: `path` absolute and unescaped, `relative` to the listed root with / between."""
+
+    path: str
+    relative: str
+    size_bytes: int
+    modified_at: datetime
+
+
+def is_mounted(root: str) -> bool:
+    """Whether the path is one of a mounted file system."""
+    return urlparse(root).scheme in ("", "file")
+
+
+def absolute(root: str) -> str:
+    """The root as it stands in the tables."""
+    return str(Path(urlparse(root).path).resolve()) if is_mounted(root) else root.rstrip("/")
+
+
+def walk(root: str) -> Iterator[SourceFile]:
+    """Every file below a root, in no certain order. Links are followed, loops are not.
+
+    Raises FileNotFoundError or NotADirectoryError for a root that is no folder.
+    """
+    return _walk_mounted(absolute(root)) if is_mounted(root) else _walk_remote(root)
+
+
+def read(path: str) -> bytes:
+    """A file's bytes; raises OSError."""
+    if is_mounted(path):
+        return Path(path).read_bytes()
+    system, inside = fs.FileSystem.from_uri(path)
+    with system.open_input_file(inside) as stream:
+        return bytes(stream.read())
+
+
+def _walk_mounted(root: str) -> Iterator[SourceFile]:
+    pending, seen = [root], {os.path.realpath(root)}
+    while pending:
+        folder = pending.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    real = os.path.realpath(entry.path)
+                    if real not in seen:
+                        seen.add(real)
+                        pending.append(entry.path)
+                else:
+                    yield _mounted_file(entry, root)
+
+
+def _mounted_file(entry: os.DirEntry[str], root: str) -> SourceFile:
+    try:
+        status = entry.stat()
+        size, modified = status.st_size, status.st_mtime_ns // 1000
+    except OSError:  # a broken link: reading it will say so
+        size, modified = 0, 0
+    # Bytes of a name that are no UTF-8 cannot stand in a table: shown as replacement characters.
+    path = os.fsencode(entry.path).decode("utf-8", "replace")
+    relative = os.fsencode(os.path.relpath(entry.path, root)).decode("utf-8", "replace")
+    return SourceFile(path, relative, size, _from_microseconds(modified))
+
+
+def _from_microseconds(microseconds: int) -> datetime:
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+def _walk_remote(root: str) -> Iterator[SourceFile]:
+    system, inside = fs.FileSystem.from_uri(root)
+    prefix = f"{urlparse(root).scheme}://"
+    base = inside.rstrip("/") + "/"
+    for info in system.get_file_info(fs.FileSelector(inside, recursive=True)):
+        if info.type == fs.FileType.File:
+            modified = info.mtime or datetime.fromtimestamp(0, UTC)
+            relative = info.path.removeprefix(base)
+            yield SourceFile(f"{prefix}{info.path}", relative, info.size, modified)

@@ -1,0 +1,227 @@
+"""One run of jobs on one warehouse: its lock, its stages, and a row in `runs` for each."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlparse
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.common import schemas
+from jobs.common.console import Console
+from jobs.common.settings import Settings
+from jobs.common.storage import JobError, Stamp, Warehouse, fingerprint
+
+CODE_VERSION = "LATENT_DEDUP_VERSION"  # the git hash, exported by spark-submit.sh
+
+
+@dataclass
+class Work:
+    """One stage of a run: pinned input versions, stamped outputs."""
+
+    run: Run
+    stage: str
+    fingerprint: str
+    reads: dict[str, int]
+    pending: list[str]
+    started: datetime
+    writes: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    model_id: str | None = None
+    summary: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether every output already carries this stage's fingerprint."""
+        return not self.pending
+
+    def read(self, table: str) -> DataFrame:
+        """An input table at the version pinned when the stage started, or one written by it."""
+        return self.run.warehouse.read(table, self.writes.get(table, self.reads.get(table)))
+
+    def write(
+        self,
+        frame: DataFrame,
+        table: str,
+        *,
+        append: bool = False,
+        where: str | None = None,
+        notes: dict[str, Any] | None = None,
+        finished: bool = True,
+    ) -> None:
+        """Write an output in one commit; `finished` False: a step on the way, to be done again."""
+        mark = self.fingerprint if finished else "unfinished"
+        stamp = Stamp(self.run.run_id, self.stage, mark, notes or {})
+        version = self.run.warehouse.write(frame, table, stamp, append=append, where=where)
+        self.writes[table] = version
+
+
+class Run:
+    """What the jobs of one command share."""
+
+    def __init__(self, spark: SparkSession, settings: Settings, job: str) -> None:
+        self.spark = spark
+        self.settings = settings
+        self.job = job
+        now = datetime.now(UTC)
+        self.run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self.warehouse = Warehouse(spark, settings.warehouse)
+        self.console = Console(settings.quiet)
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(
+        self,
+        name: str,
+        *,
+        reads: Mapping[str, str] | None = None,
+        writes: tuple[str, ...] = (),
+        depends: Any = None,
+        version: int = 1,
+        finished: bool | None = None,
+    ) -> Iterator[Work]:
+        """Open a stage: `reads` maps input tables to the stages that write them.
+
+        The stage's fingerprint is made of `depends` (the settings it depends on), the fingerprints
+        of its inputs and `version`, an integer raised when its output changes. `finished` answers
+        for a stage whose output is no table.
+        """
+        inputs = {
+            table: self._input(table, writer, name) for table, writer in (reads or {}).items()
+        }
+        marks = {table: stamp.fingerprint for table, stamp in inputs.items()}
+        mark = fingerprint({"stage": name, "version": version, "on": depends, "inputs": marks})
+        pending = [table for table in writes if not self._is_done(table, name, mark)]
+        if finished is not None:
+            pending = [] if finished else ["output"]
+        if name in self.settings.overwrite:
+            pending = list(writes) or ["output"]
+        pinned = {table: self.warehouse.version(table) for table in inputs}
+        work = Work(self, name, mark, pinned, pending, datetime.now(UTC))
+        clock = time.monotonic()
+        if work.finished:
+            self._record(work, "skipped")
+            yield work
+            self.seconds[name] = time.monotonic() - clock
+            self.console.stage(name, "up to date", None)
+            return
+        self._record(work, "started")
+        self.console.begin(name)
+        try:
+            yield work
+        except BaseException as failure:
+            self._failed(work, failure)
+            raise
+        self._record(work, "done")
+        self.seconds[name] = time.monotonic() - clock
+        self.console.stage(name, work.summary, self.seconds[name])
+
+    def close_stale(self) -> None:
+        """Turn `started` rows of runs that died into `failed` ones."""
+        if not self.warehouse.exists("runs"):
+            return
+        stale = self.warehouse.read("runs").where("state = 'started'")
+        if stale.isEmpty():
+            return
+        failed = stale.withColumns(
+            {
+                "state": F.lit("failed"),
+                "message": F.lit("ended without a word: killed, or its machine lost"),
+            }
+        )
+        self.warehouse.write(
+            failed, "runs", Stamp(self.run_id, "runs", ""), where="state = 'started'"
+        )
+
+    def _input(self, table: str, writer: str, reader: str) -> Stamp:
+        stamp = self.warehouse.newest(table, writer)
+        if stamp is None or stamp.fingerprint == "unfinished":
+            raise JobError(
+                f"{reader} reads the table {table}, which {self.warehouse.root} does not have yet: "
+                f"run ./spark-submit.sh {writer} first (or pipeline, which does all)"
+            )
+        return stamp
+
+    def _is_done(self, table: str, stage: str, mark: str) -> bool:
+        stamp = self.warehouse.newest(table, stage)
+        return stamp is not None and stamp.fingerprint == mark
+
+    def _failed(self, work: Work, failure: BaseException) -> None:
+        """Record a failure as well as the failure allows; it is raised again by the caller."""
+        try:
+            self._record(work, "failed", f"{type(failure).__name__}: {failure}"[:2000])
+        except Exception as second:
+            self.console.warn(f"the failure could not be recorded in runs: {second}")
+
+    def _record(self, work: Work, state: str, message: str = "") -> None:
+        """Write the stage's row in `runs`; `done` and `failed` replace `started`."""
+        row = {
+            "run_id": self.run_id,
+            "stage": work.stage,
+            "state": state,
+            "started": work.started,
+            "finished": None if state == "started" else datetime.now(UTC),
+            "settings": json.dumps(self.settings.sections(), sort_keys=True),
+            "code_version": os.environ.get(CODE_VERSION, "unknown"),
+            "model_id": work.model_id,
+            "message": message,
+            "versions_read": work.reads,
+            "versions_written": work.writes,
+            "row_counts": work.rows,
+        }
+        frame = self.spark.createDataFrame([row], schemas.TABLES["runs"].schema)
+        stamp = Stamp(self.run_id, "runs", "")
+        where = f"run_id = '{self.run_id}' AND stage = '{work.stage}'"
+        if state in ("started", "skipped"):
+            self.warehouse.write(frame, "runs", stamp, append=True)
+        else:
+            self.warehouse.write(frame, "runs", stamp, where=where)
+
+
+@contextmanager
+def lock(warehouse: str) -> Iterator[None]:
+    """Hold the warehouse alone: two JVMs can both win a Delta commit on a local file system.
+
+    Raises JobError naming the holder. Warehouses elsewhere than on a mounted file system are
+    refused: there is nothing to hold there yet.
+    """
+    scheme = urlparse(warehouse).scheme
+    if scheme not in ("", "file"):
+        raise JobError(
+            f"--warehouse {warehouse}: {scheme}:// cannot be locked yet; "
+            "give a folder on a file system that all machines mount"
+        )
+    folder = Path(urlparse(warehouse).path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / ".lock").open("a+", encoding="utf-8")
+    except OSError as refused:
+        raise JobError(f"--warehouse {warehouse}: cannot be written: {refused}") from refused
+    with handle:
+        _hold(handle, folder)
+        yield
+
+
+def _hold(handle: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as held:
+        handle.seek(0)
+        holder = handle.read().strip() or "another run"
+        raise JobError(f"{folder} is in use by {holder}: wait for it, or end it") from held
+    handle.seek(0)
+    handle.truncate()
+    handle.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%H:%M:%S}")
+    handle.flush()

@@ -1,0 +1,138 @@
+"""The tables of the warehouse, each declared once (spec §8); checked on every write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from pyspark.sql import types as T
+
+from jobs.common.settings import SettingsError
+
+
+def struct(ddl: str) -> T.StructType:
+    """A schema from its DDL."""
+    return cast(T.StructType, T.StructType.fromDDL(ddl))
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table's columns as DDL: scalars first, large columns last."""
+
+    name: str
+    ddl: str
+    more: bool = False  # the callers' own columns are carried between scalars and large ones
+
+    @property
+    def schema(self) -> T.StructType:
+        """The declared columns as Spark's schema."""
+        return struct(self.ddl)
+
+    @property
+    def scalars(self) -> int:
+        """Number of leading columns that statistics are kept of."""
+        large = (T.ArrayType, T.MapType, T.BinaryType)
+        kinds = [isinstance(column.dataType, large) for column in self.schema]
+        return kinds.index(True) if any(kinds) else len(kinds)
+
+
+_IMAGE = (
+    "image_id string, label string, split string, path string, sha256 string, "
+    "width int, height int, size_bytes bigint, modified_at timestamp"
+)
+_RULE = "rule string, space string"
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        Table("images", f"{_IMAGE}, pixels binary", more=True),
+        Table(
+            "rejects",
+            "path string, image_id string, size_bytes bigint, modified_at timestamp, "
+            "stage string, error_code string, error_message string",
+        ),
+        Table(
+            "latents",
+            "image_id string, label string, split string, sha256 string, model_id string, "
+            "encoded_on string, latent array<float>",
+        ),
+        Table(
+            "thresholds",
+            f"label string, {_RULE}, threshold double, asked double, reached double",
+        ),
+        Table(
+            "selection",
+            f"image_id string, label string, {_RULE}, threshold double, kept boolean, "
+            "kept_id string, similarity double",
+        ),
+        Table(
+            "curated",
+            f"{_IMAGE}, {_RULE}, group_size bigint, weight double",
+            more=True,
+        ),
+        Table(
+            "axes",
+            f"label string, basis string, {_RULE}, component int, eigenvalue double, "
+            "mean array<double>, axis array<double>",
+        ),
+        Table(
+            "projections",
+            f"image_id string, label string, basis string, {_RULE}, log_density double, "
+            "components array<double>",
+        ),
+        Table(
+            "density",
+            f"label string, {_RULE}, component int, origin double, step double, n bigint, "
+            "entropy double, skewness double, kurtosis double, counts array<bigint>",
+        ),
+        Table(
+            "effect",
+            f"label string, {_RULE}, threshold double, component int, n_before bigint, "
+            "n_after bigint, kurtosis_before double, kurtosis_after double, "
+            "entropy_before double, entropy_after double, "
+            "scale_free_before double, scale_free_after double",
+        ),
+        Table(
+            "regression",
+            f"{_RULE}, threshold double, component int, slope double, intercept double, "
+            "slope_low double, slope_high double, classes int",
+        ),
+        Table(
+            "runs",
+            "run_id string, stage string, state string, started timestamp, finished timestamp, "
+            "settings string, code_version string, model_id string, message string, "
+            "versions_read map<string,bigint>, versions_written map<string,bigint>, "
+            "row_counts map<string,bigint>",
+        ),
+    )
+}
+
+# Added columns that would hide one of ours in a table that carries the callers' columns.
+RESERVED = tuple(
+    dict.fromkeys(
+        name.lower() for table in ("images", "curated") for name in TABLES[table].schema.names
+    )
+)
+
+
+class SchemaError(SettingsError):
+    """A frame does not have the columns its table declares; the message lists all differences."""
+
+
+def check(name: str, schema: T.StructType) -> None:
+    """Compare a frame's schema with the table's; raise SchemaError with all differences."""
+    table = TABLES[name]
+    declared = {column.name: column.dataType.simpleString() for column in table.schema}
+    found = {column.name: column.dataType.simpleString() for column in schema}
+    wrong = [
+        f"{column}: missing ({declared[column]})" for column in declared if column not in found
+    ]
+    wrong += [
+        f"{column}: is {found[column]}, declared {declared[column]}"
+        for column in declared
+        if column in found and found[column] != declared[column]
+    ]
+    if not table.more:
+        wrong += [f"{column}: not declared ({found[column]})" for column in found.keys() - declared]
+    if wrong:
+        raise SchemaError(f"table {name} cannot be written:\n  " + "\n  ".join(wrong))

@@ -1,0 +1,356 @@
+"""Settings: a TOML file and flags become frozen dataclasses; every mistake is told in one message.
+
+Each section is a dataclass whose fields are the keys; `conf/local.toml` comments every one of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+SOURCES = ("folder", "parquet", "delta")
+LAYOUTS = ("label", "split/label")
+EXCHANGES = ("pandas", "arrow")
+STAGES = ("ingest", "train", "encode", "project", "prune", "publish", "estimate", "report")
+
+
+class SettingsError(ValueError):
+    """Wrong usage or settings: exit 2. The message lists all mistakes."""
+
+
+def _one_of(*allowed: str) -> Callable[[Any], str | None]:
+    return lambda value: None if value in allowed else f"must be one of {', '.join(allowed)}"
+
+
+def _between(low: float, high: float, unit: str = "") -> Callable[[Any], str | None]:
+    def check(value: Any) -> str | None:
+        inside = low <= value <= high
+        return None if inside else f"must lie between {low:g} and {high:g}{unit}"
+
+    return check
+
+
+def _key(default: Any, check: Callable[[Any], str | None] | None = None) -> Any:
+    metadata = {"check": check}
+    if isinstance(default, tuple):
+        return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def _threshold(value: Any) -> str | None:
+    if isinstance(value, str):
+        return (
+            f"the rule {value!r} is not known here: give numbers such as 0.95 "
+            "(rules that set their own threshold come later)"
+        )
+    if not -1 <= value <= 1:
+        return f"{value!r} is no cosine: give numbers between -1 and 1"
+    return None
+
+
+def _thresholds(values: Sequence[Any]) -> str | None:
+    if not values:
+        return "must hold at least one number, such as [0.95]"
+    wrong = [mistake for value in values if (mistake := _threshold(value))]
+    if wrong:
+        return "; ".join(wrong)
+    if len({float(value) for value in values}) < len(values):
+        return "holds a number twice"
+    return None
+
+
+def _step(value: Any) -> str | None:
+    if value == "scott" or (isinstance(value, int | float) and value > 0):
+        return None
+    return 'must be "scott" or a positive width'
+
+
+def _device(value: str) -> str | None:
+    return _one_of("auto", "cpu", "cuda")(value.split(":")[0])
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """Where images come from and how they are cut (spec §1)."""
+
+    source: str = _key("folder", _one_of(*SOURCES))
+    layout: str = _key("label", _one_of(*LAYOUTS))
+    image_column: str = _key("image")
+    label_column: str = _key("label")
+    id_column: str = _key("")
+    split_column: str = _key("")
+    tile: int = _key(0, _between(0, 65536, " px"))
+    stride: int = _key(0, _between(0, 65536, " px"))
+    max_pixels: int = _key(89_478_485, _between(1, 2**31))
+    tasks: int = _key(0, _between(0, 1_000_000))
+
+    @property
+    def tiling(self) -> tuple[int, int] | None:
+        """Side of the tiles and their distance in pixels; None: whole frames."""
+        return (self.tile, self.stride or self.tile) if self.tile else None
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """The settings that decide what a source file turns into."""
+        return {"tiling": self.tiling, "max_pixels": self.max_pixels}
+
+
+@dataclass(frozen=True)
+class Train:
+    """The autoencoder's training (spec §2)."""
+
+    model: str = _key("")
+    sample: int = _key(50_000, _between(1, 10_000_000))
+    epochs: int = _key(8, _between(1, 100_000))
+    batch_size: int = _key(128, _between(1, 65536))
+    learning_rate: float = _key(1e-3, _between(1e-9, 10))
+    held_out: float = _key(0.05, _between(0, 0.9))
+    seed: int = _key(0, _between(0, 2**31 - 1))
+    device: str = _key("auto", _device)
+
+
+@dataclass(frozen=True)
+class Encode:
+    """How latents are computed on the executors."""
+
+    batch: int = _key(32, _between(8, 4096))
+    exchange: str = _key("pandas", _one_of(*EXCHANGES))
+    device: str = _key("auto", _device)
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Which images count as duplicates and which of them stays (spec §3)."""
+
+    thresholds: tuple[float, ...] = _key((0.97, 0.95, 0.93), _thresholds)
+    space: tuple[str, ...] = _key(("raw",))
+    order: tuple[str, ...] = _key(())
+    largest_class: int = _key(250_000, _between(1, 10_000_000))
+    block: int = _key(1024, _between(1, 65536))
+
+    @property
+    def rules(self) -> dict[str, float]:
+        """The threshold of each rule, by the rule's name in the tables."""
+        return {rule_name(value): float(value) for value in self.thresholds}
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Which rule's selection the training teams read."""
+
+    rule: str = _key("fixed:0.95")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The density model and the measures of what removal did (spec §4-§6)."""
+
+    basis: str = _key("before", _one_of("before"))
+    step: str | float = _key("scott", _step)
+    components: int = _key(3, _between(1, 64))
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page and its figures."""
+
+    truth: str = _key("")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The synthetic survey that `sample` renders."""
+
+    labels: int = _key(8, _between(1, 8))
+    scenes: int = _key(60, _between(1, 100_000))
+    side: int = _key(96, _between(64, 1024, " px"))
+    seed: int = _key(0, _between(0, 2**31 - 1))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything one run depends on."""
+
+    ingest: Ingest = Ingest()
+    train: Train = Train()
+    encode: Encode = Encode()
+    prune: Prune = Prune()
+    publish: Publish = Publish()
+    estimate: Estimate = Estimate()
+    report: Report = Report()
+    sample: Sample = Sample()
+    images: str = ""
+    warehouse: str = "build/warehouse"
+    overwrite: tuple[str, ...] = ()
+    quiet: bool = False
+    verbose: bool = False
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """The keys and values of every section, as a settings file would give them."""
+        return {name: asdict(getattr(self, name)) for name in SECTIONS}
+
+
+SECTIONS: dict[str, type] = {
+    "ingest": Ingest,
+    "train": Train,
+    "encode": Encode,
+    "prune": Prune,
+    "publish": Publish,
+    "estimate": Estimate,
+    "report": Report,
+    "sample": Sample,
+}
+
+
+def rule_name(threshold: float) -> str:
+    """The name of a fixed threshold in the tables: `fixed:0.95`."""
+    return f"fixed:{float(threshold)!r}"
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """The settings file as nested dictionaries."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as missing:
+        raise SettingsError(f"--settings {path}: there is no such file") from missing
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as broken:
+        raise SettingsError(f"--settings {path}: {broken}") from broken
+
+
+def read_flag(flag: str) -> tuple[str, str, Any]:
+    """Section, key and value of `section.key=value`; a value is TOML, else a plain string."""
+    name, equals, text = flag.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not equals or not dot:
+        raise SettingsError(f"--set {flag}: write it as section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    return section, key, value
+
+
+def build(
+    raw: Mapping[str, Any], flags: Iterable[str] = (), seed: int | None = None, **given: Any
+) -> Settings:
+    """Settings from a file's content, flags over it, and the command line's paths.
+
+    Raises SettingsError with every mistake, one a line.
+    """
+    mistakes: list[str] = []
+    merged = _sections(raw, mistakes)
+    for flag in flags:
+        try:
+            section, key, value = read_flag(flag)
+        except SettingsError as wrong:
+            mistakes.append(str(wrong))
+            continue
+        if section not in SECTIONS:
+            mistakes.append(f"--set {flag}: {_unknown('section', section, SECTIONS)}")
+        else:
+            merged[section][key] = value
+    values = {name: _section(name, merged[name], mistakes) for name in SECTIONS}
+    settings = Settings(**values, **given)
+    if seed is not None:
+        settings = replace(
+            settings,
+            train=replace(settings.train, seed=seed),
+            sample=replace(settings.sample, seed=seed),
+        )
+    mistakes += _across(settings)
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return settings
+
+
+def _sections(raw: Mapping[str, Any], mistakes: list[str]) -> dict[str, dict[str, Any]]:
+    merged: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for name, content in raw.items():
+        if name not in SECTIONS:
+            mistakes.append(f"[{name}]: {_unknown('section', name, SECTIONS)}")
+        elif not isinstance(content, dict):
+            mistakes.append(f"{name}: is a section; write [{name}] and its keys below")
+        else:
+            merged[name].update(content)
+    return merged
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+    return f"there is no such {kind}{hint}"
+
+
+def _section(name: str, content: Mapping[str, Any], mistakes: list[str]) -> Any:
+    kind = SECTIONS[name]
+    known = {key.name: key for key in fields(kind)}
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        if key not in known:
+            mistakes.append(f"{name}.{key}: {_unknown('key', key, known)}")
+            continue
+        converted, mistake = _convert(value, known[key].default)
+        check = known[key].metadata.get("check")
+        mistake = mistake or (check(converted) if check else None)
+        if mistake:
+            mistakes.append(f"{name}.{key} = {value!r}: {mistake}")
+        else:
+            values[key] = converted
+    return kind(**values)
+
+
+def _convert(value: Any, default: Any) -> tuple[Any, str | None]:
+    """The value in the type of the key's default, or what is wrong with it."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    match default:
+        case tuple():
+            return _convert_list(value, default)
+        case float():
+            return (float(value), None) if number else (value, "must be a number")
+        case int():
+            whole = number and float(value).is_integer()
+            return (int(value), None) if whole else (value, "must be a whole number")
+        case "scott":
+            return value, None
+        case _:
+            return (value, None) if isinstance(value, str) else (value, "must be a string")
+
+
+def _convert_list(value: Any, default: tuple[Any, ...]) -> tuple[Any, str | None]:
+    items = value if isinstance(value, list | tuple) else [value]
+    wanted_numbers = bool(default) and isinstance(default[0], float)
+    allowed = (int, float, str) if wanted_numbers else (str,)
+    if all(isinstance(item, allowed) and not isinstance(item, bool) for item in items):
+        return tuple(items), None
+    return value, f"must be a list of {'numbers' if wanted_numbers else 'strings'}"
+
+
+def _across(settings: Settings) -> list[str]:
+    """Mistakes that only show when keys are looked at together."""
+    mistakes = []
+    ingest, prune = settings.ingest, settings.prune
+    if ingest.stride and not ingest.tile:
+        mistakes.append("ingest.stride: needs ingest.tile, the side of the tiles")
+    if prune.space != ("raw",):
+        mistakes.append(f'prune.space = {list(prune.space)}: only "raw" is offered so far')
+    for stage in settings.overwrite:
+        if stage not in STAGES:
+            mistakes.append(f"--overwrite {stage}: {_unknown('stage', stage, STAGES)}")
+    for column in prune.order:
+        if not column.removeprefix("-"):
+            mistakes.append('prune.order: a column has no name; write "column" or "-column"')
+    return mistakes
+
+
+def check_published(settings: Settings, computed: Iterable[str]) -> None:
+    """Raise SettingsError where the rule to publish is none of those computed."""
+    rules = list(computed)
+    if settings.publish.rule not in rules:
+        raise SettingsError(
+            f"publish.rule = {settings.publish.rule!r}: not among the computed rules "
+            f"({', '.join(rules)}); choose one of them, or add it to prune.thresholds"
+        )

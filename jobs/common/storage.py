@@ -1,0 +1,155 @@
+"""The warehouse: Delta tables below one folder, and what their commits say of themselves.
+
+The unit of finished work is what one stage writes to one table. Every commit's `userMetadata` holds
+the run, the stage and the stage's fingerprint; others' commits (OPTIMIZE, VACUUM) are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlparse
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.common import schemas
+
+LAST_VERSION = "spark.databricks.delta.lastCommitVersionInSession"
+PROPERTIES = {
+    "delta.logRetentionDuration": "interval 30 days",
+    "delta.deletedFileRetentionDuration": "interval 30 days",
+}
+
+
+class JobError(RuntimeError):
+    """The job cannot go on: exit 1. One line that says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a commit says of itself."""
+
+    run_id: str
+    stage: str
+    fingerprint: str
+    notes: dict[str, Any] = field(default_factory=dict)
+    version: int = -1
+
+    def json(self) -> str:
+        """The stamp as a commit's userMetadata."""
+        content = {"run_id": self.run_id, "stage": self.stage, "fingerprint": self.fingerprint}
+        return json.dumps(content | {"notes": self.notes}, sort_keys=True)
+
+
+def fingerprint(content: Any) -> str:
+    """The sha256 of a value's canonical JSON: equal for equal settings and inputs."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+class Warehouse:
+    """The tables below one folder, and the trained models beside them."""
+
+    def __init__(self, spark: SparkSession, root: str) -> None:
+        self.spark = spark
+        self.root = root.rstrip("/") if urlparse(root).scheme else str(Path(root).resolve())
+        self._stamps: dict[str, list[Stamp]] = {}
+        self._versions: dict[str, int] = {}
+        self._transactions = 0
+
+    def path(self, table: str) -> str:
+        """Where a table lies."""
+        return f"{self.root}/{table}"
+
+    def exists(self, table: str) -> bool:
+        """Whether the table was ever written."""
+        return table in self._stamps or DeltaTable.isDeltaTable(self.spark, self.path(table))
+
+    def stamps(self, table: str) -> list[Stamp]:
+        """The stamps of a table's commits, newest first."""
+        if table not in self._stamps:
+            if not self.exists(table):
+                return []
+            history = DeltaTable.forPath(self.spark, self.path(table)).history()
+            rows = history.select("version", "userMetadata").collect()
+            rows.sort(key=lambda row: -row.version)
+            found = [_stamp(row.version, row.userMetadata) for row in rows]
+            self._stamps[table] = [stamp for stamp in found if stamp]
+            self._versions[table] = rows[0].version
+        return self._stamps[table]
+
+    def newest(self, table: str, stage: str | None = None) -> Stamp | None:
+        """The stamp of the newest commit to a table, of one stage or of any."""
+        found = (stamp for stamp in self.stamps(table) if stage in (None, stamp.stage))
+        return next(found, None)
+
+    def version(self, table: str) -> int:
+        """The newest version of a table, whoever wrote it."""
+        self.stamps(table)
+        return self._versions[table]
+
+    def read(self, table: str, version: int | None = None) -> DataFrame:
+        """A table's rows, at a version or the newest."""
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.path(table))
+
+    def write(
+        self,
+        frame: DataFrame,
+        table: str,
+        stamp: Stamp,
+        *,
+        append: bool = False,
+        where: str | None = None,
+    ) -> int:
+        """Write a frame in one commit and return the table's new version.
+
+        The whole table is replaced, or (`append`) added to, or (`where`) the rows of a predicate
+        are. Raises SchemaError naming every column that differs from the declaration.
+        """
+        schemas.check(table, frame.schema)
+        fresh = not self.exists(table)
+        writer = (
+            frame.write.format("delta")
+            .mode("append" if append or (fresh and where) else "overwrite")
+            .option("userMetadata", stamp.json())
+            .option("txnAppId", f"{stamp.run_id}/{stamp.stage}/{table}")
+            .option("txnVersion", str(self._transaction()))
+        )
+        if where and not fresh:
+            writer = writer.option("replaceWhere", where)
+        elif append:
+            writer = writer.option("mergeSchema", "true")
+        else:
+            writer = writer.option("overwriteSchema", "true")
+        if fresh:
+            writer = writer.options(**PROPERTIES).option(
+                "delta.dataSkippingNumIndexedCols", str(schemas.TABLES[table].scalars)
+            )
+        writer.save(self.path(table))
+        version = int(cast(str, self.spark.conf.get(LAST_VERSION)))
+        done = replace(stamp, version=version)
+        self._stamps[table] = [done, *self.stamps(table)] if not fresh else [done]
+        self._versions[table] = version
+        return version
+
+    def _transaction(self) -> int:
+        self._transactions += 1
+        return self._transactions
+
+
+def _stamp(version: int, metadata: str | None) -> Stamp | None:
+    """The stamp in a commit's userMetadata; None for commits that are not ours."""
+    try:
+        content = json.loads(metadata or "")
+        return Stamp(
+            content["run_id"], content["stage"], content["fingerprint"], content["notes"], version
+        )
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,266 @@
+"""ingest: source files become rows of `images`; what cannot be used becomes a row of `rejects`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from jobs.common import command, schemas, session, sources
+from jobs.common.decoding import Decoding
+from jobs.common.run import Run, Work
+from jobs.common.settings import Ingest, SettingsError
+from jobs.common.storage import fingerprint
+
+VERSION = 1
+FILE_BYTES = 256 << 20  # of a file of the table images
+EXPANSION = 10  # a JPEG's pixels against its bytes
+FILE_KEY = ["path", "size_bytes", "modified_at"]  # a file with all three equal is not read again
+IMAGES = schemas.TABLES["images"].schema
+REJECTS = schemas.TABLES["rejects"].schema
+
+
+def main(run: Run) -> None:
+    """Source files or a table's rows → images, rejects."""
+    settings = run.settings.ingest
+    source = sources.find(run.spark, run.settings)
+    reading = asdict(settings) | {"tasks": 0, "root": source.root, "version": VERSION}
+    decoding = fingerprint(reading)
+    with run.stage(
+        "ingest",
+        writes=("images", "rejects"),
+        depends={"decoding": decoding, "content": source.content},
+        version=VERSION,
+    ) as work:
+        if work.finished:
+            return
+        source.say(run.console)
+        earlier = find_earlier(run, source, decoding)
+        check_types(run, source)
+        candidates, losers = unique(source.frame, settings)
+        record_vanished(work, candidates, earlier)
+        write_images(work, candidates, earlier, source, decoding)
+        rejects = examined(work, candidates, earlier).unionByName(losers)
+        work.write(
+            rejects.unionByName(still_vanished(work, candidates)),
+            "rejects",
+            where="stage = 'ingest'",
+        )
+        summarise(work, source)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier run over the same root, decoded the same way, left in the warehouse."""
+
+    images: DataFrame
+    rejects: DataFrame
+
+
+def find_earlier(run: Run, source: sources.Source, decoding: str) -> Earlier | None:
+    """The rows of an earlier run that may stay; None where all is to be read anew."""
+    stamp = run.warehouse.newest("images", "ingest")
+    if stamp is None or not source.is_folder or "ingest" in run.settings.overwrite:
+        return None
+    if stamp.notes.get("decoding") != decoding:
+        return None
+    rejects = run.spark.createDataFrame([], REJECTS)
+    if run.warehouse.exists("rejects"):
+        rejects = run.warehouse.read("rejects").where("stage = 'ingest'")
+    return Earlier(
+        images=run.warehouse.read("images", run.warehouse.version("images")),
+        rejects=rejects.where("error_code != 'vanished'"),
+    )
+
+
+def check_types(run: Run, source: sources.Source) -> None:
+    """Refuse a caller's column that comes with another type than it has in `images`."""
+    if not run.warehouse.exists("images"):
+        return
+    stored = sources.column_types(run.warehouse.read("images").schema)
+    come = sources.column_types(source.frame.schema)
+    changed = [
+        f"column {name!r} is {come[name].simpleString()}, but {stored[name].simpleString()} in the "
+        "table images: cast it back, or give another --warehouse"
+        for name in come.keys() & stored.keys()
+        if come[name].simpleString() != stored[name].simpleString()
+    ]
+    if changed:
+        raise SettingsError("\n".join(changed))
+
+
+def unique(rows: DataFrame, settings: Ingest) -> tuple[DataFrame, DataFrame]:
+    """One row per id, and the others as rejects: the smallest sha256 stays, then the path."""
+    nothing = rows.sparkSession.createDataFrame([], REJECTS)
+    if settings.source == "folder":  # a path is there once
+        return rows, nothing
+    twice = rows.groupBy("image_id").count().where("count > 1 AND image_id IS NOT NULL")
+    twice = twice.select("image_id")
+    if twice.isEmpty():
+        return rows, nothing
+    schema = T.StructType([*rows.schema, *schemas.struct("usable int, hash string")])
+    hashed = rows.join(twice, on="image_id", how="left_semi").select(rows.columns)
+    hashed = hashed.mapInArrow(
+        partial(_decoding(settings).hashed_rows, schema=to_arrow_schema(schema)), schema
+    )
+    first = Window.partitionBy("image_id").orderBy(
+        F.desc("usable"), F.asc("hash"), F.asc_nulls_last("path")
+    )
+    ranked = hashed.withColumn("place", F.row_number().over(first))
+    message = F.concat(
+        F.lit("another row has the id "),
+        F.col("image_id"),
+        F.lit(" and a smaller sha256; give every image an id of its own"),
+    )
+    losers = ranked.where("place > 1").select(*_reject_columns("duplicate_id", message))
+    alone = rows.join(twice, on="image_id", how="left_anti").select(rows.columns)
+    return alone.unionByName(ranked.where("place = 1").select(rows.columns)), losers
+
+
+def record_vanished(work: Work, candidates: DataFrame, earlier: Earlier | None) -> None:
+    """Note the images whose file is gone before they leave `images`: a crash then loses none."""
+    if earlier is None:
+        return
+    gone = (
+        earlier.images.join(candidates.select("path"), on="path", how="left_anti")
+        .groupBy("path")
+        .agg(
+            F.min(_base_id(F.col("image_id"))).alias("image_id"),
+            F.first("size_bytes").alias("size_bytes"),
+            F.first("modified_at").alias("modified_at"),
+        )
+        .select(*_reject_columns("vanished", F.lit("the file is no longer there")))
+    )
+    if not gone.isEmpty():
+        work.write(gone, "rejects", append=True, finished=False)
+
+
+def write_images(
+    work: Work,
+    candidates: DataFrame,
+    earlier: Earlier | None,
+    source: sources.Source,
+    decoding: str,
+) -> None:
+    """Decode what is new; rows of files that are as they were stay as they are."""
+    if "images" not in work.pending:
+        return
+    notes = {"decoding": decoding, "renamed": source.renamed}
+    if earlier is None:
+        work.write(decoded(work.run, candidates, source), "images", notes=notes)
+        return
+    seen = earlier.images.select(FILE_KEY).unionByName(earlier.rejects.select(FILE_KEY)).distinct()
+    fresh = candidates.join(seen, on=FILE_KEY, how="left_anti").select(candidates.columns)
+    stays = earlier.images.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
+    stays = stays.select(earlier.images.columns)
+    rows = decoded(work.run, fresh, source)
+    if stays.count() == earlier.images.count():
+        work.write(rows, "images", append=True, notes=notes)
+    else:
+        work.write(stays.unionByName(rows), "images", notes=notes)
+
+
+def decoded(run: Run, candidates: DataFrame, source: sources.Source) -> DataFrame:
+    """Candidates as rows of `images`: read, hashed, decoded and cut on the executors, once."""
+    own = [field for field in candidates.schema if field.name not in sources.CANDIDATE.names]
+    schema = T.StructType([*IMAGES.fields[:-1], *own, IMAGES.fields[-1]])
+    settings = run.settings.ingest
+    tasks = settings.tasks or _tasks(source, session.slots(run.spark))
+    return (
+        candidates.where(_is_complete())
+        .repartitionByRange(tasks, "label", "image_id")
+        .sortWithinPartitions("label", "image_id")
+        .mapInArrow(partial(_decoding(settings).image_rows, schema=to_arrow_schema(schema)), schema)
+    )
+
+
+def examined(work: Work, candidates: DataFrame, earlier: Earlier | None) -> DataFrame:
+    """Why the candidates that are no images are none.
+
+    They are looked at once more, instead of carrying every image's pixels past a cache; so the
+    answer is the same after a run that died between the two tables.
+    """
+    run = work.run
+    base = F.col("image_id")
+    if run.settings.ingest.tiling:
+        base = _base_id(base)
+    used = run.warehouse.read("images").select(base.alias("image_id")).distinct()
+    complete = candidates.where(_is_complete())
+    unusable = complete.join(used, on="image_id", how="left_anti").select(candidates.columns)
+    kept = run.spark.createDataFrame([], REJECTS)
+    if earlier is not None:
+        kept = earlier.rejects.join(unusable.select(FILE_KEY), on=FILE_KEY, how="left_semi")
+        kept = kept.select(REJECTS.names).where("error_code != 'missing_label'")
+        unusable = unusable.join(kept.select(FILE_KEY), on=FILE_KEY, how="left_anti")
+        unusable = unusable.select(candidates.columns)
+    failed = unusable.repartition(session.slots(run.spark)).mapInArrow(
+        partial(_decoding(run.settings.ingest).reject_rows, schema=to_arrow_schema(REJECTS)),
+        REJECTS,
+    )
+    no_id = F.lit("the row has no id: fill the column that ingest.id_column names")
+    no_label = F.lit("it has no class: put it into a folder, or fill ingest.label_column's column")
+    incomplete = candidates.where(~_is_complete()).select(
+        *_reject_columns(
+            "missing_label", F.when(F.col("image_id").isNull(), no_id).otherwise(no_label)
+        )
+    )
+    return failed.unionByName(kept).unionByName(incomplete)
+
+
+def still_vanished(work: Work, candidates: DataFrame) -> DataFrame:
+    """The rejects of vanished files that have not come back."""
+    warehouse = work.run.warehouse
+    if not warehouse.exists("rejects"):
+        return work.run.spark.createDataFrame([], REJECTS)
+    rows = warehouse.read("rejects").where("stage = 'ingest' AND error_code = 'vanished'")
+    back = candidates.select("path").where("path IS NOT NULL")
+    gone = rows.join(back, on="path", how="left_anti").dropDuplicates(["path"])
+    return gone.select(REJECTS.names)
+
+
+def summarise(work: Work, source: sources.Source) -> None:
+    """Counts for `runs` and the console."""
+    warehouse = work.run.warehouse
+    work.rows["images"] = warehouse.read("images").count()
+    work.rows["rejects"] = warehouse.read("rejects").where("stage = 'ingest'").count()
+    work.summary = f"{work.rows['images']:,} images, {work.rows['rejects']:,} rejects"
+
+
+def _is_complete() -> Column:
+    return F.col("image_id").isNotNull() & (F.coalesce(F.col("label"), F.lit("")) != "")
+
+
+def _base_id(image_id: Column) -> Column:
+    """The id of the file that a tile was cut from."""
+    return F.regexp_replace(image_id, r"#\d+,\d+$", "")
+
+
+def _reject_columns(code: str, message: Column) -> list[Column]:
+    return [
+        F.col("path"),
+        F.col("image_id"),
+        F.col("size_bytes"),
+        F.col("modified_at"),
+        F.lit("ingest").alias("stage"),
+        F.lit(code).alias("error_code"),
+        message.alias("error_message"),
+    ]
+
+
+def _tasks(source: sources.Source, slots: int) -> int:
+    """Parts of about FILE_BYTES each; a few a slot where there is enough to share out."""
+    by_size = -(-source.size_bytes * EXPANSION // FILE_BYTES)
+    return max(1, by_size, min(4 * slots, source.count // 64))
+
+
+def _decoding(settings: Ingest) -> Decoding:
+    tile, stride = settings.tiling or (None, None)
+    return Decoding(settings.max_pixels, tile, stride)
+
+
+if __name__ == "__main__":
+    command.run("ingest", main)

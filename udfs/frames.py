@@ -1,0 +1,112 @@
+"""Arrow and pandas columns to arrays and back: the one place that knows their layout."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+def check_columns(batch: pa.RecordBatch, wanted: dict[str, pa.DataType]) -> None:
+    """Raise TypeError naming every column that is missing or of another type.
+
+    Spark's mapInArrow does not cast and reports a wrong type as an obscure UNSUPPORTED_CALL.
+    """
+    found = {field.name: field.type for field in batch.schema}
+    wrong = [
+        f"{name}: is {found.get(name, 'missing')}, must be {kind}"
+        for name, kind in wanted.items()
+        if found.get(name) != kind
+    ]
+    if wrong:
+        raise TypeError("a frame does not fit: " + "; ".join(wrong))
+
+
+def binary_matrix(column: pa.Array, width: int) -> NDArray[np.uint8]:
+    """Rows of equal length of a binary column as (n, width) uint8, without a copy.
+
+    Raises ValueError where a row is null or of another length.
+    """
+    kind = np.int64 if pa.types.is_large_binary(column.type) else np.int32
+    _, offsets, content = column.buffers()
+    n = len(column)
+    if n == 0:
+        return np.empty((0, width), np.uint8)
+    bounds = np.frombuffer(offsets, kind, count=n + 1, offset=column.offset * kind().itemsize)
+    if column.null_count or not np.array_equal(np.diff(bounds), np.full(n, width)):
+        raise ValueError(f"every row of the binary column must hold {width} bytes")
+    start = int(bounds[0])
+    return np.frombuffer(content, np.uint8, count=n * width, offset=start).reshape(n, width)
+
+
+def matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
+    """Rows of equal length of a list column as (n, width), without a copy where it is one chunk.
+
+    Raises ValueError where a row is null or of another length.
+    """
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    n = len(column)
+    flat = column.flatten()
+    width = len(flat) // n if n else 0
+    lengths = np.asarray(column.value_lengths().fill_null(-1)) if n else np.empty(0)
+    if column.null_count or flat.null_count or not (lengths == width).all():
+        raise ValueError("every row of the list column must hold equally many numbers")
+    return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(n, width)
+
+
+def list_column(rows: NDArray[Any]) -> pa.ListArray:
+    """(n, width) as a list column."""
+    n, width = rows.shape
+    offsets = np.arange(n + 1, dtype=np.int32) * np.int32(width)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(rows).ravel()))
+
+
+def series_matrix(series: pd.Series[Any], width: int) -> NDArray[np.uint8]:
+    """A pandas column of bytes of equal length as (n, width) uint8."""
+    content = np.frombuffer(b"".join(series), np.uint8)
+    if content.size != len(series) * width:
+        raise ValueError(f"every row must hold {width} bytes")
+    return content.reshape(len(series), width)
+
+
+def groups(batches: Iterable[pa.RecordBatch], key: str) -> Iterator[tuple[Any, pa.Table]]:
+    """Runs of equal key in batches that are sorted by it, each as a whole in memory."""
+    held: list[pa.RecordBatch] = []
+    current: Any = None
+    for batch in batches:
+        for value, part in _runs(batch, key):
+            if held and value != current:
+                yield current, pa.Table.from_batches(held)
+                held = []
+            current = value
+            held.append(part)
+    if held:
+        yield current, pa.Table.from_batches(held)
+
+
+def _runs(batch: pa.RecordBatch, key: str) -> Iterator[tuple[Any, pa.RecordBatch]]:
+    if batch.num_rows == 0:
+        return
+    column = batch.column(batch.schema.get_field_index(key))
+    codes = np.asarray(column.dictionary_encode().indices.fill_null(-1))
+    cuts = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), batch.num_rows]
+    for first, last in itertools.pairwise(cuts):
+        yield column[first].as_py(), batch.slice(first, last - first)
+
+
+def record_batch(columns: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
+    """Columns by name as one batch of a schema, cast to its types."""
+    arrays = [_array(columns[field.name], field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _array(values: Sequence[Any] | pa.Array, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    return values.cast(kind) if isinstance(values, pa.Array) else pa.array(values, kind)
