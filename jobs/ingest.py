@@ -8,11 +8,11 @@ from functools import partial
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from jobs.common import command, schemas, session, sources
 from jobs.common.decoding import Decoding
 from jobs.common.run import Run, Work
+from jobs.common.schemas import arrow_schema
 from jobs.common.settings import Ingest, SettingsError
 from jobs.common.storage import fingerprint
 
@@ -105,7 +105,8 @@ def unique(rows: DataFrame, settings: Ingest) -> tuple[DataFrame, DataFrame]:
     schema = T.StructType([*rows.schema, *schemas.struct("usable int, hash string")])
     hashed = rows.join(twice, on="image_id", how="left_semi").select(rows.columns)
     hashed = hashed.mapInArrow(
-        partial(_decoding(settings).hashed_rows, schema=to_arrow_schema(schema)), schema
+        partial(_decoding(settings).hashed_rows, schema=arrow_schema(schema)),
+        schema,
     )
     first = Window.partitionBy("image_id").orderBy(
         F.desc("usable"), F.asc("hash"), F.asc_nulls_last("path")
@@ -174,7 +175,10 @@ def decoded(run: Run, candidates: DataFrame, source: sources.Source) -> DataFram
         candidates.where(_is_complete())
         .repartitionByRange(tasks, "label", "image_id")
         .sortWithinPartitions("label", "image_id")
-        .mapInArrow(partial(_decoding(settings).image_rows, schema=to_arrow_schema(schema)), schema)
+        .mapInArrow(
+            partial(_decoding(settings).image_rows, schema=arrow_schema(schema)),
+            schema,
+        )
     )
 
 
@@ -198,7 +202,10 @@ def examined(work: Work, candidates: DataFrame, earlier: Earlier | None) -> Data
         unusable = unusable.join(kept.select(FILE_KEY), on=FILE_KEY, how="left_anti")
         unusable = unusable.select(candidates.columns)
     failed = unusable.repartition(session.slots(run.spark)).mapInArrow(
-        partial(_decoding(run.settings.ingest).reject_rows, schema=to_arrow_schema(REJECTS)),
+        partial(
+            _decoding(run.settings.ingest).reject_rows,
+            schema=arrow_schema(REJECTS),
+        ),
         REJECTS,
     )
     no_id = F.lit("the row has no id: fill the column that ingest.id_column names")

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
+import pyarrow as pa
 from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from jobs.common.settings import SettingsError
 
+_TYPES: dict[str, T.DataType] = {
+    "string": T.StringType(),
+    "int": T.IntegerType(),
+    "bigint": T.LongType(),
+    "double": T.DoubleType(),
+    "boolean": T.BooleanType(),
+    "timestamp": T.TimestampType(),
+    "binary": T.BinaryType(),
+    "array<float>": T.ArrayType(T.FloatType()),
+    "array<double>": T.ArrayType(T.DoubleType()),
+    "array<bigint>": T.ArrayType(T.LongType()),
+    "map<string,bigint>": T.MapType(T.StringType(), T.LongType()),
+}
+
 
 def struct(ddl: str) -> T.StructType:
-    """A schema from its DDL."""
-    return cast(T.StructType, T.StructType.fromDDL(ddl))
+    """A schema from "name type, name type"; Spark's own parser needs a session, at import even."""
+    pairs = (column.split(" ") for column in ddl.split(", "))
+    return T.StructType([T.StructField(name, _TYPES[kind]) for name, kind in pairs])
+
+
+def arrow_schema(schema: T.StructType) -> pa.Schema:
+    """A schema as mapInArrow gives and takes it, in the session's time zone (conf/spark-*.conf)."""
+    return to_arrow_schema(schema, timezone="UTC")
 
 
 @dataclass(frozen=True)

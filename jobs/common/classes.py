@@ -1,0 +1,69 @@
+"""Classes as tasks: small ones share a task, and a task sees each of its classes whole, in order."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from jobs.common.settings import Settings
+from jobs.common.storage import JobError
+
+TASKS_A_SLOT = 4  # enough to even out, few enough that starting them costs nothing
+
+
+def sizes(latents: DataFrame) -> dict[str, int]:
+    """Images of each class."""
+    rows = latents.groupBy("label").count().collect()
+    return {row["label"]: int(row["count"]) for row in rows}
+
+
+def check_sizes(counts: dict[str, int], settings: Settings) -> None:
+    """Refuse a class that does not fit a task, before any work. Raises JobError naming all."""
+    largest = settings.prune.largest_class
+    over = {label: count for label, count in sorted(counts.items()) if count > largest}
+    if over:
+        named = ", ".join(f"{label} ({count:,} images)" for label, count in over.items())
+        gigabytes = max(over.values()) * 4096 / 2**30
+        raise JobError(
+            f"larger than prune.largest_class = {largest:,}: {named}. A task would hold "
+            f"{gigabytes:.1f} GB of latents: raise it where the executors have that twice over, "
+            "or split the class into several labels"
+        )
+
+
+def placed(
+    latents: DataFrame,
+    counts: dict[str, int],
+    slots: int,
+    cost: Callable[[int], float],
+    order: Sequence[Column] = (),
+) -> DataFrame:
+    """Latents shuffled once so that a partition holds whole classes, sorted within each.
+
+    cost: of a class of n images; the largest classes are dealt first, each to the task that has
+    least. order: what comes before image_id within a class.
+    """
+    number = max(1, min(len(counts), TASKS_A_SLOT * slots))
+    tasks = deal({label: cost(count) for label, count in counts.items()}, number)
+    schema = T.StructType(
+        [T.StructField("label", T.StringType()), T.StructField("task", T.IntegerType())]
+    )
+    where = latents.sparkSession.createDataFrame(list(tasks.items()), schema)
+    joined = latents.join(F.broadcast(where), on="label", how="inner")
+    ordered = joined.repartitionById(number, F.col("task"))
+    return ordered.sortWithinPartitions("label", *order, "image_id").drop("task")
+
+
+def deal(costs: dict[str, float], number: int) -> dict[str, int]:
+    """The task of each class: longest first, to the task with the least so far."""
+    loads = [(0.0, task) for task in range(number)]
+    tasks = {}
+    for label, cost in sorted(costs.items(), key=lambda item: (-item[1], item[0])):
+        load, task = heapq.heappop(loads)
+        tasks[label] = task
+        heapq.heappush(loads, (load + cost, task))
+    return tasks

@@ -1,0 +1,89 @@
+"""What executors do with pixels: one model a worker, in the exchange that the settings name.
+
+Here and not in the job: a job is `__main__`, whose functions are pickled by value, and a cache of
+theirs would be a new one in every task.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pandas as pd
+import pyarrow as pa
+from pyspark import TaskContext
+from pyspark.sql import Column
+from pyspark.sql.pandas.functions import arrow_udf, pandas_udf
+
+from udfs import autoencoder, frames
+
+# Their overloads for type checkers do not know iterators of series.
+_pandas_udf: Any = pandas_udf
+_arrow_udf: Any = arrow_udf
+ISA = "ONEDNN_MAX_CPU_ISA"
+_encoders: dict[tuple[str, int, str, int], autoencoder.Encoder] = {}  # what this worker has made
+
+
+class Encoding:
+    """A weights file on its way to the workers; there, the encoder made of it."""
+
+    def __init__(self, weights: bytes, model_id: str, batch: int, device: str) -> None:
+        self.weights = weights
+        self.model_id = model_id
+        self.batch = batch
+        self.device = device
+
+    def pandas(self) -> Callable[[Column], Column]:
+        """Binary pixels to array<float>, by pandas."""
+
+        def encode(parts: Iterator[pd.Series]) -> Iterator[pd.Series]:
+            run = self.encoder()
+            for pixels in parts:
+                yield pd.Series(list(run(frames.series_matrix(pixels, autoencoder.PIXELS))))
+
+        return _column_function(_pandas_udf(encode, "array<float>"))
+
+    def arrow(self) -> Callable[[Column], Column]:
+        """Binary pixels to array<float>, by Arrow."""
+
+        def encode(parts: Iterator[pa.Array]) -> Iterator[pa.Array]:
+            run = self.encoder()
+            for pixels in parts:
+                yield frames.list_column(run(frames.binary_matrix(pixels, autoencoder.PIXELS)))
+
+        return _column_function(_arrow_udf(encode, "array<float>"))
+
+    def encoder(self) -> autoencoder.Encoder:
+        """The worker's encoder: made once, kept between tasks."""
+        context = TaskContext.get()
+        threads = context.cpus() if context else 1
+        device = task_device(self.device)
+        key = (self.model_id, self.batch, device, threads)
+        if key not in _encoders:
+            _encoders[key] = autoencoder.encoder(
+                self.weights, device=device, batch=self.batch, threads=threads
+            )
+        return _encoders[key]
+
+
+def place_of(requested: str) -> Callable[[Column], Column]:
+    """Device and instruction set of the executor that evaluates the column."""
+
+    def place(ids: pd.Series) -> pd.Series:
+        name = autoencoder.encoded_on(task_device(requested), os.environ.get(ISA))
+        return pd.Series([name] * len(ids))
+
+    return _column_function(_pandas_udf(place, "string"))
+
+
+def task_device(requested: str) -> str:
+    """The GPU that Spark gave the task, else CUDA where there is one, else the CPU."""
+    context = TaskContext.get()
+    gpus = context.resources().get("gpu") if context else None
+    return autoencoder.device(requested, gpus.addresses[0] if gpus else None)
+
+
+def _column_function(function: Any) -> Callable[[Column], Column]:
+    # A filter behind a deterministic function is pushed in front of it, with a second copy of it.
+    return cast(Callable[[Column], Column], function.asNondeterministic())

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Runs a job by spark-submit:  ./spark-submit.sh JOB [options of the job] [-- options of spark-submit]
+# PROFILE=local|cluster chooses conf/; DELTA_JARS=provided|packages says where Delta's jars come from
+# when they are not in build/ivy/jars (make setup puts them there).
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+jobs=(sample ingest train encode project prune publish estimate report pipeline)
+
+usage() {
+  echo "usage: ./spark-submit.sh JOB [--images PATH] [--warehouse DIR] [--settings FILE]"
+  echo "                         [--set section.key=value ...] [--seed N] [--overwrite STAGE]"
+  echo "                         [--quiet] [--verbose] [-- options of spark-submit]"
+  echo "jobs: ${jobs[*]}"
+  echo "./spark-submit.sh JOB --help tells the options of a job"
+}
+
+job=${1:-}
+case " ${jobs[*]} " in
+  *" $job "*) [ -n "$job" ] || { usage; exit 2; } ;;
+  *)
+    case "$job" in -h | --help) usage; exit 0 ;; esac
+    echo "there is no job '$job'" >&2
+    usage >&2
+    exit 2
+    ;;
+esac
+shift
+
+arguments=() submit=()
+while [ $# -gt 0 ]; do
+  if [ "$1" = "--" ]; then
+    shift
+    submit=("$@")
+    break
+  fi
+  arguments+=("$1")
+  shift
+done
+
+export PROFILE=${PROFILE:-local}
+if [ ! -f "$here/conf/spark-$PROFILE.conf" ]; then
+  echo "PROFILE=$PROFILE: there is no conf/spark-$PROFILE.conf; use local or cluster" >&2
+  exit 2
+fi
+
+# Workers take the PATH's python3 otherwise, even under a virtual environment.
+python=$here/.venv/bin/python
+[ -x "$python" ] || python=$(command -v python3 || true)
+export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$python}
+if ! "$PYSPARK_PYTHON" -c 'import pyspark' 2>/dev/null; then
+  echo "pyspark is not installed for $PYSPARK_PYTHON: run make setup, or set PYSPARK_PYTHON" >&2
+  exit 1
+fi
+spark=${SPARK_HOME:-$("$PYSPARK_PYTHON" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')}
+if ! command -v java >/dev/null && [ ! -x "${JAVA_HOME:-}/bin/java" ]; then
+  echo "there is no java: install a Java 17 or 21 runtime, or set JAVA_HOME" >&2
+  exit 1
+fi
+
+# What executors import: a zip, since a wheel imports on the driver only.
+mkdir -p "$here/build"
+app=$here/build/app.$$.zip
+trap 'rm -f "$app"' EXIT
+"$PYSPARK_PYTHON" - "$here" "$app" <<'PYTHON'
+import pathlib, sys, zipfile
+root, target = pathlib.Path(sys.argv[1]), sys.argv[2]
+with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+    for package in ("jobs", "udfs"):
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix in (".py", ".j2", ".css", ".js"):
+                archive.write(path, path.relative_to(root))
+PYTHON
+
+delta=()
+case "${DELTA_JARS:-build}" in
+  provided) ;;
+  packages) delta=(--packages "io.delta:delta-spark_4.2_2.13:4.4.0") ;;
+  build)
+    jars=$(find "$here/build/ivy/jars" -name '*.jar' 2>/dev/null | paste -sd, -)
+    if [ -z "$jars" ]; then
+      echo "Delta's jars are missing: run make setup, or set DELTA_JARS=packages or provided" >&2
+      exit 1
+    fi
+    delta=(--jars "$jars")
+    ;;
+  *)
+    echo "DELTA_JARS=$DELTA_JARS: use provided or packages" >&2
+    exit 2
+    ;;
+esac
+
+logging=()
+if [ "$PROFILE" = local ]; then
+  export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
+  export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$here/conf}
+else
+  logging=(--files "$here/conf/log4j2.properties"
+    --driver-java-options "-Dlog4j2.configurationFile=file:$here/conf/log4j2.properties")
+fi
+
+LATENT_DEDUP_VERSION=$(git -C "$here" rev-parse --short HEAD 2>/dev/null || echo unknown)
+export LATENT_DEDUP_VERSION
+
+# Settings that are not given come from the project, wherever the command is called.
+case " ${arguments[*]-} " in
+  *" --settings"*) ;;
+  *) arguments+=(--settings "$here/conf/$PROFILE.toml") ;;
+esac
+
+# The launcher names its incubator module on every start; only that line is dropped.
+"$spark/bin/spark-submit" \
+  --properties-file "$here/conf/spark-$PROFILE.conf" \
+  --deploy-mode client \
+  --py-files "$app" \
+  "${delta[@]}" "${logging[@]}" "${submit[@]}" \
+  "$here/jobs/$job.py" "${arguments[@]}" \
+  2> >(grep -v --line-buffered 'Using incubator modules' >&2)

@@ -1,0 +1,298 @@
+"""The autoencoder: its layers, its training, and an encoder for the executors (paper, table 1).
+
+This module and cosine.py are the only ones that know torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+SIDE = 64
+PIXELS = SIDE * SIDE * 3
+WIDTH = 1024  # of a latent: 256 channels of 2x2
+CHANNELS = (3, 32, 64, 128, 256, 256)
+ARCHITECTURE = "latent-dedup autoencoder 1"
+
+Module = TypeVar("Module", bound=nn.Module)
+OnBatch = Callable[[int, int, int, float], None]
+Encoder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+class Autoencoder(nn.Module):
+    """Five strided convolutions down to 256x2x2 and their mirror image back (paper, table 1).
+
+    1,956,739 parameters. Kernel 3, stride 2 and padding 1 follow from the paper's shapes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential()
+        for i, o in pairwise(CHANNELS):
+            self.encoder.append(nn.Conv2d(i, o, 3, stride=2, padding=1))
+            self.encoder.append(nn.ReLU())
+        self.decoder = nn.Sequential()
+        for i, o in pairwise(CHANNELS[::-1]):
+            self.decoder.append(nn.ConvTranspose2d(i, o, 3, 2, 1, output_padding=1))
+            self.decoder.append(nn.Tanh() if o == CHANNELS[0] else nn.ReLU())
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The latents t = Code(x) (paper, eq. 1): (n, 3, 64, 64) to (n, 1024), all ≥ 0."""
+        return cast(Tensor, self.encoder(images)).flatten(1)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(n, 1024) to images (n, 3, 64, 64) in [-1, 1]."""
+        return cast(Tensor, self.decoder(latents.reshape(-1, CHANNELS[-1], 2, 2)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The reconstruction of images (n, 3, 64, 64) in [-1, 1]."""
+        return cast(Tensor, self.decoder(self.encoder(images)))
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training images: mean squared errors on the scale [-1, 1]."""
+
+    number: int
+    loss: float
+    held_out_loss: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """A trained model and how it came about."""
+
+    model: Autoencoder
+    epochs: list[Epoch]
+    images: int
+    held_out: int
+
+
+def train(
+    pixels: NDArray[np.uint8],
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    held_out: float,
+    device: str,
+    on_batch: OnBatch | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Training:
+    """Fit the autoencoder to images by Adam on the mean squared error of the reconstruction.
+
+    pixels: (n, 64·64·3) uint8 RGB, rows first; held_out: share of the images that is never learnt
+    from, its loss is taken after each epoch. Same pixels, seed and machine: same weights, bit for
+    bit. Raises ValueError for pixels of another shape, or a loss that is no number.
+    """
+    _check_pixels(pixels)
+    if len(pixels) == 0:
+        raise ValueError("pixels: there is no image to train on")
+    order = np.random.default_rng(seed).permutation(len(pixels))
+    kept_out = min(len(pixels) - 1, max(1, round(held_out * len(pixels)))) if held_out else 0
+    aside, learnt = order[:kept_out], order[kept_out:]
+    with _reproducible(seed):
+        model = _placed(Autoencoder(), device)
+        optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+        done = []
+        for number in range(1, epochs + 1):
+            clock = time.monotonic()
+            shuffled = learnt[np.random.default_rng((seed, number)).permutation(len(learnt))]
+            loss = _epoch(model, optimizer, pixels, shuffled, batch_size, number, on_batch)
+            outside = _loss(model, pixels, aside, batch_size) if kept_out else None
+            done.append(Epoch(number, loss, outside, time.monotonic() - clock))
+            if on_epoch:
+                on_epoch(done[-1])
+    return Training(model.cpu().eval(), done, len(learnt), kept_out)
+
+
+def _epoch(
+    model: Autoencoder,
+    optimizer: torch.optim.Optimizer,
+    pixels: NDArray[np.uint8],
+    order: NDArray[np.int64],
+    batch_size: int,
+    number: int,
+    on_batch: OnBatch | None,
+) -> float:
+    """One pass in the given order; the mean loss. Raises ValueError where it is no number."""
+    total, batches = 0.0, -(-len(order) // batch_size)
+    for batch in range(batches):
+        rows = order[batch * batch_size : (batch + 1) * batch_size]
+        images = _images(pixels[rows], next(model.parameters()).device)
+        optimizer.zero_grad(set_to_none=True)
+        error = nn.functional.mse_loss(model(images), images)
+        error.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        loss = error.item()
+        if not np.isfinite(loss):
+            raise ValueError(f"the loss became {loss} in epoch {number}: lower train.learning_rate")
+        total += loss * len(rows)
+        if on_batch:
+            on_batch(number, batch + 1, batches, loss)
+    return total / len(order)
+
+
+def _loss(
+    model: Autoencoder, pixels: NDArray[np.uint8], rows: NDArray[np.int64], batch_size: int
+) -> float:
+    """Mean squared error of the reconstruction of the given rows."""
+    total = 0.0
+    with torch.inference_mode():
+        for start in range(0, len(rows), batch_size):
+            images = _images(
+                pixels[rows[start : start + batch_size]], next(model.parameters()).device
+            )
+            total += nn.functional.mse_loss(model(images), images).item() * len(images)
+    return total / len(rows)
+
+
+def _images(pixels: NDArray[np.uint8], device: Any) -> Tensor:
+    """(n, 64·64·3) uint8, rows first, to (n, 3, 64, 64) float32 x/127.5 − 1 in channels-last."""
+    levels = torch.from_numpy(pixels).to(device)
+    return levels.reshape(-1, SIDE, SIDE, 3).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def _placed(module: Module, device: str) -> Module:
+    """A module on its device, in channels-last: the faster layout on CPU and GPU alike."""
+    return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _check_pixels(pixels: NDArray[Any]) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != PIXELS:
+        raise ValueError(f"pixels: is {pixels.dtype} {pixels.shape}, must be uint8 (n, {PIXELS})")
+
+
+@contextmanager
+def _reproducible(seed: int) -> Iterator[None]:
+    """Torch's generators seeded and its algorithms deterministic; as they were afterwards."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(), _float32():
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic)
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """No TF32 and no search for the fastest kernel: latents are float32 and repeatable."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic
+    cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic = (
+        False,
+        False,
+        False,
+        True,
+    )
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
+
+
+def weights_bytes(model: Autoencoder) -> bytes:
+    """The weights as a safetensors file: equal weights, equal bytes."""
+    state = {name: value.contiguous() for name, value in sorted(model.state_dict().items())}
+    return save_tensors(state, {"architecture": ARCHITECTURE})
+
+
+def model_id(data: bytes) -> str:
+    """The sha256 of a weights file."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def load(data: bytes) -> Autoencoder:
+    """A model from its weights file's bytes.
+
+    Raises ValueError naming every tensor that is missing, unexpected, misshaped or not finite.
+    """
+    try:
+        state = load_tensors(data)
+    except (SafetensorError, ValueError) as broken:
+        raise ValueError(f"the weights are no safetensors file: {broken}") from broken
+    with torch.random.fork_rng():  # the fresh weights are thrown away: draw nothing for them
+        model = Autoencoder()
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    wrong = [f"{name}: missing" for name in wanted.keys() - found.keys()]
+    wrong += [f"{name}: not of this architecture" for name in found.keys() - wanted.keys()]
+    both = wanted.keys() & found.keys()
+    wrong += [
+        f"{name}: shape {found[name]}, must be {wanted[name]}"
+        for name in both
+        if found[name] != wanted[name]
+    ]
+    wrong += [f"{name}: holds NaN or infinity" for name in both if not state[name].isfinite().all()]
+    if wrong:
+        raise ValueError("the weights do not fit the autoencoder: " + "; ".join(sorted(wrong)))
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def device(requested: str = "auto", task_gpu: str | None = None) -> str:
+    """Where to compute: the GPU that the task was given, else any CUDA device, else the CPU.
+
+    Raises ValueError where "cuda" is asked for and there is none.
+    """
+    if requested == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return f"cuda:{task_gpu or 0}" if requested in ("auto", "cuda") else requested
+    if requested != "auto":
+        raise ValueError(f"device {requested}: torch sees no GPU here; use auto or cpu")
+    return "cpu"
+
+
+def encoded_on(place: str, isa_limit: str | None = None) -> str:
+    """Device and instruction set: latents of different ones differ in the last bits.
+
+    isa_limit: the value of ONEDNN_MAX_CPU_ISA, by which unlike machines are made alike.
+    """
+    if place.startswith("cuda"):
+        return f"cuda {torch.cuda.get_device_name(place)}"
+    return f"cpu {isa_limit or torch.backends.cpu.get_cpu_capability()}"
+
+
+def encoder(data: bytes, *, device: str, batch: int, threads: int = 1) -> Encoder:
+    """The encoder of a weights file: (n, 64·64·3) uint8 to latents (n, 1024) float32.
+
+    The images pass in pieces of `batch`, the last one padded, so a latent is the same, bit for bit,
+    whatever comes with it in a call and in whatever order. Cost: 34 million multiplications an
+    image.
+    """
+    torch.set_num_threads(threads)
+    layers = _placed(load(data).encoder, device)
+
+    def encode(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        _check_pixels(pixels)
+        latents = np.empty((len(pixels), WIDTH), np.float32)
+        piece = np.zeros((batch, PIXELS), np.uint8)
+        with torch.inference_mode(), _float32():
+            for start in range(0, len(pixels), batch):
+                rows = min(batch, len(pixels) - start)
+                piece[:rows] = pixels[start : start + rows]
+                piece[rows:] = 0
+                # A copy in the paper's order of channels: channels-last would flatten otherwise.
+                found = layers(_images(piece, device)).contiguous().flatten(1)
+                latents[start : start + rows] = found[:rows].cpu().numpy()
+        return latents
+
+    return encode
