@@ -17,17 +17,17 @@ KEY = ["image_id", "sha256", "model_id"]  # a latent with all three equal is not
 def main(run: Run) -> None:
     """Table images → latents, and rejects of the stage encode."""
     model = models.current(run.warehouse, run.settings)
-    place = encoded_on(run)
     with run.stage(
         "encode",
         reads={"images": "ingest"},
         writes=("latents", "rejects"),
-        depends={"model_id": model.model_id, "encoded_on": place},
+        depends={"model_id": model.model_id},
         version=VERSION,
     ) as work:
         work.model_id = model.model_id
         if work.finished:
             return
+        place = encoded_on(run)
         images = work.read("images").withColumn("model_id", F.lit(model.model_id))
         known = earlier(run, place, model.model_id)
         if "latents" in work.pending:

@@ -24,7 +24,9 @@ def main(run: Run) -> None:
     """Table images → models/<model_id>/."""
     mark = models.wanted(run.settings)
     known = models.find(run.warehouse, mark)
-    with run.stage("train", reads={"images": "ingest"}, finished=known is not None) as work:
+    with run.stage(
+        "train", reads={"images": "ingest"}, finished=lambda _: known is not None
+    ) as work:
         if work.finished and known:
             work.model_id = known.model_id
             return

@@ -44,10 +44,11 @@ def binary_matrix(column: pa.Array, width: int) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, count=n * width, offset=start).reshape(n, width)
 
 
-def matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
+def matrix(column: pa.Array | pa.ChunkedArray, *, nulls: bool = False) -> NDArray[Any]:
     """Rows of equal length of a list column as (n, width), without a copy where it is one chunk.
 
-    Raises ValueError where a row is null or of another length.
+    Raises ValueError where a row is null or of another length, or a number is null; with `nulls`
+    such a number becomes NaN.
     """
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
@@ -55,7 +56,7 @@ def matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     flat = column.flatten()
     width = len(flat) // n if n else 0
     lengths = np.asarray(column.value_lengths().fill_null(-1)) if n else np.empty(0)
-    if column.null_count or flat.null_count or not (lengths == width).all():
+    if column.null_count or (flat.null_count and not nulls) or not (lengths == width).all():
         raise ValueError("every row of the list column must hold equally many numbers")
     return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(n, width)
 

@@ -1,4 +1,4 @@
-"""Classes as tasks: small ones share a task, and a task sees each of its classes whole, in order."""
+"""Classes as tasks: small ones share one, and a task sees each of its classes whole, in order."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -90,13 +90,13 @@ class Run:
         writes: tuple[str, ...] = (),
         depends: Any = None,
         version: int = 1,
-        finished: bool | None = None,
+        finished: Callable[[str], bool] | None = None,
     ) -> Iterator[Work]:
         """Open a stage: `reads` maps input tables to the stages that write them.
 
         The stage's fingerprint is made of `depends` (the settings it depends on), the fingerprints
-        of its inputs and `version`, an integer raised when its output changes. `finished` answers
-        for a stage whose output is no table.
+        of its inputs and `version`, an integer raised when its output changes. `finished` answers,
+        given the fingerprint, for a stage whose output is no table.
         """
         inputs = {
             table: self._input(table, writer, name) for table, writer in (reads or {}).items()
@@ -105,7 +105,7 @@ class Run:
         mark = fingerprint({"stage": name, "version": version, "on": depends, "inputs": marks})
         pending = [table for table in writes if not self._is_done(table, name, mark)]
         if finished is not None:
-            pending = [] if finished else ["output"]
+            pending = [] if finished(mark) else ["output"]
         if name in self.settings.overwrite:
             pending = list(writes) or ["output"]
         pinned = {table: self.warehouse.version(table) for table in inputs}

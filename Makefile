@@ -1,0 +1,52 @@
+# make demo   render a small survey, find its near-copies, write the report
+# make test   everything that must hold; sets itself up
+# make setup  only the environment: .venv and Delta's jars
+
+PYTHON ?= python3
+# A CPU build of torch instead of the default one: PIP_FLAGS="--extra-index-url URL-OF-A-CPU-INDEX"
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := build/demo
+DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
+# Of what Delta brings, what pip's Spark has already, and would clash with.
+SPARE := io.delta:delta-kernel-api,io.delta:delta-kernel-defaults,io.delta:delta-kernel-unitycatalog,io.unitycatalog:unitycatalog-client,io.unitycatalog:unitycatalog-hadoop
+
+.PHONY: setup demo test lint format clean
+
+setup: $(VENV)/.done build/ivy/.done
+
+$(VENV)/.done: requirements.txt requirements-dev.txt constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: install a newer one, or say make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv: install it (on Debian: python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -r requirements-dev.txt
+	@touch $@
+
+build/ivy/.done: $(VENV)/.done
+	@command -v java >/dev/null || [ -x "$$JAVA_HOME/bin/java" ] || { echo "install a Java 17 or 21 runtime, or set JAVA_HOME"; exit 1; }
+	@mkdir -p build/ivy && : > build/empty.py
+	PYSPARK_PYTHON=$(abspath $(BIN)/python) $(BIN)/spark-submit --packages $(DELTA) --exclude-packages $(SPARE) --conf spark.jars.ivy=$(abspath build/ivy) build/empty.py >build/ivy/log 2>&1 || { cat build/ivy/log; exit 1; }
+	@touch $@
+
+demo: setup
+	./spark-submit.sh sample --images $(DEMO)/images --set report.truth=$(DEMO)/truth.csv --warehouse $(DEMO)/warehouse
+	./spark-submit.sh pipeline --images $(DEMO)/images --set report.truth=$(DEMO)/truth.csv --warehouse $(DEMO)/warehouse
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/shellcheck spark-submit.sh .ci/run
+
+test: lint
+	$(BIN)/pytest
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf build $(VENV)

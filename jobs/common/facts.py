@@ -1,0 +1,249 @@
+"""What the report and the console say of a warehouse, gathered from its tables."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from jobs.common.run import Run, Work
+from jobs.common.storage import JobError
+
+PACKAGES = ("pyspark", "delta-spark", "torch", "numpy", "scipy", "pyarrow", "pandas", "pillow")
+
+
+@dataclass
+class Facts:
+    """The figures of a report; shares lie between 0 and 1."""
+
+    images: int
+    images_encoded: int
+    rejected: int
+    classes: int
+    published: str
+    published_kept: int
+    rules: list[dict[str, Any]]
+    by_class: list[dict[str, Any]]
+    lines: list[dict[str, Any]]
+    points: list[dict[str, Any]]
+    entropies: list[dict[str, Any]]
+    codes: list[dict[str, Any]]
+    stages: list[dict[str, Any]]
+    settings: str
+    versions: str
+    truth: list[dict[str, Any]] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+
+
+def gather(work: Work) -> Facts:
+    """Everything the page shows."""
+    run = work.run
+    selection = work.read("selection")
+    counts = _counts(selection)
+    thresholds = sorted({row["threshold"] for row in counts}, reverse=True)
+    by_class = _by_class(counts, thresholds)
+    total = sum(row["images"] for row in by_class)
+    rules = [
+        {"rule": _rule(counts, threshold), "threshold": f"{threshold:g}", "kept": kept}
+        | {"share": kept / total if total else 0.0}
+        for threshold, kept in (
+            (threshold, sum(row["kept"] for row in counts if row["threshold"] == threshold))
+            for threshold in thresholds
+        )
+    ]
+    codes = _codes(work.read("rejects"))
+    effect = [row.asDict() for row in work.read("effect").orderBy("label").collect()]
+    truth, kinds = _truth(run, selection, thresholds)
+    return Facts(
+        images=work.read("images").count(),
+        images_encoded=total,
+        rejected=sum(row["files"] for row in codes),
+        classes=len(by_class),
+        published=run.settings.publish.rule,
+        published_kept=work.read("curated").count(),
+        rules=rules,
+        by_class=by_class,
+        lines=_lines(work.read("regression")),
+        points=effect,
+        entropies=_entropies(effect),
+        codes=codes,
+        stages=_stages(run),
+        settings=_settings(run),
+        versions=_versions(run, work),
+        truth=truth,
+        kinds=kinds,
+    )
+
+
+def _counts(selection: DataFrame) -> list[dict[str, Any]]:
+    rows = selection.groupBy("label", "rule", "threshold").agg(
+        F.count("*").alias("images"), F.count_if("kept").alias("kept")
+    )
+    return [row.asDict() for row in rows.orderBy("label", F.desc("threshold")).collect()]
+
+
+def _rule(counts: list[dict[str, Any]], threshold: float) -> str:
+    return next(str(row["rule"]) for row in counts if row["threshold"] == threshold)
+
+
+def _by_class(counts: list[dict[str, Any]], thresholds: list[float]) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for row in counts:
+        entry = found.setdefault(
+            row["label"], {"label": row["label"], "images": row["images"], "kept": []}
+        )
+        entry["kept"].append(row["kept"])
+    return list(found.values())
+
+
+def _codes(rejects: DataFrame) -> list[dict[str, Any]]:
+    """Rejects by code, most first, with an example of each."""
+    first = Window.partitionBy("stage", "error_code").orderBy("path", "image_id")
+    every = Window.partitionBy("stage", "error_code")
+    name = F.coalesce(F.col("image_id"), F.col("path"))
+    rows = (
+        rejects.withColumns(
+            {"place": F.row_number().over(first), "files": F.count("*").over(every)}
+        )
+        .where("place = 1")
+        .orderBy(F.desc("files"), "error_code")
+        .select(
+            F.col("error_code").alias("code"),
+            "files",
+            name.alias("example"),
+            F.col("error_message").alias("message"),
+        )
+    )
+    return [row.asDict() for row in rows.collect()]
+
+
+def _lines(regression: DataFrame) -> list[dict[str, Any]]:
+    rows = regression.orderBy(F.desc("threshold"), "component").collect()
+    return [
+        row.asDict() | {"value": row.threshold, "threshold": f"{row.threshold:g}"} for row in rows
+    ]
+
+
+def _entropies(effect: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over the classes, and the share of classes where the entropy rose."""
+    found: dict[tuple[float, int], list[dict[str, Any]]] = {}
+    for row in effect:
+        found.setdefault((-row["threshold"], row["component"]), []).append(row)
+    result = []
+    for (threshold, component), rows in sorted(found.items()):
+        mean = {
+            name: sum(row[name] for row in rows) / len(rows)
+            for name in ("entropy_before", "entropy_after", "scale_free_before", "scale_free_after")
+        }
+        result.append(
+            {
+                "threshold": f"{-threshold:g}",
+                "component": component,
+                "before": mean["entropy_before"],
+                "after": mean["entropy_after"],
+                "rose": _share(rows, "entropy_before", "entropy_after"),
+                "free_before": mean["scale_free_before"],
+                "free_after": mean["scale_free_after"],
+                "free_rose": _share(rows, "scale_free_before", "scale_free_after"),
+            }
+        )
+    return result
+
+
+def _share(rows: list[dict[str, Any]], before: str, after: str) -> float:
+    return sum(bool(row[after] > row[before]) for row in rows) / len(rows)
+
+
+def _truth(
+    run: Run, selection: DataFrame, thresholds: list[float]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Precision and recall against a CSV of known copies (image_id, copy_of, change, overlap).
+
+    The root of an image is what it is a copy of, else itself. Precision: removed images whose
+    kept image has the same root. Recall of a kind of change: its copies that share a kept image
+    with their root.
+    """
+    path = run.settings.report.truth
+    if not path:
+        return [], []
+    try:
+        truth = run.spark.read.csv(path, header=True)
+        truth = truth.select("image_id", "copy_of", "change")
+    except Exception as refused:
+        first = str(refused).splitlines()[0]
+        raise JobError(
+            f"report.truth = {path!r}: cannot be read as a CSV with the columns image_id, copy_of, "
+            f"change: {first}"
+        ) from refused
+    root = F.coalesce(F.col("copy_of"), F.col("image_id"))
+    roots = truth.select("image_id", root.alias("root"), "change", "copy_of")
+    group = F.coalesce(F.col("kept_id"), F.col("image_id"))
+    chosen = selection.select("image_id", "threshold", "kept", group.alias("group"))
+    known = chosen.join(F.broadcast(roots), on="image_id", how="inner")
+    stands = roots.select(F.col("image_id").alias("group"), F.col("root").alias("group_root"))
+    removed = known.where("NOT kept").join(F.broadcast(stands), on="group", how="inner")
+    precise = removed.groupBy("threshold").agg(
+        F.avg((F.col("root") == F.col("group_root")).cast("double")).alias("precision")
+    )
+    precision = {row.threshold: row.precision for row in precise.collect()}
+    originals = chosen.select(
+        "threshold", F.col("image_id").alias("copy_of"), F.col("group").alias("root_group")
+    )
+    copies = known.where("copy_of IS NOT NULL").join(
+        originals, on=["threshold", "copy_of"], how="inner"
+    )
+    recalled = copies.groupBy("threshold", "change").agg(
+        F.avg((F.col("group") == F.col("root_group")).cast("double")).alias("recall")
+    )
+    rows = recalled.collect()
+    kinds = sorted({row.change for row in rows})
+    return [
+        {
+            "threshold": f"{threshold:g}",
+            "precision": precision.get(threshold),
+            "recall": {row.change: row.recall for row in rows if row.threshold == threshold},
+        }
+        for threshold in thresholds
+    ], kinds
+
+
+def _stages(run: Run) -> list[dict[str, Any]]:
+    """The newest row of each stage in `runs`."""
+    runs = run.warehouse.read("runs").where("state IN ('done', 'failed')")
+    newest = Window.partitionBy("stage").orderBy(F.desc("finished"))
+    rows = runs.withColumn("place", F.row_number().over(newest)).where("place = 1")
+    return [
+        {
+            "stage": row.stage,
+            "state": row.state,
+            "seconds": f"{(row.finished - row.started).total_seconds():.1f}",
+            "finished": f"{row.finished:%Y-%m-%d %H:%M:%S}",
+        }
+        for row in rows.orderBy("started").collect()
+    ]
+
+
+def _settings(run: Run) -> str:
+    lines = []
+    for section, keys in run.settings.sections().items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {value!r}" for key, value in keys.items()]
+    return "\n".join(lines)
+
+
+def _versions(run: Run, work: Work) -> str:
+    from importlib.metadata import version
+
+    model = run.warehouse.read("latents").select("model_id", "encoded_on").limit(1).collect()
+    named = [f"{name} {version(name)}" for name in PACKAGES]
+    tables = [f"{table} {number}" for table, number in sorted(work.reads.items())]
+    return "\n".join(
+        [
+            f"Python {platform.python_version()}, {', '.join(named)}",
+            f"model {model[0].model_id}, encoded on {model[0].encoded_on}" if model else "no model",
+            f"tables read at version: {', '.join(tables)}",
+        ]
+    )

@@ -1,0 +1,113 @@
+"""What executors do with the latents of a class: its principal axes and the projections on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from jobs.common import schemas
+from udfs import bspline, frames, pca
+
+# One row an axis (image_id null) or an image (component null): both come from one pass.
+PROJECTED = schemas.struct(
+    "image_id string, label string, component int, eigenvalue double, n bigint, sigma double, "
+    "lowest double, highest double, mean array<double>, axis array<double>, "
+    "components array<double>"
+)
+
+
+@dataclass(frozen=True)
+class Projecting:
+    """How many leading components there are to be."""
+
+    components: int
+
+    def rows(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Latents, sorted by class and id, to rows of PROJECTED."""
+        for label, rows in frames.groups(batches, "label"):
+            latents = frames.matrix(rows.column("latent"))
+            axes = pca.principal_axes(latents, self.components)
+            projections = pca.project(latents, axes)
+            if len(axes.axes):
+                yield _axis_batch(label, axes, projections, schema)
+            yield _image_batch(label, rows, projections, self.components, schema)
+
+
+def _axis_batch(
+    label: str, axes: pca.Axes, projections: NDArray[np.float64], schema: pa.Schema
+) -> pa.RecordBatch:
+    """The axes with what the step of their histograms is made of; σ has the divisor n."""
+    k = len(axes.axes)
+    return frames.record_batch(
+        {
+            "image_id": [None] * k,
+            "label": [label] * k,
+            "component": list(range(1, k + 1)),
+            "eigenvalue": axes.eigenvalues,
+            "n": [len(projections)] * k,
+            "sigma": projections.std(axis=0),
+            "lowest": projections.min(axis=0),
+            "highest": projections.max(axis=0),
+            "mean": [axes.mean] * k,
+            "axis": list(axes.axes),
+            "components": [None] * k,
+        },
+        schema,
+    )
+
+
+def _image_batch(
+    label: str,
+    rows: pa.Table,
+    projections: NDArray[np.float64],
+    components: int,
+    schema: pa.Schema,
+) -> pa.RecordBatch:
+    """The projections, null for components that do not exist."""
+    n, k = projections.shape
+    wide = np.zeros((n, components))
+    wide[:, :k] = projections
+    missing = np.zeros((n, components), bool)
+    missing[:, k:] = True
+    offsets = pa.array(np.arange(n + 1, dtype=np.int32) * components)
+    values = pa.array(wide.ravel(), mask=missing.ravel())
+    columns: dict[str, Any] = {name: pa.nulls(n) for name in schema.names}
+    columns |= {
+        "image_id": rows.column("image_id"),
+        "label": [label] * n,
+        "components": pa.ListArray.from_arrays(offsets, values),
+    }
+    return frames.record_batch(columns, schema)
+
+
+@dataclass(frozen=True)
+class Densities:
+    """The separable model of every class that has one."""
+
+    models: dict[str, bspline.Separable]
+
+    def rows(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Projections with their log-density, null where the class has no component."""
+        for batch in batches:
+            values = np.full(batch.num_rows, np.nan)
+            labels = np.asarray(batch.column("label").to_pylist(), dtype=object)
+            for label in dict.fromkeys(labels.tolist()):
+                model = self.models.get(label)
+                if model is None:
+                    continue
+                chosen = np.flatnonzero(labels == label)
+                taken = batch.column("components").take(pa.array(chosen))
+                points = frames.matrix(taken, nulls=True)[:, : len(model.marginals)]
+                values[chosen] = model.log_density(points)
+            columns = {name: batch.column(name) for name in schema.names if name != "log_density"}
+            columns["log_density"] = pa.array(values, mask=np.isnan(values))
+            yield frames.record_batch(columns, schema)
