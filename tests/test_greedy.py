@@ -219,6 +219,15 @@ def test_identical_images_have_similarity_one() -> None:
     assert one.kept.all()
 
 
+def test_similarities_of_more_removals_than_are_gathered_at_a_time() -> None:
+    rows = np.random.default_rng(7).random((2 * greedy._PAIRS + 9, 3), np.float32)
+    found = cover(None, rows, 0.5)
+    removed = np.flatnonzero(~found.kept)
+    assert len(removed) > 2 * greedy._PAIRS - 100
+    expected = [sim(rows[i], rows[found.keeper[i]]) for i in removed]
+    assert found.similarity[removed].tolist() == expected
+
+
 def test_zero_vectors_stay_whatever_the_threshold() -> None:
     rows = np.array([[0, 0], EAST, [0, 0], [-1, 0]], np.float32)
     found = cover(rows[:1], rows, -7.0)

@@ -58,7 +58,7 @@ class Marginal:
     def log_density(self, t: ArrayLike) -> Array:
         """ln(S(t)/h); −inf outside the support."""
         with np.errstate(divide="ignore"):
-            return np.log(self.value(t)) - np.log(self.histogram.step)
+            return np.asarray(np.log(self.value(t)) - np.log(self.histogram.step))
 
     @property
     def mean(self) -> float:

@@ -43,7 +43,7 @@ class Histogram:
     def centres(self) -> NDArray[np.float64]:
         """t_i of each cell."""
         first = round(self.origin / self.step)
-        return (first + np.arange(self.counts.size)) * self.step
+        return np.asarray((first + np.arange(self.counts.size)) * self.step, np.float64)
 
 
 def cell(values: ArrayLike, step: float) -> NDArray[np.int64]:

@@ -1,0 +1,271 @@
+"""The whole pipeline in Spark on small generated pictures."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from jobs.common import schemas
+from jobs.common.run import Run, lock
+from jobs.common.settings import SettingsError
+from jobs.common.storage import JobError, Warehouse
+from tests.conftest import Runner, save_pictures, settings_for
+from udfs import autoencoder, cosine
+
+pytestmark = pytest.mark.spark
+STAGES = ("ingest", "train", "encode", "project", "prune", "publish", "estimate", "report")
+
+
+def states(run: Run) -> dict[str, str]:
+    rows = run.warehouse.read("runs").where(F.col("run_id") == run.run_id).collect()
+    return {row.stage: row.state for row in rows}
+
+
+def test_every_stage_is_done_and_recorded(finished: Run) -> None:
+    assert states(finished) == dict.fromkeys(STAGES, "done")
+
+
+def test_every_table_has_its_declared_schema(finished: Run) -> None:
+    for name, table in schemas.TABLES.items():
+        found = finished.warehouse.read(name).schema
+        assert [c.name for c in found] == [c.name for c in table.schema], name
+        assert [c.dataType for c in found] == [c.dataType for c in table.schema], name
+
+
+def test_images_hold_every_picture(finished: Run, pictures: Path) -> None:
+    rows = finished.warehouse.read("images").collect()
+    assert {row.image_id for row in rows} == {
+        str(path.relative_to(pictures)) for path in pictures.rglob("*.png")
+    }
+    assert all(len(row.pixels) == 64 * 64 * 3 for row in rows)
+    assert all(row.label == row.image_id.split("/")[0] and row.width == 72 for row in rows)
+
+
+def test_latents_are_the_encoders(finished: Run) -> None:
+    images = {row.image_id: row.pixels for row in finished.warehouse.read("images").collect()}
+    latents = finished.warehouse.read("latents").collect()
+    weights = Path(finished.warehouse.root, "models", latents[0].model_id, "weights.safetensors")
+    encode = autoencoder.encoder(weights.read_bytes(), device="cpu", batch=32, threads=1)
+    pixels = np.stack([np.frombuffer(images[row.image_id], np.uint8) for row in latents])
+    stored = np.array([row.latent for row in latents], np.float32)
+    assert np.array_equal(encode(pixels), stored)
+
+
+def test_selection_keeps_both_promises(finished: Run) -> None:
+    """Spec §3: no two kept above T; each removed has a kept image above T, the first in order."""
+    latents = {
+        row.image_id: np.array(row.latent, np.float32)
+        for row in finished.warehouse.read("latents").collect()
+    }
+    selection = finished.warehouse.read("selection").collect()
+    assert {row.threshold for row in selection} == {0.999, 0.97}
+    assert any(not row.kept for row in selection)
+    for threshold in (0.999, 0.97):
+        for label in ("field", "town"):
+            rows = [r for r in selection if (r.label, r.threshold) == (label, threshold)]
+            rows.sort(key=lambda row: row.image_id.encode())
+            kept: list[str] = []
+            for row in rows:
+                pairs = [
+                    (other, cosine.exact_similarity(latents[row.image_id], latents[other]))
+                    for other in kept
+                ]
+                first = next((pair for pair in pairs if pair[1] > threshold), (None, None))
+                assert (row.kept_id, row.similarity) == first
+                assert row.kept == (first[0] is None)
+                if row.kept:
+                    kept.append(row.image_id)
+
+
+def test_curated_counts_what_each_image_stands_for(finished: Run) -> None:
+    selection = finished.warehouse.read("selection").where("rule = 'fixed:0.97'").collect()
+    curated = finished.warehouse.read("curated").collect()
+    assert {row.image_id for row in curated} == {row.image_id for row in selection if row.kept}
+    assert sum(row.group_size for row in curated) == len(selection)
+    for row in curated:
+        removed = sum(other.kept_id == row.image_id for other in selection)
+        assert row.group_size == 1 + removed
+        assert row.weight == 1 / row.group_size
+
+
+def test_thresholds_state_the_share_kept(finished: Run) -> None:
+    for row in finished.warehouse.read("thresholds").collect():
+        chosen = finished.warehouse.read("selection").where(
+            (F.col("label") == row.label) & (F.col("rule") == row.rule)
+        )
+        assert row.reached == pytest.approx(chosen.where("kept").count() / chosen.count())
+        assert row.asked == row.threshold
+
+
+def test_axes_and_projections_are_the_principal_components(finished: Run) -> None:
+    latents = finished.warehouse.read("latents").where("label = 'town'").orderBy("image_id")
+    matrix = np.array([row.latent for row in latents.collect()], np.float64)
+    centred = matrix - matrix.mean(axis=0)
+    values = np.linalg.eigvalsh(centred @ centred.T / (len(matrix) - 1))[::-1][:3]
+    axes = finished.warehouse.read("axes").where("label = 'town'").orderBy("component").collect()
+    assert [row.eigenvalue for row in axes] == pytest.approx(values, rel=1e-9)
+    assert [row.component for row in axes] == [1, 2, 3]
+    projections = finished.warehouse.read("projections").where("label = 'town'")
+    rows = projections.orderBy("image_id").collect()
+    expected = centred @ np.array([row.axis for row in axes]).T
+    assert np.allclose([row.components for row in rows], expected, atol=1e-9)
+    assert all(math.isfinite(row.log_density) for row in rows)
+
+
+def test_density_counts_every_image_and_rule(finished: Run) -> None:
+    kept = {
+        (row.label, row.rule): row["count"]
+        for row in finished.warehouse.read("selection")
+        .where("kept")
+        .groupBy("label", "rule")
+        .count()
+        .collect()
+    }
+    density = finished.warehouse.read("density").collect()
+    assert {row.rule for row in density} == {"none", "fixed:0.999", "fixed:0.97"}
+    for row in density:
+        wanted = 24 if row.rule == "none" else kept[row.label, row.rule]
+        assert sum(row.counts) == row.n == wanted
+
+
+def test_effect_has_kurtosis_as_scipy(finished: Run) -> None:
+    from scipy.stats import kurtosis
+
+    projections = {
+        row.image_id: row.components for row in finished.warehouse.read("projections").collect()
+    }
+    selection = finished.warehouse.read("selection").collect()
+    for row in finished.warehouse.read("effect").collect():
+        every = [s for s in selection if (s.label, s.rule) == (row.label, row.rule)]
+        before = [projections[s.image_id][row.component - 1] for s in every]
+        after = [projections[s.image_id][row.component - 1] for s in every if s.kept]
+        assert (row.n_before, row.n_after) == (len(before), len(after))
+        assert row.kurtosis_before == pytest.approx(kurtosis(before), rel=1e-9)
+        if len(after) >= 4:
+            assert row.kurtosis_after == pytest.approx(kurtosis(after), rel=1e-9)
+        else:
+            assert row.kurtosis_after is None
+        assert row.scale_free_before <= 0.5 * math.log(2 * math.pi * math.e) + 1e-9
+
+
+def test_report_is_whole_and_self_contained(finished: Run) -> None:
+    folder = Path(finished.warehouse.root, "report")
+    page = (folder / "report.html").read_text()
+    assert "48" in page
+    assert page.count("<figure>") == 6
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+    assert len(list(folder.glob("*.png"))) == len(list(folder.glob("*.svg"))) == 6
+
+
+def test_the_same_command_again_does_nothing(finished: Run, run_pipeline: Runner) -> None:
+    tables = [name for name in schemas.TABLES if name != "runs"]
+    warehouse = finished.warehouse
+    before = {name: Warehouse(finished.spark, warehouse.root).version(name) for name in tables}
+    again = run_pipeline(Path(finished.settings.images), Path(warehouse.root))
+    assert states(again) == dict.fromkeys(STAGES, "skipped")
+    assert before == {
+        name: Warehouse(finished.spark, warehouse.root).version(name) for name in tables
+    }
+
+
+def rows_of(run: Run, table: str) -> list[tuple[object, ...]]:
+    """A table's rows in a fixed order, without when and by whom they were made."""
+    columns = [c for c in run.warehouse.read(table).columns if c not in ("modified_at", "path")]
+    return sorted(
+        (tuple(row) for row in run.warehouse.read(table).select(columns).collect()), key=repr
+    )
+
+
+RESULTS = ("images", "latents", "selection", "curated", "density", "effect", "regression")
+
+
+def test_changes_redo_what_depends_on_them(
+    run_pipeline: Runner, pictures: Path, tmp_path: Path
+) -> None:
+    """A changed setting and back, an added, changed and vanished file; against a fresh run."""
+    images, warehouse = tmp_path / "images", tmp_path / "warehouse"
+    shutil.copytree(pictures, images)
+    first = run_pipeline(images, warehouse)
+    stored = {table: rows_of(first, table) for table in RESULTS}
+
+    changed = run_pipeline(images, warehouse, "prune.thresholds=[0.97]")
+    assert states(changed) == {
+        **dict.fromkeys(("ingest", "train", "encode", "project"), "skipped"),
+        **dict.fromkeys(("prune", "publish", "estimate", "report"), "done"),
+    }
+    back = run_pipeline(images, warehouse)
+    assert states(back)["prune"] == "done"
+    assert {table: rows_of(back, table) for table in RESULTS} == stored
+
+    save_pictures(tmp_path / "more", ("field",), each=3)
+    shutil.move(tmp_path / "more/field/001.png", images / "field/100.png")
+    (images / "town/005.png").unlink()
+    shutil.copy(images / "town/001.png", images / "town/002.png")
+    more = run_pipeline(images, warehouse)
+    assert states(more)["train"] == "skipped"
+    assert states(more)["encode"] == "done"
+    rejects = more.warehouse.read("rejects").collect()
+    assert [(row.image_id, row.error_code) for row in rejects] == [("town/005.png", "vanished")]
+    model = more.warehouse.read("latents").first()
+    assert model is not None
+    weights = warehouse / "models" / model.model_id
+    fresh = run_pipeline(images, tmp_path / "fresh", f"train.model={weights}")
+    for table in RESULTS:
+        assert rows_of(more, table) == rows_of(fresh, table), table
+
+
+def test_one_writer_a_warehouse(tmp_path: Path) -> None:
+    with (
+        lock(str(tmp_path)),
+        pytest.raises(JobError, match="in use by process"),
+        lock(str(tmp_path)),
+    ):
+        pass
+
+
+def test_a_rule_that_was_not_computed_is_refused(run_pipeline: Runner, finished: Run) -> None:
+    with pytest.raises(SettingsError, match=r"not among the computed rules \(fixed:0.999"):
+        run_pipeline(
+            Path(finished.settings.images), Path(finished.warehouse.root), "publish.rule=fixed:0.5"
+        )
+
+
+def test_a_class_that_does_not_fit_is_refused_before_any_work(
+    run_pipeline: Runner, finished: Run
+) -> None:
+    version = finished.warehouse.version("selection")
+    with pytest.raises(
+        JobError, match=r"larger than prune.largest_class = 23: field \(24 images\)"
+    ):
+        run_pipeline(
+            Path(finished.settings.images),
+            Path(finished.warehouse.root),
+            "prune.largest_class=23",
+            overwrite=("prune",),
+        )
+    assert Warehouse(finished.spark, finished.warehouse.root).version("selection") == version
+
+
+def test_order_by_a_column_of_images(
+    run_pipeline: Runner, spark: SparkSession, pictures: Path, tmp_path: Path
+) -> None:
+    run = run_pipeline(pictures, tmp_path, 'prune.order=["-size_bytes"]', "train.epochs=1")
+    sizes = {row.image_id: row.size_bytes for row in run.warehouse.read("images").collect()}
+    for row in run.warehouse.read("selection").where("NOT kept").collect():
+        assert (-sizes[row.kept_id], row.kept_id) < (-sizes[row.image_id], row.image_id)
+
+
+def test_settings_mistakes_come_all_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings_for(tmp_path, tmp_path, "prune.thresholds=[1.5]", "ingest.tyle=64", "trane.seed=1")
+    message = str(caught.value)
+    assert "is no cosine" in message
+    assert "did you mean tile" in message
+    assert "did you mean train" in message
