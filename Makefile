@@ -8,6 +8,7 @@ PIP_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
+TRUTH := --set report.truth=$(DEMO)/truth.csv
 DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
 # Of what Delta brings, what pip's Spark has already, and would clash with.
 SPARE := io.delta:delta-kernel-api,io.delta:delta-kernel-defaults,io.delta:delta-kernel-unitycatalog,io.unitycatalog:unitycatalog-client,io.unitycatalog:unitycatalog-hadoop
@@ -31,8 +32,9 @@ build/ivy/.done: $(VENV)/.done
 	@touch $@
 
 demo: setup
-	./spark-submit.sh sample --images $(DEMO)/images --set report.truth=$(DEMO)/truth.csv --warehouse $(DEMO)/warehouse
-	./spark-submit.sh pipeline --images $(DEMO)/images --set report.truth=$(DEMO)/truth.csv --warehouse $(DEMO)/warehouse
+	./spark-submit.sh sample --images $(DEMO)/images $(TRUTH)
+	./spark-submit.sh pipeline --images $(DEMO)/images --warehouse $(DEMO)/warehouse $(TRUTH) \
+	  --set train.epochs=40 --set train.batch_size=32
 
 lint: setup
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ FAST = ("train.epochs=2", "train.sample=100", "prune.thresholds=[0.999, 0.97]")
 Runner = Callable[..., Run]
 
 
-def settings_for(images: Path, warehouse: Path, *flags: str, **given: object) -> Settings:
+def settings_for(images: Path, warehouse: Path, *flags: str, **given: Any) -> Settings:
     """Settings of a quick run."""
     defaults = (*FAST, "publish.rule=fixed:0.97")
     return build(
@@ -106,7 +107,7 @@ def settings_for(images: Path, warehouse: Path, *flags: str, **given: object) ->
 def run_pipeline(spark: SparkSession) -> Runner:
     """The pipeline in this process, as spark-submit would run it."""
 
-    def run(images: Path, warehouse: Path, *flags: str, **given: object) -> Run:
+    def run(images: Path, warehouse: Path, *flags: str, **given: Any) -> Run:
         settings = settings_for(images, warehouse, *flags, **given)
         with lock(settings.warehouse):
             current = Run(spark, settings, "pipeline")

@@ -58,6 +58,20 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
 
 def run(job: str, main: Callable[[Run], None]) -> None:
     """Run a job as a program and exit."""
+
+    def with_session(settings: Settings) -> None:
+        with lock(settings.warehouse):
+            spark = session.start(job)
+            current = Run(spark, settings, job)
+            current.close_stale()
+            main(current)
+            spark.stop()
+
+    run_plain(job, with_session)
+
+
+def run_plain(job: str, main: Callable[[Settings], None]) -> None:
+    """Run a job that needs neither Spark nor a warehouse as a program and exit."""
     _die_with_parent()
     try:
         settings = parse(job, sys.argv[1:])
@@ -68,14 +82,9 @@ def run(job: str, main: Callable[[Run], None]) -> None:
     sys.exit(_guarded(job, main, settings))
 
 
-def _guarded(job: str, main: Callable[[Run], None], settings: Settings) -> int:
+def _guarded(job: str, main: Callable[[Settings], None], settings: Settings) -> int:
     try:
-        with lock(settings.warehouse):
-            spark = session.start(job)
-            current = Run(spark, settings, job)
-            current.close_stale()
-            main(current)
-            spark.stop()
+        main(settings)
     except KeyboardInterrupt:
         print(f"\n{job}: interrupted; the same command goes on where this one stopped")
         return 130

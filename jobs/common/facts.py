@@ -204,7 +204,11 @@ def _truth(
         {
             "threshold": f"{threshold:g}",
             "precision": precision.get(threshold),
-            "recall": {row.change: row.recall for row in rows if row.threshold == threshold},
+            "recall": {
+                row.change: row.recall
+                for row in sorted(rows, key=lambda row: str(row.change))
+                if row.threshold == threshold
+            },
         }
         for threshold in thresholds
     ], kinds
