@@ -20,7 +20,7 @@ from scipy import ndimage
 Picture = NDArray[np.float64]  # (rows, columns, 3), levels 0..1
 Draw = np.random.Generator
 OVERLAPS = (0.95, 0.85, 0.7, 0.5)  # of the area; below a half a frame is no copy of another
-FORMATS = (
+FORMATS: tuple[tuple[str, dict[str, int]], ...] = (
     ("png", {}),
     ("jpg", {"quality": 95}),
     ("webp", {"quality": 95}),
