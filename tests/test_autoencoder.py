@@ -1,0 +1,164 @@
+"""The paper's layers, repeatable training, and latents that depend on nothing but the image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save
+from torch import nn
+
+from tests.conftest import picture
+from udfs import autoencoder
+
+TABLE = [
+    ("Conv2d", (32, 32, 32), 896),
+    ("ReLU", (32, 32, 32), 0),
+    ("Conv2d", (64, 16, 16), 18_496),
+    ("ReLU", (64, 16, 16), 0),
+    ("Conv2d", (128, 8, 8), 73_856),
+    ("ReLU", (128, 8, 8), 0),
+    ("Conv2d", (256, 4, 4), 295_168),
+    ("ReLU", (256, 4, 4), 0),
+    ("Conv2d", (256, 2, 2), 590_080),
+    ("ReLU", (256, 2, 2), 0),
+    ("ConvTranspose2d", (256, 4, 4), 590_080),
+    ("ReLU", (256, 4, 4), 0),
+    ("ConvTranspose2d", (128, 8, 8), 295_040),
+    ("ReLU", (128, 8, 8), 0),
+    ("ConvTranspose2d", (64, 16, 16), 73_792),
+    ("ReLU", (64, 16, 16), 0),
+    ("ConvTranspose2d", (32, 32, 32), 18_464),
+    ("ReLU", (32, 32, 32), 0),
+    ("ConvTranspose2d", (3, 64, 64), 867),
+    ("Tanh", (3, 64, 64), 0),
+]
+
+
+def pictures(n: int, first: int = 0) -> NDArray[np.uint8]:
+    return np.stack([picture(first + i, 64).reshape(-1) for i in range(n)])
+
+
+def train(**changes: object) -> autoencoder.Training:
+    given: dict[str, object] = {
+        "epochs": 2,
+        "batch_size": 16,
+        "learning_rate": 1e-3,
+        "seed": 0,
+        "held_out": 0.1,
+        "device": "cpu",
+    }
+    pixels = changes.pop("pixels", None)
+    return autoencoder.train(pictures(40) if pixels is None else pixels, **given | changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def weights() -> bytes:
+    return autoencoder.weights_bytes(train().model)
+
+
+def test_layers_are_the_papers_table_1() -> None:
+    model = autoencoder.Autoencoder()
+    rows = []
+    value = torch.zeros(1, 3, 64, 64)
+    for layer in [*model.encoder, *model.decoder]:
+        assert isinstance(layer, nn.Module)
+        value = layer(value)
+        count = sum(parameter.numel() for parameter in layer.parameters())
+        rows.append((type(layer).__name__, tuple(value.shape[1:]), count))
+    assert rows == TABLE
+    assert sum(parameter.numel() for parameter in model.parameters()) == 1_956_739
+
+
+def test_a_latent_is_the_last_layer_flattened(weights: bytes) -> None:
+    encode = autoencoder.encoder(weights, device="cpu", batch=32)
+    pixels = pictures(3)
+    latents = encode(pixels)
+    assert latents.shape == (3, 1024)
+    assert latents.dtype == np.float32
+    assert (latents >= 0).all()
+    assert latents.max() > 0
+    levels = torch.from_numpy(pixels.reshape(-1, 64, 64, 3).copy()).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        layers = autoencoder.load(weights).encoder(levels / 127.5 - 1)
+    assert np.allclose(latents, layers.reshape(3, 1024).numpy(), atol=1e-5)
+
+
+def test_latents_do_not_depend_on_what_comes_along(weights: bytes) -> None:
+    pixels = pictures(70)
+    encode = autoencoder.encoder(weights, device="cpu", batch=32)
+    whole = encode(pixels)
+    order = np.random.default_rng(0).permutation(len(pixels))
+    assert np.array_equal(encode(pixels[order]), whole[order])
+    for n in (0, 1, 31, 32, 33):
+        assert np.array_equal(encode(pixels[:n]), whole[:n])
+    for batch, threads in ((32, 2), (64, 1), (128, 2)):
+        other = autoencoder.encoder(weights, device="cpu", batch=batch, threads=threads)
+        assert np.array_equal(other(pixels), whole), (batch, threads)
+    torch.set_num_threads(1)
+
+
+def test_same_seed_same_weights(weights: bytes) -> None:
+    torch.manual_seed(99)  # training's outcome does not hang on the global generator
+    assert autoencoder.weights_bytes(train().model) == weights
+    assert autoencoder.weights_bytes(train(seed=1).model) != weights
+
+
+def test_training_lowers_the_loss_and_counts_its_images() -> None:
+    seen: list[tuple[int, int, int]] = []
+    training = train(epochs=40, on_batch=lambda e, b, n, loss: seen.append((e, b, n)))
+    assert training.epochs[-1].loss < 0.5 * training.epochs[0].loss
+    assert (training.images, training.held_out) == (36, 4)
+    assert seen[:4] == [(1, 1, 3), (1, 2, 3), (1, 3, 3), (2, 1, 3)]
+    assert all(epoch.held_out_loss for epoch in training.epochs)
+
+
+def test_one_image_and_no_held_out() -> None:
+    assert train(pixels=pictures(1)).held_out == 0
+    assert train(held_out=0.0).epochs[0].held_out_loss is None
+
+
+def test_bad_pixels_are_refused() -> None:
+    with pytest.raises(ValueError, match="no image to train on"):
+        train(pixels=pictures(1)[:0])
+    with pytest.raises(ValueError, match=r"must be uint8 \(n, 12288\)"):
+        train(pixels=pictures(2).astype(np.float32))
+    with pytest.raises(ValueError, match=r"lower train.learning_rate"):
+        train(learning_rate=1e8, epochs=30)
+
+
+def test_foreign_weights_are_refused(weights: bytes) -> None:
+    with pytest.raises(ValueError, match="no safetensors file"):
+        autoencoder.load(b"something else")
+    state = load(weights)
+    name = "encoder.0.weight"
+    with pytest.raises(ValueError, match=f"{name}: missing"):
+        autoencoder.load(save({key: value for key, value in state.items() if key != name}))
+    with pytest.raises(ValueError, match=f"{name}: shape"):
+        autoencoder.load(save(state | {name: torch.zeros(2)}))
+    with pytest.raises(ValueError, match="more: not of this architecture"):
+        autoencoder.load(save(state | {"more": torch.zeros(2)}))
+    with pytest.raises(ValueError, match=f"{name}: holds NaN"):
+        autoencoder.load(save(state | {name: state[name] * torch.nan}))
+
+
+def test_weights_survive_a_file(weights: bytes) -> None:
+    assert autoencoder.weights_bytes(autoencoder.load(weights)) == weights
+    assert len(autoencoder.model_id(weights)) == 64
+
+
+def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert autoencoder.device("auto", "0") == "cpu"
+    with pytest.raises(ValueError, match="torch sees no GPU"):
+        autoencoder.device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert autoencoder.device("auto", "3") == "cuda:3"
+    assert autoencoder.device("auto") == "cuda:0"
+    assert autoencoder.device("cpu", "3") == "cpu"
+
+
+def test_encoded_on_names_the_instruction_set() -> None:
+    assert autoencoder.encoded_on("cpu") == f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    assert autoencoder.encoded_on("cpu", "AVX2") == "cpu AVX2"
