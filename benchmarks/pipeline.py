@@ -1,0 +1,269 @@
+"""What the pipeline costs beside the least that any program must do on the same images.
+
+The floor is one plain torch process with as many threads as the pipeline has slots, that only
+reads, decodes, cuts, resizes and encodes. The pipeline (without training: it is given the same
+weights) also hashes, stores, projects, prunes, estimates and reports. Encoding on the executors is
+then measured alone against the plain loop at its best batch, in interleaved runs.
+
+    .venv/bin/python -m benchmarks.pipeline IMAGES --model WEIGHTS [--tile 64] [--stride 32]
+
+IMAGES: a folder by class; WEIGHTS: a weights.safetensors, or its folder (a pipeline that trained
+leaves one in <warehouse>/models/). Prints Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from deltalake import DeltaTable
+from numpy.typing import NDArray
+
+from jobs.common import models
+from udfs import autoencoder, images
+
+ROOT = Path(__file__).resolve().parent.parent
+BATCHES = (32, 128, 256)
+PIECE = 4096  # images the plain loop holds decoded at a time
+STAGES = ("ingest", "train", "encode", "project", "prune", "publish", "estimate", "report")
+
+
+def tiles(root: Path, tile: int | None, stride: int | None) -> Iterator[NDArray[np.uint8]]:
+    """The images of a folder by class, decoded and cut in one process: (up to 4096, pixels)."""
+    held: list[bytes] = []
+    for path in sorted(root.glob("*/**/*")):
+        if not path.is_file():
+            continue
+        try:
+            found = images.decode(
+                path.read_bytes(), max_pixels=89_478_485, tile=tile, stride=stride
+            )
+        except images.Unusable:
+            continue
+        held += [part.pixels for part in found]
+        while len(held) >= PIECE:
+            yield np.frombuffer(b"".join(held[:PIECE]), np.uint8).reshape(PIECE, -1)
+            held = held[PIECE:]
+    if held:
+        yield np.frombuffer(b"".join(held), np.uint8).reshape(len(held), -1)
+
+
+def floor(given: argparse.Namespace) -> None:
+    """The child process: decode, cut and encode everything; prints its figures as JSON."""
+    encode = autoencoder.encoder(
+        models.read_given(given.model), device="cpu", batch=given.batch, threads=given.threads
+    )
+    clock, decoding, count = time.perf_counter(), 0.0, 0
+    started = clock
+    for part in tiles(Path(given.images), given.tile or None, given.stride or None):
+        decoding += time.perf_counter() - clock
+        encode(part)
+        count += len(part)
+        clock = time.perf_counter()
+    seconds = time.perf_counter() - started
+    print(json.dumps({"seconds": seconds, "decoding": decoding, "images": count}))
+
+
+def plain_loop(given: argparse.Namespace) -> None:
+    """The child process: only encode what lies decoded in memory, at each batch."""
+    parts = list(tiles(Path(given.images), given.tile or None, given.stride or None))
+    rates = {}
+    for batch in BATCHES:
+        encode = autoencoder.encoder(
+            models.read_given(given.model), device="cpu", batch=batch, threads=given.threads
+        )
+        encode(parts[0][:batch])
+        clock = time.perf_counter()
+        for part in parts:
+            encode(part)
+        rates[str(batch)] = sum(map(len, parts)) / (time.perf_counter() - clock)
+    print(json.dumps(rates))
+
+
+def child(given: argparse.Namespace, what: str, batch: int = 32) -> dict[str, Any]:
+    """Run one of the two functions above in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.pipeline", given.images, "--model", given.model]
+    command += ["--tile", str(given.tile), "--stride", str(given.stride)]
+    command += ["--threads", str(given.threads), "--batch", str(batch), "--child", what]
+    environment = os.environ | {"OMP_NUM_THREADS": str(given.threads)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+class Memory(threading.Thread):
+    """The largest memory of a process and all below it, by role, sampled five times a second.
+
+    PSS: pages that forked workers share are counted once.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.root = psutil.Process(pid)
+        self.peaks: dict[str, int] = defaultdict(int)
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        """Sample until told to stop."""
+        while not self.over.wait(0.2):
+            now: dict[str, int] = defaultdict(int)
+            for process in self._processes():
+                try:
+                    role, pss = _role(process), int(process.memory_full_info().pss)
+                except psutil.Error:
+                    continue
+                now[role] += pss
+                if role == "workers, together":
+                    self.peaks["one worker"] = max(self.peaks["one worker"], pss)
+            now["all"] = sum(now.values())
+            for role, size in now.items():
+                self.peaks[role] = max(self.peaks[role], size)
+
+    def _processes(self) -> list[psutil.Process]:
+        try:
+            return [self.root, *self.root.children(recursive=True)]
+        except psutil.Error:
+            return []
+
+
+def _role(process: psutil.Process) -> str:
+    words = " ".join(process.cmdline())
+    if "pyspark.daemon" in words or "pyspark.worker" in words or "pyspark/daemon" in words:
+        return "workers, together"
+    return "driver, JVM" if process.name() == "java" else "driver, Python"
+
+
+def submit(given: argparse.Namespace, job: str, warehouse: str, *more: str) -> dict[str, int]:
+    """Run a job by spark-submit and return its peaks of memory."""
+    command = [str(ROOT / "spark-submit.sh"), job, "--images", given.images]
+    command += ["--warehouse", warehouse, "--set", f"train.model={given.model}"]
+    if given.tile:
+        command += ["--set", f"ingest.tile={given.tile}", "--set", f"ingest.stride={given.stride}"]
+    with subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL) as process:
+        memory = Memory(process.pid)
+        memory.start()
+        code = process.wait()
+        memory.over.set()
+        memory.join()
+    if code:
+        raise SystemExit(f"{job} ended with exit code {code}")
+    return dict(memory.peaks)
+
+
+def stage_seconds(warehouse: str) -> dict[str, float]:
+    """Seconds of the newest finished run of each stage, from the table `runs`."""
+    rows = DeltaTable(f"{warehouse}/runs").to_pyarrow_table(
+        columns=["stage", "state", "started", "finished"]
+    )
+    done = [row for row in rows.to_pylist() if row["state"] == "done"]
+    done.sort(key=lambda row: row["finished"])
+    return {row["stage"]: (row["finished"] - row["started"]).total_seconds() for row in done}
+
+
+def stored(warehouse: str) -> dict[str, int]:
+    """Bytes of the files that each table's newest version is made of."""
+    sizes = {}
+    for log in sorted(Path(warehouse).glob("*/_delta_log")):
+        actions = DeltaTable(str(log.parent)).get_add_actions(flatten=True)
+        sizes[log.parent.name] = sum(actions.column("size_bytes").to_pylist())
+    return sizes
+
+
+def measure(given: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(prefix="latent-dedup-") as folder:
+        warehouse = str(Path(folder, "warehouse"))
+        rates: dict[str, list[float]] = defaultdict(list)
+        for batch, rate in child(given, "loop").items():
+            rates[f"plain loop, batch {batch}"].append(rate)
+        best = int(max(BATCHES, key=lambda batch: rates[f"plain loop, batch {batch}"][0]))
+        bare = child(given, "floor", best)
+        clock = time.perf_counter()
+        peaks = submit(given, "pipeline", warehouse)
+        wall = time.perf_counter() - clock
+        seconds, sizes = stage_seconds(warehouse), stored(warehouse)
+        for turn in range(given.runs):
+            submit(given, "encode", warehouse, "--overwrite", "encode")
+            rates["executors"].append(bare["images"] / stage_seconds(warehouse)["encode"])
+            if turn:
+                for batch, rate in child(given, "loop").items():
+                    rates[f"plain loop, batch {batch}"].append(rate)
+    report_pipeline(bare, best, wall, seconds)
+    report_memory(peaks)
+    report_bytes(sizes, bare["images"])
+    report_encoding(rates)
+
+
+def report_pipeline(
+    bare: dict[str, Any], best: int, wall: float, seconds: dict[str, float]
+) -> None:
+    print(f"{bare['images']:,} images, {psutil.cpu_count()} cores\n")
+    print("| | seconds | of the floor |\n| --- | --- | --- |")
+    print(
+        f"| floor: plain torch, batch {best}: decode {bare['decoding']:.1f} s, encode "
+        f"{bare['seconds'] - bare['decoding']:.1f} s | {bare['seconds']:.1f} | 1.00 |"
+    )
+    print(f"| **pipeline, all** | {wall:.1f} | **{wall / bare['seconds']:.2f}** |")
+    for stage in (stage for stage in STAGES if stage in seconds):
+        took = seconds[stage]
+        print(f"| {stage} | {took:.1f} | {took / bare['seconds']:.2f} |")
+    rest = wall - sum(seconds.values())
+    print(f"| Spark's start, locks, summary | {rest:.1f} | {rest / bare['seconds']:.2f} |\n")
+
+
+def report_memory(peaks: dict[str, int]) -> None:
+    print("| peak memory | GiB |\n| --- | --- |")
+    for role in ("driver, JVM", "driver, Python", "workers, together", "one worker", "all"):
+        print(f"| {role} | {peaks.get(role, 0) / 2**30:.2f} |")
+    print()
+
+
+def report_bytes(sizes: dict[str, int], count: int) -> None:
+    print("| table | bytes an image |\n| --- | --- |")
+    for table, size in sorted(sizes.items(), key=lambda item: -item[1]):
+        print(f"| {table} | {size / count:,.1f} |")
+    print(f"| all | {sum(sizes.values()) / count:,.1f} |\n")
+
+
+def report_encoding(rates: dict[str, list[float]]) -> None:
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    best = max(rate for name, rate in medians.items() if name != "executors")
+    print("| encoding | images/s (median) | runs | of the best plain loop |")
+    print("| --- | --- | --- | --- |")
+    for name, median in medians.items():
+        runs = ", ".join(f"{rate:,.0f}" for rate in rates[name])
+        print(f"| {name} | {median:,.0f} | {runs} | {median / best:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("images")
+    parser.add_argument("--model", required=True, help="weights.safetensors, or its folder")
+    parser.add_argument("--tile", type=int, default=64, help="px; 0: whole frames")
+    parser.add_argument("--stride", type=int, default=32)
+    parser.add_argument("--runs", type=int, default=3, help="interleaved runs of encoding alone")
+    parser.add_argument("--threads", type=int, default=psutil.cpu_count())
+    parser.add_argument("--batch", type=int, default=32, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=("floor", "loop"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    given.images = str(Path(given.images).resolve())
+    given.model = str(Path(given.model).resolve())
+    {"floor": floor, "loop": plain_loop, None: measure}[given.child](given)
+
+
+if __name__ == "__main__":
+    main()
