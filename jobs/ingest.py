@@ -42,11 +42,11 @@ def main(run: Run) -> None:
         earlier = find_earlier(run, source, decoding)
         check_types(run, source)
         candidates, losers = unique(source.frame, settings)
-        record_vanished(work, candidates, earlier)
+        record_vanished(work, candidates, source)
         write_images(work, candidates, earlier, source, decoding)
         rejects = examined(work, candidates, earlier).unionByName(losers)
         work.write(
-            rejects.unionByName(still_vanished(work, candidates)),
+            rejects.unionByName(still_vanished(work, candidates, source)),
             "rejects",
             where="stage = 'ingest'",
         )
@@ -94,40 +94,47 @@ def check_types(run: Run, source: sources.Source) -> None:
 
 
 def unique(rows: DataFrame, settings: Ingest) -> tuple[DataFrame, DataFrame]:
-    """One row per id, and the others as rejects: the smallest sha256 stays, then the path."""
+    """One row per id, and the others as rejects: the smallest sha256 stays, then the path.
+
+    Only rows that can become an image compete: one without a class must not push another out.
+    """
     nothing = rows.sparkSession.createDataFrame([], REJECTS)
     if settings.source == "folder":  # a path is there once
         return rows, nothing
-    twice = rows.groupBy("image_id").count().where("count > 1 AND image_id IS NOT NULL")
-    twice = twice.select("image_id")
+    complete = rows.where(_is_complete())
+    twice = complete.groupBy("image_id").count().where("count > 1").select("image_id")
     if twice.isEmpty():
         return rows, nothing
-    schema = T.StructType([*rows.schema, *schemas.struct("usable int, hash string")])
-    hashed = rows.join(twice, on="image_id", how="left_semi").select(rows.columns)
+    schema = T.StructType([*rows.schema, *schemas.struct("_usable int, sha256 string")])
+    hashed = complete.join(twice, on="image_id", how="left_semi").select(rows.columns)
     hashed = hashed.mapInArrow(
         partial(_decoding(settings).hashed_rows, schema=arrow_schema(schema)),
         schema,
     )
     first = Window.partitionBy("image_id").orderBy(
-        F.desc("usable"), F.asc("hash"), F.asc_nulls_last("path")
+        F.desc("_usable"), F.asc("sha256"), F.asc_nulls_last("path")
     )
-    ranked = hashed.withColumn("place", F.row_number().over(first))
+    ranked = hashed.withColumn("_place", F.row_number().over(first))
     message = F.concat(
         F.lit("another row has the id "),
         F.col("image_id"),
         F.lit(" and a smaller sha256; give every image an id of its own"),
     )
-    losers = ranked.where("place > 1").select(*_reject_columns("duplicate_id", message))
-    alone = rows.join(twice, on="image_id", how="left_anti").select(rows.columns)
-    return alone.unionByName(ranked.where("place = 1").select(rows.columns)), losers
+    losers = ranked.where("_place > 1").select(*_reject_columns("duplicate_id", message))
+    alone = complete.join(twice, on="image_id", how="left_anti").select(rows.columns)
+    alone = alone.unionByName(rows.where(~_is_complete()))
+    return alone.unionByName(ranked.where("_place = 1").select(rows.columns)), losers
 
 
-def record_vanished(work: Work, candidates: DataFrame, earlier: Earlier | None) -> None:
+def record_vanished(work: Work, candidates: DataFrame, source: sources.Source) -> None:
     """Note the images whose file is gone before they leave `images`: a crash then loses none."""
-    if earlier is None:
+    warehouse = work.run.warehouse
+    stamp = warehouse.newest("images", "ingest")
+    if stamp is None or not source.is_folder or stamp.notes.get("root") != source.root:
         return
+    images = warehouse.read("images", warehouse.version("images"))
     gone = (
-        earlier.images.join(candidates.select("path"), on="path", how="left_anti")
+        images.join(candidates.select("path"), on="path", how="left_anti")
         .groupBy("path")
         .agg(
             F.min(_base_id(F.col("image_id"))).alias("image_id"),
@@ -150,7 +157,7 @@ def write_images(
     """Decode what is new; rows of files that are as they were stay as they are."""
     if "images" not in work.pending:
         return
-    notes = {"decoding": decoding, "renamed": source.renamed}
+    notes = {"decoding": decoding, "root": source.root, "renamed": source.renamed}
     if earlier is None:
         work.write(decoded(work.run, candidates, source), "images", notes=notes)
         return
@@ -218,12 +225,13 @@ def examined(work: Work, candidates: DataFrame, earlier: Earlier | None) -> Data
     return failed.unionByName(kept).unionByName(incomplete)
 
 
-def still_vanished(work: Work, candidates: DataFrame) -> DataFrame:
-    """The rejects of vanished files that have not come back."""
+def still_vanished(work: Work, candidates: DataFrame, source: sources.Source) -> DataFrame:
+    """The rejects of vanished files of this folder that have not come back."""
     warehouse = work.run.warehouse
-    if not warehouse.exists("rejects"):
+    if not source.is_folder or not warehouse.exists("rejects"):
         return work.run.spark.createDataFrame([], REJECTS)
     rows = warehouse.read("rejects").where("stage = 'ingest' AND error_code = 'vanished'")
+    rows = rows.where(F.startswith("path", F.lit(source.root.rstrip("/") + "/")))
     back = candidates.select("path").where("path IS NOT NULL")
     gone = rows.join(back, on="path", how="left_anti").dropDuplicates(["path"])
     return gone.select(REJECTS.names)

@@ -38,8 +38,8 @@ def curate(images: DataFrame, selection: DataFrame) -> DataFrame:
     group_size counts the image itself and those removed for it; weight is 1/group_size.
     """
     removed = selection.where("NOT kept").groupBy(F.col("kept_id").alias("image_id"))
-    groups = removed.agg(F.count("*").alias("removed"))
-    size = F.coalesce(F.col("removed"), F.lit(0)) + 1
+    groups = removed.agg((F.count("*") + 1).alias("group_size"))
+    size = F.coalesce(F.col("group_size"), F.lit(1))
     kept = selection.where("kept").select("image_id", "rule", "space")
     ours = schemas.TABLES["curated"].schema.names
     more = [name for name in images.columns if name not in ours and name != "pixels"]

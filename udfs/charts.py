@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -52,19 +54,34 @@ def _name_furthest(axes: object, x: np.ndarray, y: np.ndarray, labels: Sequence[
     """Names at the three classes with the largest kurtosis before."""
     for place in np.argsort(-x)[:3]:
         axes.annotate(  # type: ignore[attr-defined]
-            labels[place],
+            _short(labels[place]),
             (x[place], y[place]),
             xytext=(4, 3),
             textcoords="offset points",
             fontsize=7,
             color="#444444",
+            parse_math=False,  # a class may be called $5
         )
+
+
+def _short(label: str, longest: int = 30) -> str:
+    """A longer name would squeeze the figure."""
+    return label if len(label) <= longest else f"{label[: longest - 1]}…"
+
+
+@contextmanager
+def _any_script() -> Iterator[None]:
+    """No warning for names in a script that the font lacks: they are drawn as boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def svg(figure: Figure) -> str:
     """A figure as SVG, the same bytes for the same figure."""
     target = io.StringIO()
-    figure.savefig(target, format="svg", metadata={"Date": None})
+    with _any_script():
+        figure.savefig(target, format="svg", metadata={"Date": None})
     return target.getvalue()
 
 
@@ -72,5 +89,6 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
     """A figure as PNG."""
     target = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(target, format="png", dpi=dpi)
+    with _any_script():
+        figure.savefig(target, format="png", dpi=dpi)
     return target.getvalue()

@@ -9,7 +9,8 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-INVALID = re.compile(r"[ ,;{}()\n\t=]")
+# What Delta refuses in a name, and the two that everyone who names such a column has to escape.
+INVALID = re.compile(r"[ ,;{}()\n\t=.`]")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def carried(schema: T.StructType, used: set[str], reserved: tuple[str, ...]) -> 
 
 
 def _free(name: str, clash: bool, taken: set[str]) -> str:
-    if not clash and not INVALID.search(name):
+    if name and not clash and not INVALID.search(name):
         return name
     base = "source_" + INVALID.sub("_", name)
     free, number = base, 2

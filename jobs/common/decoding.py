@@ -66,12 +66,12 @@ class Decoding:
     def hashed_rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Candidates with `usable` (1: decodes) and `hash` (sha256) beside them."""
+        """Candidates with `_usable` (1: decodes) and `sha256` beside them."""
         for batch in batches:
             contents = list(_contents(batch))
             columns = {name: batch.column(name) for name in batch.schema.names}
-            columns["usable"] = [int(self._reason(content)[0] == "") for content in contents]
-            columns["hash"] = [
+            columns["_usable"] = [int(self._reason(content)[0] == "") for content in contents]
+            columns["sha256"] = [
                 images.sha256(content) if isinstance(content, bytes) else "" for content in contents
             ]
             yield frames.record_batch(columns, schema)

@@ -62,7 +62,7 @@ def gather(work: Work) -> Facts:
         images_encoded=total,
         rejected=sum(row["files"] for row in codes),
         classes=len(by_class),
-        published=run.settings.publish.rule,
+        published=_published(work, run.settings.publish.rule),
         published_kept=work.read("curated").count(),
         rules=rules,
         by_class=by_class,
@@ -76,6 +76,12 @@ def gather(work: Work) -> Facts:
         truth=truth,
         kinds=kinds,
     )
+
+
+def _published(work: Work, asked: str) -> str:
+    """The rule of the table `curated`: publish may have run alone, with other settings."""
+    rows = work.read("curated").select("rule").limit(1).collect()
+    return str(rows[0]["rule"]) if rows else asked
 
 
 def _counts(selection: DataFrame) -> list[dict[str, Any]]:
@@ -217,14 +223,16 @@ def _truth(
 def _stages(run: Run) -> list[dict[str, Any]]:
     """The newest row of each stage in `runs`."""
     runs = run.warehouse.read("runs").where("state IN ('done', 'failed')")
-    newest = Window.partitionBy("stage").orderBy(F.desc("finished"))
+    newest = Window.partitionBy("stage").orderBy(F.desc("started"))
     rows = runs.withColumn("place", F.row_number().over(newest)).where("place = 1")
     return [
         {
             "stage": row.stage,
             "state": row.state,
-            "seconds": f"{(row.finished - row.started).total_seconds():.1f}",
-            "finished": f"{row.finished:%Y-%m-%d %H:%M:%S}",
+            "seconds": f"{(row.finished - row.started).total_seconds():.1f}"
+            if row.finished
+            else "",
+            "finished": f"{row.finished:%Y-%m-%d %H:%M:%S}" if row.finished else "",
         }
         for row in rows.orderBy("started").collect()
     ]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import unquote
 
 from pyarrow import fs
 
@@ -26,20 +26,33 @@ class SourceFile:
     modified_at: datetime
 
 
+def scheme(root: str) -> str:
+    """What stands before `://`, or `file` for a path, which urlsplit would cut at # and ?."""
+    before, separator, _ = root.partition("://")
+    return before if separator and "/" not in before else "file"
+
+
 def is_mounted(root: str) -> bool:
     """Whether the path is one of a mounted file system."""
-    return urlparse(root).scheme in ("", "file")
+    return scheme(root) == "file"
+
+
+def mounted(path: str) -> Path:
+    """A path, or a URI such as file:/a%20b or file:///a%20b, as a path."""
+    if not path.startswith("file:"):
+        return Path(path)
+    return Path("/" + unquote(path.removeprefix("file:")).lstrip("/"))
 
 
 def absolute(root: str) -> str:
     """The root as it stands in the tables."""
-    return str(Path(urlparse(root).path).resolve()) if is_mounted(root) else root.rstrip("/")
+    return str(mounted(root).resolve()) if is_mounted(root) else root.rstrip("/")
 
 
 def walk(root: str) -> Iterator[SourceFile]:
     """Every file below a root, in no certain order. Links are followed, loops are not.
 
-    Raises FileNotFoundError or NotADirectoryError for a root that is no folder.
+    A root that is itself a file is the one. Raises FileNotFoundError where there is nothing.
     """
     return _walk_mounted(absolute(root)) if is_mounted(root) else _walk_remote(root)
 
@@ -47,36 +60,43 @@ def walk(root: str) -> Iterator[SourceFile]:
 def read(path: str) -> bytes:
     """A file's bytes; raises OSError."""
     if is_mounted(path):
-        return Path(path).read_bytes()
+        return mounted(path).read_bytes()
     system, inside = fs.FileSystem.from_uri(path)
     with system.open_input_file(inside) as stream:
         return bytes(stream.read())
 
 
 def _walk_mounted(root: str) -> Iterator[SourceFile]:
-    pending, seen = [root], {os.path.realpath(root)}
+    if Path(root).is_file():
+        yield _mounted_file(root, str(Path(root).parent))
+        return
+    pending = [(root, frozenset({os.path.realpath(root)}))]
     while pending:
-        folder = pending.pop()
+        folder, above = pending.pop()
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir():
-                    real = os.path.realpath(entry.path)
-                    if real not in seen:
-                        seen.add(real)
-                        pending.append(entry.path)
-                else:
-                    yield _mounted_file(entry, root)
+                if not _is_folder(entry):
+                    yield _mounted_file(entry.path, root)
+                elif (real := os.path.realpath(entry.path)) not in above:
+                    pending.append((entry.path, above | {real}))
 
 
-def _mounted_file(entry: os.DirEntry[str], root: str) -> SourceFile:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        status = entry.stat()
+        return entry.is_dir()
+    except OSError:  # a link to itself: a file that cannot be read
+        return False
+
+
+def _mounted_file(place: str, root: str) -> SourceFile:
+    try:
+        status = Path(place).stat()
         size, modified = status.st_size, status.st_mtime_ns // 1000
     except OSError:  # a broken link: reading it will say so
         size, modified = 0, 0
     # Bytes of a name that are no UTF-8 cannot stand in a table: shown as replacement characters.
-    path = os.fsencode(entry.path).decode("utf-8", "replace")
-    relative = os.fsencode(os.path.relpath(entry.path, root)).decode("utf-8", "replace")
+    path = os.fsencode(place).decode("utf-8", "replace")
+    relative = os.fsencode(os.path.relpath(place, root)).decode("utf-8", "replace")
     return SourceFile(path, relative, size, _from_microseconds(modified))
 
 
@@ -87,7 +107,7 @@ def _from_microseconds(microseconds: int) -> datetime:
 
 def _walk_remote(root: str) -> Iterator[SourceFile]:
     system, inside = fs.FileSystem.from_uri(root)
-    prefix = f"{urlparse(root).scheme}://"
+    prefix = f"{scheme(root)}://"
     base = inside.rstrip("/") + "/"
     for info in system.get_file_info(fs.FileSelector(inside, recursive=True)):
         if info.type == fs.FileType.File:

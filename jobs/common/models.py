@@ -64,7 +64,7 @@ def find(warehouse: Warehouse, mark: str) -> Model | None:
     """The newest model with the wanted fingerprint."""
     found = [
         Model(folder.parent.name, folder.parent, about)
-        for folder in Path(warehouse.root, "models").glob("*/model.json")
+        for folder in Path(warehouse.root, "models").glob("[!.]*/model.json")
         if (about := _about(folder)).get("fingerprint") == mark
     ]
     return max(found, key=lambda model: model.about["trained_at"], default=None)

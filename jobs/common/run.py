@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlparse
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.common import schemas
+from jobs.common import files, schemas
 from jobs.common.console import Console
 from jobs.common.settings import Settings
 from jobs.common.storage import JobError, Stamp, Warehouse, fingerprint
@@ -35,6 +34,7 @@ class Work:
     stage: str
     fingerprint: str
     reads: dict[str, int]
+    outputs: tuple[str, ...]
     pending: list[str]
     started: datetime
     writes: dict[str, int] = field(default_factory=dict)
@@ -80,6 +80,7 @@ class Run:
         self.warehouse = Warehouse(spark, settings.warehouse)
         self.console = Console(settings.quiet)
         self.seconds: dict[str, float] = {}
+        self._failed_before: set[str] = set()
 
     @contextmanager
     def stage(
@@ -109,11 +110,11 @@ class Run:
         if name in self.settings.overwrite:
             pending = list(writes) or ["output"]
         pinned = {table: self.warehouse.version(table) for table in inputs}
-        work = Work(self, name, mark, pinned, pending, datetime.now(UTC))
+        work = Work(self, name, mark, pinned, writes, pending, datetime.now(UTC))
         clock = time.monotonic()
         if work.finished:
-            self._record(work, "skipped")
             yield work
+            self._skipped(work)
             self.seconds[name] = time.monotonic() - clock
             self.console.stage(name, "up to date", None)
             return
@@ -132,8 +133,12 @@ class Run:
         """Turn `started` rows of runs that died into `failed` ones."""
         if not self.warehouse.exists("runs"):
             return
-        stale = self.warehouse.read("runs").where("state = 'started'")
-        if stale.isEmpty():
+        runs = self.warehouse.read("runs")
+        last = runs.where("state != 'skipped'").groupBy("stage").agg(F.max_by("state", "started"))
+        self._failed_before = {row[0] for row in last.collect() if row[1] in ("started", "failed")}
+        stale = runs.where("state = 'started'")
+        keys = stale.select("run_id", "stage").collect()
+        if not keys:
             return
         failed = stale.withColumns(
             {
@@ -141,9 +146,8 @@ class Run:
                 "message": F.lit("ended without a word: killed, or its machine lost"),
             }
         )
-        self.warehouse.write(
-            failed, "runs", Stamp(self.run_id, "runs", ""), where="state = 'started'"
-        )
+        where = " OR ".join(_is_row(row.run_id, row.stage) for row in keys)
+        self.warehouse.write(failed, "runs", Stamp(self.run_id, "runs", ""), where=where)
 
     def _input(self, table: str, writer: str, reader: str) -> Stamp:
         stamp = self.warehouse.newest(table, writer)
@@ -157,6 +161,18 @@ class Run:
     def _is_done(self, table: str, stage: str, mark: str) -> bool:
         stamp = self.warehouse.newest(table, stage)
         return stamp is not None and stamp.fingerprint == mark
+
+    def _skipped(self, work: Work) -> None:
+        """Record that there was nothing to do.
+
+        Where the last run of the stage died after its last commit, before it could say so: what it
+        wrote is recorded as done, for readers look the versions up there.
+        """
+        if work.stage in self._failed_before:
+            work.writes = {table: self.warehouse.version(table) for table in work.outputs}
+            self._record(work, "done")
+        else:
+            self._record(work, "skipped")
 
     def _failed(self, work: Work, failure: BaseException) -> None:
         """Record a failure as well as the failure allows; it is raised again by the caller."""
@@ -183,11 +199,16 @@ class Run:
         }
         frame = self.spark.createDataFrame([row], schemas.TABLES["runs"].schema)
         stamp = Stamp(self.run_id, "runs", "")
-        where = f"run_id = '{self.run_id}' AND stage = '{work.stage}'"
-        if state in ("started", "skipped"):
+        where = _is_row(self.run_id, work.stage)
+        if state in ("started", "skipped") or work.finished:
             self.warehouse.write(frame, "runs", stamp, append=True)
         else:
             self.warehouse.write(frame, "runs", stamp, where=where)
+
+
+def _is_row(run_id: str, stage: str) -> str:
+    """The predicate of one row of `runs`."""
+    return f"(run_id = '{run_id}' AND stage = '{stage}')"
 
 
 @contextmanager
@@ -197,13 +218,12 @@ def lock(warehouse: str) -> Iterator[None]:
     Raises JobError naming the holder. Warehouses elsewhere than on a mounted file system are
     refused: there is nothing to hold there yet.
     """
-    scheme = urlparse(warehouse).scheme
-    if scheme not in ("", "file"):
+    if not files.is_mounted(warehouse):
         raise JobError(
-            f"--warehouse {warehouse}: {scheme}:// cannot be locked yet; "
+            f"--warehouse {warehouse}: {files.scheme(warehouse)}:// cannot be locked yet; "
             "give a folder on a file system that all machines mount"
         )
-    folder = Path(urlparse(warehouse).path)
+    folder = files.mounted(warehouse)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = (folder / ".lock").open("a+", encoding="utf-8")

@@ -6,6 +6,8 @@ Each section is a dataclass whose fields are the keys; `conf/local.toml` comment
 from __future__ import annotations
 
 import difflib
+import math
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -15,6 +17,7 @@ from typing import Any
 SOURCES = ("folder", "parquet", "delta")
 LAYOUTS = ("label", "split/label")
 EXCHANGES = ("pandas", "arrow")
+LARGEST_SEED = 2**31 - 1
 STAGES = ("ingest", "train", "encode", "project", "prune", "publish", "estimate", "report")
 
 
@@ -64,13 +67,22 @@ def _thresholds(values: Sequence[Any]) -> str | None:
 
 
 def _step(value: Any) -> str | None:
-    if value == "scott" or (isinstance(value, int | float) and value > 0):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == "scott" or (number and 0 < value < math.inf):
         return None
     return 'must be "scott" or a positive width'
 
 
+def _order(values: Sequence[str]) -> str | None:
+    names = [value.removeprefix("-") for value in values]
+    if not all(names):
+        return 'a column has no name; write "column" or "-column"'
+    return "names a column twice" if len(set(names)) < len(names) else None
+
+
 def _device(value: str) -> str | None:
-    return _one_of("auto", "cpu", "cuda")(value.split(":")[0])
+    known = re.fullmatch(r"auto|cpu|cuda(:\d+)?", value)
+    return None if known else "must be auto, cpu, cuda or cuda:N"
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,7 @@ class Train:
     batch_size: int = _key(128, _between(1, 65536))
     learning_rate: float = _key(1e-3, _between(1e-9, 10))
     held_out: float = _key(0.05, _between(0, 0.9))
-    seed: int = _key(0, _between(0, 2**31 - 1))
+    seed: int = _key(0, _between(0, LARGEST_SEED))
     device: str = _key("auto", _device)
 
 
@@ -128,7 +140,7 @@ class Prune:
 
     thresholds: tuple[float, ...] = _key((0.97, 0.95, 0.93), _thresholds)
     space: tuple[str, ...] = _key(("raw",))
-    order: tuple[str, ...] = _key(())
+    order: tuple[str, ...] = _key((), _order)
     largest_class: int = _key(250_000, _between(1, 10_000_000))
     block: int = _key(1024, _between(1, 65536))
 
@@ -168,7 +180,7 @@ class Sample:
     labels: int = _key(8, _between(1, 8))
     scenes: int = _key(60, _between(1, 100_000))
     side: int = _key(96, _between(64, 1024, " px"))
-    seed: int = _key(0, _between(0, 2**31 - 1))
+    seed: int = _key(0, _between(0, LARGEST_SEED))
 
 
 @dataclass(frozen=True)
@@ -255,7 +267,9 @@ def build(
             merged[section][key] = value
     values = {name: _section(name, merged[name], mistakes) for name in SECTIONS}
     settings = Settings(**values, **given)
-    if seed is not None:
+    if seed is not None and not 0 <= seed <= LARGEST_SEED:
+        mistakes.append(f"--seed {seed}: must lie between 0 and {LARGEST_SEED}")
+    elif seed is not None:
         settings = replace(
             settings,
             train=replace(settings.train, seed=seed),
@@ -312,7 +326,8 @@ def _convert(value: Any, default: Any) -> tuple[Any, str | None]:
         case float():
             return (float(value), None) if number else (value, "must be a number")
         case int():
-            whole = number and float(value).is_integer()
+            whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+            whole = whole and number
             return (int(value), None) if whole else (value, "must be a whole number")
         case "scott":
             return value, None
@@ -340,9 +355,6 @@ def _across(settings: Settings) -> list[str]:
     for stage in settings.overwrite:
         if stage not in STAGES:
             mistakes.append(f"--overwrite {stage}: {_unknown('stage', stage, STAGES)}")
-    for column in prune.order:
-        if not column.removeprefix("-"):
-            mistakes.append('prune.order: a column has no name; write "column" or "-column"')
     return mistakes
 
 

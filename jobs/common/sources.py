@@ -21,6 +21,8 @@ CANDIDATE = schemas.struct(
     "image_id string, label string, split string, path string, size_bytes bigint, "
     "modified_at timestamp, content binary"
 )
+# Names that callers' columns cannot have: of our tables, of candidates and of the steps of ingest.
+RESERVED = (*schemas.RESERVED, *CANDIDATE.names, "_usable", "_place")
 
 IGNORED = "files ignored: directly in the root, or with a name that begins with a dot"
 
@@ -125,9 +127,11 @@ def _table(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         first = str(refused).splitlines()[0]
         raise JobError(f"--images {root}: cannot be read as {ingest.source}: {first}") from refused
     used = _named_columns(frame, ingest)
-    own = columns.carried(frame.schema, set(used.values()), schemas.RESERVED)
+    own = columns.carried(frame.schema, set(used.values()), RESERVED)
     image = _quoted(ingest.image_column)
     content, path = _content_and_path(frame.schema[ingest.image_column].dataType, image, ingest)
+    whole = F.rlike(path, F.lit("^/|^[A-Za-z][A-Za-z0-9+.-]*:")) | content.isNotNull()
+    beside = F.when(whole, path).otherwise(F.concat(F.lit(files.absolute(root) + "/"), path))
     label = F.col(_quoted(ingest.label_column)).cast("string")
     split = (
         F.col(_quoted(ingest.split_column)).cast("string") if ingest.split_column else F.lit(None)
@@ -136,7 +140,7 @@ def _table(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         _identity(ingest, label, path, content).alias("image_id"),
         label.alias("label"),
         split.cast("string").alias("split"),
-        path.cast("string").alias("path"),
+        beside.cast("string").alias("path"),
         F.length(content).cast("bigint").alias("size_bytes"),
         F.lit(None).cast("timestamp").alias("modified_at"),
         content.cast("binary").alias("content"),

@@ -9,14 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlparse
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.common import schemas
+from jobs.common import files, schemas
 
 LAST_VERSION = "spark.databricks.delta.lastCommitVersionInSession"
 PROPERTIES = {
@@ -56,7 +54,7 @@ class Warehouse:
 
     def __init__(self, spark: SparkSession, root: str) -> None:
         self.spark = spark
-        self.root = root.rstrip("/") if urlparse(root).scheme else str(Path(root).resolve())
+        self.root = files.absolute(root)
         self._stamps: dict[str, list[Stamp]] = {}
         self._versions: dict[str, int] = {}
         self._transactions = 0
