@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -29,9 +31,10 @@ def main(run: Run) -> None:
             return
         place = encoded_on(run)
         images = work.read("images").withColumn("model_id", F.lit(model.model_id))
-        known = earlier(run, place, model.model_id)
         if "latents" in work.pending:
-            write_latents(work, images, known, model, place)
+            pixels = pixels_mark(run)
+            known = earlier(run, place, model.model_id, pixels)
+            write_latents(work, images, known, model, place, {"pixels": pixels})
         work.write(
             not_finite(images, run.warehouse.read("latents")), "rejects", where="stage = 'encode'"
         )
@@ -45,9 +48,22 @@ def encoded_on(run: Run) -> str:
     return str(probe.collect()[0][0])
 
 
-def earlier(run: Run, place: str, model_id: str) -> DataFrame | None:
-    """Latents of an earlier run that may stay: of this model. Raises JobError where they mix."""
-    if not run.warehouse.exists("latents") or "encode" in run.settings.overwrite:
+def pixels_mark(run: Run) -> str | None:
+    """How the images were decoded and cut: with a given model, only this tells unlike tiles apart.
+
+    A tile's id and its file's sha256 stay the same when the tiles' size changes.
+    """
+    stamp = run.warehouse.newest("images", "ingest")
+    return stamp.notes.get("pixels") if stamp else None
+
+
+def earlier(run: Run, place: str, model_id: str, pixels: str | None) -> DataFrame | None:
+    """Latents of an earlier run that may stay: of this model and of images decoded this way.
+
+    Raises JobError where latents of unlike machines would mix.
+    """
+    stamp = run.warehouse.newest("latents", "encode")
+    if stamp is None or "encode" in run.settings.overwrite or stamp.notes.get("pixels") != pixels:
         return None
     latents = run.warehouse.read("latents", run.warehouse.version("latents"))
     latents = latents.where(F.col("model_id") == model_id)
@@ -62,7 +78,12 @@ def earlier(run: Run, place: str, model_id: str) -> DataFrame | None:
 
 
 def write_latents(
-    work: Work, images: DataFrame, known: DataFrame | None, model: models.Model, place: str
+    work: Work,
+    images: DataFrame,
+    known: DataFrame | None,
+    model: models.Model,
+    place: str,
+    notes: dict[str, Any],
 ) -> None:
     """Encode what has no latent yet; append, or replace the table where rows leave it."""
     columns = schemas.TABLES["latents"].schema.names
@@ -85,11 +106,11 @@ def write_latents(
         encode(F.col("pixels")).alias("latent"),
     ).where("NOT exists(latent, x -> isnan(x) OR abs(x) = float('infinity'))")
     if stays is None or known is None:
-        work.write(encoded, "latents")
+        work.write(encoded, "latents", notes=notes)
     elif unchanged(known, narrow) and work.run.warehouse.read("latents").count() == known.count():
-        work.write(encoded, "latents", append=True)
+        work.write(encoded, "latents", append=True, notes=notes)
     else:
-        work.write(stays.unionByName(encoded), "latents")
+        work.write(stays.unionByName(encoded), "latents", notes=notes)
 
 
 def unchanged(known: DataFrame, images: DataFrame) -> bool:

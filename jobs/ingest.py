@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -157,7 +158,9 @@ def write_images(
     """Decode what is new; rows of files that are as they were stay as they are."""
     if "images" not in work.pending:
         return
-    notes = {"decoding": decoding, "root": source.root, "renamed": source.renamed}
+    pixels = fingerprint(work.run.settings.ingest.decoding)
+    notes: dict[str, Any] = {"decoding": decoding, "pixels": pixels, "root": source.root}
+    notes |= {"renamed": source.renamed}
     if earlier is None:
         work.write(decoded(work.run, candidates, source), "images", notes=notes)
         return

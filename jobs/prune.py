@@ -57,6 +57,16 @@ def with_order(work: Work, latents: DataFrame, settings: Prune) -> DataFrame:
             f"prune.order: the table images has no column {', '.join(missing)}; "
             f"it has {', '.join(column for column in images.columns if column != 'pixels')}"
         )
+    unordered = [
+        f"{column} ({kind.simpleString()})"
+        for column in columns
+        if isinstance(kind := images.schema[column].dataType, schemas.UNORDERED)
+    ]
+    if unordered:
+        raise SettingsError(
+            f"prune.order: {', '.join(unordered)}: has no order; name columns of numbers, text, "
+            "times or truth values"
+        )
     more = [F.col(column).alias(f"order_{column}") for column in columns]
     return latents.join(images.select("image_id", *more), on="image_id", how="left")
 

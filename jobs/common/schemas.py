@@ -25,6 +25,10 @@ _TYPES: dict[str, T.DataType] = {
 }
 
 
+# Types of columns that put no images in order.
+UNORDERED = (T.BinaryType, T.ArrayType, T.MapType, T.StructType)
+
+
 def struct(ddl: str) -> T.StructType:
     """A schema from "name type, name type"; Spark's own parser needs a session, at import even."""
     pairs = (column.split(" ") for column in ddl.split(", "))
