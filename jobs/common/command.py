@@ -27,6 +27,7 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
     parser = argparse.ArgumentParser(
         prog=f"./spark-submit.sh {job}",
         description="Options of spark-submit itself come after `--`.",
+        allow_abbrev=False,  # spark-submit.sh looks for --settings: a part of it would be lost
     )
     profile = os.environ.get("PROFILE", "local")
     parser.add_argument("--images", default="", metavar="PATH", help="folder or table to read")
