@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import pkgutil
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,9 @@ def summarise(run: Run) -> None:
     say(f"  curated   {run.warehouse.path('curated')}  (a Delta table: read it from anywhere)")
     others = [rule["rule"] for rule in facts["rules"] if rule["rule"] != facts["published"]]
     if others:
+        warehouse = shlex.quote(_relative(run.warehouse.root))
         say(
-            f"  next      ./spark-submit.sh publish --warehouse {_relative(run.warehouse.root)} "
+            f"  next      ./spark-submit.sh publish --warehouse {warehouse} "
             f"--set publish.rule={others[0]}"
         )
 
