@@ -48,15 +48,24 @@ fi
 python=$here/.venv/bin/python
 [ -x "$python" ] || python=$(command -v python3 || true)
 export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$python}
+export PYSPARK_DRIVER_PYTHON=$PYSPARK_PYTHON # a notebook's setting would start a notebook
 if ! "$PYSPARK_PYTHON" -c 'import pyspark' 2>/dev/null; then
   echo "pyspark is not installed for $PYSPARK_PYTHON: run make setup, or set PYSPARK_PYTHON" >&2
   exit 1
 fi
+# A Spark of another version on this machine does not fit Delta's jars; a cluster's own is taken.
+[ "$PROFILE" = local ] && unset SPARK_HOME
 spark=${SPARK_HOME:-$("$PYSPARK_PYTHON" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')}
-if ! command -v java >/dev/null && [ ! -x "${JAVA_HOME:-}/bin/java" ]; then
-  echo "there is no java: install a Java 17 or 21 runtime, or set JAVA_HOME" >&2
-  exit 1
-fi
+java=${JAVA_HOME:+$JAVA_HOME/bin/java}
+[ -x "${java:-}" ] || java=java
+version=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
+case "$version" in
+  17 | 21) ;;
+  *)
+    echo "Spark needs Java 17 or 21, here is ${version:-none}: install one, or set JAVA_HOME" >&2
+    exit 1
+    ;;
+esac
 
 # What executors import: a zip, since a wheel imports on the driver only.
 mkdir -p "$here/build"
@@ -103,16 +112,13 @@ LATENT_DEDUP_VERSION=$(git -C "$here" rev-parse --short HEAD 2>/dev/null || echo
 export LATENT_DEDUP_VERSION
 
 # Settings that are not given come from the project, wherever the command is called.
-case " ${arguments[*]-} " in
-  *" --settings"*) ;;
-  *) arguments+=(--settings "$here/conf/$PROFILE.toml") ;;
-esac
+export LATENT_DEDUP_SETTINGS=$here/conf/$PROFILE.toml
 
 # The launcher names its incubator module on every start; only that line is dropped.
 "$spark/bin/spark-submit" \
   --properties-file "$here/conf/spark-$PROFILE.conf" \
   --deploy-mode client \
   --py-files "$app" \
-  "${delta[@]}" "${logging[@]}" "${submit[@]}" \
-  "$here/jobs/$job.py" "${arguments[@]}" \
+  ${delta[@]+"${delta[@]}"} ${logging[@]+"${logging[@]}"} ${submit[@]+"${submit[@]}"} \
+  "$here/jobs/$job.py" ${arguments[@]+"${arguments[@]}"} \
   2> >(grep -v --line-buffered 'Using incubator modules' >&2)

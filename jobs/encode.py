@@ -31,6 +31,10 @@ def main(run: Run) -> None:
             return
         place = encoded_on(run)
         images = work.read("images").withColumn("model_id", F.lit(model.model_id))
+        if images.isEmpty():
+            raise JobError(
+                "the table images has no rows to encode; the table rejects tells why of each file"
+            )
         if "latents" in work.pending:
             pixels = pixels_mark(run)
             known = earlier(run, place, model.model_id, pixels)
@@ -105,6 +109,7 @@ def write_latents(
         F.lit(place).alias("encoded_on"),
         encode(F.col("pixels")).alias("latent"),
     ).where("NOT exists(latent, x -> isnan(x) OR abs(x) = float('infinity'))")
+    encoded = encoded.sortWithinPartitions("label", "image_id")
     if stays is None or known is None:
         work.write(encoded, "latents", notes=notes)
     elif unchanged(known, narrow) and work.run.warehouse.read("latents").count() == known.count():

@@ -43,11 +43,12 @@ def main(run: Run) -> None:
         earlier = find_earlier(run, source, decoding)
         check_types(run, source)
         candidates, losers = unique(source.frame, settings)
-        record_vanished(work, candidates, source)
+        known = earlier_images(run, source)
+        record_vanished(work, candidates, source, known)
         write_images(work, candidates, earlier, source, decoding)
         rejects = examined(work, candidates, earlier).unionByName(losers)
         work.write(
-            rejects.unionByName(still_vanished(work, candidates, source)),
+            rejects.unionByName(still_vanished(work, candidates, source, known is not None)),
             "rejects",
             where="stage = 'ingest'",
         )
@@ -74,7 +75,7 @@ def find_earlier(run: Run, source: sources.Source, decoding: str) -> Earlier | N
         rejects = run.warehouse.read("rejects").where("stage = 'ingest'")
     return Earlier(
         images=run.warehouse.read("images", run.warehouse.version("images")),
-        rejects=rejects.where("error_code != 'vanished'"),
+        rejects=rejects.where("error_code NOT IN ('vanished', 'unreachable', 'changed')"),
     )
 
 
@@ -113,7 +114,11 @@ def unique(rows: DataFrame, settings: Ingest) -> tuple[DataFrame, DataFrame]:
         schema,
     )
     first = Window.partitionBy("image_id").orderBy(
-        F.desc("_usable"), F.asc("sha256"), F.asc_nulls_last("path")
+        F.desc("_usable"),
+        F.asc("sha256"),
+        F.asc_nulls_last("path"),
+        F.asc("label"),
+        F.asc_nulls_last("split"),
     )
     ranked = hashed.withColumn("_place", F.row_number().over(first))
     message = F.concat(
@@ -127,22 +132,32 @@ def unique(rows: DataFrame, settings: Ingest) -> tuple[DataFrame, DataFrame]:
     return alone.unionByName(ranked.where("_place = 1").select(rows.columns)), losers
 
 
-def record_vanished(work: Work, candidates: DataFrame, source: sources.Source) -> None:
-    """Note the images whose file is gone before they leave `images`: a crash then loses none."""
-    warehouse = work.run.warehouse
-    stamp = warehouse.newest("images", "ingest")
-    if stamp is None or not source.is_folder or stamp.notes.get("root") != source.root:
+def earlier_images(run: Run, source: sources.Source) -> DataFrame | None:
+    """The images that an earlier run found in the same place, however it decoded them."""
+    stamp = run.warehouse.newest("images", "ingest")
+    if stamp is None or stamp.notes.get("root") != source.root:
+        return None
+    images = run.warehouse.read("images", run.warehouse.version("images"))
+    if stamp.notes["tiled"]:
+        images = images.withColumn("image_id", _base_id(F.col("image_id")))
+    return images
+
+
+def record_vanished(
+    work: Work, candidates: DataFrame, source: sources.Source, known: DataFrame | None
+) -> None:
+    """Note images that are gone before they leave `images`: a crash then loses none."""
+    if known is None:
         return
-    images = warehouse.read("images", warehouse.version("images"))
     gone = (
-        images.join(candidates.select("path"), on="path", how="left_anti")
-        .groupBy("path")
+        known.join(candidates.select(source.key), on=source.key, how="left_anti")
+        .groupBy("image_id")
         .agg(
-            F.min(_base_id(F.col("image_id"))).alias("image_id"),
+            F.first("path").alias("path"),
             F.first("size_bytes").alias("size_bytes"),
             F.first("modified_at").alias("modified_at"),
         )
-        .select(*_reject_columns("vanished", F.lit("the file is no longer there")))
+        .select(*_reject_columns("vanished", F.lit("it is no longer there")))
     )
     if not gone.isEmpty():
         work.write(gone, "rejects", append=True, finished=False)
@@ -158,9 +173,9 @@ def write_images(
     """Decode what is new; rows of files that are as they were stay as they are."""
     if "images" not in work.pending:
         return
-    pixels = fingerprint(work.run.settings.ingest.decoding)
+    pixels = fingerprint(work.run.settings.ingest.decoding | {"version": VERSION})
     notes: dict[str, Any] = {"decoding": decoding, "pixels": pixels, "root": source.root}
-    notes |= {"renamed": source.renamed}
+    notes |= {"renamed": source.renamed, "tiled": bool(work.run.settings.ingest.tiling)}
     if earlier is None:
         work.write(decoded(work.run, candidates, source), "images", notes=notes)
         return
@@ -228,15 +243,16 @@ def examined(work: Work, candidates: DataFrame, earlier: Earlier | None) -> Data
     return failed.unionByName(kept).unionByName(incomplete)
 
 
-def still_vanished(work: Work, candidates: DataFrame, source: sources.Source) -> DataFrame:
-    """The rejects of vanished files of this folder that have not come back."""
+def still_vanished(
+    work: Work, candidates: DataFrame, source: sources.Source, same_root: bool
+) -> DataFrame:
+    """The rejects of vanished images of this source that have not come back."""
     warehouse = work.run.warehouse
-    if not source.is_folder or not warehouse.exists("rejects"):
+    if not same_root or not warehouse.exists("rejects"):
         return work.run.spark.createDataFrame([], REJECTS)
     rows = warehouse.read("rejects").where("stage = 'ingest' AND error_code = 'vanished'")
-    rows = rows.where(F.startswith("path", F.lit(source.root.rstrip("/") + "/")))
-    back = candidates.select("path").where("path IS NOT NULL")
-    gone = rows.join(back, on="path", how="left_anti").dropDuplicates(["path"])
+    back = candidates.select(source.key)
+    gone = rows.join(back, on=source.key, how="left_anti").dropDuplicates(["image_id"])
     return gone.select(REJECTS.names)
 
 

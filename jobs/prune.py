@@ -6,6 +6,7 @@ from functools import partial
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from jobs.common import classes, command, schemas, session
 from jobs.common.pruning import Pruning
@@ -47,33 +48,34 @@ def main(run: Run) -> None:
 
 def with_order(work: Work, latents: DataFrame, settings: Prune) -> DataFrame:
     """The columns of `images` that decide who comes first, beside the latents."""
-    columns = order_columns(settings)
-    if not columns:
+    if not settings.order:
         return latents
     images = work.read("images")
-    missing = [column for column in columns if column not in images.columns]
+    columns = order_columns(images.schema, settings)
+    more = [F.col(column).alias(f"order_{column}") for column in columns]
+    return latents.join(images.select("image_id", *more), on="image_id", how="left")
+
+
+def order_columns(images: T.StructType, settings: Prune) -> list[str]:
+    """Names of the columns to order by; raises SettingsError where there is no such order."""
+    columns = [column.removeprefix("-") for column in settings.order]
+    missing = [column for column in columns if column not in images.names]
     if missing:
         raise SettingsError(
             f"prune.order: the table images has no column {', '.join(missing)}; "
-            f"it has {', '.join(column for column in images.columns if column != 'pixels')}"
+            f"it has {', '.join(column for column in images.names if column != 'pixels')}"
         )
     unordered = [
         f"{column} ({kind.simpleString()})"
         for column in columns
-        if isinstance(kind := images.schema[column].dataType, schemas.UNORDERED)
+        if isinstance(kind := images[column].dataType, schemas.UNORDERED)
     ]
     if unordered:
         raise SettingsError(
             f"prune.order: {', '.join(unordered)}: has no order; name columns of numbers, text, "
             "times or truth values"
         )
-    more = [F.col(column).alias(f"order_{column}") for column in columns]
-    return latents.join(images.select("image_id", *more), on="image_id", how="left")
-
-
-def order_columns(settings: Prune) -> list[str]:
-    """Names of the columns to order by."""
-    return [column.removeprefix("-") for column in settings.order]
+    return columns
 
 
 def order_expressions(settings: Prune) -> list[Column]:

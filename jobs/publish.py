@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from jobs.common import command, schemas
 from jobs.common.run import Run
 from jobs.common.settings import check_published
+from jobs.common.storage import JobError
 
 VERSION = 1
 
@@ -27,9 +28,22 @@ def main(run: Run) -> None:
         selection = work.read("selection")
         computed = selection.select("rule").distinct().orderBy(F.desc("rule")).collect()
         check_published(run.settings, [row["rule"] for row in computed])
-        work.write(curate(work.read("images"), selection.where(F.col("rule") == rule)), "curated")
+        selection = selection.where(F.col("rule") == rule)
+        check_fits(work.read("images"), selection)
+        work.write(curate(work.read("images"), selection), "curated")
         work.rows["curated"] = run.warehouse.read("curated").count()
         work.summary = f"{work.rows['curated']:,} images at {rule}"
+
+
+def check_fits(images: DataFrame, selection: DataFrame) -> None:
+    """Raise JobError where kept images are gone: those they stand for would be lost with them."""
+    gone = selection.where("kept").join(images.select("image_id"), on="image_id", how="left_anti")
+    count = gone.count()
+    if count:
+        raise JobError(
+            f"{count:,} kept images are no longer in the table images, which changed after prune: "
+            "run encode, project and prune first (or pipeline, which does all)"
+        )
 
 
 def curate(images: DataFrame, selection: DataFrame) -> DataFrame:

@@ -22,6 +22,7 @@ from udfs import charts, effect
 VERSION = 1
 READS = {
     "images": "ingest",
+    "latents": "encode",
     "rejects": "encode",
     "selection": "prune",
     "curated": "publish",
@@ -57,6 +58,8 @@ def write(work: Work, folder: Path) -> None:
 
 def draw(facts: Facts, folder: Path) -> list[dict[str, Any]]:
     """Figures 1-3 and the same for the other components; files, and what the page embeds."""
+    for old in folder.glob("kurtosis_*"):  # of thresholds that are no longer computed
+        old.unlink()
     figures = []
     for line in facts.lines:
         points = [
@@ -75,7 +78,7 @@ def draw(facts: Facts, folder: Path) -> list[dict[str, Any]]:
             fitted,
             f"Component {line['component']} at T = {line['threshold']}",
         )
-        name = f"kurtosis_component{line['component']}_T{line['threshold']}"
+        name = f"kurtosis_component{line['component']}_T{line['value']!r}"
         figures.append(_store(figure, folder, name) | {"component": line["component"]})
         slope = "no line" if fitted is None else f"slope {fitted[0]:.2f}, intercept {fitted[1]:.2f}"
         figures[-1]["alt"] = (
@@ -127,6 +130,8 @@ def summarise(run: Run) -> None:
         recall = ", ".join(f"{kind} {share:.0%}" for kind, share in row["recall"].items())
         precision = "–" if row["precision"] is None else f"{row['precision']:.1%}"
         say(f"    T = {row['threshold']:<6} known copies: precision {precision}; found: {recall}")
+    if facts["zero_latents"]:
+        say(f"  {facts['zero_latents']:,} images have a latent of zeros alone: they all stay")
     if facts["rejected"]:
         codes = ", ".join(f"{row['code']} {row['files']:,}" for row in facts["codes"])
         say(f"  {facts['rejected']:,} files could not be used: {codes} (table rejects)")

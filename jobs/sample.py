@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jobs.common import command, files
 from jobs.common.console import Console
-from jobs.common.settings import Settings, SettingsError
+from jobs.common.settings import Settings
 from jobs.common.storage import JobError
 from udfs import survey
 
@@ -17,8 +17,6 @@ TRUTH = ("image_id", "copy_of", "change", "overlap")
 
 def main(settings: Settings) -> None:
     """Images under --images; the truth at report.truth, else truth.csv beside their folder."""
-    if not settings.images:
-        raise SettingsError("--images DIR is missing: the folder to write the survey to")
     root = Path(settings.images).resolve()
     truth = Path(settings.report.truth or root.parent / "truth.csv")
     wanted = settings.sample

@@ -274,3 +274,78 @@ def test_wrong_roots_say_what_to_do(run_ingest: Ingest, tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "t/a.parquet")
     with pytest.raises(SettingsError, match="the table has no such column; it has"):
         run_ingest(tmp_path / "t", "ingest.source=parquet")
+
+
+def test_a_table_of_paths(spark: SparkSession, run_ingest: Ingest, tmp_path: Path) -> None:
+    """Size and time come from the files; a changed file is read again, a lost row is told."""
+    data = [encoded(Image.fromarray(picture(seed)), "PNG") for seed in (1, 2, 3)]
+    root = write(tmp_path / "t", {"sub/0.png": data[0], "1.png": data[1]})
+
+    def save(*rows: tuple[str, str]) -> None:
+        table = pa.table({"id": [name for name, _ in rows], "image": [path for _, path in rows]})
+        pq.write_table(table.append_column("label", [["cat"] * len(rows)]), root / "a.parquet")
+
+    save(("relative", "sub/0.png"), ("absolute", f"file:{root}/1.png"))
+    flags = ("ingest.source=parquet", "ingest.id_column=id")
+    run_ingest(root / "a.parquet", *flags)
+    (root / "sub/0.png").write_bytes(data[2])
+    run = run_ingest(root / "a.parquet", *flags)
+    rows = {row.image_id: row for row in run.warehouse.read("images").collect()}
+    assert rows["relative"].sha256 == definition.sha256(data[2])
+    assert rows["relative"].path == str(root / "sub/0.png")
+    assert rows["absolute"].size_bytes == len(data[1])
+    assert rows["absolute"].modified_at is not None
+
+    save(("absolute", f"file:{root}/1.png"))
+    run = run_ingest(root / "a.parquet", *flags)
+    assert run.warehouse.read("images").count() == 1
+    rejects = run.warehouse.read("rejects").collect()
+    assert [(row.image_id, row.error_code) for row in rejects] == [("relative", "vanished")]
+
+
+def test_a_row_without_class_pushes_no_other_out(run_ingest: Ingest, tmp_path: Path) -> None:
+    small, large = sorted(
+        (encoded(Image.fromarray(picture(seed)), "PNG") for seed in (6, 7)), key=definition.sha256
+    )
+    table = pa.table({"id": ["1", "1"], "label": [None, "cat"], "image": [small, large]})
+    (tmp_path / "t").mkdir()
+    pq.write_table(table, tmp_path / "t/a.parquet")
+    run = run_ingest(tmp_path / "t", "ingest.source=parquet", "ingest.id_column=id")
+    assert [row.sha256 for row in run.warehouse.read("images").collect()] == [
+        definition.sha256(large)
+    ]
+    assert [row.error_code for row in run.warehouse.read("rejects").collect()] == ["missing_label"]
+
+
+def test_vanished_files_are_told_also_when_all_is_read_anew(
+    run_ingest: Ingest, tmp_path: Path
+) -> None:
+    data = encoded(Image.fromarray(picture(5)), "PNG")
+    names = ["cat/1.png", "cat/2.png", "cat/3.png"]
+    root = write(tmp_path / "images", dict.fromkeys(names, data))
+    run_ingest(root)
+    (root / "cat/1.png").unlink()
+    run_ingest(root, "ingest.max_pixels=1000000")
+    (root / "cat/2.png").unlink()
+    run = run_ingest(root, "ingest.max_pixels=1000001")
+    rejects = run.warehouse.read("rejects").orderBy("image_id").collect()
+    assert [(row.image_id, row.error_code) for row in rejects] == [
+        ("cat/1.png", "vanished"),
+        ("cat/2.png", "vanished"),
+    ]
+    write(root, {"cat/1.png": data})
+    run = run_ingest(root, "ingest.max_pixels=1000001")
+    rejects = run.warehouse.read("rejects").collect()
+    assert [row.image_id for row in rejects] == ["cat/2.png"]
+    assert run.warehouse.read("images").count() == 2
+
+
+def test_a_warehouse_below_the_images_is_none_of_them(spark: SparkSession, tmp_path: Path) -> None:
+    write(tmp_path, {"cat/1.png": encoded(Image.fromarray(picture(5)), "PNG")})
+    for _ in range(2):
+        run = Run(spark, settings_for(tmp_path, tmp_path / "build/warehouse"), "ingest")
+        ingest.main(run)
+        assert run.warehouse.read("images").count() == 1
+        assert run.warehouse.read("rejects").count() == 0
+    states = [row.state for row in run.warehouse.read("runs").orderBy("started").collect()]
+    assert states == ["done", "skipped"]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from jobs import encode, ingest, publish, report, train
 from jobs.common import schemas
 from jobs.common.run import Run, lock
 from jobs.common.settings import SettingsError
 from jobs.common.storage import JobError, Warehouse
-from tests.conftest import Runner, save_pictures, settings_for
+from tests.conftest import Runner, picture, save_pictures, settings_for
 from udfs import autoencoder, cosine
 
 pytestmark = pytest.mark.spark
@@ -260,6 +263,71 @@ def test_order_by_a_column_of_images(
     sizes = {row.image_id: row.size_bytes for row in run.warehouse.read("images").collect()}
     for row in run.warehouse.read("selection").where("NOT kept").collect():
         assert (-sizes[row.kept_id], row.kept_id) < (-sizes[row.image_id], row.image_id)
+
+
+@pytest.mark.parametrize(
+    ("order", "told"), [("lost", "has no column lost"), ("pixels", "has no order")]
+)
+def test_an_order_that_there_is_not_is_refused(
+    run_pipeline: Runner, finished: Run, order: str, told: str
+) -> None:
+    with pytest.raises(SettingsError, match=told):
+        run_pipeline(
+            Path(finished.settings.images),
+            Path(finished.warehouse.root),
+            f'prune.order=["{order}"]',
+        )
+
+
+def test_tiles_of_another_size_are_encoded_anew_by_a_given_model(
+    spark: SparkSession, finished: Run, tmp_path: Path
+) -> None:
+    """Their ids and their files' hashes may be those of the tiles before."""
+    Image.fromarray(picture(1, 256)).save(_folder(tmp_path / "images/cat") / "1.png")
+    model = next(Path(finished.warehouse.root, "models").iterdir())
+
+    def latents(warehouse: str, tile: int) -> dict[str, list[float]]:
+        flags = (f"train.model={model}", f"ingest.tile={tile}")
+        for job in (ingest, train, encode):
+            run = Run(spark, settings_for(tmp_path / "images", tmp_path / warehouse, *flags), "x")
+            job.main(run)
+        return {row.image_id: row.latent for row in run.warehouse.read("latents").collect()}
+
+    latents("one", 64)
+    assert latents("one", 128) == latents("other", 128)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
+def test_the_report_names_the_rule_that_was_published(
+    spark: SparkSession, finished: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.warehouse.root, tmp_path / "w")
+    images = Path(finished.settings.images)
+    publish.main(Run(spark, settings_for(images, tmp_path / "w", "publish.rule=fixed:0.999"), "x"))
+    report.main(Run(spark, settings_for(images, tmp_path / "w"), "x"))
+    summary = json.loads((tmp_path / "w/report/summary.json").read_text())
+    assert summary["published"] == "fixed:0.999"
+    assert summary["published_kept"] == next(
+        rule["kept"] for rule in summary["rules"] if rule["rule"] == "fixed:0.999"
+    )
+
+
+def test_publish_refuses_a_selection_of_images_that_are_gone(
+    spark: SparkSession, finished: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.warehouse.root, tmp_path / "w")
+    shutil.copytree(finished.settings.images, tmp_path / "images")
+    current = Run(spark, settings_for(tmp_path / "images", tmp_path / "w"), "x")
+    kept = current.warehouse.read("selection").where("kept").orderBy("image_id").first()
+    assert kept is not None
+    (tmp_path / "images" / kept.image_id).unlink()
+    ingest.main(current)
+    with pytest.raises(JobError, match="kept images are no longer"):
+        publish.main(current)
 
 
 def test_settings_mistakes_come_all_at_once(tmp_path: Path) -> None:

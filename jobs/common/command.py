@@ -19,6 +19,7 @@ from jobs.common.run import Run, lock
 from jobs.common.settings import STAGES, Settings, SettingsError, build, read_file
 from jobs.common.storage import JobError
 
+SETTINGS = "LATENT_DEDUP_SETTINGS"  # the project's own settings file, from spark-submit.sh
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
@@ -27,12 +28,12 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
     parser = argparse.ArgumentParser(
         prog=f"./spark-submit.sh {job}",
         description="Options of spark-submit itself come after `--`.",
-        allow_abbrev=False,  # spark-submit.sh looks for --settings: a part of it would be lost
+        allow_abbrev=False,
     )
-    profile = os.environ.get("PROFILE", "local")
+    settings = os.environ.get(SETTINGS, f"conf/{os.environ.get('PROFILE', 'local')}.toml")
     parser.add_argument("--images", default="", metavar="PATH", help="folder or table to read")
     parser.add_argument("--warehouse", default="build/warehouse", metavar="DIR")
-    parser.add_argument("--settings", default=f"conf/{profile}.toml", metavar="FILE")
+    parser.add_argument("--settings", default=settings, metavar="FILE")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--seed", type=int, metavar="N", help="sets every seed")
     parser.add_argument(
@@ -49,6 +50,7 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
         read_file(given.settings),
         given.set,
         given.seed,
+        job,
         images=given.images,
         warehouse=given.warehouse,
         overwrite=tuple(given.overwrite),
@@ -104,13 +106,12 @@ def explain(failure: Exception) -> str:
     """One line of a failure: its own words, or the last words of the Python that failed."""
     if isinstance(failure, JobError):
         return str(failure)
+    if "No space left on device" in str(failure):
+        return "the disk is full; make room and run the same command again: nothing is lost"
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
     python = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))]
     text = (python or lines or [type(failure).__name__])[-1 if python else 0]
-    if "No space left on device" in str(failure):
-        text = "the disk is full; make room and run the same command again: nothing is lost"
-    hint = "run it again with --verbose for the whole stack; finished stages are not done again"
-    return f"{text}\n  ({hint})"
+    return f"{text} (--verbose shows the whole stack; finished stages are not done again)"
 
 
 def _die_with_parent() -> None:

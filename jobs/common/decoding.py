@@ -54,7 +54,10 @@ class Decoding:
     ) -> Iterator[pa.RecordBatch]:
         """Candidates to rows of `rejects`, with the reason that image_rows met."""
         for batch in batches:
-            reasons = [self._reason(content) for content in _contents(batch)]
+            reasons = [
+                self._reason(content) or ("changed", "it changed while it was read: run it again")
+                for content in _contents(batch)
+            ]
             columns = {name: batch.column(name) for name in _REJECT_KEPT}
             columns |= {
                 "stage": ["ingest"] * len(reasons),
@@ -70,18 +73,29 @@ class Decoding:
         for batch in batches:
             contents = list(_contents(batch))
             columns = {name: batch.column(name) for name in batch.schema.names}
-            columns["_usable"] = [int(self._reason(content)[0] == "") for content in contents]
+            columns["_usable"] = [int(self._reason(content) is None) for content in contents]
             columns["sha256"] = [
                 images.sha256(content) if isinstance(content, bytes) else "" for content in contents
             ]
             yield frames.record_batch(columns, schema)
 
-    def _reason(self, content: bytes | OSError) -> tuple[str, str]:
+    def _reason(self, content: bytes | OSError) -> tuple[str, str] | None:
+        """Code and message of why there is no image in it; None where there is one."""
         try:
             self.tiles(_bytes(content))
         except images.Unusable as reason:
             return reason.code, reason.message
-        return "", ""
+        return None
+
+
+def status_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Candidates that are paths, with the size and time of the file there; null where it is not."""
+    for batch in batches:
+        found = [files.status(path) for path in batch.column("path").to_pylist()]
+        columns = {name: batch.column(name) for name in batch.schema.names}
+        columns["size_bytes"] = [state[0] if state else None for state in found]
+        columns["modified_at"] = [state[1] if state else None for state in found]
+        yield frames.record_batch(columns, schema)
 
 
 _MADE = ("image_id", "sha256", "width", "height", "pixels")
@@ -104,7 +118,11 @@ def _contents(batch: pa.RecordBatch) -> Iterator[bytes | OSError]:
 
 def _bytes(content: bytes | OSError) -> bytes:
     if isinstance(content, OSError):
-        raise images.Unusable("unreadable", f"the file cannot be read: {content}")
+        raise images.Unusable(
+            "unreachable",
+            f"the file cannot be read: {content}; make it readable and run it again (with "
+            "--overwrite ingest where nothing else changed)",
+        )
     return content
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import platform
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from jobs.common import schemas
 from jobs.common.run import Run, Work
 from jobs.common.storage import JobError
 
@@ -23,6 +27,7 @@ class Facts:
     images_encoded: int
     rejected: int
     classes: int
+    zero_latents: int
     published: str
     published_kept: int
     rules: list[dict[str, Any]]
@@ -62,6 +67,7 @@ def gather(work: Work) -> Facts:
         images_encoded=total,
         rejected=sum(row["files"] for row in codes),
         classes=len(by_class),
+        zero_latents=work.read("latents").where("NOT exists(latent, x -> x != 0)").count(),
         published=_published(work, run.settings.publish.rule),
         published_kept=work.read("curated").count(),
         rules=rules,
@@ -163,6 +169,27 @@ def _share(rows: list[dict[str, Any]], before: str, after: str) -> float:
     return sum(bool(row[after] > row[before]) for row in rows) / len(rows)
 
 
+def _known(path: str) -> list[tuple[str, str, str | None, str | None]]:
+    """Rows of the truth file: image, root, change, original. Raises JobError."""
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            rows = [
+                (
+                    row["image_id"],
+                    row["copy_of"] or row["image_id"],
+                    row["change"] or "unknown",
+                    row["copy_of"] or None,
+                )
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, KeyError, csv.Error) as refused:
+        raise JobError(
+            f"report.truth = {path!r}: cannot be read as a CSV with the columns image_id, copy_of, "
+            f"change: {type(refused).__name__}: {refused}"
+        ) from refused
+    return rows
+
+
 def _truth(
     run: Run, selection: DataFrame, thresholds: list[float]
 ) -> tuple[list[dict[str, Any]], list[str]]:
@@ -175,17 +202,9 @@ def _truth(
     path = run.settings.report.truth
     if not path:
         return [], []
-    try:
-        truth = run.spark.read.csv(path, header=True)
-        truth = truth.select("image_id", "copy_of", "change")
-    except Exception as refused:
-        first = str(refused).splitlines()[0]
-        raise JobError(
-            f"report.truth = {path!r}: cannot be read as a CSV with the columns image_id, copy_of, "
-            f"change: {first}"
-        ) from refused
-    root = F.coalesce(F.col("copy_of"), F.col("image_id"))
-    roots = truth.select("image_id", root.alias("root"), "change", "copy_of")
+    roots = run.spark.createDataFrame(
+        _known(path), schemas.struct("image_id string, root string, change string, copy_of string")
+    )
     group = F.coalesce(F.col("kept_id"), F.col("image_id"))
     chosen = selection.select("image_id", "threshold", "kept", group.alias("group"))
     known = chosen.join(F.broadcast(roots), on="image_id", how="inner")
@@ -239,10 +258,17 @@ def _stages(run: Run) -> list[dict[str, Any]]:
 
 
 def _settings(run: Run) -> str:
+    """Each stage's settings as of the run that did it: this one may have been given others."""
+    done = run.warehouse.read("runs").where("state = 'done'")
+    rows = done.groupBy("stage").agg(F.max_by("settings", "started").alias("settings")).collect()
+    used = {row.stage: json.loads(row.settings) for row in rows}
     lines = []
     for section, keys in run.settings.sections().items():
+        if section == "sample":
+            continue
         lines.append(f"[{section}]")
-        lines += [f"{key} = {value!r}" for key, value in keys.items()]
+        keys = used.get(section, {}).get(section, keys)
+        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ pyarrow's file systems. Spark's own binaryFile silently skips names that begin w
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ class SourceFile:
     relative: str
     size_bytes: int
     modified_at: datetime
+    readable: bool = True  # as far as permissions tell
 
 
 def scheme(root: str) -> str:
@@ -49,6 +51,12 @@ def absolute(root: str) -> str:
     return str(mounted(root).resolve()) if is_mounted(root) else root.rstrip("/")
 
 
+def folder(root: str) -> str:
+    """The root, or the folder of a root that is a single file."""
+    place = absolute(root)
+    return str(Path(place).parent) if is_mounted(root) and Path(place).is_file() else place
+
+
 def walk(root: str) -> Iterator[SourceFile]:
     """Every file below a root, in no certain order. Links are followed, loops are not.
 
@@ -60,10 +68,28 @@ def walk(root: str) -> Iterator[SourceFile]:
 def read(path: str) -> bytes:
     """A file's bytes; raises OSError."""
     if is_mounted(path):
-        return mounted(path).read_bytes()
+        place = mounted(path)
+        if not stat.S_ISREG(place.stat().st_mode):  # a pipe would wait for a writer for ever
+            raise OSError(f"is no regular file: {path}")
+        return place.read_bytes()
     system, inside = fs.FileSystem.from_uri(path)
     with system.open_input_file(inside) as stream:
         return bytes(stream.read())
+
+
+def status(path: str) -> tuple[int, datetime] | None:
+    """Size and time of a file; None where there is none."""
+    try:
+        if is_mounted(path):
+            found = mounted(path).stat()
+            return found.st_size, _from_microseconds(found.st_mtime_ns // 1000)
+        system, inside = fs.FileSystem.from_uri(path)
+        info = system.get_file_info(inside)
+    except (OSError, ValueError):
+        return None
+    if info.type != fs.FileType.File:
+        return None
+    return info.size, info.mtime or _from_microseconds(0)
 
 
 def _walk_mounted(root: str) -> Iterator[SourceFile]:
@@ -73,7 +99,14 @@ def _walk_mounted(root: str) -> Iterator[SourceFile]:
     pending = [(root, frozenset({os.path.realpath(root)}))]
     while pending:
         folder, above = pending.pop()
-        with os.scandir(folder) as entries:
+        try:
+            entries = os.scandir(folder)
+        except OSError:
+            if folder == root:
+                raise
+            yield _mounted_file(folder, root)  # reading it will say why it cannot be listed
+            continue
+        with entries:
             for entry in entries:
                 if not _is_folder(entry):
                     yield _mounted_file(entry.path, root)
@@ -89,15 +122,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _mounted_file(place: str, root: str) -> SourceFile:
-    try:
-        status = Path(place).stat()
-        size, modified = status.st_size, status.st_mtime_ns // 1000
-    except OSError:  # a broken link: reading it will say so
-        size, modified = 0, 0
+    # A broken link: reading it will say so.
+    size, modified = status(place) or (0, _from_microseconds(0))
     # Bytes of a name that are no UTF-8 cannot stand in a table: shown as replacement characters.
     path = os.fsencode(place).decode("utf-8", "replace")
     relative = os.fsencode(os.path.relpath(place, root)).decode("utf-8", "replace")
-    return SourceFile(path, relative, size, _from_microseconds(modified))
+    readable = os.access(place, os.R_OK)
+    return SourceFile(path, relative, size, modified, readable)
 
 
 def _from_microseconds(microseconds: int) -> datetime:

@@ -103,6 +103,7 @@ class Run:
             table: self._input(table, writer, name) for table, writer in (reads or {}).items()
         }
         marks = {table: stamp.fingerprint for table, stamp in inputs.items()}
+        _check_whole(reads or {}, marks)
         mark = fingerprint({"stage": name, "version": version, "on": depends, "inputs": marks})
         pending = [table for table in writes if not self._is_done(table, name, mark)]
         if finished is not None:
@@ -204,6 +205,17 @@ class Run:
             self.warehouse.write(frame, "runs", stamp, append=True)
         else:
             self.warehouse.write(frame, "runs", stamp, where=where)
+
+
+def _check_whole(reads: Mapping[str, str], marks: Mapping[str, str]) -> None:
+    """Raise JobError where one stage's tables are not of one run of it: it died between them."""
+    for writer in dict.fromkeys(reads.values()):
+        tables = [table for table, name in reads.items() if name == writer]
+        if len({marks[table] for table in tables}) > 1:
+            raise JobError(
+                f"{writer} ended between the tables {', '.join(tables)}: run ./spark-submit.sh "
+                f"{writer} again first (or pipeline, which does all)"
+            )
 
 
 def _is_row(run_id: str, stage: str) -> str:

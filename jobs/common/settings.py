@@ -247,9 +247,13 @@ def read_flag(flag: str) -> tuple[str, str, Any]:
 
 
 def build(
-    raw: Mapping[str, Any], flags: Iterable[str] = (), seed: int | None = None, **given: Any
+    raw: Mapping[str, Any],
+    flags: Iterable[str] = (),
+    seed: int | None = None,
+    job: str = "",
+    **given: Any,
 ) -> Settings:
-    """Settings from a file's content, flags over it, and the command line's paths.
+    """Settings of a job from a file's content, flags over it, and the command line's paths.
 
     Raises SettingsError with every mistake, one a line.
     """
@@ -275,7 +279,7 @@ def build(
             train=replace(settings.train, seed=seed),
             sample=replace(settings.sample, seed=seed),
         )
-    mistakes += _across(settings)
+    mistakes += _across(settings) + _of_job(settings, job)
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return settings
@@ -358,11 +362,34 @@ def _across(settings: Settings) -> list[str]:
     return mistakes
 
 
+def _of_job(settings: Settings, job: str) -> list[str]:
+    """What would stop the job only when it gets there, hours later."""
+    mistakes = []
+    whole = job == "pipeline"
+    if (whole or job in ("ingest", "sample")) and not settings.images:
+        mistakes.append("--images PATH is missing: the folder or table to read (sample: to write)")
+    if whole or job == "train":
+        mistakes += _missing_file("train.model", settings.train.model)
+    if whole or job == "report":
+        mistakes += _missing_file("report.truth", settings.report.truth)
+    if whole and settings.publish.rule not in settings.prune.rules:
+        mistakes.append(_not_computed(settings.publish.rule, settings.prune.rules))
+    return mistakes
+
+
+def _missing_file(key: str, path: str) -> list[str]:
+    return [f"{key} = {path!r}: there is no such file"] if path and not Path(path).exists() else []
+
+
+def _not_computed(rule: str, rules: Iterable[str]) -> str:
+    return (
+        f"publish.rule = {rule!r}: not among the computed rules ({', '.join(rules)}); choose one "
+        "of them, or add it to prune.thresholds"
+    )
+
+
 def check_published(settings: Settings, computed: Iterable[str]) -> None:
     """Raise SettingsError where the rule to publish is none of those computed."""
     rules = list(computed)
     if settings.publish.rule not in rules:
-        raise SettingsError(
-            f"publish.rule = {settings.publish.rule!r}: not among the computed rules "
-            f"({', '.join(rules)}); choose one of them, or add it to prune.thresholds"
-        )
+        raise SettingsError(_not_computed(settings.publish.rule, rules))

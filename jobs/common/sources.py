@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pyspark.sql import types as T
 
 from jobs.common import columns, files, schemas
 from jobs.common.console import Console
+from jobs.common.decoding import status_rows
 from jobs.common.settings import Ingest, Settings, SettingsError
 from jobs.common.storage import JobError, fingerprint
 
@@ -41,6 +43,11 @@ class Source:
     notices: tuple[str, ...] = ()
     renamed: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def key(self) -> str:
+        """What tells whether an image is still there: its file, or its row's id."""
+        return "path" if self.is_folder else "image_id"
+
     def say(self, console: Console) -> None:
         """Tell what was found and what of it is set aside."""
         for notice in self.notices:
@@ -49,16 +56,16 @@ class Source:
 
 def find(spark: SparkSession, settings: Settings) -> Source:
     """The source that the settings name. Raises JobError where there is none."""
-    if not settings.images:
-        raise SettingsError("--images PATH is missing: the folder or table to read")
     if settings.ingest.source == "folder":
-        return _folder(spark, settings.images, settings.ingest.layout)
+        return _folder(spark, settings)
     return _table(spark, settings.images, settings.ingest)
 
 
-def _folder(spark: SparkSession, root: str, layout: str) -> Source:
+def _folder(spark: SparkSession, settings: Settings) -> Source:
+    root = settings.images
+    own = files.absolute(settings.warehouse) + "/"  # may lie below the images: it is none of them
     try:
-        found = list(files.walk(root))
+        found = [file for file in files.walk(root) if not file.path.startswith(own)]
     except OSError as refused:
         raise JobError(f"--images {root}: {refused.strerror or refused}") from refused
     taken = sorted(
@@ -73,7 +80,7 @@ def _folder(spark: SparkSession, root: str, layout: str) -> Source:
     return Source(
         root=files.absolute(root),
         content=_listing_hash(taken),
-        frame=_listing_frame(spark, taken, layout),
+        frame=_listing_frame(spark, taken, settings.ingest.layout),
         is_folder=True,
         count=len(taken),
         size_bytes=sum(file.size_bytes for file in taken),
@@ -90,7 +97,8 @@ def _is_ignored(file: files.SourceFile) -> bool:
 def _listing_hash(taken: list[files.SourceFile]) -> str:
     digest = hashlib.sha256()
     for file in taken:
-        digest.update(f"{file.path}\0{file.size_bytes}\0{file.modified_at}\n".encode())
+        state = f"{file.path}\0{file.size_bytes}\0{file.modified_at}\0{file.readable}\n"
+        digest.update(state.encode())
     return digest.hexdigest()
 
 
@@ -131,7 +139,7 @@ def _table(spark: SparkSession, root: str, ingest: Ingest) -> Source:
     image = _quoted(ingest.image_column)
     content, path = _content_and_path(frame.schema[ingest.image_column].dataType, image, ingest)
     whole = F.rlike(path, F.lit("^/|^[A-Za-z][A-Za-z0-9+.-]*:")) | content.isNotNull()
-    beside = F.when(whole, path).otherwise(F.concat(F.lit(files.absolute(root) + "/"), path))
+    beside = F.when(whole, path).otherwise(F.concat(F.lit(files.folder(root) + "/"), path))
     label = F.col(_quoted(ingest.label_column)).cast("string")
     split = (
         F.col(_quoted(ingest.split_column)).cast("string") if ingest.split_column else F.lit(None)
@@ -146,10 +154,11 @@ def _table(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         content.cast("binary").alias("content"),
         *[column.alias(name) for name, column in own.columns.items()],
     )
-    parts = list(files.walk(root))
+    parts = sorted(files.walk(root), key=lambda part: part.path)
+    rows, states = _with_status(rows)
     return Source(
         root=files.absolute(root),
-        content=fingerprint([asdict(part) for part in sorted(parts, key=lambda part: part.path)]),
+        content=fingerprint([states, *(asdict(part) for part in parts)]),
         frame=rows,
         is_folder=False,
         count=frame.count(),
@@ -157,6 +166,18 @@ def _table(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         notices=_notices(own),
         renamed=own.renamed,
     )
+
+
+def _with_status(rows: DataFrame) -> tuple[DataFrame, int]:
+    """Size and time of the files where a row is a path, and a hash of them all: 0 where none is."""
+    paths = rows.where("content IS NULL AND path IS NOT NULL")
+    if paths.isEmpty():
+        return rows, 0
+    schema = rows.schema
+    paths = paths.mapInArrow(partial(status_rows, schema=schemas.arrow_schema(schema)), schema)
+    state = F.bit_xor(F.xxhash64("image_id", "path", "size_bytes", "modified_at"))
+    states = int(paths.agg(state).collect()[0][0])
+    return rows.where("content IS NOT NULL OR path IS NULL").unionByName(paths), states
 
 
 def _quoted(name: str) -> str:

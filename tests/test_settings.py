@@ -1,0 +1,61 @@
+"""Settings and flags: every mistake is told, all in one message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.common.settings import SettingsError, build
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("estimate.step=-1", "positive width"),
+        ("estimate.step=inf", "positive width"),
+        ("estimate.step=true", "positive width"),
+        ("estimate.step=foo", "positive width"),
+        ("prune.thresholds=[nan]", "no cosine"),
+        ("prune.thresholds=[0.97, 0.970]", "twice"),
+        ("prune.thresholds=[]", "at least one"),
+        ('prune.order=["score", "-score"]', "twice"),
+        ('prune.order=["-"]', "no name"),
+        ("train.device=cuda:x", "cuda:N"),
+        ("train.sample=" + "9" * 400, "must lie between"),
+        ("train.epochs=1.5", "whole number"),
+        ("ingest.stride=32", "needs ingest.tile"),
+        ("prune.space=whitened", 'only "raw"'),
+        ("ingest.tyle=64", "did you mean tile"),
+        ("tile=64", "section.key=value"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_is_allowed(flag: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        build({}, [flag])
+
+
+@pytest.mark.parametrize("seed", [-5, 2**40])
+def test_a_seed_out_of_range_is_refused(seed: int) -> None:
+    with pytest.raises(SettingsError, match="--seed"):
+        build({}, (), seed)
+
+
+def test_all_mistakes_of_a_pipeline_come_in_one_message(tmp_path: Path) -> None:
+    flags = ["train.model=nowhere", "report.truth=lost.csv", "publish.rule=fixed:0.5", "a.b=1"]
+    with pytest.raises(SettingsError) as caught:
+        build({}, flags, job="pipeline")
+    told = str(caught.value)
+    for part in ("--images", "train.model", "report.truth", "publish.rule", "--set a.b=1"):
+        assert part in told
+    assert len(told.splitlines()) == 5
+
+
+def test_a_number_is_a_list_of_one_and_names_its_rule() -> None:
+    settings = build({}, ["prune.thresholds=0.9500"])
+    assert settings.prune.rules == {"fixed:0.95": 0.95}
+
+
+def test_flags_go_over_the_file_and_seed_over_both() -> None:
+    settings = build({"train": {"epochs": 3, "seed": 1}}, ["train.epochs=4"], 7)
+    assert (settings.train.epochs, settings.train.seed, settings.sample.seed) == (4, 7, 7)
