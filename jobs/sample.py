@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
+
+from tqdm import tqdm
 
 from jobs.common import command, files
 from jobs.common.console import Console
-from jobs.common.settings import Settings
+from jobs.common.settings import Sample, Settings
 from jobs.common.storage import JobError
 from udfs import survey
 
 TRUTH = ("image_id", "copy_of", "change", "overlap")
+CHUNK = 8  # scenes a process takes at once: a fifth of a second
 
 
 def main(settings: Settings) -> None:
@@ -20,22 +29,56 @@ def main(settings: Settings) -> None:
     root = Path(settings.images).resolve()
     truth = Path(settings.report.truth or root.parent / "truth.csv")
     wanted = settings.sample
-    rendered = list(
-        survey.survey(
-            labels=wanted.labels, scenes=wanted.scenes, side=wanted.side, seed=wanted.seed
-        )
+    scenes = planned(wanted)
+    shots = [shot for scene in scenes for shot in scene.shots]
+    broken = survey.broken_files(scenes[0].label, wanted.side)
+    check_free(root, {shot.image_id for shot in shots} | {name for name, _ in broken})
+    bar = tqdm(
+        rendered(scenes, wanted),
+        total=len(scenes),
+        unit=" scenes",
+        desc="  sample",
+        file=sys.stdout,
+        disable=settings.quiet or not sys.stdout.isatty(),
+        leave=False,
     )
-    check_free(root, {file.image_id for file in rendered})
-    written = sum(put(root / file.image_id, file.data) for file in rendered)
-    put(truth, truth_csv(rendered).encode("utf-8"))
+    written = sum(put(root / name, data) for scene in bar for name, data in scene)
+    written += sum(put(root / name, data) for name, data in broken)
+    put(truth, truth_csv(shots).encode("utf-8"))
     console = Console(settings.quiet)
-    copies = sum(file.copy_of is not None for file in rendered)
-    broken = sum(file.broken for file in rendered)
+    copies = sum(shot.copy_of is not None for shot in shots)
     console.line(
-        f"  {len(rendered):,} files in {wanted.labels} classes under {root}: {copies:,} are "
-        f"near-copies of others, {broken} are broken; {written:,} written anew"
+        f"  {len(shots):,} images in {wanted.labels} classes under {root}: {copies:,} are "
+        f"near-copies of others; {len(broken)} broken files; {written:,} files written anew"
     )
     console.line(f"  truth     {truth}")
+
+
+def planned(wanted: Sample) -> list[survey.Scene]:
+    """What the settings ask for, before anything is rendered."""
+    return list(
+        survey.plan(labels=wanted.labels, scenes=wanted.scenes, side=wanted.side, seed=wanted.seed)
+    )
+
+
+def rendered(scenes: list[survey.Scene], wanted: Sample) -> Iterator[list[tuple[str, bytes]]]:
+    """The files of each scene, in the order of the scenes, by `sample.processes` processes."""
+    render = partial(survey.photograph, side=wanted.side, seed=wanted.seed)
+    processes = wanted.processes or cores()
+    if processes == 1:
+        yield from map(render, scenes)
+        return
+    # Spawned, not forked: numpy's and the JVM gateway's threads do not survive a fork.
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, fresh, command.die_with_parent) as pool:
+        yield from pool.map(render, scenes, chunksize=CHUNK)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def check_free(root: Path, names: set[str]) -> None:
@@ -59,15 +102,14 @@ def put(path: Path, data: bytes) -> bool:
     return True
 
 
-def truth_csv(rendered: list[survey.Rendered]) -> str:
+def truth_csv(shots: Iterable[survey.Shot]) -> str:
     """One row an image: what it is a copy of, by what change, with what overlap of a shift."""
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow(TRUTH)
-    for file in rendered:
-        if not file.broken:
-            overlap = "" if file.overlap is None else f"{file.overlap:.4f}"
-            writer.writerow((file.image_id, file.copy_of or "", file.change or "", overlap))
+    for shot in shots:
+        overlap = "" if shot.overlap is None else f"{shot.overlap:.4f}"
+        writer.writerow((shot.image_id, shot.copy_of or "", shot.change or "", overlap))
     return target.getvalue()
 
 

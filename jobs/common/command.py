@@ -75,7 +75,7 @@ def run(job: str, main: Callable[[Run], None]) -> None:
 
 def run_plain(job: str, main: Callable[[Settings], None]) -> None:
     """Run a job that needs neither Spark nor a warehouse as a program and exit."""
-    _die_with_parent()
+    die_with_parent()
     try:
         settings = parse(job, sys.argv[1:])
     except SettingsError as wrong:
@@ -114,7 +114,7 @@ def explain(failure: Exception) -> str:
     return f"{text} (--verbose shows the whole stack; finished stages are not done again)"
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """End with the JVM that started us: a SIGKILL of it would leave this process running."""
     if sys.platform == "linux" and os.environ.get("PYSPARK_GATEWAY_PORT"):
         ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)

@@ -178,9 +178,10 @@ class Sample:
     """The synthetic survey that `sample` renders."""
 
     labels: int = _key(8, _between(1, 8))
-    scenes: int = _key(60, _between(1, 100_000))
+    scenes: int = _key(260, _between(1, 100_000))
     side: int = _key(96, _between(64, 1024, " px"))
     seed: int = _key(0, _between(0, LARGEST_SEED))
+    processes: int = _key(0, _between(0, 1024))
 
 
 @dataclass(frozen=True)
