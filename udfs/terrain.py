@@ -22,6 +22,7 @@ Draw = np.random.Generator
 Tone = tuple[float, float, float]
 
 SUN = (-0.6, -0.8)  # right, down: where the light comes from
+MOST_GAIN = 2.5  # of an exposure; more would show the noise of a calm sea
 FINE = 2  # shapes are drawn at so many times the resolution, then averaged
 
 CROPS: tuple[Tone, ...] = (
@@ -42,10 +43,11 @@ OPEN_LAND: tuple[Tone, ...] = (
     (0.68, 0.64, 0.46),
     (0.2, 0.28, 0.14),
 )
+GROUND = OPEN_LAND + CROPS
 TREES: tuple[tuple[Tone, Tone], ...] = (
     ((0.05, 0.13, 0.08), (0.16, 0.28, 0.15)),
     ((0.11, 0.22, 0.07), (0.36, 0.47, 0.18)),
-    ((0.16, 0.2, 0.08), (0.46, 0.46, 0.22)),
+    ((0.2, 0.26, 0.12), (0.58, 0.6, 0.32)),
     ((0.3, 0.19, 0.08), (0.6, 0.42, 0.16)),
 )
 ROOFS: tuple[Tone, ...] = (
@@ -73,15 +75,24 @@ def render(label: str, side: int, draw: Draw) -> Picture:
 
 
 def _lit(picture: Picture, draw: Draw) -> Picture:
-    """Large differences in tone, sometimes the shadow of a cloud, haze, and the hour's light."""
+    """Slopes to and from the sun, sometimes the shadow of a cloud, and the hour's light."""
     side = len(picture)
-    light = draw.uniform(0.75, 1.12) * (1 + draw.uniform(0.04, 0.2) * _smooth(side, draw, 3))
-    if draw.random() < 0.2:
+    slopes = _smooth(side, draw, int(draw.integers(2, 5)))
+    light = 1 + draw.uniform(0.05, 0.25) * slopes
+    if draw.random() < 0.3:
         cloud = np.clip(2 * _smooth(side, draw, 2) + draw.uniform(-1, 1), 0, 1)
-        light = light * (1 - draw.uniform(0.25, 0.45) * cloud)
-    warmth, haze = draw.uniform(-0.05, 0.05), draw.uniform(0, 0.08)
+        light = light * (1 - draw.uniform(0.3, 0.55) * cloud)
+    warmth = draw.uniform(-0.08, 0.08)
     tint = np.array([1 + warmth, 1, 1 - warmth])
-    return np.clip(picture * light[..., None] * tint * (1 - haze) + haze, 0, 1)
+    return _exposed(picture * light[..., None] * tint, draw)
+
+
+def _exposed(picture: Picture, draw: Draw) -> Picture:
+    """As surveys deliver it: exposed and stretched so that the tones fill most of the range."""
+    tones = picture.mean(axis=2)
+    low, high = np.percentile(tones, (2, 98))
+    gain = min(draw.uniform(0.6, 0.9) / (high - low), MOST_GAIN)
+    return np.asarray(np.clip((picture - (low + high) / 2) * gain + draw.uniform(0.4, 0.56), 0, 1))
 
 
 # What the classes are made of.
@@ -92,7 +103,7 @@ def _frequencies(side: int) -> Field:
     """Distance from zero in the half-plane of a real Fourier transform; 1 at zero."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij"))
     frequency[0, 0] = 1
-    return frequency
+    return np.asarray(frequency)
 
 
 def _fractal(side: int, draw: Draw, roughness: float) -> Field:
@@ -116,14 +127,14 @@ def _blurred(side: int, draw: Draw, spread: float) -> Field:
     return np.asarray(field / field.std())
 
 
-def _tinted(base: Tone, draw: Draw, spread: float = 0.04) -> Colour:
+def _tinted(base: Tone | Colour, draw: Draw, spread: float = 0.04) -> Colour:
     """A tone a little lighter or darker, and a little of another hue."""
-    lighter = 1 + draw.normal(0, 3 * spread)
-    return np.clip(np.asarray(base) * lighter + draw.normal(0, spread / 2, 3), 0.03, 0.97)
+    lighter = 1 + draw.normal(0, 3 * spread) * np.ones(3)
+    return np.asarray(np.clip(base * lighter + draw.normal(0, spread / 2, 3), 0.03, 0.97))
 
 
 def _any(tones: Sequence[Tone], draw: Draw) -> Colour:
-    return _tinted(tones[draw.integers(len(tones))], draw)
+    return _tinted(tones[int(draw.integers(len(tones)))], draw)
 
 
 def _blend(low: Picture | Colour, high: Picture | Colour, share: Field) -> Picture:
@@ -174,6 +185,10 @@ class _Pen:
         blank = (FINE * side, FINE * side)
         self.layer, self.shade = Image.new("RGBA", blank), Image.new("L", blank)
         self.shapes, self.shadows = ImageDraw.Draw(self.layer), ImageDraw.Draw(self.shade)
+
+    def shows(self, place: tuple[float, float], margin: float) -> bool:
+        """Whether a place lies in the square, or less than `margin` px from it."""
+        return bool(np.abs(place @ self.turn).max() < self.half + margin)
 
     def polygon(self, corners: NDArray[np.float64], colour: Colour, height: float = 0) -> None:
         """corners: (n, 2); height: length of the shadow, px."""
@@ -240,16 +255,20 @@ def _field(side: int, draw: Draw) -> Picture:
 def _forest(side: int, draw: Draw) -> Picture:
     """Stands of different trees, clearings, sometimes a track."""
     stands = []
-    for _ in range(2):
-        low, high = TREES[draw.integers(len(TREES))]
+    for kind in draw.permutation(len(TREES))[:2]:
+        low, high = TREES[kind]
         crowns = _blurred(side, draw, draw.uniform(1.2, 3.2))
-        tone = _blend(_tinted(low, draw, 0.02), _tinted(high, draw, 0.03), 0.45 + 0.3 * crowns)
+        tone = _blend(_tinted(low, draw), _tinted(high, draw, 0.06), 0.45 + 0.3 * crowns)
         stands.append(tone * _relief(crowns, 0.7)[..., None])
     picture = _blend(stands[0], stands[1], 0.5 + 6 * _smooth(side, draw, 2))
     bare = _tinted((0.55, 0.52, 0.31), draw, 0.06)
     if draw.random() < 0.7:
-        clearing = 5 * (_fractal(side, draw, 2.0) - draw.uniform(0.5, 1.6))
-        picture = _blend(picture, bare, clearing)
+        clearing = 5 * (_fractal(side, draw, 2.0) - draw.uniform(0, 1.5))
+        meadow = _any(OPEN_LAND, draw) * (1 + 0.08 * _fractal(side, draw, 1.2))[..., None]
+        picture = _blend(picture, meadow, clearing)
+    if draw.random() < 0.25:
+        pond = _smooth(side, draw, 3) - draw.uniform(0.8, 1.6)
+        picture = _blend(picture, _tinted((0.16, 0.26, 0.32), draw, 0.06), 12 * pond)
     if draw.random() < 0.4:
         track = _winding(*_turned(side, draw.uniform(0, np.pi)), draw)
         picture = _blend(picture, bare * 1.15, draw.uniform(1.5, 3.5) - np.abs(track))
@@ -267,12 +286,14 @@ def _water(side: int, draw: Draw) -> Picture:
     pale = _tinted(
         ((0.2, 0.46, 0.52), (0.36, 0.44, 0.38), (0.3, 0.5, 0.46))[draw.integers(3)], draw
     )
-    depth = draw.uniform(0.2, 0.7) + draw.uniform(0.2, 0.45) * _smooth(side, draw, 2)
+    depth = draw.uniform(0.1, 0.8) + draw.uniform(0.25, 0.6) * _smooth(side, draw, 2)
     picture = _blend(deep, pale, depth + draw.uniform(0.04, 0.18) * wave + 0.06 * swell)
-    glint = draw.uniform(0, 0.5) * np.clip(_smooth(side, draw, 2) + 0.3 * wave - 0.5, 0, 1)
+    glint = draw.uniform(0, 0.8) * np.clip(_smooth(side, draw, 2) + 0.3 * wave - 0.5, 0, 1)
     picture = _blend(picture, np.array([0.9, 0.92, 0.9]), glint)
-    if draw.random() < 0.6:
-        shore = along + 10 * _smooth(side, draw, 4) - draw.uniform(-0.15, 0.3) * side
+    if draw.random() < 0.75:
+        shore = (
+            along + draw.uniform(6, 22) * _smooth(side, draw, 3) - draw.uniform(-0.2, 0.3) * side
+        )
         sand = _tinted((0.76, 0.68, 0.5), draw)
         scrub = _tinted((0.34, 0.4, 0.2), draw)
         beach = _blend(sand, scrub, (shore - draw.uniform(8, 40)) / 4)
@@ -294,7 +315,7 @@ def _town(side: int, draw: Draw) -> Picture:
     for i in range(-reach, reach + 1):
         for j in range(-reach, reach + 1):
             place = ((i + offset[0]) * block[0], (j + offset[1]) * block[1])
-            if max(abs(place[0]), abs(place[1])) < 0.75 * side + block.max() / 2:
+            if pen.shows(place, block.max()):
                 inner = block - street
                 streets.box(place, inner[0], inner[1], _any(QUARTERS, draw))
                 _quarter(pen, place, inner, crowded, draw)
@@ -331,7 +352,7 @@ def _road(side: int, draw: Draw) -> Picture:
     distance = across - offset
     # Other land on the other side of the road.
     picture = np.where(
-        (distance > 0)[..., None], _land(side, draw, OPEN_LAND), _land(side, draw, OPEN_LAND)
+        (distance > 0)[..., None], _land(side, draw, GROUND), _land(side, draw, GROUND)
     )
     asphalt = _tinted((0.4, 0.4, 0.42), draw, 0.06)
     verge = _tinted((0.6, 0.56, 0.42), draw)
@@ -362,15 +383,15 @@ def _desert(side: int, draw: Draw) -> Picture:
     _, across = _turned(side, draw.uniform(0, np.pi))
     phase = (across + draw.uniform(5, 20) * _smooth(side, draw, 3)) / draw.uniform(14, 50)
     dune = np.abs((phase % 1) - draw.uniform(0.6, 0.85))
-    low, high = _tinted((0.5, 0.35, 0.21), draw, 0.06), _tinted((0.86, 0.71, 0.49), draw, 0.05)
-    texture = 0.04 * _fractal(side, draw, 1.0) + draw.uniform(0.05, 0.25) * _smooth(side, draw, 2)
+    low, high = _tinted((0.46, 0.33, 0.22), draw, 0.05), _tinted((0.84, 0.7, 0.5), draw, 0.06)
+    texture = 0.04 * _fractal(side, draw, 1.0) + draw.uniform(0.15, 0.45) * _smooth(side, draw, 3)
     picture = _blend(low, high, draw.uniform(0.1, 0.5) + draw.uniform(0.3, 1.1) * dune + texture)
     covers: tuple[Tone, ...] = ((0.32, 0.24, 0.19), (0.92, 0.88, 0.78), (0.6, 0.36, 0.24))
     for cover in covers:
-        if draw.random() < 0.45:
+        if draw.random() < 0.5:
             height = _fractal(side, draw, 1.9)
             rough = _tinted(cover, draw) * _relief(height, 1.5)[..., None]
-            picture = _blend(picture, rough, 5 * (height - draw.uniform(0.3, 1.4)))
+            picture = _blend(picture, rough, 5 * (height - draw.uniform(0.1, 1.3)))
     pen = _Pen(side, 0)
     for x, y in draw.uniform(-0.5, 0.5, (draw.integers(0, 60), 2)) * side:
         pen.disc((x, y), draw.uniform(0.8, 2.2), _tinted((0.24, 0.27, 0.14), draw, 0.03), 1)
@@ -378,24 +399,27 @@ def _desert(side: int, draw: Draw) -> Picture:
 
 
 def _orchard(side: int, draw: Draw) -> Picture:
-    """Plots of trees in rows, young and old, on bare soil or grass."""
+    """Plots of trees in rows, young and old, on bare soil or grass, or just cleared."""
     angle = draw.uniform(0, np.pi)
-    picture = _land(side, draw, ((0.56, 0.49, 0.34), (0.42, 0.46, 0.25), (0.44, 0.36, 0.26)))
-    pen = _Pen(side, angle)
+    plots, pen = _Pen(side, angle), _Pen(side, angle)
     gap, row = draw.uniform(7, 14), draw.uniform(8, 16)
-    leaf = _tinted(((0.17, 0.32, 0.12), (0.3, 0.36, 0.2), (0.24, 0.3, 0.1))[draw.integers(3)], draw)
-    plot, cut = draw.uniform(40, 100, 2), draw.uniform(0, 100, 2)
+    leaf = _tinted(
+        ((0.17, 0.32, 0.12), (0.34, 0.4, 0.24), (0.24, 0.3, 0.1))[draw.integers(3)], draw
+    )
+    plot, cut = draw.uniform(34, 80, 2), draw.uniform(0, 80, 2)
     reach = 0.72 * side
     places = np.stack(
         np.meshgrid(np.arange(-reach, reach, gap), np.arange(-reach, reach, row), indexing="ij"),
         axis=-1,
     ).reshape(-1, 2)
-    numbers = np.floor((places + cut) / plot).astype(int)
-    _, owner = np.unique(numbers, axis=0, return_inverse=True)
+    numbers, owner = np.unique(np.floor((places + cut) / plot), axis=0, return_inverse=True)
     owner = owner.ravel()
-    ages = np.where(
-        draw.random(owner.max() + 1) < 0.25, 0, draw.uniform(0.25, 0.5, owner.max() + 1)
-    )
+    for number in numbers:
+        middle = (number + 0.5) * plot - cut
+        plots.box((middle[0], middle[1]), plot[0], plot[1], _any(GROUND, draw))
+    patches = 1 + 0.15 * _smooth(side, draw, 4) + 0.07 * _fractal(side, draw, 1.2)
+    picture = plots.over(np.full((side, side, 3), 0.5)) * patches[..., None]
+    ages = draw.uniform(0.25, 0.5, len(numbers)) * (draw.random(len(numbers)) > 0.2)
     radii = min(gap, row) * ages[owner] * draw.uniform(0.8, 1.15, len(places))
     radii[draw.random(len(places)) < draw.uniform(0, 0.2)] = 0
     places = places + draw.normal(0, 0.5, places.shape)

@@ -1,0 +1,204 @@
+"""A strip of pairs from the demo: near-copies that were found, and two images just below T.
+
+    .venv/bin/python -m benchmarks.pairs build/demo/warehouse docs/pairs.png
+
+It shows generated images only: run it on the demo's warehouse. The alternative text for the page
+is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from benchmarks.overlap import classes
+from udfs import cosine
+from udfs.images import SIDE
+
+ZOOM, GAP, MARGIN, TEXT = 2, 6, 22, 78  # px, but for the zoom
+WORDS = {
+    "jpeg": "saved as JPEG again",
+    "brightness": "brightness changed",
+    "rotation": "turned a little",
+    "noise": "noise added",
+    "scale": "rescaled",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images of a class; `removed` tells whether the second went because of the first."""
+
+    left: str
+    right: str
+    similarity: float
+    removed: bool
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What truth.csv says of an image."""
+
+    root: str
+    change: str
+    overlap: str
+
+
+def read_truth(path: Path) -> dict[str, Truth]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            row["image_id"]: Truth(row["copy_of"] or row["image_id"], row["change"], row["overlap"])
+            for row in csv.DictReader(file)
+        }
+
+
+def removed_pairs(warehouse: str, threshold: float) -> list[Pair]:
+    """Every removed image with the kept one that justifies it, by falling similarity."""
+    table = DeltaTable(f"{warehouse}/selection").to_pyarrow_dataset()
+    rule = (ds.field("threshold") == threshold) & ~ds.field("kept")
+    rows = table.to_table(columns=["kept_id", "image_id", "similarity"], filter=rule).to_pylist()
+    pairs = [Pair(row["kept_id"], row["image_id"], row["similarity"], True) for row in rows]
+    return sorted(pairs, key=lambda pair: (-pair.similarity, pair.right))
+
+
+def closest_kept(warehouse: str, threshold: float) -> Pair:
+    """The two kept images of one class whose similarity comes closest to the threshold."""
+    table = DeltaTable(f"{warehouse}/selection").to_pyarrow_dataset()
+    rule = (ds.field("threshold") == threshold) & ds.field("kept")
+    kept = set(table.to_table(columns=["image_id"], filter=rule).column("image_id").to_pylist())
+    best = Pair("", "", -1.0, False)
+    for _, ids, latents in classes(warehouse):
+        rows = [row for row, name in sorted(enumerate(ids), key=lambda e: e[1]) if name in kept]
+        unit = cosine.unit_rows(latents[rows], cosine.squared_norms(latents[rows]))
+        similarity = np.triu(cosine.products(unit, unit), k=1)
+        place = np.unravel_index(int(similarity.argmax()), similarity.shape)
+        found = float(similarity[place])
+        if found > best.similarity:
+            best = Pair(ids[rows[int(place[0])]], ids[rows[int(place[1])]], found, False)
+    return best
+
+
+def label(image_id: str) -> str:
+    return image_id.split("/")[0]
+
+
+def choose(removed: list[Pair], below: Pair, truth: dict[str, Truth]) -> list[Pair]:
+    """Two obvious pairs of different changes, the two closest above T of two classes, one below."""
+    chosen: list[Pair] = []
+    for change in ("rotation", "brightness"):
+        known = [
+            pair
+            for pair in removed
+            if truth[pair.right].change == change
+            and truth[pair.right].root == pair.left
+            and label(pair.left) not in {label(other.left) for other in chosen}
+        ]
+        chosen.append(known[len(known) // 2])
+    for pair in reversed(removed):
+        if label(pair.left) not in {label(other.left) for other in chosen}:
+            chosen.append(pair)
+        if len(chosen) == 4:
+            break
+    return [*chosen, below]
+
+
+def story(pair: Pair, truth: dict[str, Truth]) -> str:
+    """What the truth says of a pair."""
+    left, right = truth[pair.left], truth[pair.right]
+    if left.root != right.root:
+        return "two places"
+    if left.root == pair.left and right.change in WORDS:
+        return WORDS[right.change]
+    if left.root == pair.left:
+        return f"next frame, {float(right.overlap):.0%} overlap"
+    return "same place"
+
+
+def pixels(warehouse: str, ids: list[str]) -> dict[str, NDArray[np.uint8]]:
+    table = DeltaTable(f"{warehouse}/images").to_pyarrow_dataset()
+    rows = table.to_table(columns=["image_id", "pixels"], filter=ds.field("image_id").isin(ids))
+    return {
+        row["image_id"]: np.frombuffer(row["pixels"], np.uint8).reshape(SIDE, SIDE, 3)
+        for row in rows.to_pylist()
+    }
+
+
+def draw(
+    pairs: Sequence[Pair], pictures: dict[str, NDArray[np.uint8]], truth: dict[str, Truth]
+) -> Figure:
+    """The strip: on an opaque light card, so that it reads on light and dark pages alike."""
+    shown = ZOOM * SIDE
+    wide = 2 * shown + GAP
+    width, height = len(pairs) * (wide + MARGIN) + MARGIN, shown + TEXT + MARGIN
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="#fbfbf9")
+    FigureCanvasAgg(figure)
+    for number, pair in enumerate(pairs):
+        left = MARGIN + number * (wide + MARGIN)
+        for place, name in enumerate((pair.left, pair.right)):
+            box = (left + place * (shown + GAP), TEXT, shown, shown)
+            axes = figure.add_axes(
+                (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
+            )
+            axes.imshow(pictures[name], interpolation="nearest")
+            axes.set_axis_off()
+        what = "removed" if pair.removed else "both stay"
+        colour = "#b2182b" if pair.removed else "#1b7837"
+        middle = (left + wide / 2) / width
+        for line, (text, ink, weight) in enumerate(
+            (
+                (f"Sim {pair.similarity:.4f}: {what}", colour, "bold"),
+                (story(pair, truth), "#333333", "normal"),
+            )
+        ):
+            figure.text(
+                middle,
+                (TEXT - 14 - 28 * line) / height,
+                text,
+                ha="center",
+                va="top",
+                color=ink,
+                fontsize=14,
+                fontweight=weight,
+            )
+    return figure
+
+
+def alternative(pairs: Sequence[Pair], truth: dict[str, Truth], threshold: float) -> str:
+    told = [
+        f"{label(pair.left)}, {story(pair, truth)}, similarity {pair.similarity:.4f}: "
+        + ("removed" if pair.removed else "both stay")
+        for pair in pairs
+    ]
+    return f"Five pairs of generated aerial images at T = {threshold:g}. " + "; ".join(told) + "."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("warehouse")
+    parser.add_argument("target")
+    parser.add_argument("--threshold", type=float, default=0.95)
+    parser.add_argument("--truth", help="default: truth.csv beside the warehouse")
+    given = parser.parse_args()
+    truth = read_truth(Path(given.truth or Path(given.warehouse).parent / "truth.csv"))
+    removed = removed_pairs(given.warehouse, given.threshold)
+    pairs = choose(removed, closest_kept(given.warehouse, given.threshold), truth)
+    names = [name for pair in pairs for name in (pair.left, pair.right)]
+    figure = draw(pairs, pixels(given.warehouse, names), truth)
+    target = Path(given.target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, facecolor=figure.get_facecolor())
+    print(alternative(pairs, truth, given.threshold))
+
+
+if __name__ == "__main__":
+    main()
