@@ -161,7 +161,7 @@ def test_the_default_settings_plan_a_survey_of_the_promised_size(shots: list[sur
     for change in ("shift", *survey.CHANGES):
         assert changes.count(change) >= 250, change
     overlaps = [shot.overlap for shot in shots if shot.overlap is not None]
-    assert 0.6 < min(overlaps) < 0.7
+    assert 0.68 < min(overlaps) < 0.75
     assert 0.95 < max(overlaps) < 1
 
 

@@ -22,6 +22,8 @@ Draw = np.random.Generator
 Tone = tuple[float, float, float]
 
 SUN = (-0.6, -0.8)  # right, down: where the light comes from
+SQUARE = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+RING = np.stack([np.cos(np.arange(10) * np.pi / 5), np.sin(np.arange(10) * np.pi / 5)], axis=1)
 MOST_GAIN = 2.5  # of an exposure; more would show the noise of a calm sea
 FINE = 2  # shapes are drawn at so many times the resolution, then averaged
 
@@ -78,7 +80,7 @@ def _lit(picture: Picture, draw: Draw) -> Picture:
     """Slopes to and from the sun, sometimes the shadow of a cloud, and the hour's light."""
     side = len(picture)
     slopes = _smooth(side, draw, int(draw.integers(2, 5)))
-    light = 1 + draw.uniform(0.05, 0.25) * slopes
+    light = 1 + draw.uniform(0.08, 0.32) * slopes
     if draw.random() < 0.3:
         cloud = np.clip(2 * _smooth(side, draw, 2) + draw.uniform(-1, 1), 0, 1)
         light = light * (1 - draw.uniform(0.3, 0.55) * cloud)
@@ -208,16 +210,13 @@ class _Pen:
         height: float = 0,
     ) -> None:
         """place: the centre; length along, width across, px."""
-        corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (length / 2, width / 2)
-        self.polygon(corners + place, colour, height)
+        self.polygon(SQUARE * (length, width) + place, colour, height)
 
     def disc(
         self, place: tuple[float, float], radius: float, colour: Colour, height: float = 0
     ) -> None:
         """place: the centre; radius in px."""
-        corner = np.linspace(0, 2 * np.pi, 10, endpoint=False)
-        ring = radius * np.stack([np.cos(corner), np.sin(corner)], axis=1)
-        self.polygon(ring + place, colour, height)
+        self.polygon(RING * radius + place, colour, height)
 
     def over(self, ground: Picture) -> Picture:
         """The ground with the shadows and the shapes on it."""
@@ -255,19 +254,20 @@ def _field(side: int, draw: Draw) -> Picture:
 def _forest(side: int, draw: Draw) -> Picture:
     """Stands of different trees, clearings, sometimes a track."""
     stands = []
-    for kind in draw.permutation(len(TREES))[:2]:
+    for kind in draw.permutation(len(TREES))[:3]:
         low, high = TREES[kind]
         crowns = _blurred(side, draw, draw.uniform(1.2, 3.2))
         tone = _blend(_tinted(low, draw), _tinted(high, draw, 0.06), 0.45 + 0.3 * crowns)
         stands.append(tone * _relief(crowns, 0.7)[..., None])
-    picture = _blend(stands[0], stands[1], 0.5 + 6 * _smooth(side, draw, 2))
+    picture = _blend(stands[0], stands[1], 0.5 + 6 * _smooth(side, draw, 3))
+    picture = _blend(picture, stands[2], 6 * (_smooth(side, draw, 3) - draw.uniform(0.2, 1)))
     bare = _tinted((0.55, 0.52, 0.31), draw, 0.06)
-    if draw.random() < 0.7:
-        clearing = 5 * (_fractal(side, draw, 2.0) - draw.uniform(0, 1.5))
+    if draw.random() < 0.8:
+        clearing = 5 * (_fractal(side, draw, 1.8) - draw.uniform(0, 1.3))
         meadow = _any(OPEN_LAND, draw) * (1 + 0.08 * _fractal(side, draw, 1.2))[..., None]
         picture = _blend(picture, meadow, clearing)
     if draw.random() < 0.25:
-        pond = _smooth(side, draw, 3) - draw.uniform(0.8, 1.6)
+        pond = _smooth(side, draw, 3) - draw.uniform(0.5, 1.5)
         picture = _blend(picture, _tinted((0.16, 0.26, 0.32), draw, 0.06), 12 * pond)
     if draw.random() < 0.4:
         track = _winding(*_turned(side, draw.uniform(0, np.pi)), draw)
@@ -384,12 +384,17 @@ def _desert(side: int, draw: Draw) -> Picture:
     phase = (across + draw.uniform(5, 20) * _smooth(side, draw, 3)) / draw.uniform(14, 50)
     dune = np.abs((phase % 1) - draw.uniform(0.6, 0.85))
     low, high = _tinted((0.46, 0.33, 0.22), draw, 0.05), _tinted((0.84, 0.7, 0.5), draw, 0.06)
-    texture = 0.04 * _fractal(side, draw, 1.0) + draw.uniform(0.15, 0.45) * _smooth(side, draw, 3)
+    texture = 0.04 * _fractal(side, draw, 1.0) + draw.uniform(0.2, 0.5) * _smooth(side, draw, 4)
     picture = _blend(low, high, draw.uniform(0.1, 0.5) + draw.uniform(0.3, 1.1) * dune + texture)
-    covers: tuple[Tone, ...] = ((0.32, 0.24, 0.19), (0.92, 0.88, 0.78), (0.6, 0.36, 0.24))
+    covers: tuple[Tone, ...] = (
+        (0.3, 0.23, 0.19),
+        (0.92, 0.88, 0.78),
+        (0.62, 0.34, 0.22),
+        (0.5, 0.48, 0.44),
+    )
     for cover in covers:
         if draw.random() < 0.5:
-            height = _fractal(side, draw, 1.9)
+            height = _fractal(side, draw, 1.7)
             rough = _tinted(cover, draw) * _relief(height, 1.5)[..., None]
             picture = _blend(picture, rough, 5 * (height - draw.uniform(0.1, 1.3)))
     pen = _Pen(side, 0)
@@ -406,7 +411,7 @@ def _orchard(side: int, draw: Draw) -> Picture:
     leaf = _tinted(
         ((0.17, 0.32, 0.12), (0.34, 0.4, 0.24), (0.24, 0.3, 0.1))[draw.integers(3)], draw
     )
-    plot, cut = draw.uniform(34, 80, 2), draw.uniform(0, 80, 2)
+    plot, cut = draw.uniform(26, 64, 2), draw.uniform(0, 64, 2)
     reach = 0.72 * side
     places = np.stack(
         np.meshgrid(np.arange(-reach, reach, gap), np.arange(-reach, reach, row), indexing="ij"),
@@ -417,7 +422,7 @@ def _orchard(side: int, draw: Draw) -> Picture:
     for number in numbers:
         middle = (number + 0.5) * plot - cut
         plots.box((middle[0], middle[1]), plot[0], plot[1], _any(GROUND, draw))
-    patches = 1 + 0.15 * _smooth(side, draw, 4) + 0.07 * _fractal(side, draw, 1.2)
+    patches = 1 + 0.2 * _smooth(side, draw, 4) + 0.07 * _fractal(side, draw, 1.2)
     picture = plots.over(np.full((side, side, 3), 0.5)) * patches[..., None]
     ages = draw.uniform(0.25, 0.5, len(numbers)) * (draw.random(len(numbers)) > 0.2)
     radii = min(gap, row) * ages[owner] * draw.uniform(0.8, 1.15, len(places))
