@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from udfs import terrain
+from udfs.ground import Draw, Picture
 
 Frame = NDArray[np.uint8]  # (rows, columns, 3)
-Draw = np.random.Generator
 FORMATS = ("png", "jpg", "webp", "tiff", "bmp")
 QUALITY = 95  # of a camera's lossy files
 SENSOR_NOISE = 0.008  # spread of a frame's own noise, levels 0..1
@@ -132,7 +132,7 @@ class Camera:
     The first frame lies `margin` px from the left and in the middle of the rows.
     """
 
-    ground: terrain.Picture
+    ground: Picture
     side: int
     margin: int
 
@@ -205,11 +205,11 @@ def _generator(seed: int, *names: object) -> Draw:
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
-def _noisy(picture: terrain.Picture, spread: float, draw: Draw) -> terrain.Picture:
+def _noisy(picture: Picture, spread: float, draw: Draw) -> Picture:
     return picture + draw.normal(0, spread, picture.shape)
 
 
-def _levels(picture: terrain.Picture) -> Frame:
+def _levels(picture: Picture) -> Frame:
     """Levels 0..1 to 0..255, rounded."""
     return np.asarray(np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
 

@@ -8,24 +8,25 @@ that sees 64x64 px tells two scenes apart by the former.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-from scipy import ndimage
 
-Field = NDArray[np.float64]  # (side, side)
-Picture = NDArray[np.float64]  # (side, side, 3), levels 0..1
-Colour = NDArray[np.float64]  # (3,)
-Draw = np.random.Generator
-Tone = tuple[float, float, float]
-
-SUN = (-0.6, -0.8)  # right, down: where the light comes from
-SQUARE = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
-RING = np.stack([np.cos(np.arange(10) * np.pi / 5), np.sin(np.arange(10) * np.pi / 5)], axis=1)
-MOST_GAIN = 2.5  # of an exposure; more would show the noise of a calm sea
-FINE = 2  # shapes are drawn at so many times the resolution, then averaged
+from udfs.ground import (
+    Draw,
+    Pen,
+    Picture,
+    Tone,
+    any_of,
+    blend,
+    blurred,
+    fractal,
+    relief,
+    smooth,
+    tinted,
+    turned,
+    winding,
+)
 
 CROPS: tuple[Tone, ...] = (
     (0.34, 0.46, 0.18),
@@ -66,6 +67,8 @@ QUARTERS: tuple[Tone, ...] = (
     (0.5, 0.42, 0.31),
     (0.44, 0.48, 0.3),
 )
+DARKEST = 0.4  # of full light: a slope away from the sun under a cloud
+MOST_GAIN = 2.5  # of an exposure; more would show the noise of a calm sea
 
 
 def render(label: str, side: int, draw: Draw) -> Picture:
@@ -79,11 +82,12 @@ def render(label: str, side: int, draw: Draw) -> Picture:
 def _lit(picture: Picture, draw: Draw) -> Picture:
     """Slopes to and from the sun, sometimes the shadow of a cloud, and the hour's light."""
     side = len(picture)
-    slopes = _smooth(side, draw, int(draw.integers(2, 5)))
+    slopes = smooth(side, draw, int(draw.integers(2, 5)))
     light = 1 + draw.uniform(0.08, 0.32) * slopes
     if draw.random() < 0.3:
-        cloud = np.clip(2 * _smooth(side, draw, 2) + draw.uniform(-1, 1), 0, 1)
+        cloud = np.clip(2 * smooth(side, draw, 2) + draw.uniform(-1, 1), 0, 1)
         light = light * (1 - draw.uniform(0.3, 0.55) * cloud)
+    light = np.maximum(light, DARKEST)
     warmth = draw.uniform(-0.08, 0.08)
     tint = np.array([1 + warmth, 1, 1 - warmth])
     return _exposed(picture * light[..., None] * tint, draw)
@@ -97,133 +101,13 @@ def _exposed(picture: Picture, draw: Draw) -> Picture:
     return np.asarray(np.clip((picture - (low + high) / 2) * gain + draw.uniform(0.4, 0.56), 0, 1))
 
 
-# What the classes are made of.
-
-
-@lru_cache(maxsize=8)
-def _frequencies(side: int) -> Field:
-    """Distance from zero in the half-plane of a real Fourier transform; 1 at zero."""
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij"))
-    frequency[0, 0] = 1
-    return np.asarray(frequency)
-
-
-def _fractal(side: int, draw: Draw, roughness: float) -> Field:
-    """Noise with a spectrum of frequency^−roughness, mean 0 and spread 1: (side, side)."""
-    spectrum = np.fft.rfft2(draw.normal(size=(side, side))) / _frequencies(side) ** roughness
-    spectrum[0, 0] = 0
-    field = np.fft.irfft2(spectrum, s=(side, side))
-    return np.asarray(field / field.std())
-
-
-def _smooth(side: int, draw: Draw, cells: int) -> Field:
-    """Hills and hollows, about `cells` across the side, spread about 1: (side, side)."""
-    coarse = draw.normal(size=(cells + 1, cells + 1)).astype(np.float32)
-    hills = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
-    return np.asarray(hills, np.float64) * 1.4
-
-
-def _blurred(side: int, draw: Draw, spread: float) -> Field:
-    """White noise smoothed over `spread` px, of spread 1: crowns, clods."""
-    field = ndimage.gaussian_filter(draw.normal(size=(side, side)), spread, mode="wrap")
-    return np.asarray(field / field.std())
-
-
-def _tinted(base: Tone | Colour, draw: Draw, spread: float = 0.04) -> Colour:
-    """A tone a little lighter or darker, and a little of another hue."""
-    lighter = 1 + draw.normal(0, 3 * spread) * np.ones(3)
-    return np.asarray(np.clip(base * lighter + draw.normal(0, spread / 2, 3), 0.03, 0.97))
-
-
-def _any(tones: Sequence[Tone], draw: Draw) -> Colour:
-    return _tinted(tones[int(draw.integers(len(tones)))], draw)
-
-
-def _blend(low: Picture | Colour, high: Picture | Colour, share: Field) -> Picture:
-    """`low` where the share is 0, `high` where it is 1."""
-    return np.asarray(low + (high - low) * np.clip(share, 0, 1)[..., None])
-
-
-def _relief(height: Field, strength: float) -> Field:
-    """Light and shade of a surface lit from SUN."""
-    down, right = np.gradient(height)
-    return np.asarray(1 + strength * (right * SUN[0] + down * SUN[1]))
-
-
-def _turned(side: int, angle: float) -> tuple[Field, Field]:
-    """Coordinates along and across a direction, px from the centre."""
-    y, x = np.mgrid[:side, :side] - side / 2
-    return (
-        x * np.cos(angle) + y * np.sin(angle),
-        y * np.cos(angle) - x * np.sin(angle),
-    )
-
-
-def _winding(along: Field, across: Field, draw: Draw) -> Field:
-    """Distance, px and signed, from a winding line that crosses the square."""
-    bend = draw.uniform(0, 12) * np.sin(along / draw.uniform(14, 40) + draw.uniform(0, 6.3))
-    return np.asarray(across + bend + draw.uniform(-0.3, 0.3) * len(across))
-
-
 def _land(side: int, draw: Draw, tones: Sequence[Tone]) -> Picture:
     """Open land: two or three kinds of cover in large patches, under fine texture."""
-    picture = _blend(_any(tones, draw), _any(tones, draw), 0.5 + 4 * _smooth(side, draw, 3))
+    picture = blend(any_of(tones, draw), any_of(tones, draw), 0.5 + 4 * smooth(side, draw, 3))
     if draw.random() < 0.6:
-        patch = 4 * (_fractal(side, draw, 1.8) - draw.uniform(0.2, 1.2))
-        picture = _blend(picture, _any(tones, draw), patch)
-    return picture * (1 + 0.07 * _fractal(side, draw, 1.2))[..., None]
-
-
-class _Pen:
-    """Solid shapes, anti-aliased, in coordinates along and across a direction, px from the centre.
-
-    Shapes of one pen cover each other in the order they are drawn; their shadows fall on the ground
-    below all of them.
-    """
-
-    def __init__(self, side: int, angle: float) -> None:
-        self.half = side / 2
-        self.turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        blank = (FINE * side, FINE * side)
-        self.layer, self.shade = Image.new("RGBA", blank), Image.new("L", blank)
-        self.shapes, self.shadows = ImageDraw.Draw(self.layer), ImageDraw.Draw(self.shade)
-
-    def shows(self, place: tuple[float, float], margin: float) -> bool:
-        """Whether a place lies in the square, or less than `margin` px from it."""
-        return bool(np.abs(place @ self.turn).max() < self.half + margin)
-
-    def polygon(self, corners: NDArray[np.float64], colour: Colour, height: float = 0) -> None:
-        """corners: (n, 2); height: length of the shadow, px."""
-        points = corners @ self.turn + self.half
-        if height:
-            fallen = points - height * np.array(SUN)
-            self.shadows.polygon((FINE * fallen).ravel().tolist(), fill=130)
-        ink = (255 * np.clip(colour, 0, 1)).astype(int)
-        self.shapes.polygon((FINE * points).ravel().tolist(), fill=(*ink.tolist(), 255))
-
-    def box(
-        self,
-        place: tuple[float, float],
-        length: float,
-        width: float,
-        colour: Colour,
-        height: float = 0,
-    ) -> None:
-        """place: the centre; length along, width across, px."""
-        self.polygon(SQUARE * (length, width) + place, colour, height)
-
-    def disc(
-        self, place: tuple[float, float], radius: float, colour: Colour, height: float = 0
-    ) -> None:
-        """place: the centre; radius in px."""
-        self.polygon(RING * radius + place, colour, height)
-
-    def over(self, ground: Picture) -> Picture:
-        """The ground with the shadows and the shapes on it."""
-        shade = np.asarray(self.shade.reduce(FINE), np.float64)[..., None] / 255
-        # Premultiplied, so that averaging does not darken the edges.
-        shapes = np.asarray(self.layer.convert("RGBa").reduce(FINE), np.float64) / 255
-        return np.asarray(ground * (1 - shade) * (1 - shapes[..., 3:]) + shapes[..., :3])
+        patch = 4 * (fractal(side, draw, 1.8) - draw.uniform(0.2, 1.2))
+        picture = blend(picture, any_of(tones, draw), patch)
+    return picture * (1 + 0.07 * fractal(side, draw, 1.2))[..., None]
 
 
 # The classes: each function paints a square of ground, (side, side, 3).
@@ -231,7 +115,7 @@ class _Pen:
 
 def _field(side: int, draw: Draw) -> Picture:
     """Parcels of crops with furrows, between hedges or tracks."""
-    along, across = _turned(side, draw.uniform(0, np.pi))
+    along, across = turned(side, draw.uniform(0, np.pi))
     width, depth = draw.uniform(30, 100, 2)
     u = (along + draw.uniform(-0.3, 0.3) * across + draw.uniform(0, width)) / width
     row = np.floor(u)
@@ -240,15 +124,15 @@ def _field(side: int, draw: Draw) -> Picture:
     _, parcel = np.unique(100 * row + np.floor(v), return_inverse=True)
     parcel = parcel.reshape(side, side)
     count = int(parcel.max()) + 1
-    colours = np.stack([_any(CROPS, draw) for _ in range(count)])
+    colours = np.stack([any_of(CROPS, draw) for _ in range(count)])
     period, height = draw.uniform(3, 9, count), draw.uniform(0.0, 0.14, count)
     lengthwise = draw.random(count) < 0.5
     wave = np.sin(2 * np.pi * np.where(lengthwise[parcel], across, along) / period[parcel])
     picture = colours[parcel] * (1 + height[parcel] * wave)[..., None]
-    picture = picture * (1 + 0.05 * _fractal(side, draw, 1.4))[..., None]
+    picture = picture * (1 + 0.05 * fractal(side, draw, 1.4))[..., None]
     border = np.minimum((0.5 - np.abs(u % 1 - 0.5)) * width, (0.5 - np.abs(v % 1 - 0.5)) * depth)
-    edge = _tinted(((0.16, 0.25, 0.1), (0.7, 0.63, 0.48))[draw.integers(2)], draw)
-    return _blend(picture, edge, draw.uniform(0, 2.5) - border)
+    edge = tinted(((0.16, 0.25, 0.1), (0.7, 0.63, 0.48))[draw.integers(2)], draw)
+    return blend(picture, edge, draw.uniform(0, 2.5) - border)
 
 
 def _forest(side: int, draw: Draw) -> Picture:
@@ -256,58 +140,54 @@ def _forest(side: int, draw: Draw) -> Picture:
     stands = []
     for kind in draw.permutation(len(TREES))[:3]:
         low, high = TREES[kind]
-        crowns = _blurred(side, draw, draw.uniform(1.2, 3.2))
-        tone = _blend(_tinted(low, draw), _tinted(high, draw, 0.06), 0.45 + 0.3 * crowns)
-        stands.append(tone * _relief(crowns, 0.7)[..., None])
-    picture = _blend(stands[0], stands[1], 0.5 + 6 * _smooth(side, draw, 3))
-    picture = _blend(picture, stands[2], 6 * (_smooth(side, draw, 3) - draw.uniform(0.2, 1)))
-    bare = _tinted((0.55, 0.52, 0.31), draw, 0.06)
+        crowns = blurred(side, draw, draw.uniform(1.2, 3.2))
+        tone = blend(tinted(low, draw), tinted(high, draw, 0.06), 0.45 + 0.3 * crowns)
+        stands.append(tone * relief(crowns, 0.7)[..., None])
+    picture = blend(stands[0], stands[1], 0.5 + 6 * smooth(side, draw, 3))
+    picture = blend(picture, stands[2], 6 * (smooth(side, draw, 3) - draw.uniform(0.2, 1)))
+    bare = tinted((0.55, 0.52, 0.31), draw, 0.06)
     if draw.random() < 0.8:
-        clearing = 5 * (_fractal(side, draw, 1.8) - draw.uniform(0, 1.3))
-        meadow = _any(OPEN_LAND, draw) * (1 + 0.08 * _fractal(side, draw, 1.2))[..., None]
-        picture = _blend(picture, meadow, clearing)
+        clearing = 5 * (fractal(side, draw, 1.8) - draw.uniform(0, 1.3))
+        meadow = any_of(OPEN_LAND, draw) * (1 + 0.08 * fractal(side, draw, 1.2))[..., None]
+        picture = blend(picture, meadow, clearing)
     if draw.random() < 0.25:
-        pond = _smooth(side, draw, 3) - draw.uniform(0.5, 1.5)
-        picture = _blend(picture, _tinted((0.16, 0.26, 0.32), draw, 0.06), 12 * pond)
+        pond = smooth(side, draw, 3) - draw.uniform(0.5, 1.5)
+        picture = blend(picture, tinted((0.16, 0.26, 0.32), draw, 0.06), 12 * pond)
     if draw.random() < 0.4:
-        track = _winding(*_turned(side, draw.uniform(0, np.pi)), draw)
-        picture = _blend(picture, bare * 1.15, draw.uniform(1.5, 3.5) - np.abs(track))
+        track = winding(*turned(side, draw.uniform(0, np.pi)), draw)
+        picture = blend(picture, bare * 1.15, draw.uniform(1.5, 3.5) - np.abs(track))
     return picture
 
 
 def _water(side: int, draw: Draw) -> Picture:
     """Waves over deep and shallow water, glint, sometimes a shore."""
-    along, across = _turned(side, draw.uniform(0, np.pi))
-    swell = _fractal(side, draw, 1.5)
+    along, across = turned(side, draw.uniform(0, np.pi))
+    swell = fractal(side, draw, 1.5)
     wave = np.sin((across + 3 * swell) * 2 * np.pi / draw.uniform(5, 18))
-    deep = _tinted(
+    deep = tinted(
         ((0.04, 0.16, 0.3), (0.08, 0.22, 0.24), (0.05, 0.1, 0.18))[draw.integers(3)], draw
     )
-    pale = _tinted(
-        ((0.2, 0.46, 0.52), (0.36, 0.44, 0.38), (0.3, 0.5, 0.46))[draw.integers(3)], draw
-    )
-    depth = draw.uniform(0.1, 0.8) + draw.uniform(0.25, 0.6) * _smooth(side, draw, 2)
-    picture = _blend(deep, pale, depth + draw.uniform(0.04, 0.18) * wave + 0.06 * swell)
-    glint = draw.uniform(0, 0.8) * np.clip(_smooth(side, draw, 2) + 0.3 * wave - 0.5, 0, 1)
-    picture = _blend(picture, np.array([0.9, 0.92, 0.9]), glint)
+    pale = tinted(((0.2, 0.46, 0.52), (0.36, 0.44, 0.38), (0.3, 0.5, 0.46))[draw.integers(3)], draw)
+    depth = draw.uniform(0.1, 0.8) + draw.uniform(0.25, 0.6) * smooth(side, draw, 2)
+    picture = blend(deep, pale, depth + draw.uniform(0.04, 0.18) * wave + 0.06 * swell)
+    glint = draw.uniform(0, 0.8) * np.clip(smooth(side, draw, 2) + 0.3 * wave - 0.5, 0, 1)
+    picture = blend(picture, np.array([0.9, 0.92, 0.9]), glint)
     if draw.random() < 0.75:
-        shore = (
-            along + draw.uniform(6, 22) * _smooth(side, draw, 3) - draw.uniform(-0.2, 0.3) * side
-        )
-        sand = _tinted((0.76, 0.68, 0.5), draw)
-        scrub = _tinted((0.34, 0.4, 0.2), draw)
-        beach = _blend(sand, scrub, (shore - draw.uniform(8, 40)) / 4)
-        picture = _blend(picture, beach, shore / 3)
-        picture = _blend(picture, np.ones(3), 0.8 * np.exp(-((shore / 2.0) ** 2)))
+        shore = along + draw.uniform(6, 22) * smooth(side, draw, 3) - draw.uniform(-0.2, 0.3) * side
+        sand = tinted((0.76, 0.68, 0.5), draw)
+        scrub = tinted((0.34, 0.4, 0.2), draw)
+        beach = blend(sand, scrub, (shore - draw.uniform(8, 40)) / 4)
+        picture = blend(picture, beach, shore / 3)
+        picture = blend(picture, np.ones(3), 0.8 * np.exp(-((shore / 2.0) ** 2)))
     return picture
 
 
 def _town(side: int, draw: Draw) -> Picture:
     """Quarters between streets: lawns, yards and parks, with houses and trees."""
     angle = draw.uniform(0, np.pi / 2)
-    pen, streets = _Pen(side, angle), _Pen(side, angle)
+    pen, streets = Pen(side, angle), Pen(side, angle)
     block, street = draw.uniform(26, 58, 2), draw.uniform(4, 10)
-    asphalt = _tinted((0.38, 0.38, 0.4), draw, 0.05)
+    asphalt = tinted((0.38, 0.38, 0.4), draw, 0.05)
     picture = np.broadcast_to(asphalt, (side, side, 3))
     reach = int(0.75 * side / min(block)) + 1
     offset = draw.uniform(0, 1, 2)
@@ -317,55 +197,55 @@ def _town(side: int, draw: Draw) -> Picture:
             place = ((i + offset[0]) * block[0], (j + offset[1]) * block[1])
             if pen.shows(place, block.max()):
                 inner = block - street
-                streets.box(place, inner[0], inner[1], _any(QUARTERS, draw))
+                streets.box(place, inner[0], inner[1], any_of(QUARTERS, draw))
                 _quarter(pen, place, inner, crowded, draw)
-    ground = streets.over(picture) * (1 + 0.06 * _fractal(side, draw, 1.2))[..., None]
+    ground = streets.over(picture) * (1 + 0.06 * fractal(side, draw, 1.2))[..., None]
     return pen.over(ground)
 
 
 def _quarter(
-    pen: _Pen, place: tuple[float, float], inner: NDArray[np.float64], crowded: float, draw: Draw
+    pen: Pen, place: tuple[float, float], inner: NDArray[np.float64], crowded: float, draw: Draw
 ) -> None:
     """What stands in one quarter: a hall, some houses, or trees."""
     kind = draw.random()
     if kind < 0.2 * crowded:
         length, width = inner * draw.uniform(0.5, 0.85, 2)
-        pen.box(place, length, width, _any(ROOFS, draw), 3)
+        pen.box(place, length, width, any_of(ROOFS, draw), 3)
         return
     for _ in range(draw.poisson(1 + 4 * crowded) if kind < 0.85 else 0):
         length, width = draw.uniform(6, 15, 2)
         free = np.maximum(inner - (length, width), 0) / 2
         x, y = np.asarray(place) + draw.uniform(-1, 1, 2) * free
-        roof = _any(ROOFS, draw)
+        roof = any_of(ROOFS, draw)
         pen.box((x, y), length, width, roof, 2.5)
         pen.box((x, y - width / 4), length, width / 2, roof * 1.18)
     for _ in range(draw.poisson(2 if kind < 0.85 else 9)):
         x, y = np.asarray(place) + draw.uniform(-0.5, 0.5, 2) * inner
-        pen.disc((x, y), draw.uniform(1.2, 3.2), _tinted((0.17, 0.28, 0.12), draw, 0.03), 1.5)
+        pen.disc((x, y), draw.uniform(1.2, 3.2), tinted((0.17, 0.28, 0.12), draw, 0.03), 1.5)
 
 
 def _road(side: int, draw: Draw) -> Picture:
     """A road with markings and cars through open land, sometimes a second one across it."""
     angle = draw.uniform(0, np.pi)
-    along, across = _turned(side, angle)
+    along, across = turned(side, angle)
     offset, half = draw.uniform(-0.22, 0.22) * side, draw.uniform(4, 12)
     distance = across - offset
     # Other land on the other side of the road.
     picture = np.where(
         (distance > 0)[..., None], _land(side, draw, GROUND), _land(side, draw, GROUND)
     )
-    asphalt = _tinted((0.4, 0.4, 0.42), draw, 0.06)
-    verge = _tinted((0.6, 0.56, 0.42), draw)
+    asphalt = tinted((0.4, 0.4, 0.42), draw, 0.06)
+    verge = tinted((0.6, 0.56, 0.42), draw)
     if draw.random() < 0.35:
         slant = along - draw.uniform(-0.3, 0.3) * side + draw.uniform(-0.5, 0.5) * across
-        picture = _blend(picture, verge, (0.6 * half + 2 - np.abs(slant)) / 1.2)
-        picture = _blend(picture, asphalt * 1.1, (0.6 * half - np.abs(slant)) / 1.2)
-    picture = _blend(picture, verge, (half + draw.uniform(0, 5) - np.abs(distance)) / 1.2)
-    picture = _blend(picture, asphalt, (half - np.abs(distance)) / 1.2)
+        picture = blend(picture, verge, (0.6 * half + 2 - np.abs(slant)) / 1.2)
+        picture = blend(picture, asphalt * 1.1, (0.6 * half - np.abs(slant)) / 1.2)
+    picture = blend(picture, verge, (half + draw.uniform(0, 5) - np.abs(distance)) / 1.2)
+    picture = blend(picture, asphalt, (half - np.abs(distance)) / 1.2)
     dashes = (np.abs(distance) < 0.6) & ((along % 12) < 6)
     edges = np.abs(np.abs(distance) - half + 1.2) < 0.5
     picture[dashes | edges] = 0.88
-    pen = _Pen(side, angle)
+    pen = Pen(side, angle)
     for _ in range(draw.integers(1, 8)):
         lane = half / 2 * (1 if draw.random() < 0.5 else -1)
         place = (draw.uniform(-0.6, 0.6) * side, offset + lane)
@@ -374,18 +254,18 @@ def _road(side: int, draw: Draw) -> Picture:
     for _ in range(draw.poisson(8)):
         away = (half + draw.uniform(4, 40)) * (1 if draw.random() < 0.5 else -1)
         place = (draw.uniform(-0.7, 0.7) * side, offset + away)
-        pen.disc(place, draw.uniform(2, 4.5), _tinted((0.15, 0.25, 0.1), draw, 0.03), 2)
+        pen.disc(place, draw.uniform(2, 4.5), tinted((0.15, 0.25, 0.1), draw, 0.03), 2)
     return pen.over(picture)
 
 
 def _desert(side: int, draw: Draw) -> Picture:
     """Dunes, outcrops of rock, pans of salt or clay, and shrubs."""
-    _, across = _turned(side, draw.uniform(0, np.pi))
-    phase = (across + draw.uniform(5, 20) * _smooth(side, draw, 3)) / draw.uniform(14, 50)
+    _, across = turned(side, draw.uniform(0, np.pi))
+    phase = (across + draw.uniform(5, 20) * smooth(side, draw, 3)) / draw.uniform(14, 50)
     dune = np.abs((phase % 1) - draw.uniform(0.6, 0.85))
-    low, high = _tinted((0.46, 0.33, 0.22), draw, 0.05), _tinted((0.84, 0.7, 0.5), draw, 0.06)
-    texture = 0.04 * _fractal(side, draw, 1.0) + draw.uniform(0.2, 0.5) * _smooth(side, draw, 4)
-    picture = _blend(low, high, draw.uniform(0.1, 0.5) + draw.uniform(0.3, 1.1) * dune + texture)
+    low, high = tinted((0.46, 0.33, 0.22), draw, 0.05), tinted((0.84, 0.7, 0.5), draw, 0.06)
+    texture = 0.04 * fractal(side, draw, 1.0) + draw.uniform(0.2, 0.5) * smooth(side, draw, 4)
+    picture = blend(low, high, draw.uniform(0.1, 0.5) + draw.uniform(0.3, 1.1) * dune + texture)
     covers: tuple[Tone, ...] = (
         (0.3, 0.23, 0.19),
         (0.92, 0.88, 0.78),
@@ -394,23 +274,21 @@ def _desert(side: int, draw: Draw) -> Picture:
     )
     for cover in covers:
         if draw.random() < 0.5:
-            height = _fractal(side, draw, 1.7)
-            rough = _tinted(cover, draw) * _relief(height, 1.5)[..., None]
-            picture = _blend(picture, rough, 5 * (height - draw.uniform(0.1, 1.3)))
-    pen = _Pen(side, 0)
+            height = fractal(side, draw, 1.7)
+            rough = tinted(cover, draw) * relief(height, 1.5)[..., None]
+            picture = blend(picture, rough, 5 * (height - draw.uniform(0.1, 1.3)))
+    pen = Pen(side, 0)
     for x, y in draw.uniform(-0.5, 0.5, (draw.integers(0, 60), 2)) * side:
-        pen.disc((x, y), draw.uniform(0.8, 2.2), _tinted((0.24, 0.27, 0.14), draw, 0.03), 1)
+        pen.disc((x, y), draw.uniform(0.8, 2.2), tinted((0.24, 0.27, 0.14), draw, 0.03), 1)
     return pen.over(picture)
 
 
 def _orchard(side: int, draw: Draw) -> Picture:
     """Plots of trees in rows, young and old, on bare soil or grass, or just cleared."""
     angle = draw.uniform(0, np.pi)
-    plots, pen = _Pen(side, angle), _Pen(side, angle)
+    plots, pen = Pen(side, angle), Pen(side, angle)
     gap, row = draw.uniform(7, 14), draw.uniform(8, 16)
-    leaf = _tinted(
-        ((0.17, 0.32, 0.12), (0.34, 0.4, 0.24), (0.24, 0.3, 0.1))[draw.integers(3)], draw
-    )
+    leaf = tinted(((0.17, 0.32, 0.12), (0.34, 0.4, 0.24), (0.24, 0.3, 0.1))[draw.integers(3)], draw)
     plot, cut = draw.uniform(26, 64, 2), draw.uniform(0, 64, 2)
     reach = 0.72 * side
     places = np.stack(
@@ -421,8 +299,8 @@ def _orchard(side: int, draw: Draw) -> Picture:
     owner = owner.ravel()
     for number in numbers:
         middle = (number + 0.5) * plot - cut
-        plots.box((middle[0], middle[1]), plot[0], plot[1], _any(GROUND, draw))
-    patches = 1 + 0.2 * _smooth(side, draw, 4) + 0.07 * _fractal(side, draw, 1.2)
+        plots.box((middle[0], middle[1]), plot[0], plot[1], any_of(GROUND, draw))
+    patches = 1 + 0.2 * smooth(side, draw, 4) + 0.07 * fractal(side, draw, 1.2)
     picture = plots.over(np.full((side, side, 3), 0.5)) * patches[..., None]
     ages = draw.uniform(0.25, 0.5, len(numbers)) * (draw.random(len(numbers)) > 0.2)
     radii = min(gap, row) * ages[owner] * draw.uniform(0.8, 1.15, len(places))
@@ -438,36 +316,34 @@ def _orchard(side: int, draw: Draw) -> Picture:
 def _harbour(side: int, draw: Draw) -> Picture:
     """Quays with sheds and containers, piers, and boats on water."""
     angle = draw.uniform(0, 2 * np.pi)
-    along, _ = _turned(side, angle)
-    deep = _tinted(
-        ((0.06, 0.2, 0.28), (0.12, 0.2, 0.2), (0.04, 0.12, 0.22))[draw.integers(3)], draw
-    )
-    swell = _smooth(side, draw, 2) + 0.4 * _fractal(side, draw, 1.2)
-    water = _blend(deep, _tinted((0.24, 0.4, 0.44), draw), 0.3 + 0.25 * swell)
+    along, _ = turned(side, angle)
+    deep = tinted(((0.06, 0.2, 0.28), (0.12, 0.2, 0.2), (0.04, 0.12, 0.22))[draw.integers(3)], draw)
+    swell = smooth(side, draw, 2) + 0.4 * fractal(side, draw, 1.2)
+    water = blend(deep, tinted((0.24, 0.4, 0.44), draw), 0.3 + 0.25 * swell)
     edge = draw.uniform(-0.2, 0.4) * side
-    concrete = _blend(
-        _tinted((0.62, 0.6, 0.56), draw, 0.05),
-        _tinted((0.42, 0.42, 0.42), draw, 0.05),
-        0.5 + 3 * _smooth(side, draw, 3),
+    concrete = blend(
+        tinted((0.62, 0.6, 0.56), draw, 0.05),
+        tinted((0.42, 0.42, 0.42), draw, 0.05),
+        0.5 + 3 * smooth(side, draw, 3),
     )
-    picture = _blend(water, concrete, along - edge)
-    pen = _Pen(side, angle)
+    picture = blend(water, concrete, along - edge)
+    pen = Pen(side, angle)
     for _ in range(draw.integers(2, 12)):
         length, width = draw.uniform(5, 26), draw.uniform(5, 18)
         place = (
             edge + draw.uniform(0.5, 1) * length + draw.exponential(25),
             draw.uniform(-0.7, 0.7) * side,
         )
-        pen.box(place, length, width, _any(ROOFS, draw), 3)
+        pen.box(place, length, width, any_of(ROOFS, draw), 3)
     gap, reach = draw.uniform(20, 46), draw.uniform(15, 70)
-    timber = _tinted((0.6, 0.56, 0.5), draw, 0.06)
+    timber = tinted((0.6, 0.56, 0.5), draw, 0.06)
     for pier in np.arange(-0.75 * side, 0.75 * side, gap) + draw.uniform(0, gap):
         pen.box((edge - reach / 2, pier), reach, 3.5, timber, 1)
         _moor(pen, edge, reach, float(pier), draw)
     return pen.over(picture)
 
 
-def _moor(pen: _Pen, edge: float, reach: float, pier: float, draw: Draw) -> None:
+def _moor(pen: Pen, edge: float, reach: float, pier: float, draw: Draw) -> None:
     """Boats on both sides of a pier; a berth may be free."""
     taken = draw.uniform(0.2, 0.9)
     for berth in np.arange(edge - reach + 3, edge - 4, 6):
@@ -476,7 +352,7 @@ def _moor(pen: _Pen, edge: float, reach: float, pier: float, draw: Draw) -> None
                 length, beam = draw.uniform(7, 12), draw.uniform(3, 4.2)
                 hull = np.array([(-0.5, 0), (-0.5, 0.6), (0, 1), (0.5, 0.6), (0.5, 0)])
                 corners = np.array([berth, pier]) + hull * (beam, side * length) + (0, side * 2.5)
-                white = _tinted((0.85, 0.84, 0.82), draw, 0.05)
+                white = tinted((0.85, 0.84, 0.82), draw, 0.05)
                 pen.polygon(corners, white, 1)
                 pen.box((berth, pier + side * (2.5 + 0.35 * length)), beam / 2, 3, white * 0.6)
 
