@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,12 @@ def story(pair: Pair, truth: dict[str, Truth]) -> str:
         return WORDS[right.change]
     if left.root == pair.left:
         return f"next frame, {float(right.overlap):.0%} overlap"
-    return "same place"
+    return "two frames of one place"
+
+
+def shown_similarity(pair: Pair) -> str:
+    """Four digits, cut off: rounded, 0.94998 would stand at the threshold that it does not reach."""
+    return f"{math.floor(pair.similarity * 10_000) / 10_000:.4f}"
 
 
 def pixels(warehouse: str, ids: list[str]) -> dict[str, NDArray[np.uint8]]:
@@ -156,7 +162,7 @@ def draw(
         middle = (left + wide / 2) / width
         for line, (text, ink, weight) in enumerate(
             (
-                (f"Sim {pair.similarity:.4f}: {what}", colour, "bold"),
+                (f"Sim {shown_similarity(pair)}: {what}", colour, "bold"),
                 (story(pair, truth), "#333333", "normal"),
             )
         ):
@@ -175,7 +181,7 @@ def draw(
 
 def alternative(pairs: Sequence[Pair], truth: dict[str, Truth], threshold: float) -> str:
     told = [
-        f"{label(pair.left)}, {story(pair, truth)}, similarity {pair.similarity:.4f}: "
+        f"{label(pair.left)}, {story(pair, truth)}, similarity {shown_similarity(pair)}: "
         + ("removed" if pair.removed else "both stay")
         for pair in pairs
     ]
