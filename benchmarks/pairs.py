@@ -126,7 +126,7 @@ def story(pair: Pair, truth: dict[str, Truth]) -> str:
 
 
 def shown_similarity(pair: Pair) -> str:
-    """Four digits, cut off: rounded, 0.94998 would stand at the threshold that it does not reach."""
+    """Four digits, cut off: rounded, 0.94998 would stand at a threshold it does not reach."""
     return f"{math.floor(pair.similarity * 10_000) / 10_000:.4f}"
 
 
