@@ -53,8 +53,10 @@ if ! "$PYSPARK_PYTHON" -c 'import pyspark' 2>/dev/null; then
   echo "pyspark is not installed for $PYSPARK_PYTHON: run make setup, or set PYSPARK_PYTHON" >&2
   exit 1
 fi
-# A Spark of another version on this machine does not fit Delta's jars; a cluster's own is taken.
-[ "$PROFILE" = local ] && unset SPARK_HOME
+if [ -n "${SPARK_HOME:-}" ] && ! ls "$SPARK_HOME"/jars/spark-core_*-4.2.*.jar >/dev/null 2>&1; then
+  echo "SPARK_HOME=$SPARK_HOME is no Spark 4.2, which Delta's jars need: pyspark's own is taken" >&2
+  unset SPARK_HOME
+fi
 spark=${SPARK_HOME:-$("$PYSPARK_PYTHON" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')}
 java=${JAVA_HOME:+$JAVA_HOME/bin/java}
 [ -x "${java:-}" ] || java=java
