@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jobs import sample
-from jobs.common.settings import Sample, Settings, SettingsError
+from jobs.common.settings import Sample, Settings, SettingsError, build
 from jobs.common.storage import JobError
 from udfs import images, survey, terrain
 
@@ -132,7 +132,7 @@ def test_the_refusal_is_exit_code_1(tmp_path: Path) -> None:
 
 def test_without_a_folder_the_settings_are_wrong() -> None:
     with pytest.raises(SettingsError, match="--images"):
-        sample.main(Settings(sample=SMALL))
+        build({}, job="sample")
 
 
 def test_truth_names_every_usable_file_and_nothing_else(written: Path) -> None:

@@ -1,0 +1,52 @@
+"""The executors' code in executors that are processes of their own, on two workers.
+
+Plain `local` hides what is missing on an executor, since driver and executors share their modules,
+and rows that come unsorted from a shuffle.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pyspark
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.conftest import QUICK, assert_same_tables, flags, run_command
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def spark_home(tmp_path: Path) -> Path:
+    """Spark as installed, in a folder of this test: workers write their logs into SPARK_HOME."""
+    home = tmp_path / "spark"
+    home.mkdir()
+    for part in Path(pyspark.__file__).parent.iterdir():
+        (home / part.name).symlink_to(part)
+    return home
+
+
+def test_separate_executors_write_the_same_tables(
+    spark: SparkSession,
+    survey: Path,
+    undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
+    spark_home: Path,
+    tmp_path: Path,
+) -> None:
+    done = run_command(
+        "pipeline",
+        "--images",
+        str(survey),
+        "--warehouse",
+        str(tmp_path / "warehouse"),
+        *flags(*QUICK),
+        cwd=tmp_path,
+        submit=("--master=local-cluster[2,1,1024]",),
+        SPARK_HOME=str(spark_home),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    executors = {path.parent.name for path in spark_home.glob("work/app-*/*/stderr")}
+    assert len(executors) >= 2, "there were no separate executors"
+    assert_same_tables(spark, undisturbed[0], tmp_path / "warehouse")
