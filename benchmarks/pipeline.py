@@ -14,6 +14,7 @@ leaves one in <warehouse>/models/). Prints Markdown tables.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -37,6 +38,7 @@ from udfs import autoencoder, images
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES = (32, 128, 256)
+LOOP = 5  # pieces that the loop encodes at each batch: 20,480 images
 PIECE = 4096  # images the plain loop holds decoded at a time
 STAGES = ("ingest", "train", "encode", "project", "prune", "publish", "estimate", "report")
 
@@ -79,7 +81,8 @@ def floor(given: argparse.Namespace) -> None:
 
 def plain_loop(given: argparse.Namespace) -> None:
     """The child process: only encode what lies decoded in memory, at each batch."""
-    parts = list(tiles(Path(given.images), given.tile or None, given.stride or None))
+    every = tiles(Path(given.images), given.tile or None, given.stride or None)
+    parts = list(itertools.islice(every, LOOP))
     rates = {}
     for batch in BATCHES:
         encode = autoencoder.encoder(
@@ -105,9 +108,10 @@ def child(given: argparse.Namespace, what: str, batch: int = 32) -> dict[str, An
 
 
 class Memory(threading.Thread):
-    """The largest memory of a process and all below it, by role, sampled five times a second.
+    """The largest memory of a process and all below it, by role, looked at every two seconds.
 
-    PSS: pages that forked workers share are counted once.
+    PSS: pages that forked workers share are counted once. More often would slow the run down: the
+    system walks every page of a heap of gigabytes.
     """
 
     def __init__(self, pid: int) -> None:
@@ -118,7 +122,7 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         """Sample until told to stop."""
-        while not self.over.wait(0.2):
+        while not self.over.wait(2.0):
             now: dict[str, int] = defaultdict(int)
             for process in self._processes():
                 try:

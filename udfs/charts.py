@@ -51,12 +51,15 @@ def kurtosis_regression(
 
 
 def _name_furthest(axes: object, x: np.ndarray, y: np.ndarray, labels: Sequence[str]) -> None:
-    """Names at the three classes with the largest kurtosis before."""
+    """Names at the three classes with the largest kurtosis before, towards the middle."""
+    middle = (x.min() + x.max()) / 2
     for place in np.argsort(-x)[:3]:
+        side = -1 if x[place] > middle else 1
         axes.annotate(  # type: ignore[attr-defined]
             _short(labels[place]),
             (x[place], y[place]),
-            xytext=(4, 3),
+            xytext=(4 * side, 3),
+            ha="left" if side > 0 else "right",
             textcoords="offset points",
             fontsize=7,
             color="#444444",
