@@ -108,7 +108,7 @@ def write_latents(
         "model_id",
         F.lit(place).alias("encoded_on"),
         encode(F.col("pixels")).alias("latent"),
-    ).where("NOT exists(latent, x -> isnan(x) OR abs(x) = float('infinity'))")
+    ).where("latent IS NOT NULL")
     encoded = encoded.sortWithinPartitions("label", "image_id")
     if stays is None or known is None:
         work.write(encoded, "latents", notes=notes)

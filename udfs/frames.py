@@ -61,11 +61,19 @@ def matrix(column: pa.Array | pa.ChunkedArray, *, nulls: bool = False) -> NDArra
     return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(n, width)
 
 
-def list_column(rows: NDArray[Any]) -> pa.ListArray:
-    """(n, width) as a list column."""
+def list_column(rows: NDArray[Any], valid: NDArray[np.bool_]) -> pa.ListArray:
+    """(n, width) as a list column, null where a row is not valid."""
     n, width = rows.shape
     offsets = np.arange(n + 1, dtype=np.int32) * np.int32(width)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(rows).ravel()))
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), pa.array(np.ascontiguousarray(rows).ravel()), mask=pa.array(~valid)
+    )
+
+
+def list_series(rows: NDArray[Any], valid: NDArray[np.bool_]) -> pd.Series[Any]:
+    """`list_column` as a pandas column, which Spark takes back to Arrow without a copy."""
+    column = list_column(rows, valid)
+    return pd.Series(column, dtype=pd.ArrowDtype(column.type))
 
 
 def series_matrix(series: pd.Series[Any], width: int) -> NDArray[np.uint8]:

@@ -10,8 +10,10 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark import TaskContext
 from pyspark.sql import Column
 from pyspark.sql.pandas.functions import arrow_udf, pandas_udf
@@ -35,22 +37,24 @@ class Encoding:
         self.device = device
 
     def pandas(self) -> Callable[[Column], Column]:
-        """Binary pixels to array<float>, by pandas."""
+        """Binary pixels to array<float>, by pandas; null where the latent is not finite."""
 
         def encode(parts: Iterator[pd.Series]) -> Iterator[pd.Series]:
             run = self.encoder()
             for pixels in parts:
-                yield pd.Series(list(run(frames.series_matrix(pixels, autoencoder.PIXELS))))
+                latents = run(frames.series_matrix(pixels, autoencoder.PIXELS))
+                yield frames.list_series(latents, _finite(latents))
 
         return _column_function(_pandas_udf(encode, "array<float>"))
 
     def arrow(self) -> Callable[[Column], Column]:
-        """Binary pixels to array<float>, by Arrow."""
+        """Binary pixels to array<float>, by Arrow; null where the latent is not finite."""
 
         def encode(parts: Iterator[pa.Array]) -> Iterator[pa.Array]:
             run = self.encoder()
             for pixels in parts:
-                yield frames.list_column(run(frames.binary_matrix(pixels, autoencoder.PIXELS)))
+                latents = run(frames.binary_matrix(pixels, autoencoder.PIXELS))
+                yield frames.list_column(latents, _finite(latents))
 
         return _column_function(_arrow_udf(encode, "array<float>"))
 
@@ -65,6 +69,11 @@ class Encoding:
                 self.weights, device=device, batch=self.batch, threads=threads
             )
         return _encoders[key]
+
+
+def _finite(latents: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Rows without NaN and infinity; Spark itself takes as long for that as for the exchange."""
+    return np.asarray(np.isfinite(latents).all(axis=1))
 
 
 def place_of(requested: str) -> Callable[[Column], Column]:
