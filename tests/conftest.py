@@ -42,7 +42,9 @@ def jars() -> str:
 
 
 # The first compiler alone: the second takes more processor time than it saves on so small tables.
-JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+# With it alone the cache of compiled code is 48 MB, which Spark fills within minutes: then nothing
+# more is compiled.
+JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
 
 
 @pytest.fixture(scope="session")
