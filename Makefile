@@ -44,7 +44,7 @@ lint: setup
 	$(BIN)/shellcheck spark-submit.sh .ci/run
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -47,6 +47,14 @@ def jars() -> str:
 JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file run in one process; those that read one long run of a command as well."""
+    for item in items:
+        shared = "undisturbed" in getattr(item, "fixturenames", ()) or "faults" in item.nodeid
+        name = "command" if shared else item.nodeid.split("::")[0]
+        item.add_marker(pytest.mark.xdist_group(name))
+
+
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -61,6 +69,7 @@ def spark() -> Iterator[SparkSession]:
         .config("spark.jars", jars())
         .config("spark.driver.memory", "2g")
         .config("spark.sql.shuffle.partitions", "4")  # the tables here are small
+        .config("spark.sql.codegen.factoryMode", "NO_CODEGEN")  # test_cluster runs compiled code
         .config("spark.driver.extraJavaOptions", JAVA)
         .getOrCreate()
     )
@@ -122,8 +131,11 @@ def run_pipeline(spark: SparkSession) -> Runner:
         settings = settings_for(images, warehouse, *flags, **given)
         with lock(settings.warehouse):
             current = Run(spark, settings, "pipeline")
-            current.close_stale()
-            pipeline.main(current)
+            try:
+                current.close_stale()
+                pipeline.main(current)
+            finally:
+                current.close()
         return current
 
     return run

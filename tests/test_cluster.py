@@ -43,7 +43,11 @@ def test_separate_executors_write_the_same_tables(
         str(tmp_path / "warehouse"),
         *flags(*QUICK),
         cwd=tmp_path,
-        submit=("--master=local-cluster[2,1,1024]",),
+        submit=(
+            "--master=local-cluster[2,1,1024]",
+            "--conf=spark.sql.codegen.wholeStage=true",  # as users run it
+            "--conf=spark.sql.codegen.factoryMode=FALLBACK",
+        ),
         SPARK_HOME=str(spark_home),
     )
     assert done.returncode == 0, done.stdout + done.stderr

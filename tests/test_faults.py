@@ -154,13 +154,16 @@ def test_stages_of_dead_runs_become_failed_ones(
         for stage in stages:
             work = Work(run, stage, "", {}, (), ["output"], datetime.now(UTC))
             run._record(work, "started")
+        run.close()
+    run = Run(spark, settings, "pipeline")
     run._record(Work(run, "encode", "", {}, (), [], datetime.now(UTC)), "skipped")
+    run.ledger.settle()
     Run(spark, settings, "pipeline").close_stale()
     rows = run.warehouse.read("runs").orderBy("started").collect()
     expected = [("ingest", "failed"), ("train", "failed"), ("report", "failed")]
     assert [(row.stage, row.state) for row in rows] == [*expected, ("encode", "skipped")]
     assert all(row.finished is None and "killed" in row.message for row in rows[:3])
-    listed = facts._stages(run)
+    listed = facts._stages(facts._newest(run))
     assert [(row["stage"], row["state"]) for row in listed] == expected
     version = run.warehouse.version("runs")
     Run(spark, settings, "pipeline").close_stale()
@@ -179,6 +182,7 @@ def test_killed_at_three_stages_and_run_again(
 
     # The JVM, in ingest between its two tables; another run meanwhile is turned away.
     run = start(arguments, tmp_path)
+    run.wait_until("its beginning in runs", lambda: has_begun(warehouse, "ingest"))
     run.wait_until("the table images", lambda: commits(warehouse, "images") == 1)
     java, holder = run.java(), run.python()
     os.kill(java, signal.SIGSTOP)  # it stays alive, at this place, while the other one comes
@@ -204,6 +208,7 @@ def test_killed_at_three_stages_and_run_again(
 
     # The JVM, in estimate between its first table and the others.
     run = start(arguments, tmp_path)
+    run.wait_until("estimate", lambda: has_begun(warehouse, "estimate"))
     run.wait_until("the densities after removal", lambda: commits(warehouse, "density") == 2)
     os.kill(run.java(), signal.SIGKILL)
     run.wait_until_gone()

@@ -66,8 +66,11 @@ def run(job: str, main: Callable[[Run], None]) -> None:
         with lock(settings.warehouse):
             spark = session.start(job)
             current = Run(spark, settings, job)
-            current.close_stale()
-            main(current)
+            try:
+                current.close_stale()
+                main(current)
+            finally:
+                current.close()
             spark.stop()
 
     run_plain(job, with_session)

@@ -6,10 +6,11 @@ import csv
 import json
 import platform
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs.common import schemas
@@ -62,32 +63,36 @@ def gather(work: Work) -> Facts:
     codes = _codes(work.read("rejects"))
     effect = [row.asDict() for row in work.read("effect").orderBy("label").collect()]
     truth, kinds = _truth(run, selection, thresholds)
+    encoded = _encoded(work.read("latents"))
+    published, published_kept = _published(work.read("curated"), run.settings.publish.rule)
+    run.ledger.settle()
+    newest = _newest(run)
     return Facts(
         images=work.read("images").count(),
         images_encoded=total,
         rejected=sum(row["files"] for row in codes),
         classes=len(by_class),
-        zero_latents=work.read("latents").where("NOT exists(latent, x -> x != 0)").count(),
-        published=_published(work, run.settings.publish.rule),
-        published_kept=work.read("curated").count(),
+        zero_latents=encoded.zeros,
+        published=published,
+        published_kept=published_kept,
         rules=rules,
         by_class=by_class,
         lines=_lines(work.read("regression")),
         points=effect,
         entropies=_entropies(effect),
         codes=codes,
-        stages=_stages(run),
-        settings=_settings(run),
-        versions=_versions(run, work),
+        stages=_stages(newest),
+        settings=_settings(run, newest),
+        versions=_versions(work, encoded),
         truth=truth,
         kinds=kinds,
     )
 
 
-def _published(work: Work, asked: str) -> str:
-    """The rule of the table `curated`: publish may have run alone, with other settings."""
-    rows = work.read("curated").select("rule").limit(1).collect()
-    return str(rows[0]["rule"]) if rows else asked
+def _published(curated: DataFrame, asked: str) -> tuple[str, int]:
+    """Rule and rows of the table `curated`: publish may have run alone, with other settings."""
+    row = curated.agg(F.first("rule").alias("rule"), F.count("*").alias("rows")).collect()[0]
+    return row["rule"] or asked, int(row["rows"])
 
 
 def _counts(selection: DataFrame) -> list[dict[str, Any]]:
@@ -112,24 +117,18 @@ def _by_class(counts: list[dict[str, Any]], thresholds: list[float]) -> list[dic
 
 
 def _codes(rejects: DataFrame) -> list[dict[str, Any]]:
-    """Rejects by code, most first, with an example of each."""
-    first = Window.partitionBy("stage", "error_code").orderBy("path", "image_id")
-    every = Window.partitionBy("stage", "error_code")
+    """Rejects by code, most first, with an example of each: the first by path and id."""
     name = F.coalesce(F.col("image_id"), F.col("path"))
-    rows = (
-        rejects.withColumns(
-            {"place": F.row_number().over(first), "files": F.count("*").over(every)}
-        )
-        .where("place = 1")
-        .orderBy(F.desc("files"), "error_code")
-        .select(
-            F.col("error_code").alias("code"),
-            "files",
-            name.alias("example"),
-            F.col("error_message").alias("message"),
-        )
+    example = F.struct("path", "image_id", name.alias("name"), "error_message")
+    rows = rejects.groupBy("stage", "error_code").agg(
+        F.count("*").alias("files"), F.min(example).alias("example")
     )
-    return [row.asDict() for row in rows.collect()]
+    codes = [
+        {"code": row.error_code, "files": row.files}
+        | {"example": row.example["name"], "message": row.example["error_message"]}
+        for row in rows.collect()
+    ]
+    return sorted(codes, key=lambda code: (-code["files"], code["code"]))
 
 
 def _lines(regression: DataFrame) -> list[dict[str, Any]]:
@@ -239,11 +238,19 @@ def _truth(
     ], kinds
 
 
-def _stages(run: Run) -> list[dict[str, Any]]:
-    """The newest row of each stage in `runs`."""
+def _newest(run: Run) -> list[Row]:
+    """Of each stage in `runs`: its newest row that did anything, `row`, and its newest `done`."""
     runs = run.warehouse.read("runs").where("state IN ('done', 'failed')")
-    newest = Window.partitionBy("stage").orderBy(F.desc("started"))
-    rows = runs.withColumn("place", F.row_number().over(newest)).where("place = 1")
+    row = F.struct("stage", "state", "started", "finished", "settings")
+    done = F.when(F.col("state") == "done", F.col("started"))
+    newest = runs.groupBy("stage").agg(
+        F.max_by(row, "started").alias("row"), F.max_by(row, done).alias("done")
+    )
+    return sorted(newest.collect(), key=lambda stage: stage.row.started)
+
+
+def _stages(newest: list[Row]) -> list[dict[str, Any]]:
+    """How each stage ended when it last did anything."""
     return [
         {
             "stage": row.stage,
@@ -253,15 +260,13 @@ def _stages(run: Run) -> list[dict[str, Any]]:
             else "",
             "finished": f"{row.finished:%Y-%m-%d %H:%M:%S}" if row.finished else "",
         }
-        for row in rows.orderBy("started").collect()
+        for row in (stage.row for stage in newest)
     ]
 
 
-def _settings(run: Run) -> str:
+def _settings(run: Run, newest: list[Row]) -> str:
     """Each stage's settings as of the run that did it: this one may have been given others."""
-    done = run.warehouse.read("runs").where("state = 'done'")
-    rows = done.groupBy("stage").agg(F.max_by("settings", "started").alias("settings")).collect()
-    used = {row.stage: json.loads(row.settings) for row in rows}
+    used = {row.stage: json.loads(row.done.settings) for row in newest if row.done}
     lines = []
     for section, keys in run.settings.sections().items():
         if section == "sample":
@@ -272,16 +277,26 @@ def _settings(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _versions(run: Run, work: Work) -> str:
-    from importlib.metadata import version
+def _encoded(latents: DataFrame) -> Row:
+    """Model and machine of the latents (one of each), and how many are zeros alone."""
+    zero = F.count_if(~F.exists("latent", lambda value: value != 0))
+    return latents.agg(
+        F.first("model_id").alias("model_id"),
+        F.first("encoded_on").alias("encoded_on"),
+        zero.alias("zeros"),
+    ).collect()[0]
 
-    model = run.warehouse.read("latents").select("model_id", "encoded_on").limit(1).collect()
+
+def _versions(work: Work, encoded: Row) -> str:
+    """What the figures were made with."""
     named = [f"{name} {version(name)}" for name in PACKAGES]
     tables = [f"{table} {number}" for table, number in sorted(work.reads.items())]
     return "\n".join(
         [
             f"Python {platform.python_version()}, {', '.join(named)}",
-            f"model {model[0].model_id}, encoded on {model[0].encoded_on}" if model else "no model",
+            f"model {encoded.model_id}, encoded on {encoded.encoded_on}"
+            if encoded.model_id
+            else "no model",
             f"tables read at version: {', '.join(tables)}",
         ]
     )

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
-from jobs.common import files, schemas
+from jobs.common import files
 from jobs.common.console import Console
+from jobs.common.ledger import Ledger
 from jobs.common.settings import Settings
 from jobs.common.storage import JobError, Stamp, Warehouse, fingerprint
 
@@ -80,7 +80,8 @@ class Run:
         self.warehouse = Warehouse(spark, settings.warehouse)
         self.console = Console(settings.quiet)
         self.seconds: dict[str, float] = {}
-        self._failed_before: set[str] = set()
+        self.ledger = Ledger(spark, self.warehouse.root, self.run_id)
+        self._last: dict[str, tuple[str, dict[str, int]]] = {}
 
     @contextmanager
     def stage(
@@ -131,24 +132,13 @@ class Run:
         self.console.stage(name, work.summary, self.seconds[name])
 
     def close_stale(self) -> None:
-        """Turn `started` rows of runs that died into `failed` ones."""
-        if not self.warehouse.exists("runs"):
-            return
-        runs = self.warehouse.read("runs")
-        last = runs.where("state != 'skipped'").groupBy("stage").agg(F.max_by("state", "started"))
-        self._failed_before = {row[0] for row in last.collect() if row[1] in ("started", "failed")}
-        stale = runs.where("state = 'started'")
-        keys = stale.select("run_id", "stage").collect()
-        if not keys:
-            return
-        failed = stale.withColumns(
-            {
-                "state": F.lit("failed"),
-                "message": F.lit("ended without a word: killed, or its machine lost"),
-            }
-        )
-        where = " OR ".join(_is_row(row.run_id, row.stage) for row in keys)
-        self.warehouse.write(failed, "runs", Stamp(self.run_id, "runs", ""), where=where)
+        """Turn `started` rows of runs that died into `failed` ones; note what runs have said."""
+        self.ledger.close_stale()
+        self._last = self.ledger.last()
+
+    def close(self) -> None:
+        """Wait until all is written down."""
+        self.ledger.close()
 
     def _input(self, table: str, writer: str, reader: str) -> Stamp:
         stamp = self.warehouse.newest(table, writer)
@@ -166,11 +156,14 @@ class Run:
     def _skipped(self, work: Work) -> None:
         """Record that there was nothing to do.
 
-        Where the last run of the stage died after its last commit, before it could say so: what it
-        wrote is recorded as done, for readers look the versions up there.
+        Where an earlier run of the stage died after its last commit, before it could say so: what
+        it wrote is recorded as done, for readers look the versions up there.
         """
-        if work.stage in self._failed_before:
-            work.writes = {table: self.warehouse.version(table) for table in work.outputs}
+        stamps = {table: self.warehouse.newest(table, work.stage) for table in work.outputs}
+        versions = {table: stamp.version for table, stamp in stamps.items() if stamp}
+        state, said = self._last.get(work.stage, ("", {}))
+        if state != "done" or any(said.get(table, -1) < at for table, at in versions.items()):
+            work.writes = versions
             self._record(work, "done")
         else:
             self._record(work, "skipped")
@@ -179,32 +172,28 @@ class Run:
         """Record a failure as well as the failure allows; it is raised again by the caller."""
         try:
             self._record(work, "failed", f"{type(failure).__name__}: {failure}"[:2000])
+            self.ledger.settle()
         except Exception as second:
             self.console.warn(f"the failure could not be recorded in runs: {second}")
 
     def _record(self, work: Work, state: str, message: str = "") -> None:
-        """Write the stage's row in `runs`; `done` and `failed` replace `started`."""
-        row = {
-            "run_id": self.run_id,
-            "stage": work.stage,
-            "state": state,
-            "started": work.started,
-            "finished": None if state == "started" else datetime.now(UTC),
-            "settings": json.dumps(self.settings.sections(), sort_keys=True),
-            "code_version": os.environ.get(CODE_VERSION, "unknown"),
-            "model_id": work.model_id,
-            "message": message,
-            "versions_read": work.reads,
-            "versions_written": work.writes,
-            "row_counts": work.rows,
-        }
-        frame = self.spark.createDataFrame([row], schemas.TABLES["runs"].schema)
-        stamp = Stamp(self.run_id, "runs", "")
-        where = _is_row(self.run_id, work.stage)
-        if state in ("started", "skipped") or work.finished:
-            self.warehouse.write(frame, "runs", stamp, append=True)
-        else:
-            self.warehouse.write(frame, "runs", stamp, where=where)
+        """Put the stage's row down; `done` and `failed` replace `started`."""
+        self.ledger.record(
+            {
+                "run_id": self.run_id,
+                "stage": work.stage,
+                "state": state,
+                "started": work.started,
+                "finished": None if state == "started" else datetime.now(UTC),
+                "settings": json.dumps(self.settings.sections(), sort_keys=True),
+                "code_version": os.environ.get(CODE_VERSION, "unknown"),
+                "model_id": work.model_id,
+                "message": message,
+                "versions_read": dict(work.reads),
+                "versions_written": dict(work.writes),
+                "row_counts": dict(work.rows),
+            }
+        )
 
 
 def _check_whole(reads: Mapping[str, str], marks: Mapping[str, str]) -> None:
@@ -216,11 +205,6 @@ def _check_whole(reads: Mapping[str, str], marks: Mapping[str, str]) -> None:
                 f"{writer} ended between the tables {', '.join(tables)}: run ./spark-submit.sh "
                 f"{writer} again first (or pipeline, which does all)"
             )
-
-
-def _is_row(run_id: str, stage: str) -> str:
-    """The predicate of one row of `runs`."""
-    return f"(run_id = '{run_id}' AND stage = '{stage}')"
 
 
 @contextmanager

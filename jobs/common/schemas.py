@@ -47,6 +47,7 @@ class Table:
     name: str
     ddl: str
     more: bool = False  # the callers' own columns are carried between scalars and large ones
+    partition: tuple[str, ...] = ()  # columns that are folders: what is replaced as a whole
 
     @property
     def schema(self) -> T.StructType:
@@ -128,6 +129,7 @@ TABLES: dict[str, Table] = {
             "settings string, code_version string, model_id string, message string, "
             "versions_read map<string,bigint>, versions_written map<string,bigint>, "
             "row_counts map<string,bigint>",
+            partition=("run_id",),
         ),
     )
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 from delta.tables import DeltaTable
@@ -72,13 +73,23 @@ class Warehouse:
         if table not in self._stamps:
             if not self.exists(table):
                 return []
+            commits = sorted(self._commits(table), reverse=True)
+            found = [_stamp(version, metadata) for version, metadata in commits]
+            self._stamps[table] = [stamp for stamp in found if stamp]
+            self._versions[table] = commits[0][0]
+        return self._stamps[table]
+
+    def _commits(self, table: str) -> list[tuple[int, str | None]]:
+        """Version and userMetadata of every commit that the table's log still has.
+
+        Of a mounted log they are read here: `history` starts a Spark job for it, a second a table.
+        """
+        if not files.is_mounted(self.root):
             history = DeltaTable.forPath(self.spark, self.path(table)).history()
             rows = history.select("version", "userMetadata").collect()
-            rows.sort(key=lambda row: -row.version)
-            found = [_stamp(row.version, row.userMetadata) for row in rows]
-            self._stamps[table] = [stamp for stamp in found if stamp]
-            self._versions[table] = rows[0].version
-        return self._stamps[table]
+            return [(row.version, row.userMetadata) for row in rows]
+        log = files.mounted(self.path(table)) / "_delta_log"
+        return [(int(path.stem), _metadata(path)) for path in log.glob("[0-9]" * 20 + ".json")]
 
     def newest(self, table: str, stage: str | None = None) -> Stamp | None:
         """The stamp of the newest commit to a table, of one stage or of any."""
@@ -130,6 +141,7 @@ class Warehouse:
             writer = writer.options(**PROPERTIES).option(
                 "delta.dataSkippingNumIndexedCols", str(schemas.TABLES[table].scalars)
             )
+            writer = writer.partitionBy(*schemas.TABLES[table].partition)
         writer.save(self.path(table))
         version = int(cast(str, self.spark.conf.get(LAST_VERSION)))
         done = replace(stamp, version=version)
@@ -140,6 +152,17 @@ class Warehouse:
     def _transaction(self) -> int:
         self._transactions += 1
         return self._transactions
+
+
+def _metadata(commit: Path) -> str | None:
+    """commitInfo.userMetadata of a commit's file (Delta protocol: Commit Provenance)."""
+    with commit.open(encoding="utf-8") as lines:
+        for line in lines:
+            found = json.loads(line).get("commitInfo")
+            if found:
+                metadata = found.get("userMetadata")
+                return None if metadata is None else str(metadata)
+    return None
 
 
 def _stamp(version: int, metadata: str | None) -> Stamp | None:
