@@ -167,7 +167,7 @@ def test_stages_of_dead_runs_become_failed_ones(
     assert [(row["stage"], row["state"]) for row in listed] == expected
     version = run.warehouse.version("runs")
     Run(spark, settings, "pipeline").close_stale()
-    assert Warehouse(spark, str(tmp_path)).version("runs") == version + 1, "nothing was stale"
+    assert Warehouse(spark, str(tmp_path)).version("runs") == version, "nothing was stale"
 
 
 def test_killed_at_three_stages_and_run_again(

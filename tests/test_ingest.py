@@ -345,6 +345,7 @@ def test_a_warehouse_below_the_images_is_none_of_them(spark: SparkSession, tmp_p
     for _ in range(2):
         run = Run(spark, settings_for(tmp_path, tmp_path / "build/warehouse"), "ingest")
         ingest.main(run)
+        run.close()
         assert run.warehouse.read("images").count() == 1
         assert run.warehouse.read("rejects").count() == 0
     states = [row.state for row in run.warehouse.read("runs").orderBy("started").collect()]

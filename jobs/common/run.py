@@ -127,6 +127,7 @@ class Run:
         except BaseException as failure:
             self._failed(work, failure)
             raise
+        work.writes = self._versions(work) | work.writes
         self._record(work, "done")
         self.seconds[name] = time.monotonic() - clock
         self.console.stage(name, work.summary, self.seconds[name])
@@ -159,14 +160,18 @@ class Run:
         Where an earlier run of the stage died after its last commit, before it could say so: what
         it wrote is recorded as done, for readers look the versions up there.
         """
-        stamps = {table: self.warehouse.newest(table, work.stage) for table in work.outputs}
-        versions = {table: stamp.version for table, stamp in stamps.items() if stamp}
+        versions = self._versions(work)
         state, said = self._last.get(work.stage, ("", {}))
         if state != "done" or any(said.get(table, -1) < at for table, at in versions.items()):
             work.writes = versions
             self._record(work, "done")
         else:
             self._record(work, "skipped")
+
+    def _versions(self, work: Work) -> dict[str, int]:
+        """The version at which the stage last wrote each of its outputs, in this run or before."""
+        stamps = {table: self.warehouse.newest(table, work.stage) for table in work.outputs}
+        return {table: stamp.version for table, stamp in stamps.items() if stamp}
 
     def _failed(self, work: Work, failure: BaseException) -> None:
         """Record a failure as well as the failure allows; it is raised again by the caller."""
