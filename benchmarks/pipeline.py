@@ -3,7 +3,8 @@
 The floor is one plain torch process with as many threads as the pipeline has slots, that only
 reads, decodes, cuts, resizes and encodes. The pipeline (without training: it is given the same
 weights) also hashes, stores, projects, prunes, estimates and reports. Encoding on the executors is
-then measured alone against the plain loop at its best batch, in interleaved runs.
+then measured against the plain loop at its best batch, in interleaved runs: the encoder alone, and
+the whole stage with what it reads and writes.
 
     .venv/bin/python -m benchmarks.pipeline IMAGES --model WEIGHTS [--tile 64] [--stride 32]
 
@@ -32,14 +33,20 @@ import numpy as np
 import psutil
 from deltalake import DeltaTable
 from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
+from benchmarks import session
 from jobs.common import models
+from jobs.common.encoding import Encoding
 from udfs import autoencoder, images
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES = (32, 128, 256)
 LOOP = 5  # pieces that the loop encodes at each batch: 20,480 images
 PIECE = 4096  # images the plain loop holds decoded at a time
+EXECUTORS = "executors, pandas UDF, latents kept nowhere"
+STAGE = "the stage encode: start, Delta read and write included"
 STAGES = ("ingest", "train", "encode", "project", "prune", "publish", "estimate", "report")
 
 
@@ -96,11 +103,30 @@ def plain_loop(given: argparse.Namespace) -> None:
     print(json.dumps(rates))
 
 
+def on_executors(given: argparse.Namespace) -> None:
+    """The child process: the same encoder as a pandas UDF over the table images, kept nowhere."""
+    weights = models.read_given(given.model)
+    spark = session.start(given.threads)
+    frame = spark.read.format("delta").load(f"{given.warehouse}/images")
+    encode = Encoding(weights, "benchmark", given.batch, "cpu").pandas()
+
+    def run(rows: DataFrame) -> None:
+        rows.select(encode(F.col("pixels"))).write.format("noop").mode("overwrite").save()
+
+    run(frame.limit(2 * given.batch).repartition(given.threads))  # starts workers, loads the model
+    clock = time.perf_counter()
+    run(frame)
+    seconds = time.perf_counter() - clock
+    print(json.dumps({"rate": frame.count() / seconds}))
+    spark.stop()
+
+
 def child(given: argparse.Namespace, what: str, batch: int = 32) -> dict[str, Any]:
-    """Run one of the two functions above in a process of its own."""
+    """Run one of the functions above in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.pipeline", given.images, "--model", given.model]
     command += ["--tile", str(given.tile), "--stride", str(given.stride)]
     command += ["--threads", str(given.threads), "--batch", str(batch), "--child", what]
+    command += ["--warehouse", given.warehouse]
     environment = os.environ | {"OMP_NUM_THREADS": str(given.threads)}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -188,7 +214,7 @@ def stored(warehouse: str) -> dict[str, int]:
 
 def measure(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="latent-dedup-") as folder:
-        warehouse = str(Path(folder, "warehouse"))
+        warehouse = given.warehouse = str(Path(folder, "warehouse"))
         rates: dict[str, list[float]] = defaultdict(list)
         for batch, rate in child(given, "loop").items():
             rates[f"plain loop, batch {batch}"].append(rate)
@@ -200,7 +226,8 @@ def measure(given: argparse.Namespace) -> None:
         seconds, sizes = stage_seconds(warehouse), stored(warehouse)
         for turn in range(given.runs):
             submit(given, "encode", warehouse, "--overwrite", "encode")
-            rates["executors"].append(bare["images"] / stage_seconds(warehouse)["encode"])
+            rates[STAGE].append(bare["images"] / stage_seconds(warehouse)["encode"])
+            rates[EXECUTORS].append(child(given, "executors", best)["rate"])
             if turn:
                 for batch, rate in child(given, "loop").items():
                     rates[f"plain loop, batch {batch}"].append(rate)
@@ -243,7 +270,7 @@ def report_bytes(sizes: dict[str, int], count: int) -> None:
 
 def report_encoding(rates: dict[str, list[float]]) -> None:
     medians = {name: statistics.median(found) for name, found in rates.items()}
-    best = max(rate for name, rate in medians.items() if name != "executors")
+    best = max(rate for name, rate in medians.items() if name not in (EXECUTORS, STAGE))
     print("| encoding | images/s (median) | runs | of the best plain loop |")
     print("| --- | --- | --- | --- |")
     for name, median in medians.items():
@@ -262,11 +289,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="interleaved runs of encoding alone")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count())
     parser.add_argument("--batch", type=int, default=32, help=argparse.SUPPRESS)
-    parser.add_argument("--child", choices=("floor", "loop"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=("floor", "loop", "executors"), help=argparse.SUPPRESS)
+    parser.add_argument("--warehouse", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
     given.images = str(Path(given.images).resolve())
     given.model = str(Path(given.model).resolve())
-    {"floor": floor, "loop": plain_loop, None: measure}[given.child](given)
+    children = {"floor": floor, "loop": plain_loop, "executors": on_executors, None: measure}
+    children[given.child](given)
 
 
 if __name__ == "__main__":
