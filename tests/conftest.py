@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql import SparkSession
+from xdist.scheduler import LoadFileScheduling
 
 from jobs import pipeline
 from jobs.common import schemas
@@ -47,13 +48,20 @@ def jars() -> str:
 JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
     """Tests of one file run in one process; those that read one long run of a command as well."""
-    for item in items:
-        shared = "undisturbed" in getattr(item, "fixturenames", ()) or "faults" in item.nodeid
-        name = "command" if shared else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(name))
+
+    TOGETHER = ("test_cluster", "test_command", "test_faults", "test_readers")
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = Path(nodeid.split("::")[0]).stem
+        return "command" if name in self.TOGETHER else name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """How `pytest -n 2` deals the tests to its processes (xdist's groups need an older pytest)."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -344,6 +344,7 @@ def test_a_warehouse_below_the_images_is_none_of_them(spark: SparkSession, tmp_p
     write(tmp_path, {"cat/1.png": encoded(Image.fromarray(picture(5)), "PNG")})
     for _ in range(2):
         run = Run(spark, settings_for(tmp_path, tmp_path / "build/warehouse"), "ingest")
+        run.close_stale()
         ingest.main(run)
         run.close()
         assert run.warehouse.read("images").count() == 1
