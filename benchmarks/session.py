@@ -1,29 +1,43 @@
-"""Spark for measurements: in this process, configured as ./spark-submit.sh does on one machine."""
+"""Spark for measurements and tests: in this process, set up as spark-submit.sh does locally."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def start(slots: int) -> SparkSession:
-    """A local session of so many slots, with conf/spark-local.conf and Delta's jars."""
+def settings() -> dict[str, str]:
+    """conf/spark-local.conf, as spark-submit would read it."""
+    lines = (ROOT / "conf/spark-local.conf").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split(None, 1) for line in lines if line.strip() and not line.startswith("#"))
+    return {name: value.strip() for name, value in pairs}
+
+
+def jars() -> str:
+    """Delta's jars, as spark.jars takes them; raises FileNotFoundError where there are none."""
+    found = sorted((ROOT / "build/ivy/jars").glob("*.jar"))
+    if not found:
+        raise FileNotFoundError("Delta's jars are missing: run make setup")
+    return ",".join(str(path) for path in found)
+
+
+def start(slots: int, changed: Mapping[str, str] = MappingProxyType({})) -> SparkSession:
+    """A local session of so many slots, with conf/spark-local.conf, some settings changed."""
     os.environ |= {
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": str(ROOT),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_CONF_DIR": str(ROOT / "conf"),
     }
-    builder = SparkSession.builder.appName("benchmark")
-    for line in (ROOT / "conf/spark-local.conf").read_text(encoding="utf-8").splitlines():
-        if line.strip() and not line.startswith("#"):
-            name, value = line.split(None, 1)
-            builder = builder.config(name, value.strip())
-    jars = sorted(str(path) for path in (ROOT / "build/ivy/jars").glob("*.jar"))
-    builder = builder.master(f"local[{slots},4]").config("spark.jars", ",".join(jars))
-    return builder.getOrCreate()
+    builder = SparkSession.builder.appName("latent-dedup").master(f"local[{slots},4]")
+    for name, value in (settings() | dict(changed)).items():
+        if name != "spark.master":
+            builder = builder.config(name, value)
+    return builder.config("spark.jars", jars()).getOrCreate()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from PIL import Image
 from pyspark.sql import SparkSession
 from xdist.scheduler import LoadFileScheduling
 
+from benchmarks.session import start as start_session
 from jobs import pipeline
 from jobs.common import schemas
 from jobs.common.run import Run, lock
@@ -27,19 +27,6 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # One BLAS thread in this process: the workers have one as well.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-def spark_settings() -> dict[str, str]:
-    """conf/spark-local.conf, as spark-submit would read it."""
-    lines = (ROOT / "conf/spark-local.conf").read_text().splitlines()
-    pairs = (line.split(None, 1) for line in lines if line.strip() and not line.startswith("#"))
-    return {name: value.strip() for name, value in pairs}
-
-
-def jars() -> str:
-    found = sorted((ROOT / "build/ivy/jars").glob("*.jar"))
-    assert found, "Delta's jars are missing: run make setup"
-    return ",".join(str(path) for path in found)
 
 
 # The first compiler alone: the second takes more processor time than it saves on so small tables.
@@ -66,21 +53,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    os.environ["SPARK_CONF_DIR"] = str(ROOT / "conf")
-    os.environ["PYTHONPATH"] = str(ROOT)
-    builder = SparkSession.builder.appName("tests")
-    for name, value in spark_settings().items():
-        builder = builder.config(name, value)
-    session = (
-        builder.master("local[2,4]")
-        .config("spark.jars", jars())
-        .config("spark.driver.memory", "2g")
-        .config("spark.sql.shuffle.partitions", "4")  # the tables here are small
-        .config("spark.sql.codegen.factoryMode", "NO_CODEGEN")  # test_cluster runs compiled code
-        .config("spark.driver.extraJavaOptions", JAVA)
-        .getOrCreate()
+    session = start_session(
+        2,
+        {
+            "spark.driver.memory": "2g",
+            "spark.sql.shuffle.partitions": "4",  # the tables here are small
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",  # test_cluster runs compiled code
+            "spark.driver.extraJavaOptions": JAVA,
+        },
     )
     yield session
     session.stop()
