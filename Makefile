@@ -34,7 +34,7 @@ build/ivy/.done: $(VENV)/.done
 demo: setup
 	./spark-submit.sh sample --images $(DEMO)/images $(TRUTH)
 	./spark-submit.sh pipeline --images $(DEMO)/images --warehouse $(DEMO)/warehouse $(TRUTH) \
-	  --set train.epochs=6 --set train.batch_size=64 --set train.learning_rate=0.002
+	  --set train.epochs=4 --set train.batch_size=64 --set train.learning_rate=0.002
 
 lint: setup
 	$(BIN)/ruff check .

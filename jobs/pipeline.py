@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from jobs import encode, estimate, ingest, project, prune, publish, report, train
 from jobs.common import command
 from jobs.common.run import Run
 
 
 def main(run: Run) -> None:
     """Source files → every table, the report, and a summary on the console."""
+    from jobs import encode, estimate, ingest, project, prune, publish, report, train
+
     run.console.line(f"  {run.settings.images} → {run.warehouse.root}")
     ingest.main(run)
     prune.order_columns(run.warehouse.read("images").schema, run.settings.prune)
@@ -18,4 +19,5 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    command.run("pipeline", main)
+    # Torch and the charts take seconds to import: while Spark starts, not before.
+    command.run("pipeline", main, meanwhile=("jobs.encode", "jobs.report"))

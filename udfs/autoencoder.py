@@ -43,11 +43,11 @@ class Autoencoder(nn.Module):
         self.encoder = nn.Sequential()
         for i, o in pairwise(CHANNELS):
             self.encoder.append(nn.Conv2d(i, o, 3, stride=2, padding=1))
-            self.encoder.append(nn.ReLU())
+            self.encoder.append(nn.ReLU(inplace=True))
         self.decoder = nn.Sequential()
         for i, o in pairwise(CHANNELS[::-1]):
             self.decoder.append(nn.ConvTranspose2d(i, o, 3, 2, 1, output_padding=1))
-            self.decoder.append(nn.Tanh() if o == CHANNELS[0] else nn.ReLU())
+            self.decoder.append(nn.Tanh() if o == CHANNELS[0] else nn.ReLU(inplace=True))
 
     def encode(self, images: Tensor) -> Tensor:
         """The latents t = Code(x) (paper, eq. 1): (n, 3, 64, 64) to (n, 1024), all ≥ 0."""

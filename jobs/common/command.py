@@ -7,10 +7,13 @@ says what to do (the stack with --verbose).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
+import importlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -59,12 +62,15 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
     )
 
 
-def run(job: str, main: Callable[[Run], None]) -> None:
-    """Run a job as a program and exit."""
+def run(job: str, main: Callable[[Run], None], meanwhile: Sequence[str] = ()) -> None:
+    """Run a job as a program and exit; `meanwhile`: modules to import while Spark starts."""
 
     def with_session(settings: Settings) -> None:
         with lock(settings.warehouse):
+            loading = threading.Thread(target=_import, args=(meanwhile,), daemon=True)
+            loading.start()
             spark = session.start(job)
+            loading.join()
             current = Run(spark, settings, job)
             try:
                 current.close_stale()
@@ -74,6 +80,13 @@ def run(job: str, main: Callable[[Run], None]) -> None:
             spark.stop()
 
     run_plain(job, with_session)
+
+
+def _import(modules: Sequence[str]) -> None:
+    """Import modules ahead of their use, where an error in one is raised again."""
+    with contextlib.suppress(Exception):
+        for module in modules:
+            importlib.import_module(module)
 
 
 def run_plain(job: str, main: Callable[[Settings], None]) -> None:

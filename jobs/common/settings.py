@@ -130,7 +130,7 @@ class Encode:
     """How latents are computed on the executors."""
 
     batch: int = _key(32, _between(8, 4096))
-    exchange: str = _key("pandas", _one_of(*EXCHANGES))
+    exchange: str = _key("arrow", _one_of(*EXCHANGES))
     device: str = _key("auto", _device)
 
 
