@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from udfs import greedy
-from udfs.cosine import Matrix, margin
+from udfs import bounds, greedy
+from udfs.cosine import Matrix, margin, squared_norms, unit_rows
 from udfs.greedy import Cover, Indices, cover, covers
 
 
@@ -111,6 +113,50 @@ def test_covers_are_their_definition(case: Case, block: int) -> None:
         assert_same(one, expected)
 
 
+@settings(deadline=None, max_examples=150)
+@given(cases(), st.sampled_from([2, 7, 1024]), st.integers(1, 40), st.integers(1, 40))
+def test_covers_are_their_definition_with_bounds(
+    case: Case, block: int, count: int, lead: int
+) -> None:
+    rows = np.concatenate([case.reference, case.candidates])
+    directed = rows[np.any(rows != 0, axis=1)]
+    axes = bounds.leading_axes(
+        unit_rows(directed, squared_norms(directed)), min(count, rows.shape[1])
+    )
+    screen = bounds.Screen(case.thresholds, axes, min(lead, len(axes)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds.Screen, "fitted", lambda *_: screen)
+        found = covers(case.reference, case.candidates, case.thresholds, case.order, block=block)
+    for one, expected in zip(found, case.definitions(), strict=True):
+        assert_same(one, expected)
+
+
+def test_covers_of_many_are_the_same_with_and_without_bounds() -> None:
+    random = np.random.default_rng(8)
+    scale = 0.9 ** np.arange(512)
+    rows = (random.standard_normal((3000, 512)) * scale + scale).astype(np.float32)
+    thresholds = [0.99, 0.97, 0.9]
+    expected = covers(None, rows, thresholds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds, "LEAST", 1000)
+        fitted: list[Any] = []
+        patch.setattr(bounds.Screen, "sides", record(fitted, bounds.Screen.sides))
+        found = covers(None, rows, thresholds)
+    assert fitted[-1].near.shape[1] > 1, "no bound was chosen"
+    for one, other in zip(found, expected, strict=True):
+        assert_same(one, other)
+
+
+def record(results: list[Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, its results noted."""
+
+    def recorded(*arguments: Any) -> Any:
+        results.append(function(*arguments))
+        return results[-1]
+
+    return recorded
+
+
 @settings(deadline=None, max_examples=60)
 @given(cases(largest=60))
 def test_every_block_size_gives_the_same(case: Case) -> None:
@@ -136,7 +182,7 @@ def test_only_the_margin_is_asked_of_the_products(case: Case, seed: int, block: 
     arguments = (case.reference, case.candidates, case.thresholds, case.order)
     expected = covers(*arguments, block=block)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(greedy, "products", worst)
+        patch.setattr(bounds, "products", worst)
         found = covers(*arguments, block=block)
     for one, other in zip(found, expected, strict=True):
         assert_same(one, other)

@@ -8,13 +8,16 @@ distance from that. Between the two there is no plain float64 step: D costs hard
 
 from __future__ import annotations
 
+import functools
 import math
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
 Vector = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 FLOAT32_ROUNDOFF = 2.0**-24
 LARGEST_WIDTH = 2**20  # the bounds below keep their slack up to here
@@ -86,6 +89,39 @@ def products(left: Matrix, right: Matrix) -> Matrix:
     one and the same array.
     """
     return left @ right.T
+
+
+def products_at(left: Matrix, right: Matrix, rows: Indices, columns: Indices) -> Matrix:
+    """Entries of `products` by their rows, in rising order, and columns: (entries,) float32.
+
+    Within `margin(width)` like them. No row is copied: 30 ns an entry at width 128, 200 at 1024,
+    where NumPy's indexing takes ten times as long.
+    """
+    import torch  # two seconds, that no process spends which has nothing to look up
+
+    starts = np.searchsorted(rows, np.arange(len(left) + 1)).astype(np.int32)
+    _silence()
+    entries = torch.sparse_csr_tensor(
+        torch.from_numpy(starts),
+        torch.from_numpy(columns.astype(np.int32)),
+        torch.zeros(len(columns)),
+        size=(len(left), len(right)),
+        check_invariants=False,
+    )
+    sampled = torch.sparse.sampled_addmm(
+        entries, torch.from_numpy(left), torch.from_numpy(right).T, beta=0.0
+    )
+    found: Matrix = sampled.values().numpy()
+    return found
+
+
+@functools.cache
+def _silence() -> None:
+    """Let torch say now, and unheard, what it says once: that its sparse tensors may change."""
+    import torch
+
+    with warnings.catch_warnings(action="ignore"):
+        torch.zeros(1, 1).to_sparse_csr()
 
 
 def margin(width: int) -> float:

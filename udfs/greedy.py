@@ -13,15 +13,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from udfs.cosine import (
-    Matrix,
-    Vector,
-    products,
-    screen,
-    similarities,
-    squared_norms,
-    unit_rows,
-)
+from udfs import bounds
+from udfs.bounds import Screen, Sides
+from udfs.cosine import Matrix, Vector, screen, similarities, squared_norms, unit_rows
 
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
@@ -73,8 +67,8 @@ def covers(
     zero vector has no Sim: it is kept and stands for none.
 
     reference: (m, width) float32 or None. candidates: (n, width) float32. The result depends on
-    these, the order and T alone, not on `block`, threads or the BLAS: float32 products decide
-    where they are further from T than their error bound, the exact Sim decides the rest.
+    these, the order and T alone, not on `block`, threads or the BLAS: bounds and float32 products
+    decide where they are further from T than their error, the exact Sim decides the rest.
 
     Raises TypeError where a matrix is not float32, ValueError where shapes do not fit, a number is
     NaN or infinite, `order` is no permutation, a threshold is NaN or `block` is below 1.
@@ -175,10 +169,13 @@ class _Search:
         self.vectors = vectors
         self.thresholds = thresholds
         self.screens = [screen(threshold, width) for threshold in thresholds]
+        directed = vectors.with_direction(np.arange(count))
+        size = bounds.SAMPLE if len(directed) >= bounds.LEAST else 0
+        sample = vectors.units(bounds.spread(directed, size))
+        self.bounds = Screen.fitted(sample, thresholds)
         self.block = block
-        # `kept` images in order; memory is touched only as far as it is filled.
-        self.kept = 0
-        self.units = np.empty((count, width), np.float32)
+        self.kept = 0  # images, in order
+        self.sides = Sides.empty(count, like=self.bounds.sides(sample[:0]))
         self.places = np.empty(count, np.int64)
         self.kept_at = np.empty((len(thresholds), count), np.bool_)
         self.keeper = np.full((len(thresholds), count), -1)
@@ -186,18 +183,18 @@ class _Search:
     def refer(self, places: Indices) -> None:
         """Append reference images: kept whatever they resemble."""
         everywhere = np.ones((len(self.thresholds), len(places)), np.bool_)
-        self._append(places, self.vectors.units(places), everywhere)
+        self._append(places, self.bounds.sides(self.vectors.units(places)), everywhere)
 
     def settle(self, places: Indices) -> None:
         """Decide the next candidates, and append those that stay for some threshold."""
-        units = self.vectors.units(places)
+        sides = self.bounds.sides(self.vectors.units(places))
         keeper = np.full((len(self.thresholds), len(places)), -1)
-        self._against_kept(places, units, keeper)
-        self._within(places, units, keeper)
+        self._against_kept(places, sides, keeper)
+        self._within(places, sides, keeper)
         self.keeper[:, places] = keeper
         stays = keeper < 0
         some = stays.any(axis=0)
-        self._append(places[some], units[some], stays[:, some])
+        self._append(places[some], sides.at(np.flatnonzero(some)), stays[:, some])
 
     def result(self) -> list[Cover]:
         """The covers; a pair that occurs at several thresholds has its Sim computed once."""
@@ -211,22 +208,23 @@ class _Search:
         similarity[level, index] = self.vectors.similarities(pairs[0], pairs[1])[inverse]
         return [Cover(k < 0, k, s) for k, s in zip(keeper, similarity, strict=True)]
 
-    def _append(self, places: Indices, units: Matrix, stays: Flags) -> None:
+    def _append(self, places: Indices, sides: Sides, stays: Flags) -> None:
         end = self.kept + len(places)
-        self.units[self.kept : end] = units
+        self.sides.put(slice(self.kept, end), sides)
         self.places[self.kept : end] = places
         self.kept_at[:, self.kept : end] = stays
         self.kept = end
 
-    def _against_kept(self, places: Indices, units: Matrix, keeper: Indices) -> None:
+    def _against_kept(self, places: Indices, sides: Sides, keeper: Indices) -> None:
         """Enter into `keeper` (thresholds, block) the first hit among the images kept so far."""
         for first in range(0, self.kept, self.block):
             tile = slice(first, min(first + self.block, self.kept))
             still = np.flatnonzero((keeper < 0).any(axis=0))
             if not still.size:
                 return
-            product = products(units[still], self.units[tile])
-            top = product.max(axis=1)
+            left = sides if len(still) == len(places) else sides.at(still)
+            some, product = self.bounds.candidates(left, self.sides.at(tile))
+            still, top = still[some], product.max(axis=1, initial=-np.inf)
             for level, (low, high) in enumerate(self.screens):
                 rows = np.flatnonzero((keeper[level, still] < 0) & (top > low))
                 if not rows.size:
@@ -236,16 +234,18 @@ class _Search:
                 hit = _first_hits(product[rows], allowed, low, high, decide)
                 keeper[level, still[rows]] = np.where(hit < 0, -1, self.places[tile][hit])
 
-    def _within(self, places: Indices, units: Matrix, keeper: Indices) -> None:
+    def _within(self, places: Indices, sides: Sides, keeper: Indices) -> None:
         """Enter into `keeper` (thresholds, block) the first kept image of the block itself."""
         still = np.flatnonzero((keeper < 0).any(axis=0))
-        left, names = units[still], places[still]
-        product = products(left, left)
+        left, names = sides.at(still), places[still]
+        some, found = self.bounds.candidates(left, left)
+        product = np.full((len(still), len(still)), -np.inf, np.float32)
+        product[some] = found
         for level, (low, high) in enumerate(self.screens):
             decide = self._decide(level, names, names)
             hit = _keepers_within(product, keeper[level, still] < 0, low, high, decide)
-            found = hit >= 0
-            keeper[level, still[found]] = names[hit[found]]
+            hits = hit >= 0
+            keeper[level, still[hits]] = names[hit[hits]]
 
     def _decide(self, level: int, left: Indices, right: Indices) -> Decide:
         def decide(rows: Indices, columns: Indices) -> Flags:

@@ -1,0 +1,249 @@
+"""Which pairs cannot be similar: bounds on their cosine from a few leading axes, without loss.
+
+Unit vectors are written as x = (x_k, rest): their coordinates on k leading axes, and what is
+orthogonal to these. By Cauchy and Schwarz x·y lies within ‖rest_x‖·‖rest_y‖ of x_k·y_k, and
+x_k·y_k + ‖rest_x‖·‖rest_y‖ is itself a product of vectors of k + 1 numbers. One matrix product of
+depth k + 1 rules out most pairs; those left are looked at with more axes, and what is still open
+as a whole (spec, section 3). The same idea by levels of a rotated index is FAISS's
+IndexFlatIPPanorama (arXiv 2510.00566). What is lost by rounding is inside the bounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from udfs.cosine import FLOAT32_ROUNDOFF, Matrix, products, products_at, screen
+
+Rows = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+AXES = 128  # of the second bound: of latents they hold 99.6 % of the energy
+LEAD = (8, 16, 24, 32, 48, 64, 96)  # axes that the first bound may take
+SAMPLE = 2048  # rows that the axes are found from
+LEAST = 8192  # fewer vectors are compared sooner than axes are found for them
+_TRIAL = 512  # rows whose pairs with as many others tell how much a bound rules out
+_CHUNK = 128  # numbers a float32 sum of a projection runs over
+# Nanoseconds a pair on one core, measured; their ratios alone decide, and only what is done first.
+_SCAN = 0.15  # the largest entry of each row
+_PRODUCT = (0.6, 0.024)  # a matrix product: at depth 0, and for each number more
+_SINGLE = (25.0, 0.17)  # one entry of such a product by itself: the same
+
+
+def product_cost(depth: int) -> float:
+    """What an entry of a matrix product of this depth costs."""
+    return _PRODUCT[0] + _PRODUCT[1] * depth
+
+
+def single_cost(depth: int) -> float:
+    """What one entry of such a product costs that is computed by itself."""
+    return _SINGLE[0] + _SINGLE[1] * depth
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Unit vectors as the bounds want them.
+
+    units: (n, width). near: (n, lead + 1), coordinates on the lead axes and the length of the
+    rest. far: (n, axes + 1), the same for all axes. Without axes near and far are empty.
+    """
+
+    units: Matrix
+    near: Matrix
+    far: Matrix
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def at(self, rows: Rows | slice) -> Self:
+        """Some of them; a slice copies nothing."""
+        return type(self)(self.units[rows], self.near[rows], self.far[rows])
+
+    @classmethod
+    def empty(cls, count: int, like: Self) -> Self:
+        """Room for so many; memory is touched only as far as it is filled."""
+        return cls(*(np.empty((count, m.shape[1]), np.float32) for m in like.parts()))
+
+    def put(self, rows: slice, others: Self) -> None:
+        """Fill some of them."""
+        for mine, theirs in zip(self.parts(), others.parts(), strict=True):
+            mine[rows] = theirs
+
+    def parts(self) -> tuple[Matrix, Matrix, Matrix]:
+        """The three matrices."""
+        return self.units, self.near, self.far
+
+
+class Screen:
+    """What rules pairs of unit vectors out, and lets certain ones in, for a list of thresholds."""
+
+    def __init__(self, thresholds: Sequence[float], axes: Matrix, lead: int = 0) -> None:
+        """axes: (k, width) float32, nearly orthonormal, by falling energy; (0, width) for none."""
+        self.axes = axes
+        self.lead = lead
+        self.width = axes.shape[1]
+        count = len(axes)
+        product = axes.astype(np.float64) @ axes.T.astype(np.float64)
+        # ‖QᵀQ − 1‖: how far the axes are from orthonormal.
+        self.skew = float(np.linalg.norm(product - np.eye(count)))
+        # How far a computed projection may lie from the true one: each coordinate errs by the sums
+        # of _CHUNK float32 products, which Cauchy and Schwarz bound over the chunks together.
+        relative = (_CHUNK + 4) * FLOAT32_ROUNDOFF
+        self.error = math.sqrt(count) * relative / (1 - relative) * (1 + self.skew)
+        low, high = min(thresholds, default=1.0), max(thresholds, default=1.0)
+        low, high = max(low, -2.0), max(high, -2.0)  # below −1 all the same, and inside float32
+        self.plain = screen(low, self.width)[0]
+        self.near = _down(low - self._widening(lead + 1))
+        self.far = _down(low - self._widening(count + 1))
+        self.certain = math.inf if high >= 1 else _up(high + self._widening(count + 1))
+
+    @classmethod
+    def fitted(cls, units: Matrix, thresholds: Sequence[float]) -> Self:
+        """A screen for vectors like a sample of unit vectors (n, width): bounds where they pay.
+
+        Which axes these are decides how long a search takes, never what it finds.
+        """
+        width = units.shape[1]
+        best = cls(thresholds, np.empty((0, width), np.float32))
+        if len(units) < 2 or width < 4 * LEAD[0] or min(thresholds, default=1.0) >= 1:
+            return best
+        axes = leading_axes(units, min(AXES, width // 4))
+        trial = spread(units, 2 * _TRIAL)
+        least = _SCAN + product_cost(width)
+        for lead in (lead for lead in LEAD if lead <= len(axes)):
+            tried = cls(thresholds, axes, lead)
+            cost = tried.cost(tried.sides(trial[::2]), tried.sides(trial[1::2]))
+            if cost < least:
+                best, least = tried, cost
+        return best
+
+    def cost(self, left: Sides, right: Sides) -> float:
+        """Expected nanoseconds a pair of such vectors."""
+        pairs = len(left) * len(right)
+        near = np.count_nonzero(products(left.near, right.near) > self.near) / pairs
+        far = products(left.far, right.far)
+        low = far - 2 * np.outer(left.far[:, -1], right.far[:, -1])
+        open_ = np.count_nonzero((far > self.far) & (low <= self.certain)) / pairs
+        depth = len(self.axes) + 1
+        return (
+            _SCAN
+            + product_cost(self.lead + 1)
+            + min(near * single_cost(depth), product_cost(depth) + _SCAN)
+            + min(open_ * single_cost(self.width), product_cost(self.width))
+        )
+
+    def sides(self, units: Matrix) -> Sides:
+        """Unit vectors (n, width), each within 2^-24 of length 1, with their projections."""
+        n, count = len(units), len(self.axes)
+        if not count:
+            empty = np.empty((n, 0), np.float32)
+            return Sides(units, empty, empty)
+        projected = np.zeros((n, count))
+        for first in range(0, self.width, _CHUNK):
+            part = slice(first, first + _CHUNK)
+            projected += units[:, part] @ self.axes[:, part].T
+        squares = np.cumsum(projected**2, axis=1)
+        return Sides(
+            units,
+            self._with_rest(projected[:, : self.lead], squares[:, self.lead - 1]),
+            self._with_rest(projected, squares[:, -1]),
+        )
+
+    def candidates(self, left: Sides, right: Sides) -> tuple[Rows, Matrix]:
+        """Rows of `left` that may have a similar vector in `right`, and their products with it.
+
+        (rows,) and (rows, right). An entry is the product of the two unit vectors where that had
+        to be computed, else −inf for Sim ≤ every threshold or +inf for Sim > every threshold.
+        """
+        if not len(self.axes):
+            product = products(left.units, right.units)
+            rows = np.flatnonzero(product.max(axis=1, initial=-np.inf) > self.plain)
+            return rows, product[rows]
+        bound = products(left.near, right.near)
+        rows = np.flatnonzero(bound.max(axis=1, initial=-np.inf) > self.near)
+        if not rows.size:
+            return rows, bound[:0]
+        return self._looked_at(left, right, rows, bound[rows] > self.near)
+
+    def _looked_at(
+        self, left: Sides, right: Sides, rows: Rows, possible: Flags
+    ) -> tuple[Rows, Matrix]:
+        """What the second bound leaves open, each time by the cheaper of two ways."""
+        found = np.full(possible.shape, -np.inf, np.float32)
+        depth = len(self.axes) + 1
+        count = np.count_nonzero(possible)
+        if count * single_cost(depth) < possible.size * product_cost(depth):
+            at = np.flatnonzero(possible)
+            row, column = np.divmod(at, possible.shape[1])
+            upper = products_at(left.far[rows], right.far, row, column)
+        else:
+            far = products(left.far[rows], right.far)
+            at = np.flatnonzero(far > self.far)
+            row, column = np.divmod(at, possible.shape[1])
+            upper = far.ravel()[at]
+        some = upper > self.far
+        at, row, column, upper = at[some], row[some], column[some], upper[some]
+        lower = upper - 2 * left.far[rows[row], -1] * right.far[column, -1]
+        certain = lower > self.certain
+        flat = found.ravel()
+        flat[at[certain]] = np.inf
+        at, row, column = at[~certain], row[~certain], column[~certain]
+        if at.size * single_cost(self.width) < found.size * product_cost(self.width):
+            flat[at] = products_at(left.units[rows], right.units, row, column)
+        else:
+            flat[at] = products(left.units[rows], right.units).ravel()[at]
+        return rows, found
+
+    def _with_rest(self, projected: NDArray[np.float64], squares: NDArray[np.float64]) -> Matrix:
+        """Coordinates and the length of the rest, rounded up, as float32."""
+        slack = 2 * self.error * (1 + self.error) + 2 * self.skew + 2.0**-22
+        rest = np.sqrt(np.maximum(0.0, 1.0 - squares + slack))
+        joined = np.concatenate([projected, rest[:, None]], axis=1).astype(np.float32)
+        joined[:, -1] = np.nextafter(joined[:, -1], np.float32(np.inf))
+        return joined
+
+    def _widening(self, depth: int) -> float:
+        """How far a computed bound of this depth may lie on the wrong side of the true one.
+
+        The projections' errors in both factors, the axes' skew, rounding coordinates to float32,
+        and a float32 sum of `depth` products of vectors hardly longer than 1; that the unit
+        vectors are rounded themselves. Doubled, for what second-order terms there are.
+        """
+        projections = 2 * self.error + 2 * self.skew
+        return 2 * (projections + (depth + 8) * FLOAT32_ROUNDOFF)
+
+
+def leading_axes(units: Matrix, count: int) -> Matrix:
+    """Leading eigenvectors of V'V, uncentred, of rows (n, width): (count, width) float32.
+
+    By subspace iteration from a fixed start (Halko, Martinsson & Tropp, SIAM Review 53, 2011): the
+    bounds hold for any axes, better ones rule out more.
+    """
+    width = units.shape[1]
+    start = np.random.default_rng(0).standard_normal((width, min(count + 8, width)))
+    block = start.astype(np.float32)
+    for _ in range(2):
+        block = np.linalg.qr(units.T @ (units @ block))[0].astype(np.float32)
+    basis = np.linalg.qr(block.astype(np.float64))[0]
+    on_basis = units.astype(np.float64) @ basis
+    _, vectors = np.linalg.eigh(on_basis.T @ on_basis)
+    axes = basis @ vectors[:, ::-1][:, :count]
+    return np.ascontiguousarray(axes.T, dtype=np.float32)
+
+
+def spread(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """So many rows, evenly spread over all of them; all where there are no more."""
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]
+
+
+def _down(value: float) -> np.float32:
+    return np.float32(np.nextafter(np.float32(value), np.float32(-np.inf)))
+
+
+def _up(value: float) -> np.float32:
+    return np.float32(np.nextafter(np.float32(value), np.float32(np.inf)))
