@@ -1,0 +1,243 @@
+"""Seconds to find all pairs above T: this engine beside what people use, on the same vectors.
+
+    .venv/bin/pip install -c constraints.txt -r benchmarks/requirements.txt
+    .venv/bin/python -m benchmarks.similarity WAREHOUSE [--images 50000] [--runs 5]
+
+WAREHOUSE: one whose `latents` are there; so many of them, spread over the table, are taken as one
+class. Raw latents at T = 0.93, 0.95, 0.97; then their whitened vectors, at the T of as many pairs.
+Every method has the same unit vectors, two threads and its index built within its time. The sets of
+pairs are compared with ours, which are exact. Prints Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import faiss
+import numpy as np
+from deltalake import DeltaTable
+from numpy.typing import NDArray
+from pyspark.sql import functions as F
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
+
+from benchmarks import session
+from udfs import bounds, frames
+from udfs.cosine import Matrix, products, screen, squared_norms, unit_rows
+from udfs.pairs import similar_pairs
+from udfs.whitening import Moments, Whitening
+
+THRESHOLDS = (0.93, 0.95, 0.97)
+LEVELS = (8, 16, 32, 64, 128)
+QUERIES = 4096  # rows a call of a library's range search is asked for: its result stays in memory
+SPARK_ROWS = 3000  # of Spark's own join, whose time grows with the square
+Pairs = NDArray[np.int64]
+
+
+@dataclass
+class Method:
+    """How to find pairs (codes i·n + j, i < j, rising) of the unit vectors above T."""
+
+    name: str
+    find: Callable[[float], Pairs]
+    rows: int | None = None  # of which it had so many only; its seconds are extrapolated by n²
+
+
+def latents(warehouse: str, count: int) -> Matrix:
+    """So many latents, evenly spread over the table in the order of class and id."""
+    table = DeltaTable(f"{warehouse}/latents").to_pyarrow_table(
+        columns=["label", "image_id", "latent"]
+    )
+    table = table.sort_by([("label", "ascending"), ("image_id", "ascending")])
+    chosen = np.linspace(0, len(table) - 1, min(count, len(table))).astype(np.int64)
+    return np.ascontiguousarray(frames.matrix(table.column("latent").take(chosen)))
+
+
+def coded(left: Pairs, right: Pairs, count: int) -> Pairs:
+    upper = left < right
+    return np.sort(left[upper] * count + right[upper])
+
+
+def range_search(index: faiss.Index, queries: Matrix, threshold: float) -> Pairs:
+    """The pairs a FAISS index finds, asked for a few thousand rows at a time."""
+    found, count = [], len(queries)
+    for first in range(0, count, QUERIES):
+        limits, _, right = index.range_search(queries[first : first + QUERIES], threshold)
+        left = np.repeat(np.arange(len(limits) - 1), (limits[1:] - limits[:-1]).astype(np.int64)) + first
+        found.append(coded(left, right, count))
+    return np.concatenate(found)
+
+
+def flat(units: Matrix, threshold: float) -> Pairs:
+    index = faiss.IndexFlatIP(units.shape[1])
+    index.add(units)
+    return range_search(index, units, threshold)
+
+
+def panorama(units: Matrix, levels: int, threshold: float) -> Pairs:
+    """Rotated to principal axes first, as its authors do; the rotation is inside its time."""
+    index = faiss.IndexFlatIPPanorama(units.shape[1], levels)
+    axes = bounds.leading_axes(bounds.spread(units, 4 * bounds.SAMPLE), units.shape[1])
+    rotated = np.ascontiguousarray(products(units, axes))
+    index.add(rotated)
+    return range_search(index, rotated, threshold)
+
+
+def neighbours(units: Matrix, threshold: float) -> Pairs:
+    """scikit-learn, by Euclidean distance: 2 − 2 Sim = distance² for unit vectors."""
+    radius = float(np.sqrt(2 - 2 * threshold))
+    search = NearestNeighbors(radius=radius, algorithm="brute", n_jobs=1).fit(units)
+    found, count = [], len(units)
+    for first in range(0, count, QUERIES):
+        hits = search.radius_neighbors(units[first : first + QUERIES], return_distance=False)
+        left = np.repeat(np.arange(len(hits)), [len(hit) for hit in hits]) + first
+        found.append(coded(left, np.concatenate(hits), count))
+    return np.concatenate(found)
+
+
+class SparkJoin:
+    """Spark SQL's own vector_cosine_similarity in a self-join."""
+
+    def __init__(self, units: Matrix, threads: int) -> None:
+        self.spark = session.start(threads)
+        self.count = len(units)
+        rows = [(i, row.tolist()) for i, row in enumerate(units)]
+        frame = self.spark.createDataFrame(rows, "i int, v array<float>").repartition(8).cache()
+        frame.count()
+        self.frame = frame
+
+    def __call__(self, threshold: float) -> Pairs:
+        """The pairs' codes."""
+        left, right = self.frame.alias("a"), self.frame.alias("b")
+        joined = left.join(right, F.expr("a.i < b.i"))
+        above = joined.where(F.expr(f"vector_cosine_similarity(a.v, b.v) > {threshold}"))
+        table = above.select(F.expr(f"a.i * {self.count}L + b.i").alias("code")).toPandas()
+        return np.sort(table["code"].to_numpy())
+
+
+def methods(rows: Matrix, threads: int, spark_rows: int) -> list[Method]:
+    squared = squared_norms(rows)
+    units, count = unit_rows(rows, squared), len(rows)
+
+    def ours(bounded: bool) -> Callable[[float], Pairs]:
+        def find(threshold: float) -> Pairs:
+            found = similar_pairs(rows, threshold, threads=threads, bounded=bounded)
+            return coded(*found, count)
+
+        return find
+
+    found = [
+        Method("**this engine**", ours(True)),
+        Method("blocked float32 BLAS, upper triangle", ours(False)),
+        Method("FAISS IndexFlatIP", partial(flat, units)),
+    ]
+    for levels in (levels for levels in LEVELS if levels <= units.shape[1]):
+        name = f"FAISS IndexFlatIPPanorama, {levels} levels"
+        found.append(Method(name, partial(panorama, units, levels)))
+    found.append(Method("scikit-learn radius_neighbors", partial(neighbours, units)))
+    if spark_rows:
+        few = bounds.spread(units, spark_rows)
+        found.append(Method("Spark SQL self-join", SparkJoin(few, threads), rows=len(few)))
+    return found
+
+
+def measure(rows: Matrix, threshold: float, found: list[Method], runs: int) -> None:
+    """Interleaved runs of every method at one T; the slow ones once."""
+    count = len(rows)
+    seconds: dict[str, list[float]] = {method.name: [] for method in found}
+    pairs: dict[str, Pairs] = {}
+    for turn, method in itertools.product(range(runs), found):
+        past = seconds[method.name]
+        if turn and (sum(past) > 40 or method.rows):
+            continue
+        clock = time.perf_counter()
+        pairs[method.name] = method.find(threshold)
+        past.append(time.perf_counter() - clock)
+    ours = pairs[found[0].name]
+    base = statistics.median(seconds[found[0].name])
+    print(f"\nT = {threshold:.4f}: {len(ours):,} of {count * (count - 1) // 2:,} pairs\n")
+    print("| method | seconds | spread | times ours | missed | too many |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for method in found:
+        past, theirs = seconds[method.name], pairs[method.name]
+        scale = (count / method.rows) ** 2 if method.rows else 1.0
+        middle = statistics.median(past) * scale
+        spread = f"{min(past) * scale:.2f} … {max(past) * scale:.2f}"
+        missed = f"{len(np.setdiff1d(ours, theirs, assume_unique=True)):,}"
+        more = f"{len(np.setdiff1d(theirs, ours, assume_unique=True)):,}"
+        if method.rows:
+            missed = more = f"(n = {method.rows:,}, extrapolated)"
+        print(
+            f"| {method.name} | {middle:.2f} | {spread} | {middle / base:.1f} | {missed} | {more} |"
+        )
+    roofline(rows, threshold, base)
+    sys.stdout.flush()
+
+
+def roofline(rows: Matrix, threshold: float, seconds: float) -> None:
+    """How far the engine is from the first product alone, its depth chosen as it chooses it."""
+    units = unit_rows(rows, squared_norms(rows))
+    finder = bounds.Screen.fitted(bounds.spread(units, bounds.SAMPLE), [threshold])
+    sides = finder.sides(units)
+    matrix = sides.near if finder.lead else units
+    clock = time.perf_counter()
+    with threadpool_limits(1, user_api="blas"):
+        for first in range(0, len(units), 1024):
+            for other in range(first, len(units), 1024):
+                products(matrix[first : first + 1024], matrix[other : other + 1024])
+    alone = (time.perf_counter() - clock) / 2  # two threads
+    print(
+        f"\nFirst product: depth {matrix.shape[1]}; by itself {alone:.2f} s on two cores, "
+        f"{alone / seconds:.0%} of the engine's time."
+    )
+
+
+def equal_thresholds(raw: Matrix, white: Matrix) -> list[float]:
+    """The whitened T above which a sample has as many pairs as the raw one above its T."""
+    some = np.random.default_rng(0).choice(len(raw), min(8192, len(raw)), replace=False)
+    upper = np.triu_indices(len(some), 1)
+
+    def cosines(rows: Matrix) -> Matrix:
+        units = unit_rows(rows[some], squared_norms(rows[some]))
+        return products(units, units)[upper]
+
+    of_raw, of_white = cosines(raw), cosines(white)
+    counts = [int((of_raw > screen(t, raw.shape[1])[0]).sum()) for t in THRESHOLDS]
+    of_white = -np.partition(-of_white, max(counts))[: max(counts) + 1]
+    of_white.sort()
+    return [float(of_white[::-1][count]) for count in counts]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("warehouse")
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--spark-rows", type=int, default=SPARK_ROWS, help="0: leave Spark out")
+    given = parser.parse_args()
+    faiss.omp_set_num_threads(given.threads)
+    rows = latents(given.warehouse, given.images)
+    with threadpool_limits(given.threads):
+        print(f"## Raw latents: {rows.shape[0]:,} of width {rows.shape[1]}")
+        found = methods(rows, given.threads, given.spark_rows)
+        for threshold in THRESHOLDS:
+            measure(rows, threshold, found, given.runs)
+        white = Whitening.fitted(Moments.of(rows))(rows)
+        print(f"\n## Whitened: {white.shape[0]:,} of width {white.shape[1]}")
+        found = methods(white, given.threads, 0)
+        for threshold in equal_thresholds(rows, white):
+            measure(white, threshold, found, given.runs)
+
+
+if __name__ == "__main__":
+    main()

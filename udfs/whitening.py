@@ -1,0 +1,99 @@
+"""Whitened latents: every leading principal axis of the whole set counts the same (spec §7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from udfs.cosine import Matrix, squared_norms
+
+Array = NDArray[np.float64]
+AXES = 128  # at most
+LEAST = 1e-6  # of the largest eigenvalue: an axis with less is noise
+BATCH = 1024  # rows at a time: of one shape, so that a row's result does not depend on the others
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, sum (d,) and sum of products (d, d) of unit latents, to be added in a fixed order."""
+
+    count: int
+    total: Array
+    products: Array
+
+    @classmethod
+    def of(cls, latents: Matrix) -> Self:
+        """Of latents (n, d) float32; zero ones are left out, they have no direction."""
+        width = latents.shape[1]
+        total, products, count = np.zeros(width), np.zeros((width, width)), 0
+        with threadpool_limits(1):
+            for start in range(0, len(latents), BATCH):
+                units = _directions(latents[start : start + BATCH])[1]
+                total, products = total + units.sum(axis=0), products + units.T @ units
+                count += len(units)
+        return cls(count, total, products)
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(
+            self.count + other.count, self.total + other.total, self.products + other.products
+        )
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """mean (d,), axes (k, d) and standard deviations (k,) along them, all float64."""
+
+    mean: Array
+    axes: Array
+    deviations: Array
+
+    @classmethod
+    def fitted(cls, moments: Moments) -> Self:
+        """The leading axes of the set: at most 128, eigenvalue above 1e-6 of the largest.
+
+        Divisor n−1. Raises ValueError for fewer than two latents that have a direction, or where
+        all are the same: there is no axis then.
+        """
+        n = moments.count
+        if n < 2:
+            raise ValueError(f"{n} latents are not zero: whitening needs two or more")
+        mean = moments.total / n
+        covariance = (moments.products - n * np.outer(mean, mean)) / (n - 1)
+        width = len(mean)
+        with threadpool_limits(1):
+            values, vectors = scipy.linalg.eigh(
+                covariance, subset_by_index=(max(0, width - AXES), width - 1)
+            )
+        values, axes = values[::-1], vectors.T[::-1]
+        # Eigenvalues at the rounding of the covariance itself are none.
+        exist = values > max(LEAST * values[0], 1e-14 * float(np.trace(moments.products)) / n)
+        if not exist.any():
+            raise ValueError("all latents have one direction: there is no axis to whiten")
+        signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1))
+        return cls(mean, (axes * signs)[exist], np.sqrt(values[exist]))
+
+    def __call__(self, latents: Matrix) -> Matrix:
+        """Latents (n, d) float32 to whitened vectors (n, k) float32; a zero latent to zeros."""
+        result = np.zeros((len(latents), len(self.axes)), np.float32)
+        batch = np.zeros((BATCH, len(self.mean)))
+        with threadpool_limits(1):
+            for start in range(0, len(latents), BATCH):
+                rows, units = _directions(latents[start : start + BATCH])
+                batch[: len(units)] = units
+                batch[: len(units)] -= self.mean
+                batch[len(units) :] = 0.0
+                found = (batch @ self.axes.T)[: len(units)] / self.deviations
+                result[start + rows] = found
+        return result
+
+
+def _directions(latents: Matrix) -> tuple[NDArray[np.int64], Array]:
+    """Which latents are not zero, and their unit vectors in float64."""
+    squared = squared_norms(latents)
+    rows = np.flatnonzero(squared > 0)
+    return rows, latents[rows] / np.sqrt(squared[rows])[:, None]
