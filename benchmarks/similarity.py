@@ -70,7 +70,10 @@ def range_search(index: faiss.Index, queries: Matrix, threshold: float) -> Pairs
     found, count = [], len(queries)
     for first in range(0, count, QUERIES):
         limits, _, right = index.range_search(queries[first : first + QUERIES], threshold)
-        left = np.repeat(np.arange(len(limits) - 1), (limits[1:] - limits[:-1]).astype(np.int64)) + first
+        left = (
+            np.repeat(np.arange(len(limits) - 1), (limits[1:] - limits[:-1]).astype(np.int64))
+            + first
+        )
         found.append(coded(left, right, count))
     return np.concatenate(found)
 

@@ -11,9 +11,10 @@ IndexFlatIPPanorama (arXiv 2510.00566). What is lost by rounding is inside the b
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,11 +80,30 @@ class Sides:
         return self.units, self.near, self.far
 
 
+class Candidates(NamedTuple):
+    """Pairs in rising order of (row, column).
+
+    value: the product of the two unit vectors where that had to be computed, +inf where Sim is
+    surely above every threshold.
+    """
+
+    row: Rows
+    column: Rows
+    value: Matrix
+
+    def dense(self, shape: tuple[int, int]) -> Matrix:
+        """As a matrix, −inf where there is no candidate."""
+        matrix = np.full(shape, -np.inf, np.float32)
+        matrix[self.row, self.column] = self.value
+        return matrix
+
+
 class Screen:
     """What rules pairs of unit vectors out, and lets certain ones in, for a list of thresholds."""
 
     def __init__(self, thresholds: Sequence[float], axes: Matrix, lead: int = 0) -> None:
         """axes: (k, width) float32, nearly orthonormal, by falling energy; (0, width) for none."""
+        self._memory = threading.local()
         self.axes = axes
         self.lead = lead
         self.width = axes.shape[1]
@@ -154,50 +174,51 @@ class Screen:
             self._with_rest(projected, squares[:, -1]),
         )
 
-    def candidates(self, left: Sides, right: Sides) -> tuple[Rows, Matrix]:
-        """Rows of `left` that may have a similar vector in `right`, and their products with it.
+    def candidates(self, left: Sides, right: Sides) -> Candidates:
+        """The pairs of a row of `left` and one of `right` that may be similar, and what is known.
 
-        (rows,) and (rows, right). An entry is the product of the two unit vectors where that had
-        to be computed, else −inf for Sim ≤ every threshold or +inf for Sim > every threshold.
+        All others have Sim ≤ every threshold.
         """
         if not len(self.axes):
-            product = products(left.units, right.units)
-            rows = np.flatnonzero(product.max(axis=1, initial=-np.inf) > self.plain)
-            return rows, product[rows]
-        bound = products(left.near, right.near)
-        rows = np.flatnonzero(bound.max(axis=1, initial=-np.inf) > self.near)
-        if not rows.size:
-            return rows, bound[:0]
-        return self._looked_at(left, right, rows, bound[rows] > self.near)
-
-    def _looked_at(
-        self, left: Sides, right: Sides, rows: Rows, possible: Flags
-    ) -> tuple[Rows, Matrix]:
-        """What the second bound leaves open, each time by the cheaper of two ways."""
-        found = np.full(possible.shape, -np.inf, np.float32)
-        depth = len(self.axes) + 1
-        count = np.count_nonzero(possible)
-        if count * single_cost(depth) < possible.size * product_cost(depth):
-            at = np.flatnonzero(possible)
-            row, column = np.divmod(at, possible.shape[1])
-            upper = products_at(left.far[rows], right.far, row, column)
-        else:
-            far = products(left.far[rows], right.far)
-            at = np.flatnonzero(far > self.far)
-            row, column = np.divmod(at, possible.shape[1])
-            upper = far.ravel()[at]
-        some = upper > self.far
-        at, row, column, upper = at[some], row[some], column[some], upper[some]
-        lower = upper - 2 * left.far[rows[row], -1] * right.far[column, -1]
+            product = self._products(left.units, right.units)
+            at = _above(product, self.plain)
+            return Candidates(*np.divmod(at, max(1, len(right))), product.ravel()[at])
+        at = _above(self._products(left.near, right.near), self.near)
+        row, column, upper = self._second(left, right, at)
+        lower = upper - 2 * left.far[row, -1] * right.far[column, -1]
         certain = lower > self.certain
-        flat = found.ravel()
-        flat[at[certain]] = np.inf
-        at, row, column = at[~certain], row[~certain], column[~certain]
-        if at.size * single_cost(self.width) < found.size * product_cost(self.width):
-            flat[at] = products_at(left.units[rows], right.units, row, column)
+        value = np.full(len(row), np.inf, np.float32)
+        open_ = np.flatnonzero(~certain)
+        value[open_] = self._whole(left.units, right.units, row[open_], column[open_])
+        return Candidates(row, column, value)
+
+    def _second(self, left: Sides, right: Sides, at: Rows) -> tuple[Rows, Rows, Matrix]:
+        """Which of these pairs pass the second bound, and that bound."""
+        depth, pairs = len(self.axes) + 1, len(left) * len(right)
+        if at.size * single_cost(depth) < pairs * product_cost(depth):
+            row, column = np.divmod(at, max(1, len(right)))
+            upper = products_at(left.far, right.far, row, column)
         else:
-            flat[at] = products(left.units[rows], right.units).ravel()[at]
-        return rows, found
+            far = self._products(left.far, right.far)
+            at = _above(far, self.far)
+            row, column = np.divmod(at, max(1, len(right)))
+            upper = far.ravel()[at]
+        some = np.flatnonzero(upper > self.far)
+        return row[some], column[some], upper[some]
+
+    def _whole(self, left: Matrix, right: Matrix, row: Rows, column: Rows) -> Matrix:
+        """Products of whole unit vectors, by the cheaper of two ways."""
+        if row.size * single_cost(self.width) < len(left) * len(right) * product_cost(self.width):
+            return products_at(left, right, row, column)
+        return self._products(left, right)[row, column]
+
+    def _products(self, left: Matrix, right: Matrix) -> Matrix:
+        """`products` in memory that this thread uses again: take what is wanted of it at once."""
+        wanted = len(left) * len(right)
+        buffer: Matrix | None = getattr(self._memory, "buffer", None)
+        if buffer is None or buffer.size < wanted:
+            buffer = self._memory.buffer = np.empty(wanted, np.float32)
+        return products(left, right, buffer[:wanted].reshape(len(left), len(right)))
 
     def _with_rest(self, projected: NDArray[np.float64], squares: NDArray[np.float64]) -> Matrix:
         """Coordinates and the length of the rest, rounded up, as float32."""
@@ -234,6 +255,16 @@ def leading_axes(units: Matrix, count: int) -> Matrix:
     _, vectors = np.linalg.eigh(on_basis.T @ on_basis)
     axes = basis @ vectors[:, ::-1][:, :count]
     return np.ascontiguousarray(axes.T, dtype=np.float32)
+
+
+def _above(product: Matrix, low: np.float32) -> Rows:
+    """Flat places of the entries above a bound; rows without one are passed over quickly."""
+    rows = np.flatnonzero(product.max(axis=1, initial=-np.inf) > low)
+    if 2 * len(rows) > len(product):
+        return np.flatnonzero(product > low)
+    row, column = np.divmod(np.flatnonzero(product[rows] > low), max(1, product.shape[1]))
+    places: Rows = rows[row] * product.shape[1] + column
+    return places
 
 
 def spread(rows: NDArray[Any], count: int) -> NDArray[Any]:

@@ -82,13 +82,14 @@ def unit_rows(rows: Matrix, squared: Vector) -> Matrix:
     return scaled.astype(np.float32)
 
 
-def products(left: Matrix, right: Matrix) -> Matrix:
+def products(left: Matrix, right: Matrix, out: Matrix | None = None) -> Matrix:
     """Dot products of all rows of `left` (n, width) with all of `right` (m, width): (n, m) float32.
 
     For unit rows within `margin(width)` of the cosine. 2·n·m·width operations, half if both are
-    one and the same array.
+    one and the same array. Into `out` where it is given: fresh memory costs as much as a product
+    of small width.
     """
-    return left @ right.T
+    return np.matmul(left, right.T, out=out)
 
 
 def products_at(left: Matrix, right: Matrix, rows: Indices, columns: Indices) -> Matrix:

@@ -223,7 +223,9 @@ class _Search:
             if not still.size:
                 return
             left = sides if len(still) == len(places) else sides.at(still)
-            some, product = self.bounds.candidates(left, self.sides.at(tile))
+            found = self.bounds.candidates(left, self.sides.at(tile))
+            some, row = np.unique(found.row, return_inverse=True)
+            product = found._replace(row=row).dense((len(some), tile.stop - tile.start))
             still, top = still[some], product.max(axis=1, initial=-np.inf)
             for level, (low, high) in enumerate(self.screens):
                 rows = np.flatnonzero((keeper[level, still] < 0) & (top > low))
@@ -238,9 +240,7 @@ class _Search:
         """Enter into `keeper` (thresholds, block) the first kept image of the block itself."""
         still = np.flatnonzero((keeper < 0).any(axis=0))
         left, names = sides.at(still), places[still]
-        some, found = self.bounds.candidates(left, left)
-        product = np.full((len(still), len(still)), -np.inf, np.float32)
-        product[some] = found
+        product = self.bounds.candidates(left, left).dense((len(still), len(still)))
         for level, (low, high) in enumerate(self.screens):
             decide = self._decide(level, names, names)
             hit = _keepers_within(product, keeper[level, still] < 0, low, high, decide)

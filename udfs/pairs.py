@@ -35,16 +35,17 @@ def similar_pairs(
     """
     squared = squared_norms(rows)
     names = np.flatnonzero(squared > 0)
-    units = unit_rows(rows[names], squared[names])
-    sample = bounds.spread(units, bounds.SAMPLE if len(units) >= bounds.LEAST else 0)
-    finder = Screen([threshold], sample[:0])
-    if bounded:
-        finder = Screen.fitted(sample, [threshold])
-    starts = range(0, len(units), block)
+    trial = bounds.spread(names, bounds.SAMPLE if len(names) >= bounds.LEAST and bounded else 0)
+    finder = Screen.fitted(unit_rows(rows[trial], squared[trial]), [threshold])
+    starts = range(0, len(names), block)
     tiles = [(a, b) for a in starts for b in starts if a <= b]
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(lambda first: finder.sides(units[first : first + block]), starts))
-        sides = dict(zip(starts, parts, strict=True))
+
+        def of_block(first: int) -> Sides:
+            places = names[first : first + block]
+            return finder.sides(unit_rows(rows[places], squared[places]))
+
+        sides = dict(zip(starts, pool.map(of_block, starts), strict=True))
 
         def of_tile(tile: tuple[int, int]) -> tuple[Indices, Indices]:
             left, right = tile
@@ -55,10 +56,10 @@ def similar_pairs(
             return i[sure], j[sure]
 
         pairs = list(pool.map(of_tile, tiles))
-    first = np.concatenate([np.empty(0, np.int64), *(left for left, _ in pairs)])
-    second = np.concatenate([np.empty(0, np.int64), *(right for _, right in pairs)])
-    order = np.lexsort((second, first))
-    return first[order], second[order]
+    codes = np.concatenate([np.empty(0, np.int64), *(i * len(rows) + j for i, j in pairs)])
+    codes.sort()
+    first, second = np.divmod(codes, max(1, len(rows)))
+    return first, second
 
 
 def _possible(
@@ -66,15 +67,9 @@ def _possible(
 ) -> tuple[Indices, Indices, NDArray[np.bool_]]:
     """Rows and columns that may be similar, and whether they surely are."""
     low, high = screen(threshold, left.units.shape[1])
-    some, product = finder.candidates(left, right)
-    at = np.flatnonzero(product > low)
-    row, column = np.divmod(at, max(1, product.shape[1]))
-    sure = product.ravel()[at] > high
-    row = some[row]
-    if square:
-        upper = row < column
-        row, column, sure = row[upper], column[upper], sure[upper]
-    return row, column, sure
+    row, column, value = finder.candidates(left, right)
+    some = np.flatnonzero((value > low) & (row < column) if square else value > low)
+    return row[some], column[some], value[some] > high
 
 
 def _exact(rows: Matrix, squared: Vector, i: Indices, j: Indices) -> Vector:
