@@ -1,7 +1,7 @@
 """Seconds to find all pairs above T: this engine beside what people use, on the same vectors.
 
     .venv/bin/pip install -c constraints.txt -r benchmarks/requirements.txt
-    .venv/bin/python -m benchmarks.similarity WAREHOUSE [--images 50000] [--runs 5]
+    .venv/bin/python -m benchmarks.similarity WAREHOUSE [--thresholds 0.95]
 
 WAREHOUSE: one whose `latents` are there; so many of them, spread over the table, are taken as one
 class. Raw latents at T = 0.93, 0.95, 0.97; then their whitened vectors, at the T of as many pairs.
@@ -22,6 +22,7 @@ from functools import partial
 
 import faiss
 import numpy as np
+import torch
 from deltalake import DeltaTable
 from numpy.typing import NDArray
 from pyspark.sql import functions as F
@@ -30,12 +31,13 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import session
 from udfs import bounds, frames
-from udfs.cosine import Matrix, products, screen, squared_norms, unit_rows
+from udfs.cosine import Matrix, products, products_at, screen, squared_norms, unit_rows
 from udfs.pairs import similar_pairs
 from udfs.whitening import Moments, Whitening
 
 THRESHOLDS = (0.93, 0.95, 0.97)
-LEVELS = (8, 16, 32, 64, 128)
+LEVELS = (16, 32, 64)  # of Panorama: fewer and more were slower at every T tried
+WHITE_LEVELS = (8,)
 QUERIES = 4096  # rows a call of a library's range search is asked for: its result stays in memory
 SPARK_ROWS = 3000  # of Spark's own join, whose time grows with the square
 Pairs = NDArray[np.int64]
@@ -125,7 +127,7 @@ class SparkJoin:
         return np.sort(table["code"].to_numpy())
 
 
-def methods(rows: Matrix, threads: int, spark_rows: int) -> list[Method]:
+def methods(rows: Matrix, threads: int, spark_rows: int, levels: tuple[int, ...]) -> list[Method]:
     squared = squared_norms(rows)
     units, count = unit_rows(rows, squared), len(rows)
 
@@ -141,9 +143,9 @@ def methods(rows: Matrix, threads: int, spark_rows: int) -> list[Method]:
         Method("blocked float32 BLAS, upper triangle", ours(False)),
         Method("FAISS IndexFlatIP", partial(flat, units)),
     ]
-    for levels in (levels for levels in LEVELS if levels <= units.shape[1]):
-        name = f"FAISS IndexFlatIPPanorama, {levels} levels"
-        found.append(Method(name, partial(panorama, units, levels)))
+    for level in levels:
+        name = f"FAISS IndexFlatIPPanorama, {level} levels"
+        found.append(Method(name, partial(panorama, units, level)))
     found.append(Method("scikit-learn radius_neighbors", partial(neighbours, units)))
     if spark_rows:
         few = bounds.spread(units, spark_rows)
@@ -202,7 +204,7 @@ def roofline(rows: Matrix, threshold: float, seconds: float) -> None:
     )
 
 
-def equal_thresholds(raw: Matrix, white: Matrix) -> list[float]:
+def equal_thresholds(raw: Matrix, white: Matrix, thresholds: list[float]) -> list[float]:
     """The whitened T above which a sample has as many pairs as the raw one above its T."""
     some = np.random.default_rng(0).choice(len(raw), min(8192, len(raw)), replace=False)
     upper = np.triu_indices(len(some), 1)
@@ -212,7 +214,7 @@ def equal_thresholds(raw: Matrix, white: Matrix) -> list[float]:
         return products(units, units)[upper]
 
     of_raw, of_white = cosines(raw), cosines(white)
-    counts = [int((of_raw > screen(t, raw.shape[1])[0]).sum()) for t in THRESHOLDS]
+    counts = [int((of_raw > screen(t, raw.shape[1])[0]).sum()) for t in thresholds]
     of_white = -np.partition(-of_white, max(counts))[: max(counts) + 1]
     of_white.sort()
     return [float(of_white[::-1][count]) for count in counts]
@@ -227,18 +229,21 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--spark-rows", type=int, default=SPARK_ROWS, help="0: leave Spark out")
+    parser.add_argument("--thresholds", type=float, nargs="+", default=list(THRESHOLDS))
     given = parser.parse_args()
+    torch.set_num_threads(1)  # of this engine's threads each
+    products_at(*(np.ones((1, 1), np.float32),) * 2, *(np.zeros(1, np.int64),) * 2)  # imports torch
     faiss.omp_set_num_threads(given.threads)
     rows = latents(given.warehouse, given.images)
     with threadpool_limits(given.threads):
         print(f"## Raw latents: {rows.shape[0]:,} of width {rows.shape[1]}")
-        found = methods(rows, given.threads, given.spark_rows)
-        for threshold in THRESHOLDS:
+        found = methods(rows, given.threads, given.spark_rows, LEVELS)
+        for threshold in given.thresholds:
             measure(rows, threshold, found, given.runs)
         white = Whitening.fitted(Moments.of(rows))(rows)
         print(f"\n## Whitened: {white.shape[0]:,} of width {white.shape[1]}")
-        found = methods(white, given.threads, 0)
-        for threshold in equal_thresholds(rows, white):
+        found = methods(white, given.threads, 0, WHITE_LEVELS)
+        for threshold in equal_thresholds(rows, white, given.thresholds):
             measure(white, threshold, found, given.runs)
 
 

@@ -22,7 +22,12 @@ def main(run: Run) -> None:
     """Tables projections, selection and density → density (every rule), effect, regression."""
     with run.stage(
         "estimate",
-        reads={"projections": "project", "density": "project", "selection": "prune"},
+        reads={
+            "projections": "project",
+            "density": "project",
+            "selection": "prune",
+            "audit": "prune",
+        },
         writes=("density", "effect", "regression"),
         version=VERSION,
     ) as work:

@@ -8,17 +8,17 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.common import classes, command, schemas, session
+from jobs.common import auditing, classes, command, schemas, session
 from jobs.common.pruning import Pruning
 from jobs.common.run import Run, Work
 from jobs.common.settings import Prune, SettingsError
 
-VERSION = 1
+VERSION = 2
 SELECTION = schemas.TABLES["selection"].schema
 
 
 def main(run: Run) -> None:
-    """Tables latents and images → selection, thresholds."""
+    """Tables latents and images → selection, thresholds, audit."""
     settings = run.settings.prune
     reads = {"latents": "encode"}
     if settings.order:
@@ -26,7 +26,7 @@ def main(run: Run) -> None:
     with run.stage(
         "prune",
         reads=reads,
-        writes=("selection", "thresholds"),
+        writes=("selection", "thresholds", "audit"),
         depends={
             "thresholds": list(settings.rules.items()),
             "space": settings.space,
@@ -43,6 +43,7 @@ def main(run: Run) -> None:
         work.write(selection, "selection")
         chosen = run.warehouse.read("selection")
         work.write(thresholds(chosen), "thresholds")
+        auditing.check(work, chosen, latents, settings.audit)
         summarise(work, chosen, counts)
 
 

@@ -18,7 +18,7 @@ def main(run: Run) -> None:
     rule = run.settings.publish.rule
     with run.stage(
         "publish",
-        reads={"images": "ingest", "selection": "prune"},
+        reads={"images": "ingest", "selection": "prune", "audit": "prune"},
         writes=("curated",),
         depends={"rule": rule},
         version=VERSION,

@@ -92,6 +92,11 @@ TABLES: dict[str, Table] = {
             "kept_id string, similarity double",
         ),
         Table(
+            "audit",
+            f"{_RULE}, threshold double, kept_checked bigint, pairs_checked bigint, "
+            "removed_checked bigint, too_similar bigint, unjustified bigint",
+        ),
+        Table(
             "curated",
             f"{_IMAGE}, {_RULE}, group_size bigint, weight double",
             more=True,

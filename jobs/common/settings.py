@@ -143,6 +143,7 @@ class Prune:
     order: tuple[str, ...] = _key((), _order)
     largest_class: int = _key(250_000, _between(1, 10_000_000))
     block: int = _key(1024, _between(1, 65536))
+    audit: int = _key(500, _between(1, 100_000))
 
     @property
     def rules(self) -> dict[str, float]:
