@@ -43,7 +43,8 @@ def main(run: Run) -> None:
         work.write(selection, "selection")
         chosen = run.warehouse.read("selection")
         work.write(thresholds(chosen), "thresholds")
-        auditing.check(work, chosen, latents, settings.audit)
+        images = sum(counts.values())
+        auditing.check(work, chosen, latents, settings.rules, images, settings.audit)
         summarise(work, chosen, counts)
 
 

@@ -59,28 +59,35 @@ class Sample:
         return frames.record_batch(columns, schema)
 
 
-def check(work: Work, selection: DataFrame, latents: DataFrame, size: int) -> None:
-    """Audit about `size` images at every rule; write the table `audit`.
+def check(
+    work: Work,
+    selection: DataFrame,
+    latents: DataFrame,
+    rules: dict[str, float],
+    images: int,
+    size: int,
+) -> None:
+    """Audit about `size` of so many images at every rule; write the table `audit`.
 
     Raises JobError naming an example where a promise is broken.
     """
-    images = latents.count()
     drawn = _drawn(F.col("image_id"), min(1.0, size / max(1, images)))
-    rules = selection.select("rule", "space", "threshold").distinct().collect()
-    similar, kept, pairs = _too_similar(selection, latents, drawn)
-    unjustified, removed = _unjustified(selection, latents, drawn)
+    removed = [row.asDict() for row in selection.where(~F.col("kept")).where(drawn).collect()]
+    table = _wanted(latents, drawn, removed)
+    similar, kept, pairs = _too_similar(selection, latents, table, min(rules.values()), drawn)
+    unjustified = _unjustified(selection, table, removed)
     rows = [
         {
-            "rule": rule.rule,
-            "space": rule.space,
-            "threshold": rule.threshold,
-            "kept_checked": kept.get(rule.rule, 0),
-            "pairs_checked": pairs.get(rule.rule, 0),
-            "removed_checked": removed.get(rule.rule, 0),
-            "too_similar": sum(row["rule"] == rule.rule for row in similar),
-            "unjustified": sum(row["rule"] == rule.rule for row in unjustified),
+            "rule": rule,
+            "space": work.run.settings.prune.space[0],
+            "threshold": threshold,
+            "kept_checked": kept.get(rule, 0),
+            "pairs_checked": pairs.get(rule, 0),
+            "removed_checked": sum(row["rule"] == rule for row in removed),
+            "too_similar": sum(row["rule"] == rule for row in similar),
+            "unjustified": sum(row["rule"] == rule for row in unjustified),
         }
-        for rule in sorted(rules, key=lambda row: (row.space, -row.threshold, row.rule))
+        for rule, threshold in rules.items()
     ]
     frame = work.run.spark.createDataFrame(rows, AUDIT)
     work.write(frame, "audit", finished=not (similar or unjustified))
@@ -107,25 +114,34 @@ def _drawn(image_id: Column, share: float) -> Column:
     return F.pmod(F.xxhash64(F.lit("audit"), image_id), F.lit(PARTS)) < F.lit(int(share * PARTS))
 
 
+def _wanted(latents: DataFrame, drawn: Column, removed: list[dict[str, Any]]) -> pa.Table:
+    """Latents of the sample (`drawn` true), and of those that removals in it name."""
+    ids = {row["kept_id"] for row in removed}
+    names = latents.sparkSession.createDataFrame([(name,) for name in ids], "image_id string")
+    marked = latents.join(
+        F.broadcast(names.withColumn("named", F.lit(True))), on="image_id", how="left"
+    )
+    marked = marked.select("image_id", "label", drawn.alias("drawn"), "named", "latent")
+    return marked.where("drawn OR named").drop("named").toArrow()
+
+
 def _too_similar(
-    selection: DataFrame, latents: DataFrame, drawn: Column
+    selection: DataFrame, latents: DataFrame, table: pa.Table, lowest: float, drawn: Column
 ) -> tuple[list[dict[str, Any]], dict[str, int], dict[str, int]]:
     """Pairs of kept images above T; by rule how many kept images and pairs were compared."""
-    sampled = latents.where(drawn).select("image_id", "label", "latent").toArrow()
-    lowest = selection.agg(F.min("threshold")).first()
     kept = selection.where("kept").select("image_id", "label", "rule", "threshold")
     by_class = kept.groupBy("label", "rule").agg(
         F.count("*").alias("kept"), F.count_if(drawn).alias("sampled")
     )
-    counts = by_class.collect()
     checked: dict[str, int] = {}
     pairs: dict[str, int] = {}
-    for row in counts:
+    for row in by_class.collect():
         checked[row["rule"]] = checked.get(row["rule"], 0) + row["sampled"]
         pairs[row["rule"]] = pairs.get(row["rule"], 0) + row["sampled"] * (row["kept"] - 1)
-    if not sampled.num_rows or lowest is None:
+    sampled = table.filter(pa.compute.field("drawn"))
+    if not sampled.num_rows:
         return [], checked, pairs
-    sample = _by_class(sampled, float(lowest[0]) + audit.TOLERANCE)
+    sample = _by_class(sampled, lowest + audit.TOLERANCE)
     found = latents.select("image_id", "label", "latent").mapInArrow(
         partial(sample.pairs, schema=schemas.arrow_schema(PAIRS)), PAIRS
     )
@@ -152,25 +168,17 @@ def _by_class(sampled: pa.Table, threshold: float) -> Sample:
 
 
 def _unjustified(
-    selection: DataFrame, latents: DataFrame, drawn: Column
-) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Sampled removals without a kept image of their class above T at the stored similarity."""
-    removed = [row.asDict() for row in selection.where(~F.col("kept")).where(drawn).collect()]
-    checked: dict[str, int] = {}
-    for row in removed:
-        checked[row["rule"]] = checked.get(row["rule"], 0) + 1
+    selection: DataFrame, table: pa.Table, removed: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Removals without a kept image of their class above T at the stored similarity."""
     if not removed:
-        return [], checked
-    spark = selection.sparkSession
-    named = spark.createDataFrame(
+        return []
+    named = selection.sparkSession.createDataFrame(
         [(row["kept_id"], row["rule"], row["label"]) for row in removed],
         "image_id string, rule string, label string",
     ).distinct()
     kept = selection.where("kept").join(F.broadcast(named), on=["image_id", "rule", "label"])
     standing = {(row["image_id"], row["rule"], row["label"]) for row in kept.collect()}
-    ids = {row["image_id"] for row in removed} | {row["kept_id"] for row in removed}
-    wanted = spark.createDataFrame([(name,) for name in ids], "image_id string")
-    table = latents.join(F.broadcast(wanted), on="image_id").select("image_id", "latent").toArrow()
     place = {name: i for i, name in enumerate(table.column("image_id").to_pylist())}
     matrix = frames.matrix(table.column("latent"))
     known = [row for row in removed if row["image_id"] in place and row["kept_id"] in place]
@@ -185,4 +193,4 @@ def _unjustified(
         stored = abs(found - row["similarity"]) <= audit.TOLERANCE
         if not (stands and above and stored):
             wrong.append(row)
-    return wrong, checked
+    return wrong
