@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from jobs.common import auditing
 from jobs.common.run import Run
@@ -74,8 +73,9 @@ def findings(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, int]]:
     selection = spark.createDataFrame(rows, SELECTION)
     removed = [row for row in rows if not row["kept"]]
-    table = auditing._wanted(latents, F.lit(True), removed)
-    similar, _, pairs = auditing._too_similar(selection, latents, table, THRESHOLD, F.lit(True))
+    stay = [row for row in rows if row["kept"]]
+    table = auditing._wanted(latents, stay, removed)
+    similar, pairs = auditing._too_similar(selection, latents, table, stay, THRESHOLD)
     return similar, auditing._unjustified(selection, table, removed), pairs
 
 
@@ -102,7 +102,9 @@ def test_a_kept_copy_is_found(
     assert not unjustified
 
 
-@pytest.mark.parametrize("lie", ["not kept", "other class", "no such image", "below", "similarity"])
+@pytest.mark.parametrize(
+    "lie", ["not kept", "other class", "no such image", "below", "similarity", "no similarity"]
+)
 def test_an_unjustified_removal_is_found(
     spark: SparkSession, pruned: tuple[list[dict[str, Any]], DataFrame], lie: str
 ) -> None:
@@ -119,6 +121,8 @@ def test_an_unjustified_removal_is_found(
         victim["kept_id"] = "gone"
     elif lie == "below":
         victim["kept_id"] = next(name for name in reversed(kept) if name != victim["kept_id"])
+    elif lie == "no similarity":
+        victim["similarity"] = None
     else:
         victim["similarity"] = float(victim["similarity"]) + 1e-9
     _, unjustified, _ = findings(spark, rows, pruned[1])

@@ -129,3 +129,9 @@ def test_spread_takes_rows_from_end_to_end() -> None:
     assert spread(np.arange(2), 3).tolist() == [0, 1]
     assert spread(np.arange(9), 0).tolist() == []
     assert spread(np.arange(0), 4).tolist() == []
+
+
+@pytest.mark.parametrize("lead", [0, 3])
+def test_a_first_bound_takes_some_of_the_axes(lead: int) -> None:
+    with pytest.raises(ValueError, match="between 1 and the 2 axes"):
+        Screen([0.5], np.eye(4, dtype=np.float32)[:2], lead)

@@ -63,3 +63,5 @@ def test_bounds_change_nothing_on_many(threads: int, monkeypatch: pytest.MonkeyP
 def test_numbers_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="row 1 holds NaN or infinity"):
         similar_pairs(np.array([[1.0], [np.nan]], np.float32), 0.5)
+    with pytest.raises(ValueError, match="threshold is NaN"):
+        similar_pairs(np.ones((2, 1), np.float32), np.nan)

@@ -58,3 +58,6 @@ def test_what_has_no_axis_is_refused() -> None:
         Whitening.fitted(Moments.of(np.array([[0, 0], [1, 2]], np.float32)))
     with pytest.raises(ValueError, match="one direction"):
         Whitening.fitted(Moments.of(np.ones((9, 3), np.float32)))
+    same = np.random.default_rng(6).random((1, 64), np.float32).repeat(1000, axis=0)
+    with pytest.raises(ValueError, match="one direction"):
+        Whitening.fitted(Moments.of(same))

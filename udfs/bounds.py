@@ -102,7 +102,12 @@ class Screen:
     """What rules pairs of unit vectors out, and lets certain ones in, for a list of thresholds."""
 
     def __init__(self, thresholds: Sequence[float], axes: Matrix, lead: int = 0) -> None:
-        """axes: (k, width) float32, nearly orthonormal, by falling energy; (0, width) for none."""
+        """axes: (k, width) float32, nearly orthonormal, by falling energy; (0, width) for none.
+
+        Raises ValueError where the first bound would take none of them, or more.
+        """
+        if len(axes) and not 1 <= lead <= len(axes):
+            raise ValueError(f"lead is {lead}; it must lie between 1 and the {len(axes)} axes")
         self._memory = threading.local()
         self.axes = axes
         self.lead = lead

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 import warnings
 
 import numpy as np
@@ -101,7 +102,8 @@ def products_at(left: Matrix, right: Matrix, rows: Indices, columns: Indices) ->
     import torch  # two seconds, that no process spends which has nothing to look up
 
     starts = np.searchsorted(rows, np.arange(len(left) + 1)).astype(np.int32)
-    _silence()
+    with _once:  # warnings are turned off for the whole process meanwhile
+        _silence()
     entries = torch.sparse_csr_tensor(
         torch.from_numpy(starts),
         torch.from_numpy(columns.astype(np.int32)),
@@ -114,6 +116,9 @@ def products_at(left: Matrix, right: Matrix, rows: Indices, columns: Indices) ->
     )
     found: Matrix = sampled.values().numpy()
     return found
+
+
+_once = threading.Lock()
 
 
 @functools.cache

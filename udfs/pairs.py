@@ -29,10 +29,12 @@ def similar_pairs(
     rows: (n, width) float32; a zero row has no Sim and is in no pair. The pairs depend on the rows
     and T alone. `bounded` False compares all by plain products.
 
-    Raises ValueError where a number is NaN or infinite. Cost: n²/2 products of the depth that the
-    bounds need, 17 to 97 on latents of width 1024; memory: the pairs, the unit vectors and
-    `threads` times (block, block).
+    Raises ValueError where a number is NaN or infinite, or T is NaN. Cost: n²/2 products of the
+    depth that the bounds need, 9 to 97 on latents of width 1024; memory: the pairs, the unit
+    vectors and `threads` times (block, block).
     """
+    if np.isnan(threshold):
+        raise ValueError("threshold is NaN")
     squared = squared_norms(rows)
     names = np.flatnonzero(squared > 0)
     trial = bounds.spread(names, bounds.SAMPLE if len(names) >= bounds.LEAST and bounded else 0)

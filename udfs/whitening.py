@@ -15,6 +15,7 @@ from udfs.cosine import Matrix, squared_norms
 Array = NDArray[np.float64]
 AXES = 128  # at most
 LEAST = 1e-6  # of the largest eigenvalue: an axis with less is noise
+EXISTS = 1e-12  # of the mean squared norm, which is 1: a smaller eigenvalue is no component
 BATCH = 1024  # rows at a time: of one shape, so that a row's result does not depend on the others
 
 
@@ -70,8 +71,9 @@ class Whitening:
                 covariance, subset_by_index=(max(0, width - AXES), width - 1)
             )
         values, axes = values[::-1], vectors.T[::-1]
-        # Eigenvalues at the rounding of the covariance itself are none.
-        exist = values > max(LEAST * values[0], 1e-14 * float(np.trace(moments.products)) / n)
+        # As with principal axes: less than this of the mean squared norm is rounding.
+        noise = EXISTS * float(np.trace(moments.products)) / n
+        exist = values > max(LEAST * values[0], noise)
         if not exist.any():
             raise ValueError("all latents have one direction: there is no axis to whiten")
         signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1))

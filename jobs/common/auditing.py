@@ -72,16 +72,18 @@ def check(
     Raises JobError naming an example where a promise is broken.
     """
     drawn = _drawn(F.col("image_id"), min(1.0, size / max(1, images)))
-    removed = [row.asDict() for row in selection.where(~F.col("kept")).where(drawn).collect()]
-    table = _wanted(latents, drawn, removed)
-    similar, kept, pairs = _too_similar(selection, latents, table, min(rules.values()), drawn)
+    chosen = [row.asDict() for row in selection.where(drawn).collect()]
+    removed = [row for row in chosen if not row["kept"]]
+    stay = [row for row in chosen if row["kept"]]
+    table = _wanted(latents, stay, removed)
+    similar, pairs = _too_similar(selection, latents, table, stay, min(rules.values()))
     unjustified = _unjustified(selection, table, removed)
     rows = [
         {
             "rule": rule,
             "space": work.run.settings.prune.space[0],
             "threshold": threshold,
-            "kept_checked": kept.get(rule, 0),
+            "kept_checked": sum(row["rule"] == rule for row in stay),
             "pairs_checked": pairs.get(rule, 0),
             "removed_checked": sum(row["rule"] == rule for row in removed),
             "too_similar": sum(row["rule"] == rule for row in similar),
@@ -114,33 +116,40 @@ def _drawn(image_id: Column, share: float) -> Column:
     return F.pmod(F.xxhash64(F.lit("audit"), image_id), F.lit(PARTS)) < F.lit(int(share * PARTS))
 
 
-def _wanted(latents: DataFrame, drawn: Column, removed: list[dict[str, Any]]) -> pa.Table:
-    """Latents of the sample (`drawn` true), and of those that removals in it name."""
-    ids = {row["kept_id"] for row in removed}
+def _wanted(
+    latents: DataFrame, stay: list[dict[str, Any]], removed: list[dict[str, Any]]
+) -> pa.Table:
+    """Latents of the sampled images, and of those that removals among them name."""
+    ids = {row["image_id"] for row in [*stay, *removed]} | {row["kept_id"] for row in removed}
     names = latents.sparkSession.createDataFrame([(name,) for name in ids], "image_id string")
-    marked = latents.join(
-        F.broadcast(names.withColumn("named", F.lit(True))), on="image_id", how="left"
-    )
-    marked = marked.select("image_id", "label", drawn.alias("drawn"), "named", "latent")
-    return marked.where("drawn OR named").drop("named").toArrow()
+    wanted = latents.join(F.broadcast(names), on="image_id")
+    return wanted.select("image_id", "label", "latent").toArrow()
 
 
 def _too_similar(
-    selection: DataFrame, latents: DataFrame, table: pa.Table, lowest: float, drawn: Column
-) -> tuple[list[dict[str, Any]], dict[str, int], dict[str, int]]:
-    """Pairs of kept images above T; by rule how many kept images and pairs were compared."""
+    selection: DataFrame,
+    latents: DataFrame,
+    table: pa.Table,
+    stay: list[dict[str, Any]],
+    lowest: float,
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Pairs of kept images above T, one of them sampled; by rule how many pairs were compared.
+
+    Only kept images are in the sample: few of a class in which all resemble each other.
+    """
     kept = selection.where("kept").select("image_id", "label", "rule", "threshold")
-    by_class = kept.groupBy("label", "rule").agg(
-        F.count("*").alias("kept"), F.count_if(drawn).alias("sampled")
-    )
-    checked: dict[str, int] = {}
+    counts = {
+        (row["label"], row["rule"]): row["count"]
+        for row in kept.groupBy("label", "rule").count().collect()
+    }
     pairs: dict[str, int] = {}
-    for row in by_class.collect():
-        checked[row["rule"]] = checked.get(row["rule"], 0) + row["sampled"]
-        pairs[row["rule"]] = pairs.get(row["rule"], 0) + row["sampled"] * (row["kept"] - 1)
-    sampled = table.filter(pa.compute.field("drawn"))
+    for row in stay:
+        others = counts[row["label"], row["rule"]] - 1
+        pairs[row["rule"]] = pairs.get(row["rule"], 0) + others
+    ids = pa.array([row["image_id"] for row in stay], pa.string())
+    sampled = table.filter(pa.compute.is_in(table.column("image_id"), ids))
     if not sampled.num_rows:
-        return [], checked, pairs
+        return [], pairs
     sample = _by_class(sampled, lowest + audit.TOLERANCE)
     found = latents.select("image_id", "label", "latent").mapInArrow(
         partial(sample.pairs, schema=schemas.arrow_schema(PAIRS)), PAIRS
@@ -153,7 +162,7 @@ def _too_similar(
         .join(kept.drop("threshold"), on=["image_id", "label", "rule"])
     )
     rows = both.select("rule", "label", "sample_id", "image_id", "cosine").collect()
-    return [row.asDict() for row in rows], checked, pairs
+    return [row.asDict() for row in rows], pairs
 
 
 def _by_class(sampled: pa.Table, threshold: float) -> Sample:
@@ -190,7 +199,8 @@ def _unjustified(
     for row, found in zip(known, cosine.tolist(), strict=True):
         stands = (row["kept_id"], row["rule"], row["label"]) in standing
         above = found > row["threshold"] - audit.TOLERANCE
-        stored = abs(found - row["similarity"]) <= audit.TOLERANCE
+        said = row["similarity"]
+        stored = said is not None and abs(found - said) <= audit.TOLERANCE
         if not (stands and above and stored):
             wrong.append(row)
     return wrong
