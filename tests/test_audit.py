@@ -125,7 +125,9 @@ def test_an_unjustified_removal_is_found(
         victim["similarity"] = None
     else:
         victim["similarity"] = float(victim["similarity"]) + 1e-9
-    _, unjustified, _ = findings(spark, rows, pruned[1])
+    wrong = [row for row in rows if not row["kept"]]
+    table = auditing._wanted(pruned[1], [], wrong)
+    unjustified = auditing._unjustified(spark.createDataFrame(rows, SELECTION), table, wrong)
     assert [row["image_id"] for row in unjustified] == [victim["image_id"]]
 
 

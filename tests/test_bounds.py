@@ -38,7 +38,7 @@ def spectral(count: int, width: int, seed: int) -> Matrix:
     return np.asarray(rows, np.float32)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     st.integers(0, 2**32),
     st.sampled_from(KINDS),

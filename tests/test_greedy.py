@@ -113,7 +113,7 @@ def test_covers_are_their_definition(case: Case, block: int) -> None:
         assert_same(one, expected)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(cases(), st.sampled_from([2, 7, 1024]), st.integers(1, 40), st.integers(1, 40))
 def test_covers_are_their_definition_with_bounds(
     case: Case, block: int, count: int, lead: int
