@@ -124,7 +124,7 @@ def as_written(weights: bytes, batch: int) -> autoencoder.Encoder:
 
 
 def on_executors(given: argparse.Namespace) -> None:
-    """The child process: the same encoder as a pandas UDF over the table images, kept nowhere."""
+    """The child process: the same encoder as an Arrow UDF over the table images, kept nowhere."""
     weights = models.read_given(given.model)
     spark = session.start(given.threads)
     frame = spark.read.format("delta").load(f"{given.warehouse}/images")
