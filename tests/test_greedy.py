@@ -11,9 +11,9 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from udfs import bounds, greedy
+from udfs import bounds, cosine
 from udfs.cosine import Matrix, margin, squared_norms, unit_rows
-from udfs.greedy import Cover, Indices, cover, covers
+from udfs.greedy import Cover, Flags, Indices, Reference, cover, covers
 
 
 def dot(a: Matrix, b: Matrix) -> float:
@@ -25,11 +25,20 @@ def sim(a: Matrix, b: Matrix) -> float:
     return min(1.0, max(-1.0, dot(a, b) / scale)) if scale else math.nan
 
 
-def definition(reference: Matrix, candidates: Matrix, threshold: float, order: Indices) -> Cover:
+def definition(
+    reference: Matrix,
+    candidates: Matrix,
+    threshold: float,
+    order: Indices,
+    standing: Flags | None = None,
+    undecided: Flags | None = None,
+) -> Cover:
     """Spec, section 3: in order, kept unless a kept one has Sim > T; the first such is named."""
     images = np.concatenate([reference, candidates])
-    kept, keeper, similarity = list(range(len(reference))), {}, {}
-    for image in (len(reference) + order).tolist():
+    open_ = np.ones(len(candidates), np.bool_) if undecided is None else undecided
+    kept = [i for i in range(len(reference)) if standing is None or standing[i]]
+    keeper, similarity = {}, {}
+    for image in (len(reference) + order[open_[order]]).tolist():
         for earlier in kept:
             if (found := sim(images[image], images[earlier])) > threshold:
                 keeper[image], similarity[image] = earlier, found
@@ -38,7 +47,7 @@ def definition(reference: Matrix, candidates: Matrix, threshold: float, order: I
             kept.append(image)
     wanted = range(len(reference), len(images))
     return Cover(
-        np.array([i not in keeper for i in wanted], np.bool_),
+        np.array([i not in keeper for i in wanted], np.bool_) & open_,
         np.array([keeper.get(i, -1) for i in wanted], np.int64),
         np.array([similarity.get(i, math.nan) for i in wanted], np.float64),
     )
@@ -111,6 +120,60 @@ def test_covers_are_their_definition(case: Case, block: int) -> None:
     for one, expected in zip(found, case.definitions(), strict=True):
         event(f"removed: {not expected.kept.all()}")
         assert_same(one, expected)
+
+
+@settings(deadline=None, max_examples=80)
+@given(cases(), st.integers(0, 2**32), st.sampled_from([1, 2, 7, 1024]))
+def test_covers_with_flags_are_their_definition(case: Case, seed: int, block: int) -> None:
+    random = np.random.default_rng(seed)
+    shape = len(case.thresholds), len(case.reference)
+    standing = random.random(shape) < 0.6
+    undecided = random.random((shape[0], len(case.candidates))) < 0.7
+    found = covers(
+        case.reference,
+        case.candidates,
+        case.thresholds,
+        case.order,
+        block=block,
+        standing=standing,
+        undecided=undecided,
+    )
+    for level, one in enumerate(found):
+        threshold, flags = case.thresholds[level], (standing[level], undecided[level])
+        assert_same(one, definition(case.reference, case.candidates, threshold, case.order, *flags))
+
+
+@settings(deadline=None, max_examples=80)
+@given(cases(largest=40), st.integers(1, 50), st.integers(1, 50))
+def test_windows_one_after_the_other_are_one_run(case: Case, window: int, batch: int) -> None:
+    """A window is settled, what stays of it is compared with all that follow, and so on."""
+    rows = case.candidates[case.order]
+    n, levels = len(rows), len(case.thresholds)
+    undecided = np.ones((levels, n), np.bool_)
+    decided = [
+        Cover(np.ones(n, np.bool_), np.full(n, -1), np.full(n, np.nan)) for _ in range(levels)
+    ]
+
+    def enter(found: list[Cover], places: Indices, names: Indices) -> Flags:
+        for whole, part, still in zip(decided, found, undecided, strict=True):
+            hit = np.flatnonzero(part.keeper >= 0)
+            whole.kept[places[hit]] = False
+            whole.keeper[places[hit]] = names[part.keeper[hit]]
+            whole.similarity[places[hit]] = part.similarity[hit]
+            still[places[hit]] = False
+        return np.array([part.kept for part in found], np.bool_).reshape(levels, -1)
+
+    for first in range(0, n, window):
+        places = np.arange(first, min(first + window, n))
+        open_ = undecided[:, places]
+        kept = enter(covers(None, rows[places], case.thresholds, undecided=open_), places, places)
+        stays = Reference(rows[places], case.thresholds, kept)
+        for start in range(first + window, n, batch):
+            later = np.arange(start, min(start + batch, n))
+            found = stays.against(rows[later], undecided[:, later], block=7)
+            enter(found, later, np.concatenate([places, later]))
+    for whole, expected in zip(decided, covers(None, rows, case.thresholds), strict=True):
+        assert_same(whole, expected)
 
 
 @settings(deadline=None, max_examples=80)
@@ -266,10 +329,10 @@ def test_identical_images_have_similarity_one() -> None:
 
 
 def test_similarities_of_more_removals_than_are_gathered_at_a_time() -> None:
-    rows = np.random.default_rng(7).random((2 * greedy._PAIRS + 9, 3), np.float32)
+    rows = np.random.default_rng(7).random((2 * cosine._PAIRS + 9, 3), np.float32)
     found = cover(None, rows, 0.5)
     removed = np.flatnonzero(~found.kept)
-    assert len(removed) > 2 * greedy._PAIRS - 100
+    assert len(removed) > 2 * cosine._PAIRS - 100
     expected = [sim(rows[i], rows[found.keeper[i]]) for i in removed]
     assert found.similarity[removed].tolist() == expected
 
@@ -338,3 +401,7 @@ def test_what_does_not_fit_is_refused() -> None:
         covers(None, ROWS, [0.9, math.nan])
     with pytest.raises(ValueError, match="block is 0"):
         cover(None, ROWS, 0.9, block=0)
+    with pytest.raises(ValueError, match=r"standing has shape \(1, 3\); .* \(1, 4\)"):
+        covers(ROWS, ROWS, [0.9], standing=np.ones((1, 3), np.bool_))
+    with pytest.raises(ValueError, match=r"undecided has shape \(4,\)"):
+        Reference(ROWS, [0.9]).against(ROWS, np.ones(4, np.bool_))

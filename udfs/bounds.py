@@ -277,6 +277,11 @@ def spread(rows: NDArray[Any], count: int) -> NDArray[Any]:
     return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]
 
 
+def sample(rows: Rows) -> Rows:
+    """Of so many rows with a direction those that a screen is fitted on: none of few."""
+    return spread(rows, SAMPLE if len(rows) >= LEAST else 0)
+
+
 def _down(value: float) -> np.float32:
     return np.float32(np.nextafter(np.float32(value), np.float32(-np.inf)))
 

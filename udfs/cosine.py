@@ -12,6 +12,7 @@ import functools
 import math
 import threading
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ Indices = NDArray[np.int64]
 
 FLOAT32_ROUNDOFF = 2.0**-24
 LARGEST_WIDTH = 2**20  # the bounds below keep their slack up to here
+_PAIRS = 1024  # gathered at a time for their Sim: 8 MB at width 1024
 _CHUNK = 2**16  # numbers a pass of `_dots` takes: three float64 buffers stay in the L2 cache
 
 
@@ -71,6 +73,20 @@ def similarities(a: Matrix, b: Matrix, a_squared: Vector, b_squared: Vector) -> 
     np.divide(_dots(a, b, scale), scale, out=quotient, where=scale > 0)
     np.clip(quotient, -1.0, 1.0, out=quotient)
     return quotient
+
+
+def similarities_at(
+    rows: Callable[[Indices], Matrix], squared: Vector, left: Indices, right: Indices
+) -> Vector:
+    """`similarities` of the rows at `left` (pairs,) with those at `right`: (pairs,).
+
+    rows: gives the rows at some places, (places, width); a part of them at a time is in memory.
+    """
+    found = np.empty(len(left))
+    for first in range(0, len(left), _PAIRS):
+        a, b = left[first : first + _PAIRS], right[first : first + _PAIRS]
+        found[first : first + _PAIRS] = similarities(rows(a), rows(b), squared[a], squared[b])
+    return found
 
 
 def unit_rows(rows: Matrix, squared: Vector) -> Matrix:

@@ -15,23 +15,25 @@ from numpy.typing import NDArray
 
 from udfs import bounds
 from udfs.bounds import Screen, Sides
-from udfs.cosine import Matrix, Vector, screen, similarities, squared_norms, unit_rows
+from udfs.cosine import Matrix, Vector, screen, similarities_at, squared_norms, unit_rows
 
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 Decide = Callable[[Indices, Indices], Flags]  # for a product's rows and columns: is Sim > T?
 
-_PAIRS = 1024  # pairs gathered at a time for their exact Sim: 8 MB at width 1024
+_REFERENCE = 1024  # reference images made ready at a time
+_OPEN, _CLOSED = -1, -2  # in place of a keeper: none so far; not to be decided here
 
 
 @dataclass(frozen=True)
 class Cover:
     """What a cover decided for each candidate, in the order the candidates were passed.
 
-    kept: (n,). keeper: (n,), −1 where kept, else the row, in the reference followed by the
+    kept: (n,). keeper: (n,), −1 where there is none, else the row, in the reference followed by the
     candidates, of the image that stands for it; so `np.concatenate([reference_ids, ids])[keeper]`
     is its id, and with m reference images keeper − m the candidate's index where ≥ m.
-    similarity: (n,), the exact Sim with the keeper, NaN where kept.
+    similarity: (n,), the exact Sim with the keeper, NaN where there is none.
+    A candidate that was not to be decided is not kept and has no keeper.
     """
 
     kept: Flags
@@ -58,6 +60,8 @@ def covers(
     order: Indices | None = None,
     *,
     block: int = 1024,
+    standing: Flags | None = None,
+    undecided: Flags | None = None,
 ) -> list[Cover]:
     """Greedy covers of the candidates, one per threshold; the thresholds share the products.
 
@@ -66,9 +70,11 @@ def covers(
     is kept unless an image kept before it has Sim > T, strictly; the first such is its keeper. A
     zero vector has no Sim: it is kept and stands for none.
 
-    reference: (m, width) float32 or None. candidates: (n, width) float32. The result depends on
-    these, the order and T alone, not on `block`, threads or the BLAS: bounds and float32 products
-    decide where they are further from T than their error, the exact Sim decides the rest.
+    reference: (m, width) float32 or None. candidates: (n, width) float32. standing: (thresholds,
+    m), at which thresholds a reference image stands for others, and undecided: (thresholds, n), at
+    which a candidate is to be decided; None: at all. The result depends on these, the order and T
+    alone, not on `block`, threads or the BLAS: bounds and float32 products decide where they are
+    further from T than their error, the exact Sim decides the rest.
 
     Raises TypeError where a matrix is not float32, ValueError where shapes do not fit, a number is
     NaN or infinite, `order` is no permutation, a threshold is NaN or `block` is below 1.
@@ -78,16 +84,61 @@ def covers(
     """
     vectors = _Vectors.checked(reference, candidates)
     sequence = _checked_order(order, len(candidates))
+    _check(thresholds, block)
+    places = vectors.with_direction(np.arange(len(vectors.squared)))
+    screen = Screen.fitted(vectors.units(bounds.sample(places)), thresholds)
+    kept = _Kept(len(thresholds), len(vectors.squared), screen, vectors.width)
+    kept.refer(vectors, _checked_flags("standing", standing, thresholds, vectors.first_candidate))
+    flags = _checked_flags("undecided", undecided, thresholds, len(candidates))
+    search = _Search(vectors, thresholds, screen, kept, block, flags)
+    for part in _blocks(vectors.with_direction(vectors.first_candidate + sequence), block):
+        search.settle(part)
+    return search.result()
+
+
+class Reference:
+    """Images that stand, made ready once to be compared with many batches of candidates."""
+
+    def __init__(
+        self, rows: Matrix, thresholds: Sequence[float], standing: Flags | None = None
+    ) -> None:
+        """rows: (m, width) float32. standing: (thresholds, m), where each stands for others.
+
+        Raises as `covers`.
+        """
+        _check(thresholds, 1)
+        self._vectors = _Vectors.checked(rows, rows[:0])
+        self._thresholds = thresholds
+        places = self._vectors.with_direction(np.arange(len(rows)))
+        # Candidates are many: that finding axes takes longer than comparing these does not matter.
+        sample = bounds.spread(places, bounds.SAMPLE)
+        self._screen = Screen.fitted(self._vectors.units(sample), thresholds)
+        self._kept = _Kept(len(thresholds), len(rows), self._screen, self._vectors.width)
+        flags = _checked_flags("standing", standing, thresholds, len(rows))
+        self._kept.refer(self._vectors, flags)
+
+    def against(
+        self, candidates: Matrix, undecided: Flags | None = None, *, block: int = 1024
+    ) -> list[Cover]:
+        """Which candidates a reference image stands for, one cover per threshold.
+
+        As `covers`, but candidates are not compared with each other: `kept` says that no reference
+        image has Sim > T.
+        """
+        vectors = self._vectors.followed_by(candidates)
+        flags = _checked_flags("undecided", undecided, self._thresholds, len(candidates))
+        search = _Search(vectors, self._thresholds, self._screen, self._kept, block, flags)
+        first = vectors.first_candidate
+        for part in _blocks(vectors.with_direction(np.arange(first, len(vectors.squared))), block):
+            search.compare(part)
+        return search.result()
+
+
+def _check(thresholds: Sequence[float], block: int) -> None:
     if np.isnan(thresholds).any():
         raise ValueError(f"thresholds are {list(thresholds)}; NaN is not allowed")
     if block < 1:
         raise ValueError(f"block is {block}; it must be at least 1")
-    search = _Search(vectors, thresholds, block)
-    for places in _blocks(vectors.with_direction(np.arange(vectors.first_candidate)), block):
-        search.refer(places)
-    for places in _blocks(vectors.with_direction(vectors.first_candidate + sequence), block):
-        search.settle(places)
-    return search.result()
 
 
 def _checked_order(order: Indices | None, count: int) -> Indices:
@@ -97,6 +148,19 @@ def _checked_order(order: Indices | None, count: int) -> Indices:
     if given.shape != (count,) or not np.array_equal(np.sort(given), np.arange(count)):
         raise ValueError(f"order must hold each of 0..{count - 1} once, an index per candidate")
     return given.astype(np.int64)
+
+
+def _checked_flags(
+    name: str, flags: Flags | None, thresholds: Sequence[float], count: int
+) -> Flags:
+    shape = (len(thresholds), count)
+    if flags is None:
+        return np.ones(shape, np.bool_)
+    if flags.shape != shape or flags.dtype != np.bool_:
+        raise ValueError(
+            f"{name} has shape {flags.shape}; it must be (thresholds, images), {shape}"
+        )
+    return flags
 
 
 def _blocks(places: Indices, block: int) -> list[Indices]:
@@ -113,25 +177,26 @@ class _Vectors:
 
     @classmethod
     def checked(cls, reference: Matrix | None, candidates: Matrix) -> Self:
+        squared = _squared("candidates", candidates)
         if reference is None:
-            reference = candidates[:0]
-        for name, matrix in (("candidates", candidates), ("reference", reference)):
-            if matrix.dtype != np.float32:
-                raise TypeError(f"{name} holds {matrix.dtype}; it must hold float32")
-            if matrix.ndim != 2:
-                raise ValueError(f"{name} has shape {matrix.shape}; it must be (images, width)")
+            return cls(candidates[:0], candidates, squared)
+        first = _squared("reference", reference)
         if reference.shape[1] != candidates.shape[1]:
             raise ValueError(
                 f"reference has width {reference.shape[1]}, candidates {candidates.shape[1]}; "
                 "they must be equal"
             )
-        squared = []
-        for name, matrix in (("reference", reference), ("candidates", candidates)):
-            try:
-                squared.append(squared_norms(matrix))
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-        return cls(reference, candidates, np.concatenate(squared))
+        return cls(reference, candidates, np.concatenate([first, squared]))
+
+    def followed_by(self, candidates: Matrix) -> Self:
+        """The same reference with other candidates."""
+        others = type(self).checked(self.reference[:0], candidates)
+        squared = np.concatenate([self.squared[: self.first_candidate], others.squared])
+        return type(self)(self.reference, candidates, squared)
+
+    @property
+    def width(self) -> int:
+        return int(self.reference.shape[1])
 
     @property
     def first_candidate(self) -> int:
@@ -143,7 +208,7 @@ class _Vectors:
     def rows(self, places: Indices) -> Matrix:
         if not self.first_candidate:
             return self.candidates[places]
-        rows = np.empty((len(places), self.candidates.shape[1]), np.float32)
+        rows = np.empty((len(places), self.width), np.float32)
         refers = places < self.first_candidate
         rows[refers] = self.reference[places[refers]]
         rows[~refers] = self.candidates[places[~refers] - self.first_candidate]
@@ -153,48 +218,80 @@ class _Vectors:
         return unit_rows(self.rows(places), self.squared[places])
 
     def similarities(self, left: Indices, right: Indices) -> Vector:
-        found = np.empty(len(left))
-        for first in range(0, len(left), _PAIRS):
-            part = slice(first, first + _PAIRS)
-            a, b = left[part], right[part]
-            found[part] = similarities(self.rows(a), self.rows(b), self.squared[a], self.squared[b])
-        return found
+        return similarities_at(self.rows, self.squared, left, right)
+
+
+def _squared(name: str, rows: Matrix) -> Vector:
+    """`squared_norms` of a matrix that is checked and called by its name."""
+    if rows.dtype != np.float32:
+        raise TypeError(f"{name} holds {rows.dtype}; it must hold float32")
+    if rows.ndim != 2:
+        raise ValueError(f"{name} has shape {rows.shape}; it must be (images, width)")
+    try:
+        return squared_norms(rows)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+class _Kept:
+    """The images that stand at any threshold, in order."""
+
+    def __init__(self, thresholds: int, capacity: int, screen: Screen, width: int) -> None:
+        self.count = 0
+        self.screen = screen
+        none = np.empty((0, width), np.float32)
+        self.sides = Sides.empty(capacity, like=screen.sides(none))
+        self.places = np.empty(capacity, np.int64)
+        self.at = np.empty((thresholds, capacity), np.bool_)
+
+    def refer(self, vectors: _Vectors, standing: Flags) -> None:
+        """Append the reference images that stand anywhere, whatever they resemble."""
+        some = np.flatnonzero(standing.any(axis=0))
+        for places in _blocks(vectors.with_direction(some), _REFERENCE):
+            sides = self.screen.sides(vectors.units(places))
+            self.append(places, sides, standing[:, places])
+
+    def append(self, places: Indices, sides: Sides, stays: Flags) -> None:
+        end = self.count + len(places)
+        self.sides.put(slice(self.count, end), sides)
+        self.places[self.count : end] = places
+        self.at[:, self.count : end] = stays
+        self.count = end
 
 
 class _Search:
-    """The images kept so far for any threshold, and the keepers found so far for each."""
+    """The keepers found so far for each threshold."""
 
-    def __init__(self, vectors: _Vectors, thresholds: Sequence[float], block: int) -> None:
-        count, width = len(vectors.squared), vectors.candidates.shape[1]
+    def __init__(
+        self,
+        vectors: _Vectors,
+        thresholds: Sequence[float],
+        bounds_: Screen,
+        kept: _Kept,
+        block: int,
+        undecided: Flags,
+    ) -> None:
         self.vectors = vectors
         self.thresholds = thresholds
-        self.screens = [screen(threshold, width) for threshold in thresholds]
-        directed = vectors.with_direction(np.arange(count))
-        size = bounds.SAMPLE if len(directed) >= bounds.LEAST else 0
-        sample = vectors.units(bounds.spread(directed, size))
-        self.bounds = Screen.fitted(sample, thresholds)
+        self.screens = [screen(threshold, vectors.width) for threshold in thresholds]
+        self.bounds = bounds_
+        self.kept = kept
         self.block = block
-        self.kept = 0  # images, in order
-        self.sides = Sides.empty(count, like=self.bounds.sides(sample[:0]))
-        self.places = np.empty(count, np.int64)
-        self.kept_at = np.empty((len(thresholds), count), np.bool_)
-        self.keeper = np.full((len(thresholds), count), -1)
-
-    def refer(self, places: Indices) -> None:
-        """Append reference images: kept whatever they resemble."""
-        everywhere = np.ones((len(self.thresholds), len(places)), np.bool_)
-        self._append(places, self.bounds.sides(self.vectors.units(places)), everywhere)
+        self.keeper = np.full((len(thresholds), len(vectors.squared)), _OPEN)
+        self.keeper[:, vectors.first_candidate :][~undecided] = _CLOSED
 
     def settle(self, places: Indices) -> None:
         """Decide the next candidates, and append those that stay for some threshold."""
-        sides = self.bounds.sides(self.vectors.units(places))
-        keeper = np.full((len(self.thresholds), len(places)), -1)
-        self._against_kept(places, sides, keeper)
+        sides, keeper = self._compared(places)
         self._within(places, sides, keeper)
         self.keeper[:, places] = keeper
-        stays = keeper < 0
+        stays = keeper == _OPEN
         some = stays.any(axis=0)
-        self._append(places[some], sides.at(np.flatnonzero(some)), stays[:, some])
+        self.kept.append(places[some], sides.at(np.flatnonzero(some)), stays[:, some])
+
+    def compare(self, places: Indices) -> None:
+        """Decide the next candidates by the images kept so far alone."""
+        self.keeper[:, places] = self._compared(places)[1]
 
     def result(self) -> list[Cover]:
         """The covers; a pair that occurs at several thresholds has its Sim computed once."""
@@ -206,44 +303,45 @@ class _Search:
         )
         similarity = np.full(keeper.shape, np.nan)
         similarity[level, index] = self.vectors.similarities(pairs[0], pairs[1])[inverse]
-        return [Cover(k < 0, k, s) for k, s in zip(keeper, similarity, strict=True)]
+        return [
+            Cover(k == _OPEN, np.maximum(k, -1), s) for k, s in zip(keeper, similarity, strict=True)
+        ]
 
-    def _append(self, places: Indices, sides: Sides, stays: Flags) -> None:
-        end = self.kept + len(places)
-        self.sides.put(slice(self.kept, end), sides)
-        self.places[self.kept : end] = places
-        self.kept_at[:, self.kept : end] = stays
-        self.kept = end
+    def _compared(self, places: Indices) -> tuple[Sides, Indices]:
+        sides = self.bounds.sides(self.vectors.units(places))
+        keeper = self.keeper[:, places]
+        self._against_kept(places, sides, keeper)
+        return sides, keeper
 
     def _against_kept(self, places: Indices, sides: Sides, keeper: Indices) -> None:
         """Enter into `keeper` (thresholds, block) the first hit among the images kept so far."""
-        for first in range(0, self.kept, self.block):
-            tile = slice(first, min(first + self.block, self.kept))
-            still = np.flatnonzero((keeper < 0).any(axis=0))
+        kept = self.kept
+        for first in range(0, kept.count, self.block):
+            tile = slice(first, min(first + self.block, kept.count))
+            still = np.flatnonzero((keeper == _OPEN).any(axis=0))
             if not still.size:
                 return
             left = sides if len(still) == len(places) else sides.at(still)
-            found = self.bounds.candidates(left, self.sides.at(tile))
+            found = self.bounds.candidates(left, kept.sides.at(tile))
             some, row = np.unique(found.row, return_inverse=True)
             product = found._replace(row=row).dense((len(some), tile.stop - tile.start))
             still, top = still[some], product.max(axis=1, initial=-np.inf)
             for level, (low, high) in enumerate(self.screens):
-                rows = np.flatnonzero((keeper[level, still] < 0) & (top > low))
+                rows = np.flatnonzero((keeper[level, still] == _OPEN) & (top > low))
                 if not rows.size:
                     continue
-                decide = self._decide(level, places[still[rows]], self.places[tile])
-                allowed = self.kept_at[level, tile]
-                hit = _first_hits(product[rows], allowed, low, high, decide)
-                keeper[level, still[rows]] = np.where(hit < 0, -1, self.places[tile][hit])
+                decide = self._decide(level, places[still[rows]], kept.places[tile])
+                hit = _first_hits(product[rows], kept.at[level, tile], low, high, decide)
+                keeper[level, still[rows]] = np.where(hit < 0, _OPEN, kept.places[tile][hit])
 
     def _within(self, places: Indices, sides: Sides, keeper: Indices) -> None:
         """Enter into `keeper` (thresholds, block) the first kept image of the block itself."""
-        still = np.flatnonzero((keeper < 0).any(axis=0))
+        still = np.flatnonzero((keeper == _OPEN).any(axis=0))
         left, names = sides.at(still), places[still]
         product = self.bounds.candidates(left, left).dense((len(still), len(still)))
         for level, (low, high) in enumerate(self.screens):
             decide = self._decide(level, names, names)
-            hit = _keepers_within(product, keeper[level, still] < 0, low, high, decide)
+            hit = _keepers_within(product, keeper[level, still] == _OPEN, low, high, decide)
             hits = hit >= 0
             keeper[level, still[hits]] = names[hit[hits]]
 

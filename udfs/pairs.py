@@ -10,10 +10,9 @@ from threadpoolctl import threadpool_limits
 
 from udfs import bounds
 from udfs.bounds import Screen, Sides
-from udfs.cosine import Matrix, Vector, screen, similarities, squared_norms, unit_rows
+from udfs.cosine import Matrix, screen, similarities_at, squared_norms, unit_rows
 
 Indices = NDArray[np.int64]
-_PAIRS = 1024  # pairs gathered at a time for their exact Sim: 8 MB at width 1024
 
 
 def similar_pairs(
@@ -37,7 +36,7 @@ def similar_pairs(
         raise ValueError("threshold is NaN")
     squared = squared_norms(rows)
     names = np.flatnonzero(squared > 0)
-    trial = bounds.spread(names, bounds.SAMPLE if len(names) >= bounds.LEAST and bounded else 0)
+    trial = bounds.sample(names) if bounded else names[:0]
     finder = Screen.fitted(unit_rows(rows[trial], squared[trial]), [threshold])
     starts = range(0, len(names), block)
     tiles = [(a, b) for a in starts for b in starts if a <= b]
@@ -54,7 +53,9 @@ def similar_pairs(
             found = _possible(finder, sides[left], sides[right], threshold, left == right)
             i, j, sure = names[left + found[0]], names[right + found[1]], found[2]
             unsure = np.flatnonzero(~sure)
-            sure[unsure] = _exact(rows, squared, i[unsure], j[unsure]) > threshold
+            sure[unsure] = (
+                similarities_at(rows.__getitem__, squared, i[unsure], j[unsure]) > threshold
+            )
             return i[sure], j[sure]
 
         pairs = list(pool.map(of_tile, tiles))
@@ -72,11 +73,3 @@ def _possible(
     row, column, value = finder.candidates(left, right)
     some = np.flatnonzero((value > low) & (row < column) if square else value > low)
     return row[some], column[some], value[some] > high
-
-
-def _exact(rows: Matrix, squared: Vector, i: Indices, j: Indices) -> Vector:
-    found = np.empty(len(i))
-    for first in range(0, len(i), _PAIRS):
-        a, b = i[first : first + _PAIRS], j[first : first + _PAIRS]
-        found[first : first + _PAIRS] = similarities(rows[a], rows[b], squared[a], squared[b])
-    return found
