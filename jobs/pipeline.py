@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from jobs.common import command
+from jobs.common import candidates, command
 from jobs.common.run import Run
 
 
 def main(run: Run) -> None:
     """Source files → every table, the report, and a summary on the console."""
-    from jobs import encode, estimate, ingest, project, prune, publish, report, train
+    from jobs import (
+        conflicts,
+        encode,
+        estimate,
+        ingest,
+        leaks,
+        project,
+        prune,
+        publish,
+        report,
+        train,
+    )
 
     run.console.line(f"  {run.settings.images} → {run.warehouse.root}")
     ingest.main(run)
-    prune.order_columns(run.warehouse.read("images").schema, run.settings.prune)
-    for job in (train, encode, project, prune, publish, estimate, report):
+    candidates.check(run.warehouse.read("images"), run.settings.prune)
+    for job in (train, encode, project):
+        job.main(run)
+    if run.settings.leaks.asked:
+        leaks.main(run)
+    if run.settings.conflicts.threshold:
+        conflicts.main(run)
+    for job in (prune, publish, estimate, report):
         job.main(run)
     report.summarise(run)
 

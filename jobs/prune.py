@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import operator
 from functools import partial
+from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
-from jobs.common import auditing, classes, command, schemas, session
-from jobs.common.pruning import Pruning
+from jobs.common import auditing, candidates, classes, command, schemas, session
+from jobs.common.pruning import Progress, Pruning, Rules
+from jobs.common.rounds import PLACED, ROUNDS, Rounds, place
 from jobs.common.run import Run, Work
-from jobs.common.settings import Prune, SettingsError
+from jobs.common.settings import Prune
+from jobs.common.storage import JobError
 
-VERSION = 2
+VERSION = 3
 SELECTION = schemas.TABLES["selection"].schema
 
 
@@ -21,85 +26,181 @@ def main(run: Run) -> None:
     """Tables latents and images → selection, thresholds, audit."""
     settings = run.settings.prune
     reads = {"latents": "encode"}
-    if settings.order:
+    if candidates.needs_images(settings):
         reads |= {"images": "ingest"}
+    if candidates.DENSITY in candidates.names(settings.order):
+        reads |= {"projections": "project"}
     with run.stage(
         "prune",
         reads=reads,
         writes=("selection", "thresholds", "audit"),
-        depends={
-            "thresholds": list(settings.rules.items()),
-            "space": settings.space,
-            "order": settings.order,
-        },
+        depends=decided_by(settings) | {"mode": settings.mode},
         version=VERSION,
     ) as work:
         if work.finished:
             return
-        latents = work.read("latents").select("image_id", "label", "latent")
-        counts = classes.sizes(latents)
-        classes.check_sizes(counts, run.settings)
-        selection = select(work, with_order(work, latents, settings), counts, settings)
-        work.write(selection, "selection")
+        members = grouped(work, settings)
+        before = earlier(work, members, settings)
+        rules = list(settings.rules)
+        marked = candidates.decisions(members, rules, earlier=before)
+        counts, images, mark = count(marked)
+        progress = Progress.begun(run.spark)
+        selection = select(work, marked, counts, settings, progress)
+        with run.console.watching(work.stage, lambda: progress.text(len(counts))):
+            work.write(
+                selection,
+                "selection",
+                append=before is not None,
+                notes={"decided": decided_by(settings), "images": mark},
+            )
+        for table in (PLACED, ROUNDS):
+            work.discard(table)
         chosen = run.warehouse.read("selection")
         work.write(thresholds(chosen), "thresholds")
-        images = sum(counts.values())
-        auditing.check(work, chosen, latents, settings.rules, images, settings.audit)
-        summarise(work, chosen, counts)
+        auditing.check(work, audited(chosen, marked, settings), members, images, settings)
+        summarise(work, chosen, images, len(counts))
 
 
-def with_order(work: Work, latents: DataFrame, settings: Prune) -> DataFrame:
-    """The columns of `images` that decide who comes first, beside the latents."""
-    if not settings.order:
-        return latents
-    images = work.read("images")
-    columns = order_columns(images.schema, settings)
-    more = [F.col(column).alias(f"order_{column}") for column in columns]
-    return latents.join(images.select("image_id", *more), on="image_id", how="left")
+def decided_by(settings: Prune) -> dict[str, Any]:
+    """The settings that decide which image stays."""
+    return {
+        "thresholds": list(settings.rules.items()),
+        "space": settings.space,
+        "order": settings.order,
+        "group_by": settings.group_by,
+        "never_across": settings.never_across,
+        "protect": settings.protect,
+    }
 
 
-def order_columns(images: T.StructType, settings: Prune) -> list[str]:
-    """Names of the columns to order by; raises SettingsError where there is no such order."""
-    columns = [column.removeprefix("-") for column in settings.order]
-    missing = [column for column in columns if column not in images.names]
-    if missing:
-        raise SettingsError(
-            f"prune.order: the table images has no column {', '.join(missing)}; "
-            f"it has {', '.join(column for column in images.names if column != 'pixels')}"
+def grouped(work: Work, settings: Prune) -> DataFrame:
+    """Latents with their group, their order and whether they are protected."""
+    images = work.read("images") if "images" in work.reads else None
+    if images is not None:
+        candidates.check(images, settings)
+    projections = work.read("projections") if "projections" in work.reads else None
+    columns = ("image_id", "label", "sha256", "model_id", "latent")
+    latents = work.read("latents").select(*columns)
+    return candidates.grouped(latents, images, projections, settings)
+
+
+def earlier(work: Work, members: DataFrame, settings: Prune) -> DataFrame | None:
+    """In mode append the decisions that hold.
+
+    Raises JobError where they were made otherwise, or of images that changed or vanished since.
+    """
+    stamp = work.run.warehouse.newest("selection", work.stage)
+    if settings.mode != "append" or stamp is None:
+        return None
+    # As the notes have it, which are JSON: lists for tuples.
+    if stamp.notes.get("decided") != json.loads(json.dumps(decided_by(settings))):
+        raise JobError(
+            "prune.mode = append keeps the decisions of the table selection, which were made with "
+            f"other settings ({json.dumps(stamp.notes.get('decided'))}): set these again, or "
+            "decide all anew with prune.mode = all"
         )
-    unordered = [
-        f"{column} ({kind.simpleString()})"
-        for column in columns
-        if isinstance(kind := images[column].dataType, schemas.UNORDERED)
-    ]
-    if unordered:
-        raise SettingsError(
-            f"prune.order: {', '.join(unordered)}: has no order; name columns of numbers, text, "
-            "times or truth values"
+    selection = work.run.warehouse.read("selection")
+    known = members.join(selection.select("image_id"), on="image_id", how="left_semi")
+    there = known.select("image_id", mark_of().alias("mark")).agg(
+        F.count("*").alias("images"), F.bit_xor("mark").alias("mark")
+    )
+    if list(there.collect()[0]) != stamp.notes.get("images"):
+        raise JobError(
+            "prune.mode = append keeps the decisions of the table selection, but images that were "
+            "decided have vanished or changed since, or have latents of another model: decide all "
+            "anew with prune.mode = all"
         )
-    return columns
+    return selection
 
 
-def order_expressions(settings: Prune) -> list[Column]:
-    """Rising, or falling where the name begins with "-"; nulls last."""
-    return [
-        F.desc_nulls_last(f"order_{column.removeprefix('-')}")
-        if column.startswith("-")
-        else F.asc_nulls_last(f"order_{column}")
-        for column in settings.order
-    ]
+def mark_of() -> Column:
+    """A number that changes with an image's id, content or model."""
+    return F.xxhash64("image_id", "sha256", "model_id")
 
 
-def select(work: Work, latents: DataFrame, counts: dict[str, int], settings: Prune) -> DataFrame:
-    """The greedy cover of every class, as tasks on the executors."""
-    pruning = Pruning(settings.rules, settings.space[0], settings.block)
+def count(marked: DataFrame) -> tuple[dict[str, int], int, list[int]]:
+    """Images to be compared in each group that has something to decide.
+
+    And all images, and what tells later whether they are the same: their number and mark.
+    """
+    some = (F.col("standing") != 0) | (F.col("undecided") != 0)
+    rows = (
+        marked.groupBy("group")
+        .agg(
+            F.count("*").alias("images"),
+            F.count_if(some).alias("compared"),
+            F.count_if(F.col("undecided") != 0).alias("undecided"),
+            F.bit_xor(mark_of()).alias("mark"),
+        )
+        .collect()
+    )
+    total = sum(row["images"] for row in rows)
+    mark = functools.reduce(operator.xor, (row["mark"] for row in rows), 0)
+    counts = {row["group"]: int(row["compared"]) for row in rows if row["undecided"]}
+    return counts, total, [total, mark]
+
+
+def select(
+    work: Work,
+    marked: DataFrame,
+    counts: dict[str, int],
+    settings: Prune,
+    progress: Progress,
+) -> DataFrame:
+    """Rows of `selection`: small groups whole in tasks, large ones in rounds, and what is fixed."""
+    rules = Rules(settings.rules, settings.space[0], settings.block)
+    compared = marked.where("standing != 0 OR undecided != 0")
+    order = candidates.in_order(settings)
+    small = {name: n for name, n in counts.items() if n <= settings.largest_class}
+    large = {name: n for name, n in counts.items() if n > settings.largest_class}
+    selection = whole(work, compared, small, Pruning(rules, progress), order)
+    if settings.protect:
+        selection = selection.unionByName(fixed(marked, rules))
+    if large:
+        place(work, compared, large, order)
+        rounds = Rounds(work, rules, settings.window)
+        rounds.settle(list(large))
+        selection = selection.unionByName(rounds.selection())
+    return selection
+
+
+def whole(
+    work: Work, compared: DataFrame, counts: dict[str, int], pruning: Pruning, order: list[Column]
+) -> DataFrame:
+    """The greedy cover of every small group, as tasks on the executors."""
     slots = session.slots(work.run.spark)
-    tasks = classes.placed(
-        latents, counts, slots, lambda n: float(n) * n, order_expressions(settings)
+    tasks = classes.placed(compared, counts, slots, lambda n: float(n) * n, order, key="group")
+    columns = ("image_id", "label", "group", "standing", "undecided", "latent")
+    return tasks.select(*columns).mapInArrow(
+        partial(pruning.selection_rows, schema=schemas.arrow_schema(SELECTION)),
+        SELECTION,
     )
-    return tasks.select("image_id", "label", "latent").mapInArrow(
-        partial(pruning.selection_rows, schema=schemas.arrow_schema(SELECTION)), SELECTION
+
+
+def fixed(marked: DataFrame, rules: Rules) -> DataFrame:
+    """Protected images stay at every rule."""
+    named = marked.sparkSession.createDataFrame(
+        list(rules.thresholds.items()), schemas.struct("rule string, threshold double")
     )
+    new = marked.where("protected AND NOT known").select("image_id", "label")
+    return new.crossJoin(F.broadcast(named)).select(
+        "image_id",
+        "label",
+        "rule",
+        F.lit(rules.space).alias("space"),
+        "threshold",
+        F.lit(True).alias("kept"),
+        F.lit(None).cast("string").alias("kept_id"),
+        F.lit(None).cast("double").alias("similarity"),
+    )
+
+
+def audited(selection: DataFrame, marked: DataFrame, settings: Prune) -> DataFrame:
+    """A selection with each image's group, and whether it was `fixed`: it stays whatever it is."""
+    if candidates.by_label(settings) and not settings.protect and settings.mode == "all":
+        return selection.withColumns({"group": F.col("label"), "fixed": F.lit(False)})
+    fixed = (F.col("protected") | F.col("known")).alias("fixed")
+    return selection.join(marked.select("image_id", "group", fixed), on="image_id")
 
 
 def thresholds(selection: DataFrame) -> DataFrame:
@@ -119,14 +220,14 @@ def thresholds(selection: DataFrame) -> DataFrame:
     )
 
 
-def summarise(work: Work, selection: DataFrame, counts: dict[str, int]) -> None:
+def summarise(work: Work, selection: DataFrame, total: int, groups: int) -> None:
     """Kept counts for `runs` and the console."""
     rows = selection.where("kept").groupBy("threshold").count().orderBy(F.desc("threshold"))
     kept = {row["threshold"]: int(row["count"]) for row in rows.collect()}
-    total = sum(counts.values())
     work.rows |= {f"kept_{threshold:g}": count for threshold, count in kept.items()}
     shares = ", ".join(f"{count / total:.0%} at {threshold:g}" for threshold, count in kept.items())
-    work.summary = f"{len(counts):,} classes; kept {shares}"
+    word = "classes" if candidates.by_label(work.run.settings.prune) else "groups"
+    work.summary = f"{groups:,} {word}; kept {shares}"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs.common import auditing
 from jobs.common.run import Run
+from jobs.common.settings import Prune
 from jobs.common.storage import JobError
 from tests.test_bounds import spectral
 from tests.test_greedy import sim
@@ -56,22 +57,28 @@ def pruned(spark: SparkSession) -> tuple[list[dict[str, Any]], DataFrame]:
                     "kept": kept,
                     "kept_id": None if kept else ids[keeper],
                     "similarity": None if kept else similarity,
+                    "group": label,
+                    "fixed": False,
                 }
             )
-    table = spark.createDataFrame(latents, "image_id string, label string, latent array<float>")
+    table = spark.createDataFrame(latents, "image_id string, group string, latent array<float>")
     return rows, table.repartition(3)
 
 
 SELECTION = (
     "image_id string, label string, rule string, space string, threshold double, kept boolean, "
-    "kept_id string, similarity double"
+    "kept_id string, similarity double, group string, fixed boolean"
 )
+
+
+def selected(spark: SparkSession, rows: list[dict[str, Any]]) -> DataFrame:
+    return spark.createDataFrame(rows, SELECTION)
 
 
 def findings(
     spark: SparkSession, rows: list[dict[str, Any]], latents: DataFrame
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, int]]:
-    selection = spark.createDataFrame(rows, SELECTION)
+    selection = selected(spark, rows)
     removed = [row for row in rows if not row["kept"]]
     stay = [row for row in rows if row["kept"]]
     table = auditing._wanted(latents, stay, removed)
@@ -98,6 +105,7 @@ def test_a_kept_copy_is_found(
     pair = {victim["image_id"], victim["kept_id"]}
     victim |= {"kept": True, "kept_id": None, "similarity": None}
     similar, unjustified, _ = findings(spark, rows, pruned[1])
+    assert findings(spark, [row | {"fixed": True} for row in rows], pruned[1])[0] == []
     assert any({row["sample_id"], row["image_id"]} == pair for row in similar)
     assert not unjustified
 
@@ -127,7 +135,7 @@ def test_an_unjustified_removal_is_found(
         victim["similarity"] = float(victim["similarity"]) + 1e-9
     wrong = [row for row in rows if not row["kept"]]
     table = auditing._wanted(pruned[1], [], wrong)
-    unjustified = auditing._unjustified(spark.createDataFrame(rows, SELECTION), table, wrong)
+    unjustified = auditing._unjustified(selected(spark, rows), table, wrong)
     assert [row["image_id"] for row in unjustified] == [victim["image_id"]]
 
 
@@ -163,8 +171,8 @@ def test_a_violation_fails_the_run_and_names_an_example(
     victim = next(row for row in rows if not row["kept"])
     victim |= {"kept": True, "kept_id": None, "similarity": None}
     work: Any = Written(finished)
-    selection = spark.createDataFrame(rows, SELECTION)
+    selection = selected(spark, rows)
     with pytest.raises(JobError, match=r"kept images above T, as .*prune again"):
-        auditing.check(work, selection, pruned[1], {"fixed:0.9": THRESHOLD}, 120, 10_000)
+        auditing.check(work, selection, pruned[1], 120, Prune((THRESHOLD,), audit=10_000))
     assert work.marks == [False]
     assert work.rows["audit_violations"] > 0

@@ -9,7 +9,7 @@ from tests.test_bounds import spectral
 from tests.test_greedy import KINDS, images, sim
 from udfs import bounds
 from udfs.cosine import Matrix
-from udfs.pairs import similar_pairs
+from udfs.pairs import Searched, similar_pairs
 
 
 def definition(rows: Matrix, threshold: float) -> list[tuple[int, int]]:
@@ -47,6 +47,30 @@ def test_pairs_are_their_definition(
         threshold = sim(rows[0], rows[1])
     first, second = similar_pairs(rows, threshold, block=block, threads=threads)
     assert list(zip(first.tolist(), second.tolist(), strict=True)) == definition(rows, threshold)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(KINDS),
+    st.integers(0, 20),
+    st.integers(0, 20),
+    st.integers(1, 40),
+    st.sampled_from([-0.3, 0.0, 0.5, 0.95, 1.0]),
+)
+def test_pairs_with_others_are_their_definition(
+    seed: int, kind: str, count: int, more: int, width: int, threshold: float
+) -> None:
+    rows = images(np.random.default_rng(seed), kind, count + more, width)
+    left, right = rows[:count], rows[count:]
+    i, j, similarity = Searched(left, threshold, block=7).pairs(right, lambda i, j: (i + j) % 3 > 0)
+    found = dict(zip(zip(i.tolist(), j.tolist(), strict=True), similarity.tolist(), strict=True))
+    assert found == {
+        (a, b): sim(left[a], right[b])
+        for a in range(count)
+        for b in range(more)
+        if (a + b) % 3 and sim(left[a], right[b]) > threshold
+    }
 
 
 @pytest.mark.parametrize("threads", [1, 2])

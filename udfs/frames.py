@@ -44,6 +44,35 @@ def binary_matrix(column: pa.Array, width: int) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, count=n * width, offset=start).reshape(n, width)
 
 
+def float_matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
+    """Rows of a binary column that hold equally many float32 as (n, width), without a copy."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    return binary_matrix(column, _size(column)).view(np.float32)
+
+
+def masks(column: pa.Array) -> NDArray[np.int64]:
+    """Rows of a binary column, at most 8 bytes each and equally many, as numbers: (n,)."""
+    size = _size(column)
+    wide = np.zeros((len(column), 8), np.uint8)
+    wide[:, :size] = binary_matrix(column, size)
+    return wide.view("<i8")[:, 0]
+
+
+def _size(column: pa.Array) -> int:
+    """Bytes of the first row of a binary column."""
+    return len(column[0].as_py()) if len(column) else 0
+
+
+def bytes_column(column: pa.Array) -> pa.BinaryArray:
+    """A list column of float32 as one of their bytes, without a copy of the numbers."""
+    rows = matrix(column)
+    n, width = rows.shape
+    offsets = np.arange(n + 1, dtype=np.int32) * np.int32(4 * width)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))]
+    return pa.Array.from_buffers(pa.binary(), n, buffers)
+
+
 def matrix(column: pa.Array | pa.ChunkedArray, *, nulls: bool = False) -> NDArray[Any]:
     """Rows of equal length of a list column as (n, width), without a copy where it is one chunk.
 

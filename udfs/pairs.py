@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from udfs import bounds
 from udfs.bounds import Screen, Sides
-from udfs.cosine import Matrix, screen, similarities_at, squared_norms, unit_rows
+from udfs.cosine import Matrix, Vector, screen, similarities_at, squared_norms, unit_rows
 
 Indices = NDArray[np.int64]
 
@@ -32,30 +33,20 @@ def similar_pairs(
     depth that the bounds need, 9 to 97 on latents of width 1024; memory: the pairs, the unit
     vectors and `threads` times (block, block).
     """
-    if np.isnan(threshold):
-        raise ValueError("threshold is NaN")
-    squared = squared_norms(rows)
-    names = np.flatnonzero(squared > 0)
-    trial = bounds.sample(names) if bounded else names[:0]
-    finder = Screen.fitted(unit_rows(rows[trial], squared[trial]), [threshold])
-    starts = range(0, len(names), block)
+    ready = Searched(rows, threshold, block=block, bounded=bounded, threads=threads)
+    starts = range(0, len(ready.names), block)
     tiles = [(a, b) for a in starts for b in starts if a <= b]
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
 
-        def of_block(first: int) -> Sides:
-            places = names[first : first + block]
-            return finder.sides(unit_rows(rows[places], squared[places]))
-
-        sides = dict(zip(starts, pool.map(of_block, starts), strict=True))
-
         def of_tile(tile: tuple[int, int]) -> tuple[Indices, Indices]:
             left, right = tile
-            found = _possible(finder, sides[left], sides[right], threshold, left == right)
-            i, j, sure = names[left + found[0]], names[right + found[1]], found[2]
-            unsure = np.flatnonzero(~sure)
-            sure[unsure] = (
-                similarities_at(rows.__getitem__, squared, i[unsure], j[unsure]) > threshold
+            found = _possible(
+                ready.finder, ready.sides[left], ready.sides[right], threshold, left == right
             )
+            i, j, sure = ready.names[left + found[0]], ready.names[right + found[1]], found[2]
+            unsure = np.flatnonzero(~sure)
+            similarity = similarities_at(rows.__getitem__, ready.squared, i[unsure], j[unsure])
+            sure[unsure] = similarity > threshold
             return i[sure], j[sure]
 
         pairs = list(pool.map(of_tile, tiles))
@@ -63,6 +54,74 @@ def similar_pairs(
     codes.sort()
     first, second = np.divmod(codes, max(1, len(rows)))
     return first, second
+
+
+class Searched:
+    """Rows made ready once, to be searched for what resembles others."""
+
+    def __init__(
+        self,
+        rows: Matrix,
+        threshold: float,
+        *,
+        block: int = 1024,
+        bounded: bool | None = None,
+        threads: int = 1,
+    ) -> None:
+        """rows: (n, width) float32. bounded: whether bounds are looked for; None: in any case.
+
+        Raises ValueError where a number is NaN or infinite, or T is NaN.
+        """
+        if np.isnan(threshold):
+            raise ValueError("threshold is NaN")
+        self.rows = rows
+        self.threshold = threshold
+        self.squared = squared_norms(rows)
+        self.names = np.flatnonzero(self.squared > 0)
+        trial = self.names[:0]
+        if bounded is None:
+            trial = bounds.spread(self.names, bounds.SAMPLE)
+        elif bounded:
+            trial = bounds.sample(self.names)
+        self.finder = Screen.fitted(unit_rows(rows[trial], self.squared[trial]), [threshold])
+        starts = range(0, len(self.names), block)
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+
+            def of_block(first: int) -> Sides:
+                places = self.names[first : first + block]
+                return self.finder.sides(unit_rows(rows[places], self.squared[places]))
+
+            self.sides = dict(zip(starts, pool.map(of_block, starts), strict=True))
+
+    def pairs(
+        self, others: Matrix, allowed: Callable[[Indices, Indices], NDArray[np.bool_]]
+    ) -> tuple[Indices, Indices, Vector]:
+        """Allowed pairs of a row i and one j of `others` with Sim > T: i, j, Sim, (pairs,) each.
+
+        others: (m, width) float32. allowed: of pairs (i, j), which are wanted at all.
+        """
+        n = len(self.rows)
+        squared = np.concatenate([self.squared, squared_norms(others)])
+        names = np.flatnonzero(squared[n:] > 0)
+        right = self.finder.sides(unit_rows(others[names], squared[n:][names]))
+
+        def rows(places: Indices) -> Matrix:
+            return np.where(
+                (places < n)[:, None],
+                self.rows[np.minimum(places, n - 1)],
+                others[np.maximum(places - n, 0)],
+            )
+
+        found: list[tuple[Indices, Indices]] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+        for first, left in self.sides.items():
+            row, column, _ = _possible(self.finder, left, right, self.threshold, False)
+            i, j = self.names[first + row], names[column]
+            some = allowed(i, j)
+            found.append((i[some], j[some]))
+        i, j = (np.concatenate(part) for part in zip(*found, strict=True))
+        similarity = similarities_at(rows, squared, i, n + j)
+        above = similarity > self.threshold
+        return i[above], j[above], similarity[above]
 
 
 def _possible(

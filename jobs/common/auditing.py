@@ -1,7 +1,7 @@
 """The audit of a selection: both promises of spec §3, by another way than the one that pruned.
 
-(a) Sampled kept images are compared with every latent of their class; what resembles them must not
-be kept. (b) Of sampled removed images the keeper must be kept, in their class, and its similarity
+(a) Sampled kept images are compared with every latent of their group; what resembles them must not
+be kept. (b) Of sampled removed images the keeper must be kept, in their group, and its similarity
 above T and as stored. Where all fits into the sample, all is looked at.
 """
 
@@ -20,17 +20,18 @@ from pyspark.sql import functions as F
 
 from jobs.common import schemas
 from jobs.common.run import Work
+from jobs.common.settings import Prune
 from jobs.common.storage import JobError
 from udfs import audit, frames
 
-PAIRS = schemas.struct("sample_id string, image_id string, label string, cosine double")
+PAIRS = schemas.struct("sample_id string, image_id string, group string, cosine double")
 PARTS = 2**30  # of the range of hashes by which images are drawn
 AUDIT = schemas.TABLES["audit"].schema
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Latents of sampled images by class, on their way to the executors."""
+    """Latents of sampled images by group, on their way to the executors."""
 
     ids: dict[str, list[str]]
     latents: dict[str, NDArray[np.float32]]
@@ -39,39 +40,38 @@ class Sample:
     def pairs(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Batches of latents to rows of PAIRS: who resembles a sampled image of the class."""
+        """Batches of latents to rows of PAIRS: who resembles a sampled image of the group."""
         for batch in batches:
-            labels = batch.column("label")
-            for label in labels.unique().to_pylist():
-                if label in self.ids:
-                    rows = batch.filter(pa.compute.equal(labels, label))
-                    yield self._of_class(label, rows, schema)
+            groups = batch.column("group")
+            for group in groups.unique().to_pylist():
+                if group in self.ids:
+                    rows = batch.filter(pa.compute.equal(groups, group))
+                    yield self._of_group(group, rows, schema)
 
-    def _of_class(self, label: str, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    def _of_group(self, group: str, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         latents = frames.matrix(rows.column("latent"))
-        i, j, cosine = audit.resembling(self.latents[label], latents, self.threshold)
+        i, j, cosine = audit.resembling(self.latents[group], latents, self.threshold)
         columns = {
-            "sample_id": pa.array(self.ids[label], pa.string()).take(pa.array(i)),
+            "sample_id": pa.array(self.ids[group], pa.string()).take(pa.array(i)),
             "image_id": rows.column("image_id").take(pa.array(j)),
-            "label": [label] * len(i),
+            "group": [group] * len(i),
             "cosine": cosine,
         }
         return frames.record_batch(columns, schema)
 
 
 def check(
-    work: Work,
-    selection: DataFrame,
-    latents: DataFrame,
-    rules: dict[str, float],
-    images: int,
-    size: int,
+    work: Work, selection: DataFrame, latents: DataFrame, images: int, settings: Prune
 ) -> None:
-    """Audit about `size` of so many images at every rule; write the table `audit`.
+    """Audit about `prune.audit` of so many images at every rule; write the table `audit`.
+
+    selection: with the columns `group`, and `fixed`: images that stay though they resemble each
+    other. latents: with their group.
 
     Raises JobError naming an example where a promise is broken.
     """
-    drawn = _drawn(F.col("image_id"), min(1.0, size / max(1, images)))
+    rules = settings.rules
+    drawn = _drawn(F.col("image_id"), min(1.0, settings.audit / max(1, images)))
     chosen = [row.asDict() for row in selection.where(drawn).collect()]
     removed = [row for row in chosen if not row["kept"]]
     stay = [row for row in chosen if row["kept"]]
@@ -81,7 +81,7 @@ def check(
     rows = [
         {
             "rule": rule,
-            "space": work.run.settings.prune.space[0],
+            "space": settings.space[0],
             "threshold": threshold,
             "kept_checked": sum(row["rule"] == rule for row in stay),
             "pairs_checked": pairs.get(rule, 0),
@@ -100,7 +100,7 @@ def check(
     for row in similar[:1]:
         raise JobError(
             f"the audit of {row['rule']} found {len(similar)} pairs of kept images above T, as "
-            f"{row['sample_id']} and {row['image_id']} of {row['label']} ({row['cosine']:.15f}): "
+            f"{row['sample_id']} and {row['image_id']} of {row['group']} ({row['cosine']:.15f}): "
             "do not use this selection; prune again with --overwrite prune, and report it"
         )
     for row in unjustified[:1]:
@@ -123,7 +123,7 @@ def _wanted(
     ids = {row["image_id"] for row in [*stay, *removed]} | {row["kept_id"] for row in removed}
     names = latents.sparkSession.createDataFrame([(name,) for name in ids], "image_id string")
     wanted = latents.join(F.broadcast(names), on="image_id")
-    return wanted.select("image_id", "label", "latent").toArrow()
+    return wanted.select("image_id", "group", "latent").toArrow()
 
 
 def _too_similar(
@@ -135,59 +135,60 @@ def _too_similar(
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Pairs of kept images above T, one of them sampled; by rule how many pairs were compared.
 
-    Only kept images are in the sample: few of a class in which all resemble each other.
+    Only kept images are in the sample: few of a group in which all resemble each other.
     """
-    kept = selection.where("kept").select("image_id", "label", "rule", "threshold")
+    kept = selection.where("kept").select("image_id", "group", "rule", "threshold", "fixed")
     counts = {
-        (row["label"], row["rule"]): row["count"]
-        for row in kept.groupBy("label", "rule").count().collect()
+        (row["group"], row["rule"]): row["count"]
+        for row in kept.groupBy("group", "rule").count().collect()
     }
     pairs: dict[str, int] = {}
     for row in stay:
-        others = counts[row["label"], row["rule"]] - 1
+        others = counts[row["group"], row["rule"]] - 1
         pairs[row["rule"]] = pairs.get(row["rule"], 0) + others
     ids = pa.array([row["image_id"] for row in stay], pa.string())
     sampled = table.filter(pa.compute.is_in(table.column("image_id"), ids))
     if not sampled.num_rows:
         return [], pairs
-    sample = _by_class(sampled, lowest + audit.TOLERANCE)
-    found = latents.select("image_id", "label", "latent").mapInArrow(
+    sample = _by_group(sampled, lowest + audit.TOLERANCE)
+    found = latents.select("image_id", "group", "latent").mapInArrow(
         partial(sample.pairs, schema=schemas.arrow_schema(PAIRS)), PAIRS
     )
-    first = kept.withColumnRenamed("image_id", "sample_id")
+    first = kept.withColumnsRenamed({"image_id": "sample_id", "fixed": "sample_fixed"})
     both = (
         found.where("sample_id <> image_id")
-        .join(first, on=["sample_id", "label"])
+        .join(first, on=["sample_id", "group"])
         .where(F.col("cosine") > F.col("threshold") + audit.TOLERANCE)
-        .join(kept.drop("threshold"), on=["image_id", "label", "rule"])
+        .join(kept.drop("threshold"), on=["image_id", "group", "rule"])
+        .where("NOT (fixed AND sample_fixed)")
     )
-    rows = both.select("rule", "label", "sample_id", "image_id", "cosine").collect()
+    rows = both.select("rule", "group", "sample_id", "image_id", "cosine").collect()
     return [row.asDict() for row in rows], pairs
 
 
-def _by_class(sampled: pa.Table, threshold: float) -> Sample:
+def _by_group(sampled: pa.Table, threshold: float) -> Sample:
     ids: dict[str, list[str]] = {}
     matrices: dict[str, NDArray[np.float32]] = {}
-    labels = sampled.column("label")
-    for label in labels.unique().to_pylist():
-        rows = sampled.filter(pa.compute.equal(labels, label))
-        ids[label] = rows.column("image_id").to_pylist()
-        matrices[label] = np.array(frames.matrix(rows.column("latent")))
+    groups = sampled.column("group")
+    for group in groups.unique().to_pylist():
+        rows = sampled.filter(pa.compute.equal(groups, group))
+        ids[group] = rows.column("image_id").to_pylist()
+        matrices[group] = np.array(frames.matrix(rows.column("latent")))
     return Sample(ids, matrices, threshold)
 
 
 def _unjustified(
     selection: DataFrame, table: pa.Table, removed: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Removals without a kept image of their class above T at the stored similarity."""
+    """Removals without a kept image of their group above T at the stored similarity."""
     if not removed:
         return []
     named = selection.sparkSession.createDataFrame(
-        [(row["kept_id"], row["rule"], row["label"]) for row in removed],
-        "image_id string, rule string, label string",
+        [(row["kept_id"], row["rule"], row["group"]) for row in removed],
+        "image_id string, rule string, group string",
     ).distinct()
-    kept = selection.where("kept").join(F.broadcast(named), on=["image_id", "rule", "label"])
-    standing = {(row["image_id"], row["rule"], row["label"]) for row in kept.collect()}
+    kept = selection.where("kept").join(F.broadcast(named), on=["image_id", "rule", "group"])
+    standing = {(row["image_id"], row["rule"], row["group"]) for row in kept.collect()}
     place = {name: i for i, name in enumerate(table.column("image_id").to_pylist())}
     matrix = frames.matrix(table.column("latent"))
     known = [row for row in removed if row["image_id"] in place and row["kept_id"] in place]
@@ -197,7 +198,7 @@ def _unjustified(
     )
     wrong = [row for row in removed if row["image_id"] not in place or row["kept_id"] not in place]
     for row, found in zip(known, cosine.tolist(), strict=True):
-        stands = (row["kept_id"], row["rule"], row["label"]) in standing
+        stands = (row["kept_id"], row["rule"], row["group"]) in standing
         above = found > row["threshold"] - audit.TOLERANCE
         said = row["similarity"]
         stored = said is not None and abs(found - said) <= audit.TOLERANCE

@@ -15,10 +15,10 @@ from jobs.common.storage import JobError
 TASKS_A_SLOT = 4  # enough to even out, few enough that starting them costs nothing
 
 
-def sizes(latents: DataFrame) -> dict[str, int]:
-    """Images of each class."""
-    rows = latents.groupBy("label").count().collect()
-    return {row["label"]: int(row["count"]) for row in rows}
+def sizes(latents: DataFrame, key: str = "label") -> dict[str, int]:
+    """Images of each class, or of each value of another key."""
+    rows = latents.groupBy(key).count().collect()
+    return {row[key]: int(row["count"]) for row in rows}
 
 
 def check_sizes(counts: dict[str, int], settings: Settings) -> None:
@@ -41,21 +41,22 @@ def placed(
     slots: int,
     cost: Callable[[int], float],
     order: Sequence[Column] = (),
+    key: str = "label",
 ) -> DataFrame:
     """Latents shuffled once so that a partition holds whole classes, sorted within each.
 
     cost: of a class of n images; the largest classes are dealt first, each to the task that has
-    least. order: what comes before image_id within a class.
+    least. order: what comes before image_id within a class. key: what makes a class.
     """
     number = max(1, min(len(counts), TASKS_A_SLOT * slots))
     tasks = deal({label: cost(count) for label, count in counts.items()}, number)
     schema = T.StructType(
-        [T.StructField("label", T.StringType()), T.StructField("task", T.IntegerType())]
+        [T.StructField(key, T.StringType()), T.StructField("task", T.IntegerType())]
     )
     where = latents.sparkSession.createDataFrame(list(tasks.items()), schema)
-    joined = latents.join(F.broadcast(where), on="label", how="inner")
+    joined = latents.join(F.broadcast(where), on=key, how="inner")
     ordered = joined.repartitionById(number, F.col("task"))
-    return ordered.sortWithinPartitions("label", *order, "image_id").drop("task")
+    return ordered.sortWithinPartitions(key, *order, "image_id").drop("task")
 
 
 def deal(costs: dict[str, float], number: int) -> dict[str, int]:

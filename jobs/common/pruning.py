@@ -1,48 +1,175 @@
-"""What executors do with the latents of a class: the greedy cover for every rule."""
+"""What executors do with the latents of a group: greedy covers, and scans of a large one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark import Accumulator, Broadcast
+from pyspark.sql import SparkSession
 
 from udfs import frames, greedy
+from udfs.greedy import Cover, Flags
+
+Masks = NDArray[np.int64]
+ROWS = 16_384  # of small groups' results that leave a task together
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of a run, and how many images are compared at once."""
+
+    thresholds: dict[str, float]
+    space: str
+    block: int
+
+    def flags(self, masks: Masks) -> Flags:
+        """Masks with a bit for each rule, (n,), as (rules, n)."""
+        levels = np.arange(len(self.thresholds))[:, None]
+        return np.asarray((masks >> levels) & 1, np.bool_)
+
+    @property
+    def values(self) -> list[float]:
+        """The thresholds in the rules' order."""
+        return list(self.thresholds.values())
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What tasks have done so far, as far as they have ended."""
+
+    groups: Accumulator[int]
+    images: Accumulator[int]
+    kept: Accumulator[int]
+    since: float
+
+    @classmethod
+    def begun(cls, spark: SparkSession) -> Self:
+        """Nothing done yet."""
+        context = spark.sparkContext
+        groups, images, kept = (context.accumulator(0) for _ in range(3))
+        return cls(groups, images, kept, time.monotonic())
+
+    def text(self, groups: int) -> str:
+        """In a line, of so many groups."""
+        rate = self.images.value / (time.monotonic() - self.since)
+        return (
+            f"{self.groups.value:,} of {groups:,} groups, {self.kept.value:,} of "
+            f"{self.images.value:,} images kept, {rate:,.0f} images/s"
+        )
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """The rules of a run, and how many images are compared at once."""
+    """Whole groups, one after the other."""
 
-    rules: dict[str, float]
-    space: str
-    block: int
+    rules: Rules
+    progress: Progress
 
     def selection_rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Latents, sorted by class and order, to rows of `selection`: one an image and rule."""
-        for label, rows in frames.groups(batches, "label"):
-            yield from self._class_rows(label, rows, schema)
+        """Latents, sorted by group and order, to rows of `selection`: one an image and rule.
 
-    def _class_rows(
-        self, label: str, rows: pa.Table, schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
+        An image that is not to be decided at a rule has no row there.
+        """
+        held: list[pa.RecordBatch] = []
+        for _, rows in frames.groups(batches, "group"):
+            held += self._group_rows(rows, schema)
+            if sum(part.num_rows for part in held) >= ROWS:
+                yield pa.concat_batches(held)
+                held = []
+        if held:
+            yield pa.concat_batches(held)
+
+    def _group_rows(self, rows: pa.Table, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         latents = np.ascontiguousarray(frames.matrix(rows.column("latent")))
-        ids = rows.column("image_id").combine_chunks()
-        covers = greedy.covers(None, latents, list(self.rules.values()), block=self.block)
-        for (rule, threshold), cover in zip(self.rules.items(), covers, strict=True):
-            kept = pa.array(cover.kept)
-            keeper = pa.array(cover.keeper, mask=cover.kept)
+        standing, undecided = (rows.column(name).to_numpy() for name in ("standing", "undecided"))
+        ids, labels = (rows.column(name).combine_chunks() for name in ("image_id", "label"))
+        first = int(np.count_nonzero(standing))  # those that stand come first
+        open_ = self.rules.flags(undecided[first:])
+        covers = greedy.covers(
+            latents[:first],
+            latents[first:],
+            self.rules.values,
+            block=self.rules.block,
+            standing=self.rules.flags(standing[:first]),
+            undecided=open_,
+        )
+        for (rule, threshold), cover, decided in zip(
+            self.rules.thresholds.items(), covers, open_, strict=True
+        ):
+            chosen = np.flatnonzero(decided)
+            kept = cover.kept[chosen]
+            n = len(chosen)
             columns = {
-                "image_id": ids,
-                "label": [label] * len(ids),
-                "rule": [rule] * len(ids),
-                "space": [self.space] * len(ids),
-                "threshold": np.full(len(ids), threshold),
-                "kept": kept,
-                "kept_id": ids.take(keeper),
-                "similarity": pa.array(cover.similarity, mask=cover.kept),
+                "image_id": ids.take(pa.array(first + chosen)),
+                "label": labels.take(pa.array(first + chosen)),
+                "rule": [rule] * n,
+                "space": [self.rules.space] * n,
+                "threshold": np.full(n, threshold),
+                "kept": pa.array(kept),
+                "kept_id": ids.take(pa.array(cover.keeper[chosen], mask=kept)),
+                "similarity": pa.array(cover.similarity[chosen], mask=kept),
             }
             yield frames.record_batch(columns, schema)
+        self.progress.groups.add(1)
+        self.progress.images.add(len(latents) - first)
+        stays = np.any([cover.kept for cover in covers], axis=0)
+        self.progress.kept.add(int(np.count_nonzero(stays)))
+
+
+@dataclass(frozen=True)
+class Window:
+    """Images of a window that stand, on their way to the executors."""
+
+    ranks: NDArray[np.int64]
+    rows: NDArray[np.float32]
+    standing: Flags
+
+
+def outcome(
+    rules: Rules, ranks: NDArray[np.int64], covers: Sequence[Cover], keepers: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Removals of covers as columns of `rounds`; keepers: the rank of each place of a keeper."""
+    parts: dict[str, list[Any]] = {"rule": [], "rank": [], "kept_rank": [], "similarity": []}
+    for rule, cover in zip(rules.thresholds, covers, strict=True):
+        hit = np.flatnonzero(cover.keeper >= 0)
+        parts["rule"].append(np.full(len(hit), rule))
+        parts["rank"].append(ranks[hit])
+        parts["kept_rank"].append(keepers[cover.keeper[hit]])
+        parts["similarity"].append(cover.similarity[hit])
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A window against all that follow it."""
+
+    rules: Rules
+    window: Broadcast[Window]
+
+    def removals(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of `placed` to removals by an image of the window, as columns of `rounds`."""
+        window = self.window.value
+        reference: greedy.Reference | None = None
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            if reference is None:
+                reference = greedy.Reference(window.rows, self.rules.values, window.standing)
+            masks = frames.masks(batch.column("open"))
+            covers = reference.against(
+                frames.float_matrix(batch.column("latent")),
+                self.rules.flags(masks),
+                block=self.rules.block,
+            )
+            ranks = batch.column("rank").to_numpy()
+            yield frames.record_batch(outcome(self.rules, ranks, covers, window.ranks), schema)

@@ -67,6 +67,11 @@ class Work:
         version = self.run.warehouse.write(frame, table, stamp, append=append, where=where)
         self.writes[table] = version
 
+    def discard(self, table: str) -> None:
+        """Delete a work table that has served."""
+        self.run.warehouse.drop(table)
+        self.writes.pop(table, None)
+
 
 class Run:
     """What the jobs of one command share."""

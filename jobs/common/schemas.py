@@ -97,6 +97,27 @@ TABLES: dict[str, Table] = {
             "removed_checked bigint, too_similar bigint, unjustified bigint",
         ),
         Table(
+            "placed",
+            "group string, rank bigint, image_id string, label string, standing bigint, "
+            "undecided bigint, latent binary",
+        ),
+        Table(
+            "rounds",
+            "group string, round int, last_rank bigint, rule string, rank bigint, kept boolean, "
+            "kept_rank bigint, similarity double",
+        ),
+        Table(
+            "leaks",
+            f"image_id string, label string, split string, {_RULE}, threshold double, "
+            "reference_id string, reference_label string, reference_split string, "
+            "reference_warehouse string, similarity double",
+        ),
+        Table(
+            "conflicts",
+            "image_id string, label string, other_id string, other_label string, space string, "
+            "threshold double, similarity double",
+        ),
+        Table(
             "curated",
             f"{_IMAGE}, {_RULE}, group_size bigint, weight double",
             more=True,

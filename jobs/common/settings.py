@@ -17,8 +17,22 @@ from typing import Any
 SOURCES = ("folder", "parquet", "delta")
 LAYOUTS = ("label", "split/label")
 EXCHANGES = ("pandas", "arrow")
+MODES = ("all", "append")
+SCOPES = ("all", "label")
+MOST_RULES = 60  # an image's state at each is a bit of a number
 LARGEST_SEED = 2**31 - 1
-STAGES = ("ingest", "train", "encode", "project", "prune", "publish", "estimate", "report")
+STAGES = (
+    "ingest",
+    "train",
+    "encode",
+    "project",
+    "leaks",
+    "conflicts",
+    "prune",
+    "publish",
+    "estimate",
+    "report",
+)
 
 
 class SettingsError(ValueError):
@@ -63,6 +77,8 @@ def _thresholds(values: Sequence[Any]) -> str | None:
         return "; ".join(wrong)
     if len({float(value) for value in values}) < len(values):
         return "holds a number twice"
+    if len(values) > MOST_RULES:
+        return f"holds {len(values)} numbers; at most {MOST_RULES} are allowed"
     return None
 
 
@@ -74,10 +90,13 @@ def _step(value: Any) -> str | None:
 
 
 def _order(values: Sequence[str]) -> str | None:
-    names = [value.removeprefix("-") for value in values]
-    if not all(names):
-        return 'a column has no name; write "column" or "-column"'
-    return "names a column twice" if len(set(names)) < len(names) else None
+    return _columns([value.removeprefix("-") for value in values])
+
+
+def _columns(values: Sequence[str]) -> str | None:
+    if not all(values):
+        return "a column has no name"
+    return "names a column twice" if len(set(values)) < len(values) else None
 
 
 def _device(value: str) -> str | None:
@@ -141,7 +160,12 @@ class Prune:
     thresholds: tuple[float, ...] = _key((0.97, 0.95, 0.93), _thresholds)
     space: tuple[str, ...] = _key(("raw",))
     order: tuple[str, ...] = _key((), _order)
+    group_by: tuple[str, ...] = _key(("label",), _columns)
+    never_across: tuple[str, ...] = _key((), _columns)
+    protect: str = _key("")
+    mode: str = _key("all", _one_of(*MODES))
     largest_class: int = _key(250_000, _between(1, 10_000_000))
+    window: int = _key(32_768, _between(1, 1_000_000))
     block: int = _key(1024, _between(1, 65536))
     audit: int = _key(500, _between(1, 100_000))
 
@@ -149,6 +173,29 @@ class Prune:
     def rules(self) -> dict[str, float]:
         """The threshold of each rule, by the rule's name in the tables."""
         return {rule_name(value): float(value) for value in self.thresholds}
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Which images no training image may resemble."""
+
+    split: tuple[str, ...] = _key((), _columns)
+    warehouse: str = _key("")
+    scope: str = _key("all", _one_of(*SCOPES))
+    remove: bool = _key(False)
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is a reference to compare with."""
+        return bool(self.split or self.warehouse)
+
+
+@dataclass(frozen=True)
+class Conflicts:
+    """Which pairs of unlike labels are listed."""
+
+    threshold: float = _key(0.0, _between(0, 1))
+    most: int = _key(1_000_000, _between(1, 1_000_000_000))
 
 
 @dataclass(frozen=True)
@@ -193,6 +240,8 @@ class Settings:
     train: Train = Train()
     encode: Encode = Encode()
     prune: Prune = Prune()
+    leaks: Leaks = Leaks()
+    conflicts: Conflicts = Conflicts()
     publish: Publish = Publish()
     estimate: Estimate = Estimate()
     report: Report = Report()
@@ -213,6 +262,8 @@ SECTIONS: dict[str, type] = {
     "train": Train,
     "encode": Encode,
     "prune": Prune,
+    "leaks": Leaks,
+    "conflicts": Conflicts,
     "publish": Publish,
     "estimate": Estimate,
     "report": Report,
@@ -329,6 +380,8 @@ def _convert(value: Any, default: Any) -> tuple[Any, str | None]:
     match default:
         case tuple():
             return _convert_list(value, default)
+        case bool():
+            return value, None if isinstance(value, bool) else "must be true or false"
         case float():
             return (float(value), None) if number else (value, "must be a number")
         case int():
@@ -358,6 +411,10 @@ def _across(settings: Settings) -> list[str]:
         mistakes.append("ingest.stride: needs ingest.tile, the side of the tiles")
     if prune.space != ("raw",):
         mistakes.append(f'prune.space = {list(prune.space)}: only "raw" is offered so far')
+    if settings.leaks.split and settings.leaks.warehouse:
+        mistakes.append("leaks: give leaks.split or leaks.warehouse, not both")
+    if settings.leaks.remove and not settings.leaks.asked:
+        mistakes.append("leaks.remove: needs leaks.split or leaks.warehouse")
     for stage in settings.overwrite:
         if stage not in STAGES:
             mistakes.append(f"--overwrite {stage}: {_unknown('stage', stage, STAGES)}")

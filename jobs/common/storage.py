@@ -149,6 +149,21 @@ class Warehouse:
         self._versions[table] = version
         return version
 
+    def drop(self, table: str) -> None:
+        """Delete a work table with its history, where there is one."""
+        if not self.exists(table):
+            return
+        path = self.path(table)
+        jvm = self.spark._jvm  # Spark's own file systems: wherever the warehouse lies
+        assert jvm is not None
+        place = jvm.org.apache.hadoop.fs.Path(path)
+        place.getFileSystem(self.spark._jsparkSession.sessionState().newHadoopConf()).delete(
+            place, True
+        )
+        jvm.org.apache.spark.sql.delta.DeltaLog.invalidateCache(self.spark._jsparkSession, place)
+        self._stamps.pop(table, None)
+        self._versions.pop(table, None)
+
     def _transaction(self) -> int:
         self._transactions += 1
         return self._transactions

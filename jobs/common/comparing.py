@@ -1,0 +1,200 @@
+"""All images with all others, window by window: what `leaks` and `conflicts` look for.
+
+A window of latents is collected and sent to the executors, which compare it with every image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark import Broadcast
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs.common import schemas
+from jobs.common.pruning import Rules
+from udfs import frames, greedy, pairs
+
+COLUMNS = ("image_id", "label", "split", "latent")
+HITS = schemas.struct(
+    "image_id string, label string, split string, rule string, reference_id string, "
+    "reference_label string, reference_split string, similarity double"
+)
+PAIRS = schemas.struct(
+    "image_id string, label string, other_id string, other_label string, similarity double"
+)
+Batches = Iterable[pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class Held:
+    """Images of a window, by their ids."""
+
+    names: pa.Table  # image_id, label, split
+    rows: NDArray[np.float32]
+
+    def at(self, places: NDArray[np.int64], column: str) -> pa.ChunkedArray:
+        """A column of some of them."""
+        return self.names.column(column).take(pa.array(places))
+
+    def labels(self) -> NDArray[Any]:
+        """Their labels, as text."""
+        return np.asarray(self.names.column("label").to_pylist(), dtype=object)
+
+
+def buckets(number: int) -> Column:
+    """Which of so many windows an image belongs to: by a hash of its id."""
+    return F.pmod(F.xxhash64("image_id"), F.lit(number)).cast("int")
+
+
+def each_window(
+    latents: DataFrame,
+    images: int,
+    window: int,
+    found: Callable[[Column, Broadcast[Held]], pa.Table],
+) -> Iterator[pa.Table]:
+    """What is found with each window of about `window` images at most, one after the other.
+
+    found: is given whether an image belongs to this window or a later one, and the window.
+    """
+    number = max(1, -(-images // window))
+    context = latents.sparkSession.sparkContext
+    for bucket in range(number):
+        rows = latents.where(buckets(number) == bucket).select(*COLUMNS).toArrow()
+        if not rows.num_rows:
+            continue
+        # Ids in the order of their UTF-8 bytes, as Spark compares them.
+        order = np.argsort([name.encode() for name in rows.column("image_id").to_pylist()])
+        rows = rows.take(pa.array(order))
+        latent = np.ascontiguousarray(frames.matrix(rows.column("latent")))
+        held = context.broadcast(Held(rows.drop_columns(["latent"]), latent))
+        try:
+            yield found(buckets(number) >= bucket, held)
+        finally:
+            held.destroy()
+
+
+@dataclass(frozen=True)
+class LeakScan:
+    """A window of a reference against all candidates."""
+
+    rules: Rules
+    by_label: bool
+    window: Broadcast[Held]
+
+    def table(self, candidates: DataFrame) -> pa.Table:
+        """Rows of HITS: each candidate's first reference image of the window, by rule."""
+        schema = schemas.arrow_schema(HITS)
+        frame = candidates.select(*COLUMNS).mapInArrow(partial(self.hits, schema=schema), HITS)
+        return frame.toArrow().cast(schema)
+
+    def hits(self, batches: Batches, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Candidates to rows of HITS."""
+        held = self.window.value
+        labels = held.labels()
+        ready: dict[str | None, tuple[NDArray[np.int64], greedy.Reference]] = {}
+        for batch in batches:
+            for label, rows in self._parts(batch):
+                if label not in ready:
+                    chosen = np.flatnonzero(labels == label) if self.by_label else None
+                    places = np.arange(len(labels)) if chosen is None else chosen
+                    reference = greedy.Reference(held.rows[places], self.rules.values)
+                    ready[label] = places, reference
+                yield from self._of(rows, *ready[label], held, schema)
+
+    def _parts(self, batch: pa.RecordBatch) -> Iterator[tuple[str | None, pa.RecordBatch]]:
+        if not self.by_label:
+            yield None, batch
+            return
+        labels = batch.column("label")
+        for label in labels.unique().to_pylist():
+            yield label, batch.filter(pa.compute.equal(labels, label))
+
+    def _of(
+        self,
+        rows: pa.RecordBatch,
+        places: NDArray[np.int64],
+        reference: greedy.Reference,
+        held: Held,
+        schema: pa.Schema,
+    ) -> Iterator[pa.RecordBatch]:
+        if not rows.num_rows or not len(places):
+            return
+        latents = np.ascontiguousarray(frames.matrix(rows.column("latent")))
+        covers = reference.against(latents, block=self.rules.block)
+        for rule, cover in zip(self.rules.thresholds, covers, strict=True):
+            hit = np.flatnonzero(cover.keeper >= 0)
+            columns: dict[str, Any] = {
+                name: rows.column(name).take(pa.array(hit))
+                for name in ("image_id", "label", "split")
+            }
+            columns |= {
+                f"reference_{short}": held.at(places[cover.keeper[hit]], name)
+                for short, name in (("id", "image_id"), ("label", "label"), ("split", "split"))
+            }
+            columns |= {"rule": [rule] * len(hit), "similarity": cover.similarity[hit]}
+            yield frames.record_batch(columns, schema)
+
+
+@dataclass(frozen=True)
+class ConflictScan:
+    """A window against all images of its own and of later windows."""
+
+    threshold: float
+    window: Broadcast[Held]
+
+    def table(self, latents: DataFrame) -> pa.Table:
+        """Rows of PAIRS: two images above the threshold with unlike labels."""
+        schema = schemas.arrow_schema(PAIRS)
+        frame = latents.select(*COLUMNS).mapInArrow(partial(self.pairs, schema=schema), PAIRS)
+        return frame.toArrow().cast(schema)
+
+    def pairs(self, batches: Batches, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Images to rows of PAIRS, the image of the smaller id first."""
+        held = self.window.value
+        labels = held.labels()
+        ids = np.asarray(held.names.column("image_id").to_pylist(), dtype=object)
+        place = {name: i for i, name in enumerate(ids.tolist())}
+        ready: pairs.Searched | None = None
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            if ready is None:
+                ready = pairs.Searched(held.rows, self.threshold)
+            names = np.asarray(batch.column("image_id").to_pylist(), dtype=object)
+            classes = np.asarray(batch.column("label").to_pylist(), dtype=object)
+            own = np.asarray([place.get(name, len(ids)) for name in names])
+            wanted = partial(_unlike, labels, classes, own)
+            latents = np.ascontiguousarray(frames.matrix(batch.column("latent")))
+            i, j, similarity = ready.pairs(latents, wanted)
+            one = zip(ids[i], labels[i], strict=True)
+            other = zip(names[j], classes[j], strict=True)
+            ordered = [
+                sorted(both, key=lambda image: image[0].encode())
+                for both in zip(one, other, strict=True)
+            ]
+            columns = {
+                "image_id": [first[0] for first, _ in ordered],
+                "label": [first[1] for first, _ in ordered],
+                "other_id": [second[0] for _, second in ordered],
+                "other_label": [second[1] for _, second in ordered],
+                "similarity": similarity,
+            }
+            yield frames.record_batch(columns, schema)
+
+
+def _unlike(
+    labels: NDArray[Any],
+    classes: NDArray[Any],
+    own: NDArray[np.int64],
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Pairs of unlike labels; own: places in the window, so that none of its pairs comes twice."""
+    return np.asarray((labels[i] != classes[j]) & (i < own[j]), np.bool_)

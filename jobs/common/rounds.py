@@ -1,0 +1,262 @@
+"""Groups too large for a task: placed once, then settled window by window, each round stored.
+
+A window of the next open images is settled on the driver; those of it that stay are sent to the
+executors, which compare them with all that follow. The work tables `placed` and `rounds` hold what
+a run that was stopped goes on from; they go when the selection is written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import Window as Over
+from pyspark.sql import functions as F
+
+from jobs.common import pruning, schemas
+from jobs.common.pruning import Rules, Scan, Window
+from jobs.common.run import Work
+from jobs.common.storage import Stamp
+from udfs import frames, greedy
+
+PIECE = 32_768  # images of a group that lie together in `placed`: 134 MB at width 1024
+PLACED, ROUNDS = "placed", "rounds"
+REMOVALS = schemas.struct("rule string, rank bigint, kept_rank bigint, similarity double")
+_PACKED = schemas.struct(
+    "image_id string, label string, group string, standing bigint, undecided bigint, latent binary"
+)
+
+
+def pack(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Latents as bytes: they travel to Python in half the time of a list."""
+    for batch in batches:
+        columns = {name: batch.column(name) for name in schema.names}
+        columns["latent"] = frames.bytes_column(columns["latent"])
+        yield frames.record_batch(columns, schema)
+
+
+def place(work: Work, found: DataFrame, counts: dict[str, int], order: Sequence[Column]) -> None:
+    """The images of large groups, ranked and cut into pieces, into the table `placed`.
+
+    counts: of each group. A piece is a file, so that those which are done are passed over.
+    """
+    if _resumable(work, PLACED):
+        return
+    chosen = found.where(F.col("group").isin(list(counts)))
+    orders = [name for name in chosen.columns if name.startswith("order_")]
+    narrow = chosen.select("image_id", "group", "standing", *orders)
+    rank = (F.row_number().over(Over.partitionBy("group").orderBy(*order, "image_id")) - 1).cast(
+        "bigint"
+    )
+    ranked = narrow.select("image_id", rank.alias("rank"))
+    packed = chosen.select(*_PACKED.names).mapInArrow(
+        partial(pack, schema=schemas.arrow_schema(_PACKED)), _PACKED
+    )
+    pieces = [-(-count // PIECE) for count in counts.values()]
+    firsts = zip(counts, np.cumsum([0, *pieces[:-1]]).tolist(), strict=True)
+    numbers = work.run.spark.createDataFrame(
+        list(firsts), schemas.struct("group string, first_piece int")
+    )
+    piece = (F.col("first_piece") + F.floor(F.col("rank") / PIECE)).cast("int")
+    placed = (
+        packed.join(ranked, on="image_id")
+        .join(F.broadcast(numbers), on="group")
+        .repartitionById(sum(pieces), piece)
+        .sortWithinPartitions("rank")
+        .select(schemas.TABLES[PLACED].schema.names)
+    )
+    work.run.warehouse.drop(ROUNDS)
+    work.write(placed, PLACED, finished=False, notes={"for": work.fingerprint})
+
+
+def _resumable(work: Work, table: str) -> bool:
+    stamp: Stamp | None = work.run.warehouse.newest(table, work.stage)
+    return stamp is not None and stamp.notes.get("for") == work.fingerprint
+
+
+@dataclass
+class _Group:
+    """A group's images by rank: where each stands, where each is yet to be decided."""
+
+    name: str
+    standing: NDArray[np.int64]
+    undecided: NDArray[np.int64]
+    next: int = 0  # ranks below it have been compared with all that follow
+
+
+class Rounds:
+    """The rounds of one run's large groups."""
+
+    def __init__(self, work: Work, rules: Rules, window: int) -> None:
+        self._work = work
+        self._rules = rules
+        self._size = window
+        self._count = 0
+        self._bytes = (len(rules.thresholds) + 7) // 8  # of a mask on its way to the executors
+
+    def settle(self, groups: Sequence[str]) -> None:
+        """Every group to its end; what `rounds` holds already is not done again."""
+        for name in sorted(groups):
+            group = self._begun(name)
+            clock, total = time.monotonic(), len(group.undecided)
+            first = group.next
+            while (group.standing[group.next :] | group.undecided[group.next :]).any():
+                self._round(group)
+                rate = (group.next - first) / (time.monotonic() - clock)
+                left = int(np.count_nonzero(group.undecided))
+                self._work.run.console.progress(
+                    self._work.stage,
+                    f"{name or 'all images'}: round {self._count}, {total - left:,} of {total:,} "
+                    f"images decided, {rate:,.0f} images/s",
+                )
+
+    def selection(self) -> DataFrame:
+        """Rows of `selection` of what the rounds have decided."""
+        placed = self._work.read(PLACED)
+        names = placed.select("group", "rank", "image_id", "label")
+        keepers = names.select(
+            "group", F.col("rank").alias("kept_rank"), F.col("image_id").alias("kept_id")
+        )
+        found = self._work.read(ROUNDS).join(names, on=["group", "rank"])
+        found = found.join(keepers, on=["group", "kept_rank"], how="left")
+        thresholds = F.create_map(
+            *(F.lit(part) for pair in self._rules.thresholds.items() for part in pair)
+        )
+        return found.select(
+            "image_id",
+            "label",
+            "rule",
+            F.lit(self._rules.space).alias("space"),
+            thresholds[F.col("rule")].alias("threshold"),
+            "kept",
+            "kept_id",
+            "similarity",
+        )
+
+    def _begun(self, name: str) -> _Group:
+        """A group as `placed` and `rounds` have it."""
+        rows = self._placed(name).select("rank", "standing", "undecided").toArrow()
+        ranks = rows.column("rank").to_numpy()
+        sorted_ = rows.take(pa.array(np.argsort(ranks)))
+        standing, undecided = (
+            np.array(sorted_.column(column).to_numpy()) for column in ("standing", "undecided")
+        )
+        group = _Group(name, standing, undecided)
+        if _resumable(self._work, ROUNDS):
+            done = self._work.read(ROUNDS).where(F.col("group") == name)
+            table = done.select("rule", "rank", "last_rank", "round").toArrow()
+            self._close(group, table)
+            self._count = max([self._count, *table.column("round").to_pylist()])
+            group.next = max([-1, *table.column("last_rank").unique().to_pylist()]) + 1
+        return group
+
+    def _close(self, group: _Group, table: pa.Table) -> None:
+        """Note what is decided."""
+        for level, rule in enumerate(self._rules.thresholds):
+            chosen = table.filter(pa.compute.equal(table.column("rule"), rule))
+            group.undecided[chosen.column("rank").to_numpy()] &= ~(1 << level)
+
+    def _placed(self, name: str, more: Column | None = None) -> DataFrame:
+        chosen = F.col("group") == name
+        return self._work.read(PLACED).where(chosen if more is None else chosen & more)
+
+    def _round(self, group: _Group) -> None:
+        """Settle the next window, compare what stays with all that follow, store the outcome."""
+        active = np.flatnonzero(group.standing[group.next :] | group.undecided[group.next :])
+        ranks = group.next + active[: self._size]
+        last = int(ranks[-1])
+        stays, settled = self._settled(group, ranks)
+        removed = self._scanned(group, last, stays)
+        self._count += 1
+        table = pa.concat_tables([settled, removed])
+        n = table.num_rows
+        kept = pa.array(np.isnan(table.column("similarity").to_numpy()))
+        columns = {
+            "group": [group.name] * n,
+            "round": np.full(n, self._count),
+            "last_rank": np.full(n, last),
+            "kept": kept,
+            "kept_rank": pa.array(table.column("kept_rank").to_numpy(), mask=np.asarray(kept)),
+            "similarity": pa.array(table.column("similarity").to_numpy(), mask=np.asarray(kept)),
+        } | {name: table.column(name) for name in ("rule", "rank")}
+        schema = schemas.TABLES[ROUNDS].schema
+        batch = frames.record_batch(columns, schemas.arrow_schema(schema))
+        frame = self._work.run.spark.createDataFrame(pa.Table.from_batches([batch]), schema)
+        self._work.write(
+            frame.coalesce(1),
+            ROUNDS,
+            append=True,
+            finished=False,
+            notes={"for": self._work.fingerprint},
+        )
+        self._close(group, table)
+        group.next = last + 1
+
+    def _settled(self, group: _Group, ranks: NDArray[np.int64]) -> tuple[Window, pa.Table]:
+        """The images of a window that stand, and what is decided in it, kept ones included."""
+        first, last = int(ranks[0]), int(ranks[-1])
+        wanted = np.zeros(last + 1 - first, np.int64)
+        wanted[ranks - first] = 1
+        some = self._placed(group.name, F.col("rank").between(first, last))
+        rows = _where(some, wanted, first, 1).select("rank", "latent").toArrow()
+        rows = rows.take(pa.array(np.argsort(rows.column("rank").to_numpy())))
+        latents = frames.float_matrix(rows.column("latent"))
+        standing = self._rules.flags(group.standing[ranks])
+        undecided = self._rules.flags(group.undecided[ranks])
+        reference = np.flatnonzero(group.standing[ranks])  # they are the first
+        covers = greedy.covers(
+            latents[: len(reference)],
+            latents[len(reference) :],
+            self._rules.values,
+            block=self._rules.block,
+            standing=standing[:, : len(reference)],
+            undecided=undecided[:, len(reference) :],
+        )
+        candidates = ranks[len(reference) :]
+        parts = pruning.outcome(self._rules, candidates, covers, ranks)
+        for rule, cover in zip(self._rules.thresholds, covers, strict=True):
+            kept = candidates[cover.kept]
+            parts["rule"] = np.append(parts["rule"], np.full(len(kept), rule))
+            parts["rank"] = np.append(parts["rank"], kept)
+            parts["kept_rank"] = np.append(parts["kept_rank"], np.full(len(kept), -1))
+            parts["similarity"] = np.append(parts["similarity"], np.full(len(kept), np.nan))
+        standing[:, len(reference) :] = [cover.kept for cover in covers]
+        some_rule = np.flatnonzero(standing.any(axis=0))
+        window = Window(ranks[some_rule], latents[some_rule], standing[:, some_rule])
+        return window, pa.table(frames.record_batch(parts, schemas.arrow_schema(REMOVALS)))
+
+    def _scanned(self, group: _Group, last: int, stays: Window) -> pa.Table:
+        """What the images that stay remove of all that follow."""
+        schema = schemas.arrow_schema(REMOVALS)
+        later = group.undecided[last + 1 :]
+        if not len(stays.ranks) or not later.any():
+            return schema.empty_table()
+        spark = self._work.run.spark
+        window = spark.sparkContext.broadcast(stays)
+        try:
+            rows = self._placed(group.name, F.col("rank") > last)
+            rows = _where(rows, later, last + 1, self._bytes)
+            scan = Scan(self._rules, window)
+            found = rows.select("rank", "open", "latent").mapInArrow(
+                partial(scan.removals, schema=schema), REMOVALS
+            )
+            return found.toArrow().cast(schema)
+        finally:
+            window.destroy()
+
+
+def _where(rows: DataFrame, masks: NDArray[np.int64], first: int, size: int) -> DataFrame:
+    """Rows whose mask, by rank from `first` on, is not zero; the mask's low bytes as `open`.
+
+    The masks are part of the query, so that rows which are done never leave the JVM.
+    """
+    packed = masks.astype("<i8").view(np.uint8).reshape(-1, 8)[:, :size].tobytes()
+    at = ((F.col("rank") - first) * size + 1).cast("int")
+    open_ = F.lit(bytearray(packed)).substr(at, F.lit(size))
+    return rows.withColumn("open", open_).where(F.col("open") != F.lit(bytearray(size)))

@@ -1,0 +1,66 @@
+"""conflicts: images that resemble each other under unlike labels (listed, never removed)."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from pyspark import Broadcast
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from jobs.common import command, comparing, schemas
+from jobs.common.comparing import ConflictScan, Held
+from jobs.common.run import Run
+from jobs.common.settings import SettingsError
+from jobs.common.storage import JobError
+
+VERSION = 1
+
+
+def main(run: Run) -> None:
+    """Table latents → conflicts."""
+    settings = run.settings.conflicts
+    if not settings.threshold:
+        raise SettingsError(
+            "conflicts: set conflicts.threshold, such as 0.99: pairs above it under unlike labels "
+            "are listed"
+        )
+    with run.stage(
+        "conflicts",
+        reads={"latents": "encode"},
+        writes=("conflicts",),
+        depends={"threshold": settings.threshold, "most": settings.most},
+        version=VERSION,
+    ) as work:
+        if work.finished:
+            return
+        latents = work.read("latents")
+        images = latents.count()
+        found = [schemas.arrow_schema(comparing.PAIRS).empty_table()]
+
+        def of_window(later: Column, held: Broadcast[Held]) -> pa.Table:
+            return ConflictScan(settings.threshold, held).table(latents.where(later))
+
+        window = run.settings.prune.window
+        for table in comparing.each_window(latents, images, window, of_window):
+            found.append(table)
+            pairs = sum(part.num_rows for part in found)
+            run.console.progress(work.stage, f"{len(found) - 1} windows, {pairs:,} pairs")
+            if pairs > settings.most:
+                raise JobError(
+                    f"more than conflicts.most = {settings.most:,} pairs are above "
+                    f"{settings.threshold}: raise conflicts.threshold, or conflicts.most"
+                )
+        frame = run.spark.createDataFrame(pa.concat_tables(found), comparing.PAIRS)
+        columns = {
+            "space": F.lit(run.settings.prune.space[0]),
+            "threshold": F.lit(settings.threshold),
+        }
+        ordered = frame.withColumns(columns).select(schemas.TABLES["conflicts"].schema.names)
+        work.write(ordered.sort(F.desc("similarity"), "image_id", "other_id"), "conflicts")
+        work.rows["conflicts"] = frame.count()
+        count = work.rows["conflicts"]
+        work.summary = f"{count:,} pairs of unlike labels above {settings.threshold}"
+
+
+if __name__ == "__main__":
+    command.run("conflicts", main)

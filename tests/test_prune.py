@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs import prune
+from jobs.common import candidates, schemas
+from jobs.common.rounds import PLACED, ROUNDS
+from jobs.common.run import Run, Work
+from jobs.common.settings import SettingsError, build
+from jobs.common.storage import JobError, Stamp, Warehouse
+from tests.test_bounds import spectral
+from tests.test_greedy import definition
+from udfs.cosine import Matrix
+
+THRESHOLDS = (0.97, 0.9, 0.8)
+FLAGS = (f"prune.thresholds={list(THRESHOLDS)}", "publish.rule=fixed:0.9", "prune.block=16")
+WIDTH = 40
+
+
+class Given:
+    """Images with latents that did not come from pixels, and the warehouse that holds them."""
+
+    def __init__(self, spark: SparkSession, folder: Path, sizes: dict[str, int]) -> None:
+        self.spark = spark
+        self.folder = folder
+        self.images: dict[str, dict[str, Any]] = {}
+        self.latents: dict[str, Matrix] = {}
+        self.density: dict[str, float] = {}
+        for number, (label, count) in enumerate(sizes.items()):
+            for i, latent in enumerate(spectral(count, WIDTH, number)):
+                # Ids whose order is that of no other column.
+                self.add(f"{label}/{(7 * i) % count:04}ü.png", label, latent, i)
+
+    def add(self, name: str, label: str, latent: Matrix, number: int) -> None:
+        self.latents[name] = latent
+        self.density[name] = -float(number % 5)
+        self.images[name] = {
+            "image_id": name,
+            "label": label,
+            "split": ("train", "test", None)[number % 3],
+            "sha256": f"{label}{number}",
+            "size_bytes": 1000 - number // 2,
+            "camera": f"c{number % 2}",
+        }
+
+    def write(self, names: list[str] | None = None) -> None:
+        """The tables `images`, `latents` and `projections`, of some of the images."""
+        warehouse = Warehouse(self.spark, str(self.folder))
+        kept = list(self.images.values()) if names is None else [self.images[n] for n in names]
+        mark = f"{len(kept)} images"
+        run = secrets.token_hex(4)  # of one run and table Delta takes the same write only once
+        blank = dict.fromkeys(schemas.TABLES["images"].schema.names)
+        ddl = f"{schemas.TABLES['images'].schema.simpleString()[7:-1]},camera:string"
+        rows = [blank | image | {"modified_at": datetime.now(UTC)} for image in kept]
+        frame = self.spark.createDataFrame(rows, ddl.replace(":", " "))
+        warehouse.write(frame, "images", Stamp(run, "ingest", mark))
+        rows = [
+            image | {"model_id": "m", "encoded_on": "here", "latent": self.latents[name].tolist()}
+            for name, image in ((image["image_id"], image) for image in kept)
+        ]
+        frame = self.spark.createDataFrame(rows, schemas.TABLES["latents"].schema)
+        warehouse.write(frame.repartition(3), "latents", Stamp(run, "encode", mark))
+        rows = [
+            {"image_id": name, "rule": "none", "log_density": self.density[name]}
+            for name in (image["image_id"] for image in kept)
+        ]
+        frame = self.spark.createDataFrame(rows, schemas.TABLES["projections"].schema)
+        warehouse.write(frame, "projections", Stamp(run, "project", mark))
+
+    def prune(self, *flags: str) -> Run:
+        settings = build({}, (*FLAGS, *flags), warehouse=str(self.folder), quiet=True)
+        run = Run(self.spark, settings, "prune")
+        try:
+            prune.main(run)
+        finally:
+            run.close()
+        return run
+
+    def selection(self) -> dict[tuple[str, str], tuple[bool, str | None, float | None]]:
+        rows = Warehouse(self.spark, str(self.folder)).read("selection").collect()
+        found = {(r.image_id, r.rule): (r.kept, r.kept_id, r.similarity) for r in rows}
+        assert len(found) == len(rows)
+        assert all(r.label == self.images[r.image_id]["label"] for r in rows)
+        return found
+
+    def defined(
+        self,
+        group: Callable[[dict[str, Any]], Any] = lambda image: image["label"],
+        order: Callable[[dict[str, Any]], Any] = lambda image: 0,
+        first: Callable[[dict[str, Any]], bool] = lambda image: False,
+    ) -> dict[tuple[str, str], tuple[bool, str | None, float | None]]:
+        """The selection by its definition; `first`: protected images."""
+        groups: dict[Any, list[str]] = {}
+        for name, image in self.images.items():
+            groups.setdefault(group(image), []).append(name)
+        found: dict[tuple[str, str], tuple[bool, str | None, float | None]] = {}
+        for names in groups.values():
+            names.sort(key=lambda n: (not first(self.images[n]), order(self.images[n]), n.encode()))
+            fixed = sum(first(self.images[name]) for name in names)
+            rows = np.array([self.latents[name] for name in names])
+            for threshold in THRESHOLDS:
+                rule = f"fixed:{threshold}"
+                cover = definition(
+                    rows[:fixed], rows[fixed:], threshold, np.arange(len(names) - fixed)
+                )
+                found |= {(name, rule): (True, None, None) for name in names[:fixed]}
+                for i, name in enumerate(names[fixed:]):
+                    keeper = None if cover.kept[i] else names[cover.keeper[i]]
+                    similarity = None if cover.kept[i] else float(cover.similarity[i])
+                    found[name, rule] = (bool(cover.kept[i]), keeper, similarity)
+        return found
+
+
+@pytest.fixture(scope="module")
+def given(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Given:
+    """A class that is large here, and two that are not."""
+    images = Given(spark, tmp_path_factory.mktemp("given"), {"large": 130, "small": 40, "one": 1})
+    images.write()
+    return images
+
+
+ROUNDS_OF = ("prune.largest_class=50", "prune.window=24")
+
+
+def test_tasks_are_the_definition(given: Given) -> None:
+    expected = given.defined()
+    assert {kept for kept, *_ in expected.values()} == {True, False}
+    given.prune()
+    assert given.selection() == expected
+    version = Warehouse(given.spark, str(given.folder)).version("selection")
+    again = given.prune(*ROUNDS_OF)  # sizes of tasks and windows decide nothing
+    assert again.warehouse.version("selection") == version
+
+
+class StoppedError(Exception):
+    """By whoever."""
+
+
+def test_rounds_are_the_definition_and_go_on_where_they_were_stopped(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[str] = []
+    write = Work.write
+
+    def stopping(work: Work, frame: DataFrame, table: str, **how: Any) -> None:
+        if table == ROUNDS and len(rounds) == 3:
+            raise StoppedError
+        rounds.extend([table] if table in (PLACED, ROUNDS) else [])
+        write(work, frame, table, **how)
+
+    flags = (*ROUNDS_OF, "prune.order=[]", "prune.group_by=[]")  # all 171 in one group
+    with monkeypatch.context() as patch:
+        patch.setattr(Work, "write", stopping)
+        with pytest.raises(StoppedError):
+            given.prune(*flags)
+        assert rounds == [PLACED, ROUNDS, ROUNDS]
+        rounds.append("a fourth entry, to let all pass")
+        given.prune(*flags)
+    assert PLACED not in rounds[3:]
+    assert rounds[4:].count(ROUNDS) >= 2
+    assert given.selection() == given.defined(group=lambda image: 0)
+    for table in (PLACED, ROUNDS):
+        assert not (given.folder / table).exists()
+
+
+def test_groups_orders_and_protected_images(given: Given) -> None:
+    """Groups of about 28, some of them small and some large."""
+    given.prune(
+        "prune.group_by=['camera']",
+        "prune.never_across=['split']",
+        "prune.order=['-size_bytes', 'log_density']",
+        "prune.protect=size_bytes % 7 = 0",
+        "prune.largest_class=28",
+        "prune.window=20",
+    )
+    expected = given.defined(
+        group=lambda image: (image["camera"], image["split"]),
+        order=lambda image: (-image["size_bytes"], given.density[image["image_id"]]),
+        first=lambda image: image["size_bytes"] % 7 == 0,
+    )
+    assert given.selection() == expected
+
+
+def test_a_new_batch_leaves_earlier_decisions_as_they_are(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    given = Given(spark, tmp_path, {"large": 90, "small": 20})
+    early = sorted(given.images)[::2]
+    given.write(early)
+    given.prune("prune.mode=append")  # there is nothing yet: all
+    first = given.selection()
+    given.write()
+    given.prune("prune.mode=append", *ROUNDS_OF)
+    both = given.selection()
+    assert first.items() <= both.items()
+    assert both == given.defined(order=lambda image: image["image_id"] not in early)
+    assert not all(kept for kept, *_ in (both[key] for key in both.keys() - first.keys()))
+    with pytest.raises(JobError, match="made with other settings"):
+        given.prune("prune.mode=append", "prune.thresholds=[0.9]")
+    given.images[early[0]]["sha256"] = "changed"
+    given.write([*given.images][:-1])
+    with pytest.raises(JobError, match="have vanished or changed since"):
+        given.prune("prune.mode=append")
+    assert given.selection() == both
+
+
+def test_columns_that_cannot_serve_are_all_named(given: Given) -> None:
+    settings = build(
+        {},
+        (
+            "prune.order=['lost', '-pixels']",
+            "prune.group_by=['label', 'gone']",
+            "prune.protect=label",
+        ),
+    ).prune
+    images = Warehouse(given.spark, str(given.folder)).read("images")
+    with pytest.raises(SettingsError) as told:
+        candidates.check(images, settings)
+    lines = str(told.value).splitlines()
+    assert [line.split(":")[0].split(" =")[0] for line in lines] == [
+        "prune.order",
+        "prune.order",
+        "prune.group_by",
+        "prune.protect",
+    ]
+    for line, word in zip(lines, ["lost", "pixels (binary)", "gone", "gives string"], strict=True):
+        assert word in line
+    with pytest.raises(SettingsError, match="no SQL predicate on images"):
+        candidates.check(images, replace(settings, protect="size_bytes >", order=(), group_by=()))
