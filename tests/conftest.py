@@ -100,13 +100,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+SPLIT = 'publish.split=["train:0.7", "test:0.3"]'
 FAST = ("train.epochs=2", "train.sample=100", "prune.thresholds=[0.999, 0.97]")
 Runner = Callable[..., Run]
 
 
 def settings_for(images: Path, warehouse: Path, *flags: str, **given: Any) -> Settings:
     """Settings of a quick run."""
-    defaults = (*FAST, "publish.rule=fixed:0.97")
+    defaults = (*FAST, "publish.rule=fixed:0.97", SPLIT)
     return build(
         {}, (*defaults, *flags), images=str(images), warehouse=str(warehouse), quiet=True, **given
     )
@@ -183,6 +184,7 @@ QUICK = (
     "train.epochs=1",
     "prune.thresholds=[0.999, 0.97]",
     "publish.rule=fixed:0.999",
+    SPLIT,
     "estimate.components=1",
 )
 CLASSES = ("field", "shore", "town")

@@ -186,7 +186,7 @@ def rows_of(run: Run, table: str) -> list[tuple[object, ...]]:
     )
 
 
-RESULTS = ("images", "latents", "selection", "curated", "density", "effect", "regression")
+RESULTS = ("images", "latents", "selection", "curated", "splits", "density", "effect", "regression")
 
 
 def test_changes_redo_what_depends_on_them(
