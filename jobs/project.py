@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial, reduce
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -72,12 +72,12 @@ def project(
     most = max(largest, group * pca.CHUNK)
     cut = {label: n for label, n in counts.items() if n > most}
     whole = {label: n for label, n in counts.items() if n <= most}
-    parts = []
-    if whole:
-        parts.append(project_whole(latents, whole, components, held, group))
-    if cut:
-        parts.append(project_cut(latents, cut, components, held, group))
-    return reduce(DataFrame.unionByName, parts)
+    if not cut:
+        return project_whole(latents, whole, components, held, group)
+    in_pieces = project_cut(latents, cut, components, held, group)
+    if not whole:
+        return in_pieces
+    return project_whole(latents, whole, components, held, group).unionByName(in_pieces)
 
 
 def project_whole(
@@ -113,7 +113,11 @@ def project_cut(
         label: pca.from_products(total, centres[label], components) for label, total in products
     }
     rows = projecting.PieceProjecting(found, components).rows
-    piecewise = _kept(_mapped(placed, rows, PIECEWISE), held)
+    return _merged(_kept(_mapped(placed, rows, PIECEWISE), held), found)
+
+
+def _merged(piecewise: DataFrame, found: dict[str, pca.Axes]) -> DataFrame:
+    """Rows of PROJECTED of the classes that are cut, from those of their pieces."""
     of_image = ("image_id", "label", "components")
     images = piecewise.where("image_id IS NOT NULL").select(
         *(column.name if column.name in of_image else _null(column) for column in PROJECTED)
@@ -121,11 +125,11 @@ def project_cut(
     known = pa.Table.from_batches(
         _axis_batches(piecewise, found), schema=schemas.arrow_schema(PROJECTED)
     )
-    return images.unionByName(latents.sparkSession.createDataFrame(known, PROJECTED))
+    return images.unionByName(piecewise.sparkSession.createDataFrame(known, PROJECTED))
 
 
 def _axis_batches(piecewise: DataFrame, found: dict[str, pca.Axes]) -> Iterator[pa.RecordBatch]:
-    """The axes of the classes that are cut, with the spreads of their pieces merged in order."""
+    """The axes of each class, with the spreads of its pieces merged in order."""
     rows = piecewise.where("image_id IS NULL").orderBy("piece").collect()
     for label, of_class in groupby(rows, key=lambda row: str(row.label)):
         spread = pca.merged(

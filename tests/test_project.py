@@ -47,6 +47,11 @@ def test_cut_and_uncut_are_the_same_rows(latents: DataFrame) -> None:
     assert projected(latents, 50) == whole
 
 
+def test_no_latents_have_no_rows(latents: DataFrame) -> None:
+    with ExitStack() as held:
+        assert project.project(latents.limit(0), {}, 3, 50, held).isEmpty()
+
+
 def test_pieces_are_consecutive_images_each_in_a_partition_of_its_own(latents: DataFrame) -> None:
     cut = pieces.cut(latents, CUT, pca.CHUNK)
     parts = pieces.placed(latents, cut).drop("latent").rdd.glom().collect()
