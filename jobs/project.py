@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
+from itertools import groupby
 
+import numpy as np
+import pyarrow as pa
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
-from jobs.common import classes, command, densities, schemas, session
+from jobs.common import classes, command, densities, pieces, projecting, schemas, session
 from jobs.common.densities import Density
-from jobs.common.projecting import PROJECTED, Densities, Projecting
-from jobs.common.run import Run, Work
+from jobs.common.projecting import PIECEWISE, PROJECTED, SUMS, Densities
+from jobs.common.run import Run
 from jobs.common.settings import Estimate
-from udfs import bspline, histogram
+from udfs import bspline, histogram, pca
 
-VERSION = 1
+VERSION = 2
 NONE = "none"  # the rule's name before removal; its space is null
 PROJECTIONS = schemas.TABLES["projections"].schema
 
@@ -38,39 +44,118 @@ def main(run: Run) -> None:
             return
         latents = work.read("latents").select("image_id", "label", "latent")
         counts = classes.sizes(latents)
-        classes.check_sizes(counts, run.settings)
-        projected = project(work, latents, counts, settings.components)
-        try:
+        with ExitStack() as held:
+            largest = run.settings.prune.largest_class
+            projected = project(latents, counts, settings.components, largest, held)
             work.write(axes(projected, settings), "axes")
             before = model(run, projected, settings)
             work.write(densities.frame(run.spark, before), "density", where=f"rule = '{NONE}'")
             work.write(projections(projected, before, settings), "projections")
-        finally:
-            projected.unpersist()
         work.rows["projections"] = run.warehouse.read("projections").count()
         work.summary = f"{len(counts):,} classes, {settings.components} components"
 
 
-def project(work: Work, latents: DataFrame, counts: dict[str, int], components: int) -> DataFrame:
-    """Axes and projections of every class, whole classes as tasks.
+def project(
+    latents: DataFrame,
+    counts: dict[str, int],
+    components: int,
+    largest: int,
+    held: ExitStack,
+    group: int = pca.GROUP,
+) -> DataFrame:
+    """Rows of PROJECTED: axes and projections of every class, the same whether it is cut or not.
 
-    Kept on the executors' disks, as the axes, the counts and the densities are made of it; what an
-    executor loses is computed again.
+    A class above `largest` images and one group of chunks is cut into its groups, the others are
+    whole in a task. What several steps are made of is kept on the executors' disks while `held` is
+    open; what an executor loses is computed again.
     """
+    most = max(largest, group * pca.CHUNK)
+    cut = {label: n for label, n in counts.items() if n > most}
+    whole = {label: n for label, n in counts.items() if n <= most}
+    if not cut:
+        return project_whole(latents, whole, components, held, group)
+    in_pieces = project_cut(latents, cut, components, held, group)
+    if not whole:
+        return in_pieces
+    return project_whole(latents, whole, components, held, group).unionByName(in_pieces)
+
+
+def project_whole(
+    latents: DataFrame, counts: dict[str, int], components: int, held: ExitStack, group: int
+) -> DataFrame:
+    """Whole classes as tasks, in one pass."""
     width = 1024
     tasks = classes.placed(
         latents,
         counts,
-        session.slots(work.run.spark),
+        session.slots(latents.sparkSession),
         lambda n: float(n) * width * width + 20.0 * min(n, width) ** 3,
     )
-    return (
-        tasks.select("image_id", "label", "latent")
-        .mapInArrow(
-            partial(Projecting(components).rows, schema=schemas.arrow_schema(PROJECTED)), PROJECTED
-        )
-        .persist(StorageLevel.DISK_ONLY)
+    rows = projecting.Projecting(components, group).rows
+    return _kept(_mapped(tasks.select("image_id", "label", "latent"), rows, PROJECTED), held)
+
+
+def project_cut(
+    latents: DataFrame, counts: dict[str, int], components: int, held: ExitStack, group: int
+) -> DataFrame:
+    """Groups of chunks as tasks: sums → means, products → axes, then the projections.
+
+    The driver adds the groups' sums up in order and computes the axes; it holds one class's and
+    one group's sums at a time (8 MB each).
+    """
+    cut = pieces.cut(latents, counts, group * pca.CHUNK)
+    placed = _kept(pieces.placed(latents, cut), held)
+    sums = pieces.added(_mapped(placed, projecting.piece_sums, SUMS), cut)
+    centres = {label: pca.centre(total, counts[label]) for label, total in sums}
+    means = {label: centre.mean for label, centre in centres.items()}
+    products = pieces.added(_mapped(placed, projecting.Multiplying(means).rows, SUMS), cut)
+    found = {
+        label: pca.from_products(total, centres[label], components) for label, total in products
+    }
+    rows = projecting.PieceProjecting(found, components).rows
+    return _merged(_kept(_mapped(placed, rows, PIECEWISE), held), found)
+
+
+def _merged(piecewise: DataFrame, found: dict[str, pca.Axes]) -> DataFrame:
+    """Rows of PROJECTED of the classes that are cut, from those of their pieces."""
+    of_image = ("image_id", "label", "components")
+    images = piecewise.where("image_id IS NOT NULL").select(
+        *(column.name if column.name in of_image else _null(column) for column in PROJECTED)
     )
+    known = pa.Table.from_batches(
+        _axis_batches(piecewise, found), schema=schemas.arrow_schema(PROJECTED)
+    )
+    return images.unionByName(piecewise.sparkSession.createDataFrame(known, PROJECTED))
+
+
+def _axis_batches(piecewise: DataFrame, found: dict[str, pca.Axes]) -> Iterator[pa.RecordBatch]:
+    """The axes of each class, with the spreads of its pieces merged in order."""
+    rows = piecewise.where("image_id IS NULL").orderBy("piece").collect()
+    for label, of_class in groupby(rows, key=lambda row: str(row.label)):
+        spread = pca.merged(
+            pca.Spread(row.n, *map(np.array, (row.squares, row.lowest, row.highest)))
+            for row in of_class
+        )
+        yield projecting.axis_batch(label, found[label], spread, schemas.arrow_schema(PROJECTED))
+
+
+def _null(column: T.StructField) -> Column:
+    return F.lit(None).cast(column.dataType).alias(column.name)
+
+
+def _mapped(
+    frame: DataFrame,
+    rows: Callable[..., Iterator[pa.RecordBatch]],
+    schema: T.StructType,
+) -> DataFrame:
+    return frame.mapInArrow(partial(rows, schema=schemas.arrow_schema(schema)), schema)
+
+
+def _kept(frame: DataFrame, held: ExitStack) -> DataFrame:
+    """The frame, kept on the executors' disks once computed, while `held` is open."""
+    kept = frame.persist(StorageLevel.DISK_ONLY)
+    held.callback(kept.unpersist)
+    return kept
 
 
 def axes(projected: DataFrame, settings: Estimate) -> DataFrame:

@@ -15,8 +15,8 @@ from jobs.common import auditing, candidates, classes, command, schemas, session
 from jobs.common.pruning import Progress, Pruning, Rules
 from jobs.common.rounds import PLACED, ROUNDS, Rounds, place
 from jobs.common.run import Run, Work
-from jobs.common.settings import Prune
-from jobs.common.storage import JobError
+from jobs.common.settings import Settings
+from jobs.common.storage import JobError, Warehouse
 
 VERSION = 3
 SELECTION = schemas.TABLES["selection"].schema
@@ -30,67 +30,102 @@ def main(run: Run) -> None:
         reads |= {"images": "ingest"}
     if candidates.DENSITY in candidates.names(settings.order):
         reads |= {"projections": "project"}
+    if run.settings.leaks.remove:
+        reads |= {"leaks": "leaks"}
     with run.stage(
         "prune",
         reads=reads,
         writes=("selection", "thresholds", "audit"),
-        depends=decided_by(settings) | {"mode": settings.mode},
+        depends=decided_by(run.settings) | {"mode": settings.mode},
         version=VERSION,
     ) as work:
         if work.finished:
             return
-        members = grouped(work, settings)
-        before = earlier(work, members, settings)
-        rules = list(settings.rules)
-        marked = candidates.decisions(members, rules, earlier=before)
+        members = grouped(work, run.settings)
+        before = earlier(work, members, run.settings)
+        leaks = leaked(work, run.settings)
+        marked = candidates.decisions(members, list(settings.rules), earlier=before, leaks=leaks)
         counts, images, mark = count(marked)
         progress = Progress.begun(run.spark)
-        selection = select(work, marked, counts, settings, progress)
+        selection = select(work, marked, counts, run.settings, progress)
+        if leaks is not None:
+            new = marked.where("NOT known").select("image_id")
+            selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
         with run.console.watching(work.stage, lambda: progress.text(len(counts))):
             work.write(
                 selection,
                 "selection",
                 append=before is not None,
-                notes={"decided": decided_by(settings), "images": mark},
+                notes={"decided": decided_by(run.settings), "images": mark},
             )
         for table in (PLACED, ROUNDS):
             work.discard(table)
         chosen = run.warehouse.read("selection")
         work.write(thresholds(chosen), "thresholds")
-        auditing.check(work, audited(chosen, marked, settings), members, images, settings)
+        reference = reference_of(work, members, run.settings)
+        chosen = audited(chosen, marked, run.settings)
+        auditing.check(work, chosen, members, images, settings, reference)
         summarise(work, chosen, images, len(counts))
 
 
-def decided_by(settings: Prune) -> dict[str, Any]:
+def decided_by(settings: Settings) -> dict[str, Any]:
     """The settings that decide which image stays."""
-    return {
-        "thresholds": list(settings.rules.items()),
-        "space": settings.space,
-        "order": settings.order,
-        "group_by": settings.group_by,
-        "never_across": settings.never_across,
-        "protect": settings.protect,
+    prune, leaks = settings.prune, settings.leaks
+    found = {
+        "thresholds": list(prune.rules.items()),
+        "space": prune.space,
+        "order": prune.order,
+        "group_by": prune.group_by,
+        "never_across": prune.never_across,
+        "protect": prune.protect,
     }
+    if leaks.remove:
+        found["leaks"] = [leaks.split, leaks.warehouse, leaks.scope]
+    return found
 
 
-def grouped(work: Work, settings: Prune) -> DataFrame:
+def grouped(work: Work, settings: Settings) -> DataFrame:
     """Latents with their group, their order and whether they are protected."""
     images = work.read("images") if "images" in work.reads else None
     if images is not None:
-        candidates.check(images, settings)
+        candidates.check(images, settings.prune)
     projections = work.read("projections") if "projections" in work.reads else None
-    columns = ("image_id", "label", "sha256", "model_id", "latent")
+    columns = ("image_id", "label", "split", "sha256", "model_id", "latent")
     latents = work.read("latents").select(*columns)
-    return candidates.grouped(latents, images, projections, settings)
+    reference = settings.leaks.split if settings.leaks.remove else ()
+    return candidates.grouped(latents, images, projections, settings.prune, reference)
 
 
-def earlier(work: Work, members: DataFrame, settings: Prune) -> DataFrame | None:
+def leaked(work: Work, settings: Settings) -> DataFrame | None:
+    """Rows of `selection` of the images that are removed as leaks."""
+    if not settings.leaks.remove:
+        return None
+    where = F.col("reference_warehouse")
+    keeper = F.when(where.isNull(), F.col("reference_id")).otherwise(
+        F.concat(where, F.lit("#"), "reference_id")
+    )
+    rows = work.read("leaks").withColumns({"kept": F.lit(False), "kept_id": keeper})
+    return rows.select(*SELECTION.names)
+
+
+def reference_of(work: Work, members: DataFrame, settings: Settings) -> DataFrame | None:
+    """The images that leaks were looked for in, named as `selection` names them."""
+    if not settings.leaks.remove:
+        return None
+    if not settings.leaks.warehouse:
+        return members.where(F.col("split").isin(list(settings.leaks.split)))
+    other = Warehouse(work.run.spark, settings.leaks.warehouse)
+    name = F.concat(F.lit(f"{other.root}#"), "image_id")
+    return other.read("latents").withColumn("image_id", name)
+
+
+def earlier(work: Work, members: DataFrame, settings: Settings) -> DataFrame | None:
     """In mode append the decisions that hold.
 
     Raises JobError where they were made otherwise, or of images that changed or vanished since.
     """
     stamp = work.run.warehouse.newest("selection", work.stage)
-    if settings.mode != "append" or stamp is None:
+    if settings.prune.mode != "append" or stamp is None:
         return None
     # As the notes have it, which are JSON: lists for tuples.
     if stamp.notes.get("decided") != json.loads(json.dumps(decided_by(settings))):
@@ -144,17 +179,18 @@ def select(
     work: Work,
     marked: DataFrame,
     counts: dict[str, int],
-    settings: Prune,
+    all_settings: Settings,
     progress: Progress,
 ) -> DataFrame:
     """Rows of `selection`: small groups whole in tasks, large ones in rounds, and what is fixed."""
+    settings = all_settings.prune
     rules = Rules(settings.rules, settings.space[0], settings.block)
     compared = marked.where("standing != 0 OR undecided != 0")
     order = candidates.in_order(settings)
     small = {name: n for name, n in counts.items() if n <= settings.largest_class}
     large = {name: n for name, n in counts.items() if n > settings.largest_class}
     selection = whole(work, compared, small, Pruning(rules, progress), order)
-    if settings.protect:
+    if settings.protect or all_settings.leaks.remove:
         selection = selection.unionByName(fixed(marked, rules))
     if large:
         place(work, compared, large, order)
@@ -195,9 +231,11 @@ def fixed(marked: DataFrame, rules: Rules) -> DataFrame:
     )
 
 
-def audited(selection: DataFrame, marked: DataFrame, settings: Prune) -> DataFrame:
+def audited(selection: DataFrame, marked: DataFrame, settings: Settings) -> DataFrame:
     """A selection with each image's group, and whether it was `fixed`: it stays whatever it is."""
-    if candidates.by_label(settings) and not settings.protect and settings.mode == "all":
+    prune = settings.prune
+    fixes = prune.protect or prune.mode == "append" or settings.leaks.remove
+    if candidates.by_label(prune) and not fixes:
         return selection.withColumns({"group": F.col("label"), "fixed": F.lit(False)})
     fixed = (F.col("protected") | F.col("known")).alias("fixed")
     return selection.join(marked.select("image_id", "group", fixed), on="image_id")

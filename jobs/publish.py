@@ -1,26 +1,36 @@
-"""publish: the kept images of one rule become `curated`, what a training team reads."""
+"""publish: the kept images of one rule become `curated`, what a training team reads.
+
+With `publish.split` every image gets a split as well, those of a group the same.
+"""
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.common import command, schemas
-from jobs.common.run import Run
-from jobs.common.settings import check_published
+from jobs.common.run import Run, Work
+from jobs.common.settings import Publish, check_published
 from jobs.common.storage import JobError
 
-VERSION = 1
+VERSION = 2
+NAMED = 3  # classes that a message names
 
 
 def main(run: Run) -> None:
-    """Tables images and selection → curated."""
-    rule = run.settings.publish.rule
+    """Tables images and selection → curated, splits."""
+    settings = run.settings.publish
+    # Splits that are no longer asked for are emptied, so that nobody reads those of another rule.
+    split = bool(settings.split) or run.warehouse.exists("splits")
     with run.stage(
         "publish",
         reads={"images": "ingest", "selection": "prune", "audit": "prune"},
-        writes=("curated",),
-        depends={"rule": rule},
+        writes=("curated", "splits") if split else ("curated",),
+        depends=depends(settings),
         version=VERSION,
     ) as work:
         if work.finished:
@@ -28,11 +38,26 @@ def main(run: Run) -> None:
         selection = work.read("selection")
         computed = selection.select("rule").distinct().orderBy(F.desc("rule")).collect()
         check_published(run.settings, [row["rule"] for row in computed])
-        selection = selection.where(F.col("rule") == rule)
+        selection = selection.where(F.col("rule") == settings.rule)
         check_fits(work.read("images"), selection)
+        check_removal(removals(selection), settings)
         work.write(curate(work.read("images"), selection), "curated")
         work.rows["curated"] = run.warehouse.read("curated").count()
-        work.summary = f"{work.rows['curated']:,} images at {rule}"
+        work.summary = f"{work.rows['curated']:,} images at {settings.rule}"
+        if split:
+            work.write(splits(selection, settings), "splits")
+            count_splits(work, settings)
+
+
+def depends(settings: Publish) -> dict[str, object]:
+    """The settings that what is published depends on; the seed only where something is dealt."""
+    return {
+        "rule": settings.rule,
+        "minimum_kept": settings.minimum_kept,
+        "most_removed": settings.most_removed,
+        "most_removed_of_class": settings.most_removed_of_class,
+        "split": [*settings.split, settings.seed] if settings.split else [],
+    }
 
 
 def check_fits(images: DataFrame, selection: DataFrame) -> None:
@@ -44,6 +69,63 @@ def check_fits(images: DataFrame, selection: DataFrame) -> None:
             f"{count:,} kept images are no longer in the table images, which changed after prune: "
             "run encode, project and prune first (or pipeline, which does all)"
         )
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a rule does to a class."""
+
+    label: str
+    images: int
+    kept: int
+
+    @property
+    def share(self) -> float:
+        """Of the class's images, what is removed."""
+        return (self.images - self.kept) / self.images
+
+    def __str__(self) -> str:
+        return f"{self.label} (keeps {self.kept:,} of {self.images:,})"
+
+
+def removals(selection: DataFrame) -> list[Removal]:
+    """Each class of one rule's selection."""
+    counted = selection.groupBy("label").agg(
+        F.count("*").alias("images"), F.count_if("kept").alias("kept")
+    )
+    return [Removal(row.label, row.images, row.kept) for row in counted.collect()]
+
+
+def check_removal(classes: Sequence[Removal], settings: Publish) -> None:
+    """Raise JobError, with all that is wrong, where the rule removes more than was allowed."""
+    few = [found for found in classes if found.kept < min(settings.minimum_kept, found.images)]
+    much = [found for found in classes if found.share > settings.most_removed_of_class]
+    images = sum(found.images for found in classes)
+    every = Removal("all images", images, sum(found.kept for found in classes))
+    wrong = []
+    if few:
+        wrong.append(
+            f"fewer stay than publish.minimum_kept = {settings.minimum_kept}: {_some(few)}"
+        )
+    if much:
+        allowed = f"publish.most_removed_of_class = {settings.most_removed_of_class:g}"
+        wrong.append(f"more is removed than {allowed}: {_some(much)}")
+    if every.share > settings.most_removed:
+        wrong.append(
+            f"more is removed than publish.most_removed = {settings.most_removed:g}: {every}"
+        )
+    if wrong:
+        raise JobError(
+            f"nothing was published at {settings.rule}: {'; '.join(wrong)}. Set publish.rule to a "
+            "rule that keeps more, or allow it by the setting named"
+        )
+
+
+def _some(classes: Sequence[Removal]) -> str:
+    """The classes that lose most, by name, and how many more there are."""
+    worst = sorted(classes, key=lambda found: (-found.share, found.label))
+    more = f" and {len(worst) - NAMED:,} more classes" if len(worst) > NAMED else ""
+    return ", ".join(str(found) for found in worst[:NAMED]) + more
 
 
 def curate(images: DataFrame, selection: DataFrame) -> DataFrame:
@@ -65,6 +147,52 @@ def curate(images: DataFrame, selection: DataFrame) -> DataFrame:
         .select(*ours, *more)
         .sort("label", "image_id")
     )
+
+
+def splits(selection: DataFrame, settings: Publish) -> DataFrame:
+    """Every image of the selection with the split of its group; no rows where none is asked for.
+
+    The group of an image is the kept one that stands for it, itself where it is kept.
+    """
+    if not settings.split:
+        return selection.sparkSession.createDataFrame([], schemas.TABLES["splits"].schema)
+    group = F.coalesce("kept_id", "image_id")
+    return selection.select(
+        "image_id",
+        "label",
+        group.alias("group_id"),
+        split_of(group, settings.shares, settings.seed).alias("split"),
+        "rule",
+        "space",
+        "kept",
+    ).sort("label", "image_id")
+
+
+def split_of(group: Column, shares: Mapping[str, float], seed: int) -> Column:
+    """The split of a group: the first whose cumulated share exceeds the group's number in [0, 1).
+
+    The number is made of the first 8 bytes of sha256("<seed>|<group>"), so neither order nor other
+    groups matter. The last split takes what rounding leaves.
+    """
+    digest = F.sha2(F.concat_ws("|", F.lit(seed), group), 256)
+    whole = F.conv(F.substring(digest, 1, 16), 16, 10).cast("decimal(20,0)")
+    number = whole.cast("double") / F.lit(2.0**64)
+    *names, last = shares
+    split = F.lit(last)
+    for name, end in reversed(list(zip(names, accumulate(shares.values()), strict=False))):
+        split = F.when(number < end, F.lit(name)).otherwise(split)
+    return split
+
+
+def count_splits(work: Work, settings: Publish) -> None:
+    """Images of each split, for `runs` and the console."""
+    counted = work.read("splits").groupBy("split").count().collect()
+    found = {row["split"]: int(row["count"]) for row in counted}
+    images = {name: found.get(name, 0) for name in settings.shares}
+    work.rows |= {f"split_{name}": count for name, count in images.items()}
+    if images:
+        dealt = ", ".join(f"{name} {count:,}" for name, count in images.items())
+        work.summary += f"; {dealt}"
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ from pyspark.sql import SparkSession
 
 from jobs.common import facts
 from jobs.common.run import Run, Work
-from jobs.common.settings import STAGES
 from jobs.common.storage import Warehouse
 from tests.conftest import (
     COMMAND_SECONDS,
     QUICK,
     ROOT,
+    STAGES,
     assert_same_tables,
     command_line,
     flags,

@@ -67,6 +67,40 @@ def test_projections_do_not_depend_on_the_other_rows(n: int) -> None:
     assert np.array_equal(pca.principal_axes(latents.copy(), 3).axes, axes.axes)
 
 
+@pytest.mark.parametrize("group", [1, 2, 3])
+def test_groups_apart_add_up_to_the_whole(group: int) -> None:
+    """Bit for bit: what one task does with a class, and what its groups and a driver do."""
+    latents = cloud(4, 4500, 48)
+    whole = pca.principal_axes(latents, 3, group)
+    parts = [part.copy() for part in pca.groups(latents, group)]
+    assert [len(part) for part in parts] == [
+        min(group * pca.CHUNK, 4500 - start) for start in range(0, 4500, group * pca.CHUNK)
+    ]
+    centre = pca.centre(pca.added(pca.sums(part) for part in parts), len(latents))
+    total = pca.added(pca.products(part, centre.mean) for part in parts)
+    axes = pca.from_products(total, centre, 3)
+    for name in ("mean", "axes", "eigenvalues"):
+        assert np.array_equal(getattr(axes, name), getattr(whole, name)), name
+    projections = pca.project(latents, whole)
+    apart = [pca.project(part, axes) for part in parts]
+    assert np.array_equal(np.concatenate(apart), projections)
+    spread = pca.merged(pca.spread(part) for part in apart)
+    again = pca.merged(pca.spread(part) for part in pca.groups(projections, group))
+    assert np.array_equal(spread.sigma, again.sigma)
+    assert spread.n == len(latents)
+    assert np.allclose(spread.sigma, projections.std(axis=0), rtol=1e-12)
+    assert np.array_equal(spread.lowest, projections.min(axis=0))
+    assert np.array_equal(spread.highest, projections.max(axis=0))
+
+
+def test_the_order_of_a_sum_shows_in_its_last_bits() -> None:
+    """Else the fixed order would prove nothing."""
+    latents = cloud(4, 4500, 48)
+    mean = latents.mean(axis=0, dtype=np.float64)
+    parts = [pca.products(part, mean) for part in pca.groups(latents, 1)]
+    assert not np.array_equal(pca.added(parts), pca.added(reversed(parts)))
+
+
 def test_line_by_hand() -> None:
     """Slopes 1, 2, 1.5 of three points: their median; the intercept is median(y) − a·median(x)."""
     line = effect.line([0.0, 1.0, 2.0], [0.0, 1.0, 3.0])

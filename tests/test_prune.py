@@ -32,6 +32,7 @@ class Given:
     def __init__(self, spark: SparkSession, folder: Path, sizes: dict[str, int]) -> None:
         self.spark = spark
         self.folder = folder
+        self.model = "m"
         self.images: dict[str, dict[str, Any]] = {}
         self.latents: dict[str, Matrix] = {}
         self.density: dict[str, float] = {}
@@ -56,7 +57,7 @@ class Given:
         """The tables `images`, `latents` and `projections`, of some of the images."""
         warehouse = Warehouse(self.spark, str(self.folder))
         kept = list(self.images.values()) if names is None else [self.images[n] for n in names]
-        mark = f"{len(kept)} images"
+        mark = f"{len(kept)} images, {self.model}"
         run = secrets.token_hex(4)  # of one run and table Delta takes the same write only once
         blank = dict.fromkeys(schemas.TABLES["images"].schema.names)
         ddl = f"{schemas.TABLES['images'].schema.simpleString()[7:-1]},camera:string"
@@ -64,7 +65,8 @@ class Given:
         frame = self.spark.createDataFrame(rows, ddl.replace(":", " "))
         warehouse.write(frame, "images", Stamp(run, "ingest", mark))
         rows = [
-            image | {"model_id": "m", "encoded_on": "here", "latent": self.latents[name].tolist()}
+            image
+            | {"model_id": self.model, "encoded_on": "here", "latent": self.latents[name].tolist()}
             for name, image in ((image["image_id"], image) for image in kept)
         ]
         frame = self.spark.createDataFrame(rows, schemas.TABLES["latents"].schema)

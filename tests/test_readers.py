@@ -28,7 +28,7 @@ from pyspark.sql import types as T
 from jobs.common import schemas
 from jobs.common.run import Run
 from jobs.common.storage import Warehouse
-from tests.conftest import ROOT, Runner, picture
+from tests.conftest import ROOT, WRITTEN, Runner, picture
 from tests.foreign_readers import LAST, READERS
 from tests.test_ingest import encoded
 
@@ -39,7 +39,7 @@ def read_elsewhere(
     reader: str, warehouse: str, target: Path
 ) -> tuple[dict[str, pa.Table], dict[str, Any]]:
     """The tables and protocols as a child process of its own reads them."""
-    arguments = [sys.executable, CHILD, reader, warehouse, str(target), *schemas.TABLES]
+    arguments = [sys.executable, CHILD, reader, warehouse, str(target), *sorted(WRITTEN)]
     done = subprocess.run(
         arguments, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
@@ -50,7 +50,7 @@ def read_elsewhere(
         print(f"after all was read, {said}")
     tables = {
         name: pa.ipc.open_file(pa.OSFile(str(target / f"{name}.arrow"))).read_all()
-        for name in schemas.TABLES
+        for name in WRITTEN
     }
     return tables, json.loads((target / LAST).read_text())
 
@@ -93,7 +93,7 @@ def rows(table: pa.Table) -> list[dict[str, Any]]:
 def assert_read_alike(warehouse: Warehouse, reader: str, target: Path) -> None:
     """Every table: rows, columns and values as Spark's; reader 1, writer 2, no features."""
     tables, protocols = read_elsewhere(reader, warehouse.root, target)
-    assert tables.keys() == protocols.keys() == schemas.TABLES.keys()
+    assert tables.keys() == protocols.keys() == WRITTEN
     for name, table in tables.items():
         expected = warehouse.read(name).toArrow()
         assert expected.num_rows > 0, f"{name} is empty: the comparison would show nothing"

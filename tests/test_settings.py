@@ -21,6 +21,14 @@ from jobs.common.settings import SettingsError, build
         ("prune.thresholds=[]", "at least one"),
         ('prune.order=["score", "-score"]', "twice"),
         ('prune.order=["-"]', "no name"),
+        ("publish.minimum_kept=-1", "must lie between"),
+        ("publish.most_removed=1.5", "between 0 and 1"),
+        ("publish.most_removed_of_class=nan", "between 0 and 1"),
+        ('publish.split=["train:0.8", "test:0.3"]', "sum to 1.1, they must sum to 1"),
+        ('publish.split=["train"]', "such as train:0.8"),
+        ('publish.split=["train:1", "test:0"]', "'test:0' must be name:share"),
+        ('publish.split=[":1"]', "':1' must be name:share"),
+        ('publish.split=["a:0.5", "a:0.5"]', "names a twice"),
         ("train.device=cuda:x", "cuda:N"),
         ("train.sample=" + "9" * 400, "must lie between"),
         ("train.epochs=1.5", "whole number"),
@@ -56,6 +64,20 @@ def test_a_number_is_a_list_of_one_and_names_its_rule() -> None:
     assert settings.prune.rules == {"fixed:0.95": 0.95}
 
 
+def test_all_mistakes_of_a_split_come_in_one_message() -> None:
+    with pytest.raises(SettingsError) as caught:
+        build({}, ['publish.split=["a:0.5", "a:0.7", ":0.1", "b:-1", "c:1.5"]'])
+    for part in ("names a twice", "':0.1'", "'b:-1'", "'c:1.5'", "sum to 1.8"):
+        assert part in str(caught.value)
+
+
+def test_shares_may_miss_1_by_rounding() -> None:
+    shares = build({}, ['publish.split=["a:0.7", "b: 0.2", "c:0.1"]']).publish.shares
+    assert list(shares.items()) == [("a", 0.7), ("b", 0.2), ("c", 0.1)]
+    build({}, ['publish.split=["a:0.3333333333", "b:0.3333333333", "c:0.3333333334"]'])
+
+
 def test_flags_go_over_the_file_and_seed_over_both() -> None:
     settings = build({"train": {"epochs": 3, "seed": 1}}, ["train.epochs=4"], 7)
-    assert (settings.train.epochs, settings.train.seed, settings.sample.seed) == (4, 7, 7)
+    assert settings.train.epochs == 4
+    assert (settings.train.seed, settings.sample.seed, settings.publish.seed) == (7, 7, 7)

@@ -61,12 +61,18 @@ class Sample:
 
 
 def check(
-    work: Work, selection: DataFrame, latents: DataFrame, images: int, settings: Prune
+    work: Work,
+    selection: DataFrame,
+    latents: DataFrame,
+    images: int,
+    settings: Prune,
+    reference: DataFrame | None = None,
 ) -> None:
     """Audit about `prune.audit` of so many images at every rule; write the table `audit`.
 
     selection: with the columns `group`, and `fixed`: images that stay though they resemble each
-    other. latents: with their group.
+    other. latents: with their group. reference: images that justify a removal in any group, which
+    `latents` may hold as well.
 
     Raises JobError naming an example where a promise is broken.
     """
@@ -76,8 +82,9 @@ def check(
     removed = [row for row in chosen if not row["kept"]]
     stay = [row for row in chosen if row["kept"]]
     table = _wanted(latents, stay, removed)
+    others = _keepers(reference, removed)
     similar, pairs = _too_similar(selection, latents, table, stay, min(rules.values()))
-    unjustified = _unjustified(selection, table, removed)
+    unjustified = _unjustified(selection, table, removed, others)
     rows = [
         {
             "rule": rule,
@@ -124,6 +131,17 @@ def _wanted(
     names = latents.sparkSession.createDataFrame([(name,) for name in ids], "image_id string")
     wanted = latents.join(F.broadcast(names), on="image_id")
     return wanted.select("image_id", "group", "latent").toArrow()
+
+
+def _keepers(reference: DataFrame | None, removed: list[dict[str, Any]]) -> pa.Table | None:
+    """Latents of the reference images that removals name."""
+    if reference is None:
+        return None
+    names = reference.sparkSession.createDataFrame(
+        [(name,) for name in {row["kept_id"] for row in removed}], "image_id string"
+    )
+    wanted = reference.join(F.broadcast(names), on="image_id")
+    return wanted.select("image_id", "latent").toArrow()
 
 
 def _too_similar(
@@ -178,9 +196,12 @@ def _by_group(sampled: pa.Table, threshold: float) -> Sample:
 
 
 def _unjustified(
-    selection: DataFrame, table: pa.Table, removed: list[dict[str, Any]]
+    selection: DataFrame,
+    table: pa.Table,
+    removed: list[dict[str, Any]],
+    others: pa.Table | None = None,
 ) -> list[dict[str, Any]]:
-    """Removals without a kept image of their group above T at the stored similarity."""
+    """Removals without a kept image of their group, or a reference, above T and as stored."""
     if not removed:
         return []
     named = selection.sparkSession.createDataFrame(
@@ -189,6 +210,9 @@ def _unjustified(
     ).distinct()
     kept = selection.where("kept").join(F.broadcast(named), on=["image_id", "rule", "group"])
     standing = {(row["image_id"], row["rule"], row["group"]) for row in kept.collect()}
+    columns = ["image_id", "latent"]
+    referred = set(others.column("image_id").to_pylist()) if others else set()
+    table = pa.concat_tables([table.select(columns), *([others] if others else [])])
     place = {name: i for i, name in enumerate(table.column("image_id").to_pylist())}
     matrix = frames.matrix(table.column("latent"))
     known = [row for row in removed if row["image_id"] in place and row["kept_id"] in place]
@@ -199,6 +223,7 @@ def _unjustified(
     wrong = [row for row in removed if row["image_id"] not in place or row["kept_id"] not in place]
     for row, found in zip(known, cosine.tolist(), strict=True):
         stands = (row["kept_id"], row["rule"], row["group"]) in standing
+        stands |= row["kept_id"] in referred
         above = found > row["threshold"] - audit.TOLERANCE
         said = row["similarity"]
         stored = said is not None and abs(found - said) <= audit.TOLERANCE

@@ -85,11 +85,16 @@ def _wrong_predicate(images: DataFrame, predicate: str) -> list[str]:
 
 
 def grouped(
-    latents: DataFrame, images: DataFrame | None, projections: DataFrame | None, settings: Prune
+    latents: DataFrame,
+    images: DataFrame | None,
+    projections: DataFrame | None,
+    settings: Prune,
+    reference: Sequence[str] = (),
 ) -> DataFrame:
     """Latents with the columns `group`, `protected` and `order_<i>`, one for each of the order's.
 
-    Columns of the group that are null are equal to each other.
+    Columns of the group that are null are equal to each other. reference: splits whose images are
+    protected.
     """
     found = latents
     if images is not None:
@@ -106,6 +111,9 @@ def grouped(
     else:
         named = {}
         found = found.withColumn("protected", F.lit(False))
+    if reference:
+        of_split = F.coalesce(F.col("split").isin(list(reference)), F.lit(False))
+        found = found.withColumn("protected", F.col("protected") | of_split)
     if projections is not None:
         density = projections.where(F.col("rule") == NONE).select("image_id", DENSITY)
         found = found.join(density, on="image_id", how="left")

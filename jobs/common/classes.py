@@ -9,9 +9,6 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.common.settings import Settings
-from jobs.common.storage import JobError
-
 TASKS_A_SLOT = 4  # enough to even out, few enough that starting them costs nothing
 
 
@@ -19,20 +16,6 @@ def sizes(latents: DataFrame, key: str = "label") -> dict[str, int]:
     """Images of each class, or of each value of another key."""
     rows = latents.groupBy(key).count().collect()
     return {row[key]: int(row["count"]) for row in rows}
-
-
-def check_sizes(counts: dict[str, int], settings: Settings) -> None:
-    """Refuse a class that does not fit a task, before any work. Raises JobError naming all."""
-    largest = settings.prune.largest_class
-    over = {label: count for label, count in sorted(counts.items()) if count > largest}
-    if over:
-        named = ", ".join(f"{label} ({count:,} images)" for label, count in over.items())
-        gigabytes = max(over.values()) * 4096 / 2**30
-        raise JobError(
-            f"larger than prune.largest_class = {largest:,}: {named}. A task would hold "
-            f"{gigabytes:.1f} GB of latents: raise it where the executors have that twice over, "
-            "or split the class into several labels"
-        )
 
 
 def placed(

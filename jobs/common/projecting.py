@@ -21,11 +21,21 @@ PROJECTED = schemas.struct(
 )
 
 
+# Of a piece: the bytes of its float64 sums.
+SUMS = schemas.struct("piece int, sums binary")
+# One row an image, or a piece with the spread of its projections (image_id null).
+PIECEWISE = schemas.struct(
+    "piece int, image_id string, label string, n bigint, squares array<double>, "
+    "lowest array<double>, highest array<double>, components array<double>"
+)
+
+
 @dataclass(frozen=True)
 class Projecting:
-    """How many leading components there are to be."""
+    """How many leading components there are to be, and how many chunks a group has."""
 
     components: int
+    group: int = pca.GROUP
 
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
@@ -33,16 +43,16 @@ class Projecting:
         """Latents, sorted by class and id, to rows of PROJECTED."""
         for label, rows in frames.groups(batches, "label"):
             latents = frames.matrix(rows.column("latent"))
-            axes = pca.principal_axes(latents, self.components)
+            axes = pca.principal_axes(latents, self.components, self.group)
             projections = pca.project(latents, axes)
             if len(axes.axes):
-                yield _axis_batch(label, axes, projections, schema)
-            yield _image_batch(label, rows, projections, self.components, schema)
+                parts = pca.groups(projections, self.group)
+                spread = pca.merged(pca.spread(part) for part in parts)
+                yield axis_batch(label, axes, spread, schema)
+            yield _image_batch(rows, projections, self.components, schema)
 
 
-def _axis_batch(
-    label: str, axes: pca.Axes, projections: NDArray[np.float64], schema: pa.Schema
-) -> pa.RecordBatch:
+def axis_batch(label: str, axes: pca.Axes, spread: pca.Spread, schema: pa.Schema) -> pa.RecordBatch:
     """The axes with what the step of their histograms is made of; σ has the divisor n."""
     k = len(axes.axes)
     return frames.record_batch(
@@ -51,10 +61,10 @@ def _axis_batch(
             "label": [label] * k,
             "component": list(range(1, k + 1)),
             "eigenvalue": axes.eigenvalues,
-            "n": [len(projections)] * k,
-            "sigma": projections.std(axis=0),
-            "lowest": projections.min(axis=0),
-            "highest": projections.max(axis=0),
+            "n": [spread.n] * k,
+            "sigma": spread.sigma,
+            "lowest": spread.lowest,
+            "highest": spread.highest,
             "mean": [axes.mean] * k,
             "axis": list(axes.axes),
             "components": [None] * k,
@@ -63,12 +73,77 @@ def _axis_batch(
     )
 
 
+def piece_sums(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Latents of pieces, sorted by piece and id, to rows of SUMS: `pca.sums`."""
+    for piece, _, latents in _pieces(batches):
+        yield _sums_batch(piece, pca.sums(latents), schema)
+
+
+@dataclass(frozen=True)
+class Multiplying:
+    """The mean of every class that is cut into pieces."""
+
+    means: dict[str, NDArray[np.float64]]
+
+    def rows(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Latents of pieces, sorted by piece and id, to rows of SUMS: `pca.products`."""
+        for piece, rows, latents in _pieces(batches):
+            yield _sums_batch(piece, pca.products(latents, self.means[_label(rows)]), schema)
+
+
+@dataclass(frozen=True)
+class PieceProjecting:
+    """The axes of every class that is cut into pieces, and how many components are asked for."""
+
+    axes: dict[str, pca.Axes]
+    components: int
+
+    def rows(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Latents of pieces, sorted by piece and id, to rows of PIECEWISE."""
+        for piece, rows, latents in _pieces(batches):
+            label = _label(rows)
+            projections = pca.project(latents, self.axes[label])
+            yield _spread_batch(piece, label, pca.spread(projections), schema)
+            yield _image_batch(rows, projections, self.components, schema)
+
+
+def _pieces(
+    batches: Iterable[pa.RecordBatch],
+) -> Iterator[tuple[int, pa.Table, NDArray[np.float32]]]:
+    for piece, rows in frames.groups(batches, "piece"):
+        yield piece, rows, frames.matrix(rows.column("latent"))
+
+
+def _label(rows: pa.Table) -> str:
+    return str(rows.column("label")[0])
+
+
+def _sums_batch(piece: int, sums: NDArray[np.float64], schema: pa.Schema) -> pa.RecordBatch:
+    return frames.record_batch({"piece": [piece], "sums": [sums.tobytes()]}, schema)
+
+
+def _spread_batch(piece: int, label: str, spread: pca.Spread, schema: pa.Schema) -> pa.RecordBatch:
+    return frames.record_batch(
+        {
+            "piece": [piece],
+            "image_id": [None],
+            "label": [label],
+            "n": [spread.n],
+            "squares": [spread.squares],
+            "lowest": [spread.lowest],
+            "highest": [spread.highest],
+            "components": [None],
+        },
+        schema,
+    )
+
+
 def _image_batch(
-    label: str,
-    rows: pa.Table,
-    projections: NDArray[np.float64],
-    components: int,
-    schema: pa.Schema,
+    rows: pa.Table, projections: NDArray[np.float64], components: int, schema: pa.Schema
 ) -> pa.RecordBatch:
     """The projections, null for components that do not exist."""
     n, k = projections.shape
@@ -81,7 +156,7 @@ def _image_batch(
     columns: dict[str, Any] = {name: pa.nulls(n) for name in schema.names}
     columns |= {
         "image_id": rows.column("image_id"),
-        "label": [label] * n,
+        "label": rows.column("label"),
         "components": pa.ListArray.from_arrays(offsets, values),
     }
     return frames.record_batch(columns, schema)

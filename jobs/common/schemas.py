@@ -123,6 +123,10 @@ TABLES: dict[str, Table] = {
             more=True,
         ),
         Table(
+            "splits",
+            f"image_id string, label string, group_id string, split string, {_RULE}, kept boolean",
+        ),
+        Table(
             "axes",
             f"label string, basis string, {_RULE}, component int, eigenvalue double, "
             "mean array<double>, axis array<double>",

@@ -21,18 +21,9 @@ MODES = ("all", "append")
 SCOPES = ("all", "label")
 MOST_RULES = 60  # an image's state at each is a bit of a number
 LARGEST_SEED = 2**31 - 1
-STAGES = (
-    "ingest",
-    "train",
-    "encode",
-    "project",
-    "leaks",
-    "conflicts",
-    "prune",
-    "publish",
-    "estimate",
-    "report",
-)
+# In their order; `leaks` and `conflicts` run where they are asked for.
+ASKED = ("leaks", "conflicts")
+STAGES = ("ingest", "train", "encode", "project", *ASKED, "prune", "publish", "estimate", "report")
 
 
 class SettingsError(ValueError):
@@ -97,6 +88,33 @@ def _columns(values: Sequence[str]) -> str | None:
     if not all(values):
         return "a column has no name"
     return "names a column twice" if len(set(values)) < len(values) else None
+
+
+def _share(entry: str) -> tuple[str, float]:
+    """Name and share of an entry `name:share`; NaN where that is no number."""
+    name, _, share = entry.rpartition(":")
+    try:
+        return name.strip(), float(share)
+    except ValueError:
+        return name.strip(), math.nan
+
+
+def _split(values: Sequence[str]) -> str | None:
+    """Every mistake in a list of `name:share`."""
+    entries = [_share(value) for value in values]
+    names = [name for name, _ in entries]
+    wrong = [
+        f"{value!r} must be name:share, such as train:0.8, with a share above 0 and at most 1"
+        for value, (name, share) in zip(values, entries, strict=True)
+        if not name or not 0 < share <= 1
+    ]
+    wrong += [
+        f"names {name} twice" for name in dict.fromkeys(names) if name and names.count(name) > 1
+    ]
+    total = math.fsum(share for _, share in entries)
+    if entries and abs(total - 1) > 1e-9:
+        wrong.append(f"the shares sum to {total!r}, they must sum to 1")
+    return "; ".join(wrong) or None
 
 
 def _device(value: str) -> str | None:
@@ -200,9 +218,19 @@ class Conflicts:
 
 @dataclass(frozen=True)
 class Publish:
-    """Which rule's selection the training teams read."""
+    """Which rule's selection the training teams read, and what must hold before they do."""
 
     rule: str = _key("fixed:0.95")
+    minimum_kept: int = _key(0, _between(0, 10_000_000))
+    most_removed: float = _key(1.0, _between(0, 1))
+    most_removed_of_class: float = _key(1.0, _between(0, 1))
+    split: tuple[str, ...] = _key((), _split)
+    seed: int = _key(0, _between(0, LARGEST_SEED))
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of each split, in the order given; empty: no splits."""
+        return dict(_share(entry) for entry in self.split)
 
 
 @dataclass(frozen=True)
@@ -327,15 +355,20 @@ def build(
     if seed is not None and not 0 <= seed <= LARGEST_SEED:
         mistakes.append(f"--seed {seed}: must lie between 0 and {LARGEST_SEED}")
     elif seed is not None:
-        settings = replace(
-            settings,
-            train=replace(settings.train, seed=seed),
-            sample=replace(settings.sample, seed=seed),
-        )
+        settings = replace(settings, **_seeded(values, seed))
     mistakes += _across(settings) + _of_job(settings, job)
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return settings
+
+
+def _seeded(values: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The sections that have a seed, with this one."""
+    return {
+        name: replace(values[name], seed=seed)
+        for name, kind in SECTIONS.items()
+        if "seed" in {key.name for key in fields(kind)}
+    }
 
 
 def _sections(raw: Mapping[str, Any], mistakes: list[str]) -> dict[str, dict[str, Any]]:
