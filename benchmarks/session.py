@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+
+from udfs.cosine import Matrix
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,3 +43,11 @@ def start(slots: int, changed: Mapping[str, str] = MappingProxyType({})) -> Spar
         if name != "spark.master":
             builder = builder.config(name, value)
     return builder.config("spark.jars", jars()).getOrCreate()
+
+
+def numbered(spark: SparkSession, rows: Matrix) -> DataFrame:
+    """Rows of a matrix as a frame (i, v) that lies in memory."""
+    table = [(i, row.tolist()) for i, row in enumerate(rows)]
+    frame = spark.createDataFrame(table, "i int, v array<float>").repartition(8).cache()
+    frame.count()
+    return frame
