@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
+from udfs import frames
 from udfs.cosine import Matrix
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +50,9 @@ def start(slots: int, changed: Mapping[str, str] = MappingProxyType({})) -> Spar
 
 def numbered(spark: SparkSession, rows: Matrix) -> DataFrame:
     """Rows of a matrix as a frame (i, v) that lies in memory."""
-    table = [(i, row.tolist()) for i, row in enumerate(rows)]
-    frame = spark.createDataFrame(table, "i int, v array<float>").repartition(8).cache()
+    count = len(rows)
+    vectors = frames.list_column(rows, np.ones(count, np.bool_))
+    table = pa.table({"i": np.arange(count, dtype=np.int32), "v": vectors})
+    frame = spark.createDataFrame(table).repartition(8).cache()
     frame.count()
     return frame
