@@ -9,26 +9,14 @@ warehouse of a tiled set:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 
 import numpy as np
-import pyarrow.dataset as ds
-from deltalake import DeltaTable
 from numpy.typing import NDArray
 
-from udfs import cosine, frames
+from benchmarks.latents import classes
+from udfs import cosine
 
 KINDS = ("50 % (neighbours)", "25 % (diagonal)", "0 % (same photograph)", "other photographs")
-
-
-def classes(warehouse: str) -> Iterator[tuple[str, list[str], NDArray[np.float32]]]:
-    """Label, ids and latents of each class."""
-    table = DeltaTable(f"{warehouse}/latents").to_pyarrow_dataset()
-    labels = sorted(set(table.to_table(columns=["label"]).column("label").to_pylist()))
-    for label in labels:
-        rows = table.to_table(columns=["image_id", "latent"], filter=ds.field("label") == label)
-        latents = np.ascontiguousarray(frames.matrix(rows.column("latent")))
-        yield label, rows.column("image_id").to_pylist(), latents
 
 
 def places(ids: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -22,7 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.overlap import classes
+from benchmarks.latents import classes
 from udfs import cosine
 from udfs.images import SIDE
 
@@ -79,7 +79,7 @@ def closest_kept(warehouse: str, threshold: float) -> Pair:
     kept = set(table.to_table(columns=["image_id"], filter=rule).column("image_id").to_pylist())
     best = Pair("", "", -1.0, False)
     for _, ids, latents in classes(warehouse):
-        rows = [row for row, name in sorted(enumerate(ids), key=lambda e: e[1]) if name in kept]
+        rows = [row for row, name in enumerate(ids) if name in kept]
         unit = cosine.unit_rows(latents[rows], cosine.squared_norms(latents[rows]))
         similarity = np.triu(cosine.products(unit, unit), k=1)
         place = np.unravel_index(int(similarity.argmax()), similarity.shape)

@@ -8,7 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from pyspark.sql import SparkSession
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from udfs import frames
+from udfs.cosine import Matrix
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,3 +46,13 @@ def start(slots: int, changed: Mapping[str, str] = MappingProxyType({})) -> Spar
         if name != "spark.master":
             builder = builder.config(name, value)
     return builder.config("spark.jars", jars()).getOrCreate()
+
+
+def numbered(spark: SparkSession, rows: Matrix) -> DataFrame:
+    """Rows of a matrix as a frame (i, v) that lies in memory."""
+    count = len(rows)
+    vectors = frames.list_column(rows, np.ones(count, np.bool_))
+    table = pa.table({"i": np.arange(count, dtype=np.int32), "v": vectors})
+    frame = spark.createDataFrame(table).repartition(8).cache()
+    frame.count()
+    return frame

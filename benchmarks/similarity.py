@@ -23,14 +23,13 @@ from functools import partial
 import faiss
 import numpy as np
 import torch
-from deltalake import DeltaTable
-from numpy.typing import NDArray
 from pyspark.sql import functions as F
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from benchmarks import session
-from udfs import bounds, frames
+from benchmarks.latents import Pairs, coded, spread_latents
+from udfs import bounds
 from udfs.cosine import Matrix, products, products_at, screen, squared_norms, unit_rows
 from udfs.pairs import similar_pairs
 from udfs.whitening import Moments, Whitening
@@ -40,7 +39,6 @@ LEVELS = (16, 32, 64)  # of Panorama: fewer and more were slower at every T trie
 WHITE_LEVELS = (8,)
 QUERIES = 4096  # rows a call of a library's range search is asked for: its result stays in memory
 SPARK_ROWS = 3000  # of Spark's own join, whose time grows with the square
-Pairs = NDArray[np.int64]
 
 
 @dataclass
@@ -50,21 +48,6 @@ class Method:
     name: str
     find: Callable[[float], Pairs]
     rows: int | None = None  # of which it had so many only; its seconds are extrapolated by n²
-
-
-def latents(warehouse: str, count: int) -> Matrix:
-    """So many latents, evenly spread over the table in the order of class and id."""
-    table = DeltaTable(f"{warehouse}/latents").to_pyarrow_table(
-        columns=["label", "image_id", "latent"]
-    )
-    table = table.sort_by([("label", "ascending"), ("image_id", "ascending")])
-    chosen = np.linspace(0, len(table) - 1, min(count, len(table))).astype(np.int64)
-    return np.ascontiguousarray(frames.matrix(table.column("latent").take(chosen)))
-
-
-def coded(left: Pairs, right: Pairs, count: int) -> Pairs:
-    upper = left < right
-    return np.sort(left[upper] * count + right[upper])
 
 
 def range_search(index: faiss.Index, queries: Matrix, threshold: float) -> Pairs:
@@ -111,12 +94,8 @@ class SparkJoin:
     """Spark SQL's own vector_cosine_similarity in a self-join."""
 
     def __init__(self, units: Matrix, threads: int) -> None:
-        self.spark = session.start(threads)
         self.count = len(units)
-        rows = [(i, row.tolist()) for i, row in enumerate(units)]
-        frame = self.spark.createDataFrame(rows, "i int, v array<float>").repartition(8).cache()
-        frame.count()
-        self.frame = frame
+        self.frame = session.numbered(session.start(threads), units)
 
     def __call__(self, threshold: float) -> Pairs:
         """The pairs' codes."""
@@ -234,7 +213,7 @@ def main() -> None:
     torch.set_num_threads(1)  # of this engine's threads each
     products_at(*(np.ones((1, 1), np.float32),) * 2, *(np.zeros(1, np.int64),) * 2)  # imports torch
     faiss.omp_set_num_threads(given.threads)
-    rows = latents(given.warehouse, given.images)
+    rows = spread_latents(given.warehouse, given.images)
     with threadpool_limits(given.threads):
         print(f"## Raw latents: {rows.shape[0]:,} of width {rows.shape[1]}")
         found = methods(rows, given.threads, given.spark_rows, LEVELS)

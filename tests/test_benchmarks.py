@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks import rules
+from tests.test_greedy import KINDS, images, sim
+from udfs.cosine import Matrix
+from udfs.greedy import covers
+from udfs.pairs import similar_pairs
+
+
+def arc(*degrees: float) -> Matrix:
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "ours", "earlier", "component"),
+    [
+        ((0, 10, 20), [1, 0, 1], [1, 0, 0], [1, 0, 0]),  # a chain: the last is like no kept one
+        ((0, 20, 10), [1, 1, 0], [1, 1, 0], [1, 0, 0]),  # the last joins two that are unlike
+        ((0, 20, 40), [1, 1, 1], [1, 1, 1], [1, 1, 1]),
+    ],
+)
+def test_rules_by_hand(
+    degrees: tuple[float, ...], ours: list[int], earlier: list[int], component: list[int]
+) -> None:
+    threshold = float(np.cos(np.radians(12)))
+    found = rules.outcomes("", arc(*degrees), [threshold], 1)
+    kept = {one.rule: one.images - one.removed for one in found}
+    assert kept == {
+        rules.OURS: sum(ours),
+        rules.EARLIER: sum(earlier),
+        rules.COMPONENT: sum(component),
+    }
+    pairs = similar_pairs(arc(*degrees), threshold)
+    assert rules.any_earlier(*pairs, 3).tolist() == [bool(one) for one in earlier]
+    assert rules.one_per_component(*pairs, 3).tolist() == [bool(one) for one in component]
+
+
+def test_what_nothing_stands_for_is_counted() -> None:
+    threshold = float(np.cos(np.radians(12)))
+    found = {one.rule: one for one in rules.outcomes("", arc(0, 10, 20), [threshold], 1)}
+    assert (found[rules.OURS].alone, found[rules.OURS].drop) == (0, 0.0)
+    assert found[rules.EARLIER].alone == found[rules.COMPONENT].alone == 1
+    drop = threshold - np.cos(np.radians(20))
+    assert found[rules.EARLIER].drop == pytest.approx(drop, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**32), st.sampled_from(KINDS), st.integers(1, 25), st.integers(1, 30))
+def test_rules_keep_less_and_less(seed: int, kind: str, count: int, width: int) -> None:
+    rows = images(np.random.default_rng(seed), kind, count, width)
+    pairs = similar_pairs(rows, 0.5)
+    ours = covers(None, rows, [0.5])[0].kept
+    earlier = rules.any_earlier(*pairs, count)
+    component = rules.one_per_component(*pairs, count)
+    assert not (earlier & ~ours).any()
+    assert not (component & ~earlier).any()
+    for kept in (ours, earlier, component):
+        nearest = [
+            max(sim(rows[i], rows[j]) for j in np.flatnonzero(kept) if rows[j].any())
+            for i in np.flatnonzero(~kept)
+        ]
+        assert rules.nearest_kept(rows, kept).tolist() == nearest
