@@ -23,7 +23,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -39,6 +38,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from benchmarks import session
+from benchmarks.memory import ROLES, Memory
 from jobs.common import models
 from jobs.common.encoding import Encoding
 from udfs import autoencoder, images
@@ -153,49 +153,6 @@ def child(given: argparse.Namespace, what: str, batch: int = 32) -> dict[str, An
     return found
 
 
-class Memory(threading.Thread):
-    """The largest memory of a process and all below it, by role, looked at every two seconds.
-
-    PSS: pages that forked workers share are counted once. More often would slow the run down: the
-    system walks every page of a heap of gigabytes.
-    """
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.root = psutil.Process(pid)
-        self.peaks: dict[str, int] = defaultdict(int)
-        self.over = threading.Event()
-
-    def run(self) -> None:
-        """Sample until told to stop."""
-        while not self.over.wait(2.0):
-            now: dict[str, int] = defaultdict(int)
-            for process in self._processes():
-                try:
-                    role, pss = _role(process), int(process.memory_full_info().pss)
-                except psutil.Error:
-                    continue
-                now[role] += pss
-                if role == "workers, together":
-                    self.peaks["one worker"] = max(self.peaks["one worker"], pss)
-            now["all"] = sum(now.values())
-            for role, size in now.items():
-                self.peaks[role] = max(self.peaks[role], size)
-
-    def _processes(self) -> list[psutil.Process]:
-        try:
-            return [self.root, *self.root.children(recursive=True)]
-        except psutil.Error:
-            return []
-
-
-def _role(process: psutil.Process) -> str:
-    words = " ".join(process.cmdline())
-    if "pyspark.daemon" in words or "pyspark.worker" in words or "pyspark/daemon" in words:
-        return "workers, together"
-    return "driver, JVM" if process.name() == "java" else "driver, Python"
-
-
 def submit(given: argparse.Namespace, job: str, warehouse: str, *more: str) -> dict[str, int]:
     """Run a job by spark-submit and return its peaks of memory."""
     command = [str(ROOT / "spark-submit.sh"), job, "--images", given.images]
@@ -276,7 +233,7 @@ def report_pipeline(
 
 def report_memory(peaks: dict[str, int]) -> None:
     print("| peak memory | GiB |\n| --- | --- |")
-    for role in ("driver, JVM", "driver, Python", "workers, together", "one worker", "all"):
+    for role in ROLES:
         print(f"| {role} | {peaks.get(role, 0) / 2**30:.2f} |")
     print()
 

@@ -1,0 +1,147 @@
+"""How the pruning of one class grows with its images: seconds, and the workers' memory.
+
+Latents with the mean and the spectrum of a warehouse's are drawn from a normal distribution and
+cut off at 0; each is followed by near-copies, and all are shuffled. The table latents of so many is
+then pruned by ./spark-submit.sh in local[2], in rounds, as a class above prune.largest_class is.
+
+    .venv/bin/python -m benchmarks.growth WAREHOUSE [--images 12500 25000 50000 100000 200000]
+
+WAREHOUSE: has latents of real images. Prints a Markdown table. Work: images times kept images is
+what a greedy cover may have to compare; half of it where all resemble nothing, as each is only
+compared with those before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from numpy.typing import NDArray
+
+from benchmarks.latents import spread_latents
+from benchmarks.memory import Memory
+from benchmarks.pipeline import ROOT
+from udfs import frames
+from udfs.cosine import Matrix
+
+SAMPLE = 4096  # latents that the spectrum is taken from
+BATCH = 8192  # latents written at a time
+COLUMNS = ("image_id", "label", "split", "sha256", "model_id", "encoded_on")
+
+
+def spectrum(latents: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (d,), and principal axes (k, d), each as long as the deviation along it."""
+    wide = latents.astype(np.float64)
+    mean = wide.mean(axis=0)
+    _, sizes, axes = np.linalg.svd(wide - mean, full_matrices=False)
+    return mean, axes * (sizes / np.sqrt(len(wide)))[:, None]
+
+
+def drawn(
+    mean: NDArray[np.float64], axes: NDArray[np.float64], count: int, copies: int, noise: float
+) -> Iterator[Matrix]:
+    """So many latents in parts: every `copies` of them are one scene, apart by `noise`.
+
+    The scenes' places are drawn first, so that copies lie anywhere in the class.
+    """
+    scenes = np.random.default_rng(0).permutation(count) // copies
+    for first in range(0, count, BATCH):
+        found = scenes[first : first + BATCH]
+        places = np.array([np.random.default_rng(s).standard_normal(len(axes)) for s in found])
+        own = np.random.default_rng((1, first)).standard_normal(places.shape)
+        mixed = np.sqrt(1 - noise**2) * places + noise * own
+        yield np.maximum(0, mean + mixed @ axes).astype(np.float32)
+
+
+def write(warehouse: Path, parts: Iterator[Matrix]) -> None:
+    """The table latents of one class, as encode would leave it."""
+    kind = pa.list_(pa.float32())
+    schema = pa.schema([*((name, pa.string()) for name in COLUMNS), ("latent", kind)])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        count = 0
+        for part in parts:
+            ids = [f"{count + i:09}" for i in range(len(part))]
+            count += len(part)
+            columns = {name: ["given"] * len(part) for name in COLUMNS} | {"image_id": ids}
+            columns["latent"] = frames.list_column(part, np.ones(len(part), np.bool_))
+            yield pa.record_batch([columns[name] for name in schema.names], schema=schema)
+
+    stamp = {"run_id": "growth", "stage": "encode", "fingerprint": "growth", "notes": {}}
+    write_deltalake(
+        str(warehouse / "latents"),
+        pa.RecordBatchReader.from_batches(schema, batches()),
+        commit_properties=CommitProperties(custom_metadata={"userMetadata": json.dumps(stamp)}),
+    )
+
+
+def prune(warehouse: Path, given: argparse.Namespace) -> dict[str, int]:
+    """Prune by spark-submit; the peaks of memory."""
+    command = [str(ROOT / "spark-submit.sh"), "prune", "--warehouse", str(warehouse)]
+    for setting in (f"thresholds=[{given.threshold}]", f"largest_class={given.largest}"):
+        command += ["--set", f"prune.{setting}"]
+    command += ["--set", f"prune.window={given.window}", "--", "--master", "local[2,4]"]
+    with subprocess.Popen(command) as process:
+        memory = Memory(process.pid)
+        memory.start()
+        code = process.wait()
+        memory.over.set()
+        memory.join()
+    if code:
+        raise SystemExit(f"prune ended with exit code {code}")
+    return dict(memory.peaks)
+
+
+def measure(given: argparse.Namespace) -> None:
+    mean, axes = spectrum(spread_latents(given.latents, SAMPLE))
+    print(
+        "| images | kept | seconds | of them, the stage | ns per image · kept | one worker, GiB "
+        "| driver: Python, GiB | JVM, GiB |\n" + "| --- " * 8 + "|",
+        flush=True,
+    )
+    for count in given.images:
+        with tempfile.TemporaryDirectory(prefix="latent-dedup-", dir=given.folder) as folder:
+            warehouse = Path(folder)
+            write(warehouse, drawn(mean, axes, count, given.copies, given.noise))
+            clock = time.perf_counter()
+            peaks = prune(warehouse, given)
+            wall = time.perf_counter() - clock
+            row = DeltaTable(f"{folder}/runs").to_pyarrow_table().to_pylist()[0]
+            seconds = (row["finished"] - row["started"]).total_seconds()
+            kept = dict(row["row_counts"])[f"kept_{given.threshold:g}"]
+        memory = [peaks[role] / 2**30 for role in ("one worker", "driver, Python", "driver, JVM")]
+        print(
+            f"| {count:,} | {kept:,} | {wall:.1f} | {seconds:.1f} | "
+            f"{1e9 * seconds / (count * kept):.2f} | "
+            + " | ".join(f"{size:.2f}" for size in memory)
+            + " |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("latents", metavar="WAREHOUSE")
+    sizes = [12_500, 25_000, 50_000, 100_000, 200_000]
+    parser.add_argument("--images", type=int, nargs="+", default=sizes)
+    parser.add_argument("--threshold", type=float, default=0.95)
+    parser.add_argument("--copies", type=int, default=5, help="images of a scene")
+    parser.add_argument("--noise", type=float, default=0.3, help="share of their own, 0 to 1")
+    parser.add_argument("--window", type=int, default=32_768)
+    parser.add_argument("--largest", type=int, default=10_000, help="prune.largest_class")
+    parser.add_argument("--folder", help="where the latents are written meanwhile, 4 KB each")
+    measure(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
