@@ -1,4 +1,4 @@
-"""pipeline: every job after the other, and what came of it."""
+"""pipeline: every job after the other, and what came of it; vectors brought along need no train."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ def main(run: Run) -> None:
     run.console.line(f"  {run.settings.images} → {run.warehouse.root}")
     ingest.main(run)
     prune.order_columns(run.warehouse.read("images").schema, run.settings.prune)
-    for job in (train, encode, project, prune, publish, estimate, report):
+    if not run.settings.ingest.vector_column:
+        train.main(run)
+    for job in (encode, project, prune, publish, estimate, report):
         job.main(run)
     report.summarise(run)
 

@@ -38,7 +38,7 @@ def main(run: Run) -> None:
             return
         latents = work.read("latents").select("image_id", "label", "latent")
         counts = classes.sizes(latents)
-        classes.check_sizes(counts, run.settings)
+        classes.check_sizes(latents, counts, run.settings)
         projected = project(work, latents, counts, settings.components)
         try:
             work.write(axes(projected, settings), "axes")
@@ -57,7 +57,7 @@ def project(work: Work, latents: DataFrame, counts: dict[str, int], components: 
     Kept on the executors' disks, as the axes, the counts and the densities are made of it; what an
     executor loses is computed again.
     """
-    width = 1024
+    width = classes.width(latents)
     tasks = classes.placed(
         latents,
         counts,

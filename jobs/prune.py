@@ -38,7 +38,7 @@ def main(run: Run) -> None:
             return
         latents = work.read("latents").select("image_id", "label", "latent")
         counts = classes.sizes(latents)
-        classes.check_sizes(counts, run.settings)
+        classes.check_sizes(latents, counts, run.settings)
         selection = select(work, with_order(work, latents, settings), counts, settings)
         work.write(selection, "selection")
         chosen = run.warehouse.read("selection")

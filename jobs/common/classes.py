@@ -21,13 +21,19 @@ def sizes(latents: DataFrame) -> dict[str, int]:
     return {row["label"]: int(row["count"]) for row in rows}
 
 
-def check_sizes(counts: dict[str, int], settings: Settings) -> None:
+def width(latents: DataFrame) -> int:
+    """How many numbers a latent has; 0 where there is none."""
+    row = latents.select(F.size("latent").alias("width")).first()
+    return int(row.width) if row else 0
+
+
+def check_sizes(latents: DataFrame, counts: dict[str, int], settings: Settings) -> None:
     """Refuse a class that does not fit a task, before any work. Raises JobError naming all."""
     largest = settings.prune.largest_class
     over = {label: count for label, count in sorted(counts.items()) if count > largest}
     if over:
         named = ", ".join(f"{label} ({count:,} images)" for label, count in over.items())
-        gigabytes = max(over.values()) * 4096 / 2**30
+        gigabytes = max(over.values()) * 4 * width(latents) / 2**30
         raise JobError(
             f"larger than prune.largest_class = {largest:,}: {named}. A task would hold "
             f"{gigabytes:.1f} GB of latents: raise it where the executors have that twice over, "
