@@ -1,49 +1,60 @@
-"""encode: the encoder runs on the executors as a pandas UDF; one latent an image."""
+"""encode: the encoder runs on the executors as a pandas UDF; one latent an image.
+
+Vectors that a table brings along are taken over as they are.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import command, models, schemas
+from jobs.common import command, models, schemas, sources
 from jobs.common.encoding import ISA, Encoding, place_of
 from jobs.common.run import Run, Work
 from jobs.common.storage import JobError
+from jobs.common.vectors import GIVEN, LATENTS, VECTOR, Vectors
 
 VERSION = 1
 KEY = ["image_id", "sha256", "model_id"]  # a latent with all three equal is not computed again
+COLUMNS = schemas.TABLES["latents"].schema.names
+Make = Callable[[DataFrame], DataFrame]  # rows of `images` with a model_id → rows of `latents`
 
 
 def main(run: Run) -> None:
     """Table images → latents, and rejects of the stage encode."""
-    model = models.current(run.warehouse, run.settings)
+    brought = bool(run.settings.ingest.vector_column)
+    model = None if brought else models.current(run.warehouse, run.settings)
+    model_id = model.model_id if model else run.settings.ingest.vector_name
     with run.stage(
         "encode",
         reads={"images": "ingest"},
         writes=("latents", "rejects"),
-        depends={"model_id": model.model_id},
+        depends={"model_id": model_id},
         version=VERSION,
     ) as work:
-        work.model_id = model.model_id
+        work.model_id = model_id
         if work.finished:
             return
-        place = encoded_on(run)
-        images = work.read("images").withColumn("model_id", F.lit(model.model_id))
+        place = encoded_on(run) if model else GIVEN
+        images = work.read("images").withColumn("model_id", F.lit(model_id))
         if images.isEmpty():
             raise JobError(
                 "the table images has no rows to encode; the table rejects tells why of each file"
             )
         if "latents" in work.pending:
             pixels = pixels_mark(run)
-            known = earlier(run, place, model.model_id, pixels)
-            write_latents(work, images, known, model, place, {"pixels": pixels})
-        work.write(
-            not_finite(images, run.warehouse.read("latents")), "rejects", where="stage = 'encode'"
-        )
+            known = earlier(run, place, model_id, pixels)
+            make = partial(encoded, run, model, place) if model else partial(given, run)
+            write_latents(work, images, known, make, {"pixels": pixels})
+        lacking = images.join(run.warehouse.read("latents").select(KEY), on=KEY, how="left_anti")
+        work.write(rejected(lacking, brought), "rejects", where="stage = 'encode'")
         work.rows["latents"] = run.warehouse.read("latents").count()
-        work.summary = f"{work.rows['latents']:,} latents on {place}"
+        how = f"on {place}" if model else f"given as {model_id}"
+        work.summary = f"{work.rows['latents']:,} latents {how}"
 
 
 def encoded_on(run: Run) -> str:
@@ -85,22 +96,31 @@ def write_latents(
     work: Work,
     images: DataFrame,
     known: DataFrame | None,
-    model: models.Model,
-    place: str,
+    make: Make,
     notes: dict[str, Any],
 ) -> None:
-    """Encode what has no latent yet; append, or replace the table where rows leave it."""
-    columns = schemas.TABLES["latents"].schema.names
+    """Make what has no latent yet; append, or replace the table where rows leave it."""
     narrow = images.select(*KEY, "label", "split")
     stays = None
     todo = images
     if known is not None:
-        stays = known.drop("label", "split").join(narrow, on=KEY, how="inner").select(columns)
+        stays = known.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
         todo = images.join(known.select(KEY), on=KEY, how="left_anti")
-    settings = work.run.settings.encode
+    made = make(todo)
+    if stays is None or known is None:
+        work.write(made, "latents", notes=notes)
+    elif unchanged(known, narrow) and work.run.warehouse.read("latents").count() == known.count():
+        work.write(made, "latents", append=True, notes=notes)
+    else:
+        work.write(stays.unionByName(made), "latents", notes=notes)
+
+
+def encoded(run: Run, model: models.Model, place: str, images: DataFrame) -> DataFrame:
+    """Latents by the model, in the exchange that the settings name."""
+    settings = run.settings.encode
     encoding = Encoding(model.weights, model.model_id, settings.batch, settings.device)
     encode = encoding.pandas() if settings.exchange == "pandas" else encoding.arrow()
-    encoded = todo.select(
+    latents = images.select(
         "image_id",
         "label",
         "split",
@@ -109,13 +129,31 @@ def write_latents(
         F.lit(place).alias("encoded_on"),
         encode(F.col("pixels")).alias("latent"),
     ).where("latent IS NOT NULL")
-    encoded = encoded.sortWithinPartitions("label", "image_id")
-    if stays is None or known is None:
-        work.write(encoded, "latents", notes=notes)
-    elif unchanged(known, narrow) and work.run.warehouse.read("latents").count() == known.count():
-        work.write(encoded, "latents", append=True, notes=notes)
-    else:
-        work.write(stays.unionByName(encoded), "latents", notes=notes)
+    return latents.sortWithinPartitions("label", "image_id")
+
+
+def given(run: Run, images: DataFrame) -> DataFrame:
+    """The vectors of the rows that became images: with the same id and the same hash.
+
+    Raises JobError where the table is not the one that ingest read.
+    """
+    source = sources.find(run.spark, run.settings)
+    stamp = run.warehouse.newest("images", "ingest")
+    if stamp is None or stamp.notes.get("source") != source.mark(run.settings.ingest):
+        raise JobError(
+            f"--images {source.root} is not what ingest read: the table changed since, or the "
+            "settings of [ingest] did; run ./spark-submit.sh ingest first (or pipeline, which does "
+            "all)"
+        )
+    reading = Vectors(source.width or 0)
+    vectors = source.frame.select("image_id", VECTOR).mapInArrow(
+        partial(reading.latent_rows, schema=schemas.arrow_schema(LATENTS)), LATENTS
+    )
+    rows = images.select(*KEY, "label", "split").withColumn("encoded_on", F.lit(GIVEN))
+    latents = vectors.join(rows, on=["image_id", "sha256"], how="inner").select(COLUMNS)
+    # Rows of the table may be alike in id and vector: one of them became the image.
+    latents = latents.dropDuplicates(["image_id"]).repartitionByRange("label", "image_id")
+    return latents.sortWithinPartitions("label", "image_id")
 
 
 def unchanged(known: DataFrame, images: DataFrame) -> bool:
@@ -124,17 +162,20 @@ def unchanged(known: DataFrame, images: DataFrame) -> bool:
     return known.select(columns).exceptAll(images.select(columns)).isEmpty()
 
 
-def not_finite(images: DataFrame, latents: DataFrame) -> DataFrame:
-    """Rejects: images that the model gives no finite latent for."""
-    missing = images.join(latents.select(KEY), on=KEY, how="left_anti")
-    message = "the encoder gave NaN or infinity for it: look at the model's training"
-    return missing.select(
+def rejected(lacking: DataFrame, brought: bool) -> DataFrame:
+    """Rejects: images that the model gives no finite latent for, or whose vector is gone."""
+    code, message = (
+        ("changed", "its vector changed while it was read: run it again")
+        if brought
+        else ("not_finite", "the encoder gave NaN or infinity for it: look at the model's training")
+    )
+    return lacking.select(
         "path",
         "image_id",
         "size_bytes",
         "modified_at",
         F.lit("encode").alias("stage"),
-        F.lit("not_finite").alias("error_code"),
+        F.lit(code).alias("error_code"),
         F.lit(message).alias("error_message"),
     )
 

@@ -1,8 +1,11 @@
-"""ingest: source files become rows of `images`; what cannot be used becomes a row of `rejects`."""
+"""ingest: source files become rows of `images`; what cannot be used becomes a row of `rejects`.
+
+So do the rows of a table, of images or of vectors.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,7 +14,6 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.common import command, schemas, session, sources
-from jobs.common.decoding import Decoding
 from jobs.common.run import Run, Work
 from jobs.common.schemas import arrow_schema
 from jobs.common.settings import Ingest, SettingsError
@@ -19,7 +21,7 @@ from jobs.common.storage import fingerprint
 
 VERSION = 1
 FILE_BYTES = 256 << 20  # of a file of the table images
-EXPANSION = 10  # a JPEG's pixels against its bytes
+EXPANSION = 10  # a JPEG's pixels against its bytes; vectors become no pixels
 FILE_KEY = ["path", "size_bytes", "modified_at"]  # a file with all three equal is not read again
 IMAGES = schemas.TABLES["images"].schema
 REJECTS = schemas.TABLES["rejects"].schema
@@ -29,8 +31,7 @@ def main(run: Run) -> None:
     """Source files or a table's rows → images, rejects."""
     settings = run.settings.ingest
     source = sources.find(run.spark, run.settings)
-    reading = asdict(settings) | {"tasks": 0, "root": source.root, "version": VERSION}
-    decoding = fingerprint(reading)
+    decoding = fingerprint(source.reading(settings) | {"version": VERSION})
     with run.stage(
         "ingest",
         writes=("images", "rejects"),
@@ -42,11 +43,11 @@ def main(run: Run) -> None:
         source.say(run.console)
         earlier = find_earlier(run, source, decoding)
         check_types(run, source)
-        candidates, losers = unique(source.frame, settings)
+        candidates, losers = unique(source, settings)
         known = earlier_images(run, source)
         record_vanished(work, candidates, source, known)
         write_images(work, candidates, earlier, source, decoding)
-        rejects = examined(work, candidates, earlier).unionByName(losers)
+        rejects = examined(work, candidates, earlier, source).unionByName(losers)
         work.write(
             rejects.unionByName(still_vanished(work, candidates, source, known is not None)),
             "rejects",
@@ -95,13 +96,14 @@ def check_types(run: Run, source: sources.Source) -> None:
         raise SettingsError("\n".join(changed))
 
 
-def unique(rows: DataFrame, settings: Ingest) -> tuple[DataFrame, DataFrame]:
+def unique(source: sources.Source, settings: Ingest) -> tuple[DataFrame, DataFrame]:
     """One row per id, and the others as rejects: the smallest sha256 stays, then the path.
 
     Only rows that can become an image compete: one without a class must not push another out.
     """
+    rows = source.frame
     nothing = rows.sparkSession.createDataFrame([], REJECTS)
-    if settings.source == "folder":  # a path is there once
+    if source.is_folder:  # a path is there once
         return rows, nothing
     complete = rows.where(_is_complete())
     twice = complete.groupBy("image_id").count().where("count > 1").select("image_id")
@@ -110,7 +112,7 @@ def unique(rows: DataFrame, settings: Ingest) -> tuple[DataFrame, DataFrame]:
     schema = T.StructType([*rows.schema, *schemas.struct("_usable int, sha256 string")])
     hashed = complete.join(twice, on="image_id", how="left_semi").select(rows.columns)
     hashed = hashed.mapInArrow(
-        partial(_decoding(settings).hashed_rows, schema=arrow_schema(schema)),
+        partial(source.reader(settings).hashed_rows, schema=arrow_schema(schema)),
         schema,
     )
     first = Window.partitionBy("image_id").orderBy(
@@ -176,6 +178,7 @@ def write_images(
     pixels = fingerprint(work.run.settings.ingest.decoding | {"version": VERSION})
     notes: dict[str, Any] = {"decoding": decoding, "pixels": pixels, "root": source.root}
     notes |= {"renamed": source.renamed, "tiled": bool(work.run.settings.ingest.tiling)}
+    notes |= {"source": source.mark(work.run.settings.ingest), "vectors": source.width is not None}
     if earlier is None:
         work.write(decoded(work.run, candidates, source), "images", notes=notes)
         return
@@ -192,7 +195,7 @@ def write_images(
 
 def decoded(run: Run, candidates: DataFrame, source: sources.Source) -> DataFrame:
     """Candidates as rows of `images`: read, hashed, decoded and cut on the executors, once."""
-    own = [field for field in candidates.schema if field.name not in sources.CANDIDATE.names]
+    own = [field for field in candidates.schema if field.name not in sources.OURS]
     schema = T.StructType([*IMAGES.fields[:-1], *own, IMAGES.fields[-1]])
     settings = run.settings.ingest
     tasks = settings.tasks or _tasks(source, session.slots(run.spark))
@@ -201,13 +204,15 @@ def decoded(run: Run, candidates: DataFrame, source: sources.Source) -> DataFram
         .repartitionByRange(tasks, "label", "image_id")
         .sortWithinPartitions("label", "image_id")
         .mapInArrow(
-            partial(_decoding(settings).image_rows, schema=arrow_schema(schema)),
+            partial(source.reader(settings).image_rows, schema=arrow_schema(schema)),
             schema,
         )
     )
 
 
-def examined(work: Work, candidates: DataFrame, earlier: Earlier | None) -> DataFrame:
+def examined(
+    work: Work, candidates: DataFrame, earlier: Earlier | None, source: sources.Source
+) -> DataFrame:
     """Why the candidates that are no images are none.
 
     They are looked at once more, instead of carrying every image's pixels past a cache; so the
@@ -228,7 +233,7 @@ def examined(work: Work, candidates: DataFrame, earlier: Earlier | None) -> Data
         unusable = unusable.select(candidates.columns)
     failed = unusable.repartition(session.slots(run.spark)).mapInArrow(
         partial(
-            _decoding(run.settings.ingest).reject_rows,
+            source.reader(run.settings.ingest).reject_rows,
             schema=arrow_schema(REJECTS),
         ),
         REJECTS,
@@ -287,13 +292,9 @@ def _reject_columns(code: str, message: Column) -> list[Column]:
 
 def _tasks(source: sources.Source, slots: int) -> int:
     """Parts of about FILE_BYTES each; a few a slot where there is enough to share out."""
-    by_size = -(-source.size_bytes * EXPANSION // FILE_BYTES)
+    expansion = EXPANSION if source.width is None else 1
+    by_size = -(-source.size_bytes * expansion // FILE_BYTES)
     return max(1, by_size, min(4 * slots, source.count // 64))
-
-
-def _decoding(settings: Ingest) -> Decoding:
-    tile, stride = settings.tiling or (None, None)
-    return Decoding(settings.max_pixels, tile, stride)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""pipeline: every job after the other, and what came of it."""
+"""pipeline: every job after the other, and what came of it; vectors brought along need no train."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def main(run: Run) -> None:
     run.console.line(f"  {run.settings.images} → {run.warehouse.root}")
     ingest.main(run)
     candidates.check(run.warehouse.read("images"), run.settings.prune)
-    for job in (train, encode, project):
+    if not run.settings.ingest.vector_column:
+        train.main(run)
+    for job in (encode, project):
         job.main(run)
     if run.settings.leaks.asked:
         leaks.main(run)

@@ -84,7 +84,7 @@ def project_whole(
     latents: DataFrame, counts: dict[str, int], components: int, held: ExitStack, group: int
 ) -> DataFrame:
     """Whole classes as tasks, in one pass."""
-    width = 1024
+    width = classes.width(latents)
     tasks = classes.placed(
         latents,
         counts,

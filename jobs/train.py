@@ -22,6 +22,7 @@ from udfs import autoencoder, frames
 
 def main(run: Run) -> None:
     """Table images → models/<model_id>/."""
+    models.check_pixels(run.warehouse)
     mark = models.wanted(run.settings)
     known = models.find(run.warehouse, mark)
     with run.stage(

@@ -90,6 +90,18 @@ def matrix(column: pa.Array | pa.ChunkedArray, *, nulls: bool = False) -> NDArra
     return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(n, width)
 
 
+def ragged(
+    column: pa.Array,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Rows of any length of a list column of doubles: lengths, numbers, which of these are null.
+
+    A null row has the length −1; the numbers are those of all rows end to end, NaN where null.
+    """
+    flat = column.flatten()
+    lengths = np.asarray(column.value_lengths().fill_null(-1), np.int64)
+    return lengths, np.asarray(flat.to_numpy(zero_copy_only=False)), np.asarray(flat.is_null())
+
+
 def list_column(rows: NDArray[Any], valid: NDArray[np.bool_]) -> pa.ListArray:
     """(n, width) as a list column, null where a row is not valid."""
     n, width = rows.shape

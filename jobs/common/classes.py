@@ -18,6 +18,12 @@ def sizes(latents: DataFrame, key: str = "label") -> dict[str, int]:
     return {row[key]: int(row["count"]) for row in rows}
 
 
+def width(latents: DataFrame) -> int:
+    """How many numbers a latent has; 0 where there is none."""
+    row = latents.select(F.size("latent").alias("width")).first()
+    return int(row.width) if row else 0
+
+
 def placed(
     latents: DataFrame,
     counts: dict[str, int],

@@ -9,13 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.common import files
+from jobs.common.reading import Reading
 from udfs import frames, images
 
 ROWS = 512  # tiles a batch: 6 MB of pixels
 
 
 @dataclass(frozen=True)
-class Decoding:
+class Decoding(Reading):
     """The settings that decide what a source file turns into."""
 
     max_pixels: int
@@ -49,35 +50,11 @@ class Decoding:
             if held:
                 yield _image_batch(batch, held, carried, schema)
 
-    def reject_rows(
-        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        """Candidates to rows of `rejects`, with the reason that image_rows met."""
-        for batch in batches:
-            reasons = [
-                self._reason(content) or ("changed", "it changed while it was read: run it again")
-                for content in _contents(batch)
-            ]
-            columns = {name: batch.column(name) for name in _REJECT_KEPT}
-            columns |= {
-                "stage": ["ingest"] * len(reasons),
-                "error_code": [code for code, _ in reasons],
-                "error_message": [message for _, message in reasons],
-            }
-            yield frames.record_batch(columns, schema)
-
-    def hashed_rows(
-        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        """Candidates with `_usable` (1: decodes) and `sha256` beside them."""
-        for batch in batches:
-            contents = list(_contents(batch))
-            columns = {name: batch.column(name) for name in batch.schema.names}
-            columns["_usable"] = [int(self._reason(content) is None) for content in contents]
-            columns["sha256"] = [
-                images.sha256(content) if isinstance(content, bytes) else "" for content in contents
-            ]
-            yield frames.record_batch(columns, schema)
+    def examine(self, batch: pa.RecordBatch) -> Iterator[tuple[str, tuple[str, str] | None]]:
+        """Read, hash and decode each candidate."""
+        for content in _contents(batch):
+            digest = images.sha256(content) if isinstance(content, bytes) else ""
+            yield digest, self._reason(content)
 
     def _reason(self, content: bytes | OSError) -> tuple[str, str] | None:
         """Code and message of why there is no image in it; None where there is one."""
@@ -99,7 +76,6 @@ def status_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterato
 
 
 _MADE = ("image_id", "sha256", "width", "height", "pixels")
-_REJECT_KEPT = ("path", "image_id", "size_bytes", "modified_at")
 
 
 def _contents(batch: pa.RecordBatch) -> Iterator[bytes | OSError]:

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from jobs.common import schemas
 from jobs.common.run import Run, Work
 from jobs.common.storage import JobError
+from jobs.common.vectors import GIVEN
 
 PACKAGES = ("pyspark", "delta-spark", "torch", "numpy", "scipy", "pyarrow", "pandas", "pillow")
 
@@ -287,6 +288,15 @@ def _encoded(latents: DataFrame) -> Row:
     ).collect()[0]
 
 
+def _origin(encoded: Row) -> str:
+    """Where the latents come from."""
+    if encoded.encoded_on == GIVEN:
+        return f"vectors brought along: {encoded.model_id}"
+    if encoded.model_id:
+        return f"model {encoded.model_id}, encoded on {encoded.encoded_on}"
+    return "no model"
+
+
 def _versions(work: Work, encoded: Row) -> str:
     """What the figures were made with."""
     named = [f"{name} {version(name)}" for name in PACKAGES]
@@ -294,9 +304,7 @@ def _versions(work: Work, encoded: Row) -> str:
     return "\n".join(
         [
             f"Python {platform.python_version()}, {', '.join(named)}",
-            f"model {encoded.model_id}, encoded on {encoded.encoded_on}"
-            if encoded.model_id
-            else "no model",
+            _origin(encoded),
             f"tables read at version: {', '.join(tables)}",
         ]
     )

@@ -72,6 +72,7 @@ def find(warehouse: Warehouse, mark: str) -> Model | None:
 
 def current(warehouse: Warehouse, settings: Settings) -> Model:
     """The model that the settings ask for; raises JobError where it is not trained yet."""
+    check_pixels(warehouse)
     model = find(warehouse, wanted(settings))
     if model is None:
         raise JobError(
@@ -79,6 +80,16 @@ def current(warehouse: Warehouse, settings: Settings) -> Model:
             "settings first (or pipeline, which does all)"
         )
     return model
+
+
+def check_pixels(warehouse: Warehouse) -> None:
+    """Raise JobError where `images` came of vectors: there are no pixels for a model."""
+    stamp = warehouse.newest("images", "ingest")
+    if stamp and stamp.notes.get("vectors"):
+        raise JobError(
+            "the table images was made of vectors and holds no pixels: give the settings of "
+            "[ingest] that ingest was given, or run ./spark-submit.sh ingest on images first"
+        )
 
 
 def store(warehouse: Warehouse, data: bytes, about: dict[str, Any]) -> Model:

@@ -117,6 +117,10 @@ def _split(values: Sequence[str]) -> str | None:
     return "; ".join(wrong) or None
 
 
+def _named(value: str) -> str | None:
+    return None if value else "must not be empty"
+
+
 def _device(value: str) -> str | None:
     known = re.fullmatch(r"auto|cpu|cuda(:\d+)?", value)
     return None if known else "must be auto, cpu, cuda or cuda:N"
@@ -132,6 +136,8 @@ class Ingest:
     label_column: str = _key("label")
     id_column: str = _key("")
     split_column: str = _key("")
+    vector_column: str = _key("")
+    vector_name: str = _key("vectors", _named)
     tile: int = _key(0, _between(0, 65536, " px"))
     stride: int = _key(0, _between(0, 65536, " px"))
     max_pixels: int = _key(89_478_485, _between(1, 2**31))
@@ -442,6 +448,8 @@ def _across(settings: Settings) -> list[str]:
     ingest, prune = settings.ingest, settings.prune
     if ingest.stride and not ingest.tile:
         mistakes.append("ingest.stride: needs ingest.tile, the side of the tiles")
+    if ingest.vector_column:
+        mistakes += _of_vectors(settings)
     if prune.space != ("raw",):
         mistakes.append(f'prune.space = {list(prune.space)}: only "raw" is offered so far')
     if settings.leaks.split and settings.leaks.warehouse:
@@ -454,10 +462,29 @@ def _across(settings: Settings) -> list[str]:
     return mistakes
 
 
+def _of_vectors(settings: Settings) -> list[str]:
+    """What does not go with vectors that are brought along."""
+    ingest = settings.ingest
+    mistakes = []
+    if ingest.source == "folder":
+        mistakes.append("ingest.vector_column: needs ingest.source = parquet or delta, its table")
+    if not ingest.id_column:
+        mistakes.append("ingest.vector_column: needs ingest.id_column, the column of stable ids")
+    if ingest.tile:
+        mistakes.append("ingest.tile: cuts frames, and with ingest.vector_column there are none")
+    if settings.train.model:
+        mistakes.append("train.model: encodes pixels, and with ingest.vector_column there are none")
+    return mistakes
+
+
 def _of_job(settings: Settings, job: str) -> list[str]:
     """What would stop the job only when it gets there, hours later."""
     mistakes = []
     whole = job == "pipeline"
+    if job == "encode" and settings.ingest.vector_column and not settings.images:
+        mistakes.append("--images PATH is missing: encode takes the vectors from the table there")
+    if job == "train" and settings.ingest.vector_column:
+        mistakes.append("train: nothing to train, ingest.vector_column names vectors; run encode")
     if (whole or job in ("ingest", "sample")) and not settings.images:
         mistakes.append("--images PATH is missing: the folder or table to read (sample: to write)")
     if whole or job == "train":

@@ -1,4 +1,7 @@
-"""Where images come from: a folder by class, or a Parquet or Delta table. One shape for both."""
+"""Where images come from: a folder by class, or a Parquet or Delta table. One shape for both.
+
+A table may hold vectors instead of images.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,20 @@ from pyspark.sql import types as T
 
 from jobs.common import columns, files, schemas
 from jobs.common.console import Console
-from jobs.common.decoding import status_rows
+from jobs.common.decoding import Decoding, status_rows
+from jobs.common.reading import Reading
 from jobs.common.settings import Ingest, Settings, SettingsError
 from jobs.common.storage import JobError, fingerprint
+from jobs.common.vectors import VECTOR, Vectors, common_width
 
 # A candidate: what may become an image. `content` null: the bytes lie at `path`.
 CANDIDATE = schemas.struct(
     "image_id string, label string, split string, path string, size_bytes bigint, "
     "modified_at timestamp, content binary"
 )
+OURS = (*CANDIDATE.names, VECTOR)  # of a candidate's columns; the others are the caller's
 # Names that callers' columns cannot have: of our tables, of candidates and of the steps of ingest.
-RESERVED = (*schemas.RESERVED, *CANDIDATE.names, "_usable", "_place")
+RESERVED = (*schemas.RESERVED, *OURS, "_usable", "_place")
 
 IGNORED = "files ignored: directly in the root, or with a name that begins with a dot"
 
@@ -42,11 +48,27 @@ class Source:
     ignored: int = 0
     notices: tuple[str, ...] = ()
     renamed: dict[str, str] = field(default_factory=dict)
+    width: int | None = None  # of the vectors that stand in the place of images
 
     @property
     def key(self) -> str:
         """What tells whether an image is still there: its file, or its row's id."""
         return "path" if self.is_folder else "image_id"
+
+    def reading(self, ingest: Ingest) -> dict[str, Any]:
+        """What decides what its candidates turn into: the settings, and the root of paths."""
+        return asdict(ingest) | {"tasks": 0, "vector_name": "", "root": self.root}
+
+    def mark(self, ingest: Ingest) -> str:
+        """A fingerprint of this content read in this way."""
+        return fingerprint(self.reading(ingest) | {"content": self.content})
+
+    def reader(self, ingest: Ingest) -> Reading:
+        """How executors read its candidates."""
+        if self.width is not None:
+            return Vectors(self.width)
+        tile, stride = ingest.tiling or (None, None)
+        return Decoding(ingest.max_pixels, tile, stride)
 
     def say(self, console: Console) -> None:
         """Tell what was found and what of it is set aside."""
@@ -136,8 +158,8 @@ def _table(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         raise JobError(f"--images {root}: cannot be read as {ingest.source}: {first}") from refused
     used = _named_columns(frame, ingest)
     own = columns.carried(frame.schema, set(used.values()), RESERVED)
-    image = _quoted(ingest.image_column)
-    content, path = _content_and_path(frame.schema[ingest.image_column].dataType, image, ingest)
+    vector = _vector(frame.schema, ingest)
+    content, path = _content_and_path(frame.schema, ingest)
     whole = F.rlike(path, F.lit("^/|^[A-Za-z][A-Za-z0-9+.-]*:")) | content.isNotNull()
     beside = F.when(whole, path).otherwise(F.concat(F.lit(files.folder(root) + "/"), path))
     label = F.col(_quoted(ingest.label_column)).cast("string")
@@ -153,6 +175,7 @@ def _table(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         F.lit(None).cast("timestamp").alias("modified_at"),
         content.cast("binary").alias("content"),
         *[column.alias(name) for name, column in own.columns.items()],
+        *([] if vector is None else [vector.alias(VECTOR)]),
     )
     parts = sorted(files.walk(root), key=lambda part: part.path)
     rows, states = _with_status(rows)
@@ -165,6 +188,7 @@ def _table(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         size_bytes=sum(part.size_bytes for part in parts),
         notices=_notices(own),
         renamed=own.renamed,
+        width=None if vector is None else common_width(frame, vector),
     )
 
 
@@ -187,7 +211,8 @@ def _quoted(name: str) -> str:
 def _named_columns(frame: DataFrame, ingest: Ingest) -> dict[str, str]:
     """The columns that settings name; raises SettingsError naming all that are not there."""
     named = {
-        "image_column": ingest.image_column,
+        "image_column": "" if ingest.vector_column else ingest.image_column,
+        "vector_column": ingest.vector_column,
         "label_column": ingest.label_column,
         "id_column": ingest.id_column,
         "split_column": ingest.split_column,
@@ -203,9 +228,25 @@ def _named_columns(frame: DataFrame, ingest: Ingest) -> dict[str, str]:
     return named
 
 
-def _content_and_path(kind: T.DataType, image: str, ingest: Ingest) -> tuple[Column, Column]:
+def _vector(schema: T.StructType, ingest: Ingest) -> Column | None:
+    """The column of vectors as array<double>, which holds what there is to say of each number."""
+    if not ingest.vector_column:
+        return None
+    kind = schema[ingest.vector_column].dataType
+    if isinstance(kind, T.ArrayType) and isinstance(kind.elementType, T.NumericType):
+        return F.col(_quoted(ingest.vector_column)).cast("array<double>")
+    raise SettingsError(
+        f"ingest.vector_column = {ingest.vector_column!r}: is {kind.simpleString()}; expected an "
+        "array of numbers: cast it to array<float> (a vector of Spark ML by vector_to_array)"
+    )
+
+
+def _content_and_path(schema: T.StructType, ingest: Ingest) -> tuple[Column, Column]:
     """Bytes and path of a column that holds bytes, a path, or Hugging Face's struct of both."""
     nothing = F.lit(None)
+    if ingest.vector_column:
+        return nothing.cast("binary"), nothing.cast("string")
+    kind, image = schema[ingest.image_column].dataType, _quoted(ingest.image_column)
     match kind:
         case T.BinaryType():
             return F.col(image), nothing
@@ -237,5 +278,5 @@ def _notices(own: columns.Carried) -> tuple[str, ...]:
 
 def column_types(schema: T.StructType) -> dict[str, Any]:
     """Names and types of the callers' columns in a schema of `images` or of candidates."""
-    ours = set(schemas.TABLES["images"].schema.names) | set(CANDIDATE.names)
+    ours = set(schemas.TABLES["images"].schema.names) | set(OURS)
     return {column.name: column.dataType for column in schema if column.name not in ours}
