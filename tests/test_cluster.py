@@ -13,7 +13,7 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.conftest import QUICK, assert_same_tables, flags, run_command
+from tests.conftest import QUICK, ROUNDS, assert_same_tables, flags, run_command
 
 pytestmark = pytest.mark.spark
 
@@ -41,7 +41,7 @@ def test_separate_executors_write_the_same_tables(
         str(survey),
         "--warehouse",
         str(tmp_path / "warehouse"),
-        *flags(*QUICK),
+        *flags(*QUICK, *ROUNDS),
         cwd=tmp_path,
         submit=(
             "--master=local-cluster[2,1,1024]",

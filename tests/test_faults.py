@@ -26,6 +26,7 @@ from tests.conftest import (
     COMMAND_SECONDS,
     QUICK,
     ROOT,
+    ROUNDS,
     STAGES,
     assert_same_tables,
     command_line,
@@ -178,7 +179,7 @@ def test_killed_at_three_stages_and_run_again(
     tmp_path: Path,
 ) -> None:
     warehouse = tmp_path / "warehouse"
-    arguments = ["--images", str(survey), "--warehouse", str(warehouse), *flags(*QUICK)]
+    arguments = ["--images", str(survey), "--warehouse", str(warehouse), *flags(*QUICK, *ROUNDS)]
 
     # The JVM, in ingest between its two tables; another run meanwhile is turned away.
     run = start(arguments, tmp_path)
@@ -197,13 +198,14 @@ def test_killed_at_three_stages_and_run_again(
     assert states(spark, warehouse) == [("ingest", "started")]
     assert commits(warehouse, "rejects") == 0
 
-    # The driver's Python, in encode.
+    # The driver's Python, in prune between two rounds.
     run = start(arguments, tmp_path)
-    run.wait_until("encode", lambda: has_begun(warehouse, "encode"))
+    run.wait_until("two rounds", lambda: commits(warehouse, "rounds") == 2)
     os.kill(run.python(), signal.SIGKILL)
     run.wait_until_gone()
     assert run.shell.returncode != 0
-    second_run = [("ingest", "done"), ("train", "done"), ("encode", "started")]
+    assert commits(warehouse, "selection") == 0
+    second_run = [*((stage, "done") for stage in STAGES[:4]), ("prune", "started")]
     assert states(spark, warehouse) == [("ingest", "failed"), *second_run]
 
     # The JVM, in estimate between its first table and the others.
@@ -214,19 +216,19 @@ def test_killed_at_three_stages_and_run_again(
     run.wait_until_gone()
     assert commits(warehouse, "regression") == 0
     third_run = [
-        *((stage, "skipped") for stage in STAGES[:2]),
-        *((stage, "done") for stage in STAGES[2:6]),
+        *((stage, "skipped") for stage in STAGES[:4]),
+        *((stage, "done") for stage in STAGES[4:6]),
         ("estimate", "started"),
     ]
-    assert states(spark, warehouse)[4:] == third_run
+    assert states(spark, warehouse)[6:] == third_run
 
     # To the end. Nothing finished is done again, and nothing of the killed runs is left.
     done = run_command("pipeline", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     found = states(spark, warehouse)
-    assert found[:4] == [("ingest", "failed"), *second_run[:2], ("encode", "failed")]
-    assert found[4:11] == [*third_run[:6], ("estimate", "failed")]
-    assert found[11:] == [
+    assert found[:6] == [("ingest", "failed"), *second_run[:4], ("prune", "failed")]
+    assert found[6:13] == [*third_run[:6], ("estimate", "failed")]
+    assert found[13:] == [
         *((stage, "skipped") for stage in STAGES[:6]),
         *((stage, "done") for stage in STAGES[6:]),
     ]
