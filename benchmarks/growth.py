@@ -18,8 +18,9 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,32 +47,43 @@ def spectrum(latents: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def drawn(
-    mean: NDArray[np.float64], axes: NDArray[np.float64], count: int, copies: int, noise: float
+    mean: NDArray[np.float64],
+    axes: NDArray[np.float64],
+    count: int,
+    copies: int,
+    noise: float,
+    *,
+    mixed: bool = True,
 ) -> Iterator[Matrix]:
     """So many latents in parts: every `copies` of them are one scene, apart by `noise`.
 
-    The scenes' places are drawn first, so that copies lie anywhere in the class.
+    mixed: the copies lie anywhere, not one after the other.
     """
-    scenes = np.random.default_rng(0).permutation(count) // copies
+    order = np.random.default_rng(0).permutation(count) if mixed else np.arange(count)
+    scenes = order // copies
     for first in range(0, count, BATCH):
         found = scenes[first : first + BATCH]
         places = np.array([np.random.default_rng(s).standard_normal(len(axes)) for s in found])
         own = np.random.default_rng((1, first)).standard_normal(places.shape)
-        mixed = np.sqrt(1 - noise**2) * places + noise * own
-        yield np.maximum(0, mean + mixed @ axes).astype(np.float32)
+        apart = np.sqrt(1 - noise**2) * places + noise * own
+        yield np.maximum(0, mean + apart @ axes).astype(np.float32)
 
 
-def write(warehouse: Path, parts: Iterator[Matrix]) -> None:
-    """The table latents of one class, as encode would leave it."""
+def write(
+    warehouse: Path, parts: Iterator[Matrix], label: Callable[[int], str] = lambda _: "given"
+) -> None:
+    """The table latents, as encode would leave it; label: of the image of a number."""
     kind = pa.list_(pa.float32())
     schema = pa.schema([*((name, pa.string()) for name in COLUMNS), ("latent", kind)])
 
     def batches() -> Iterator[pa.RecordBatch]:
         count = 0
         for part in parts:
-            ids = [f"{count + i:09}" for i in range(len(part))]
+            numbers = range(count, count + len(part))
             count += len(part)
-            columns = {name: ["given"] * len(part) for name in COLUMNS} | {"image_id": ids}
+            columns = {name: ["given"] * len(part) for name in COLUMNS}
+            columns["image_id"] = [f"{number:09}" for number in numbers]
+            columns["label"] = [label(number) for number in numbers]
             columns["latent"] = frames.list_column(part, np.ones(len(part), np.bool_))
             yield pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
@@ -83,12 +95,13 @@ def write(warehouse: Path, parts: Iterator[Matrix]) -> None:
     )
 
 
-def prune(warehouse: Path, given: argparse.Namespace) -> dict[str, int]:
-    """Prune by spark-submit; the peaks of memory."""
+def prune(warehouse: Path, settings: dict[str, Any], *submit: str) -> dict[str, int]:
+    """Prune by spark-submit, whatever is there already; the peaks of memory."""
     command = [str(ROOT / "spark-submit.sh"), "prune", "--warehouse", str(warehouse)]
-    for setting in (f"thresholds=[{given.threshold}]", f"largest_class={given.largest}"):
-        command += ["--set", f"prune.{setting}"]
-    command += ["--set", f"prune.window={given.window}", "--", "--master", "local[2,4]"]
+    command += ["--overwrite", "prune"]
+    for name, value in settings.items():
+        command += ["--set", f"prune.{name}={value}"]
+    command += ["--", "--master", "local[2,4]", *submit]
     with subprocess.Popen(command) as process:
         memory = Memory(process.pid)
         memory.start()
@@ -112,7 +125,12 @@ def measure(given: argparse.Namespace) -> None:
             warehouse = Path(folder)
             write(warehouse, drawn(mean, axes, count, given.copies, given.noise))
             clock = time.perf_counter()
-            peaks = prune(warehouse, given)
+            settings = {
+                "thresholds": [given.threshold],
+                "largest_class": given.largest,
+                "window": given.window,
+            }
+            peaks = prune(warehouse, settings)
             wall = time.perf_counter() - clock
             row = DeltaTable(f"{folder}/runs").to_pyarrow_table().to_pylist()[0]
             seconds = (row["finished"] - row["started"]).total_seconds()

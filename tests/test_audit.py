@@ -82,7 +82,8 @@ def findings(
     removed = [row for row in rows if not row["kept"]]
     stay = [row for row in rows if row["kept"]]
     table = auditing._wanted(latents, stay, removed)
-    similar, pairs = auditing._too_similar(selection, latents, table, stay, THRESHOLD)
+    counts = auditing._kept_counts(selection, ["fixed:0.9"], len(rows))
+    similar, pairs = auditing._too_similar(selection, latents, table, stay, counts, THRESHOLD)
     return similar, auditing._unjustified(selection, table, removed), pairs
 
 
@@ -137,6 +138,13 @@ def test_an_unjustified_removal_is_found(
     table = auditing._wanted(pruned[1], [], wrong)
     unjustified = auditing._unjustified(selected(spark, rows), table, wrong)
     assert [row["image_id"] for row in unjustified] == [victim["image_id"]]
+
+
+def test_a_decision_that_is_missing_is_found(
+    spark: SparkSession, pruned: tuple[list[dict[str, Any]], DataFrame]
+) -> None:
+    with pytest.raises(JobError, match=r"fixed:0\.9 found 119 decisions on 120 images"):
+        auditing._kept_counts(selected(spark, pruned[0][1:]), ["fixed:0.9"], 120)
 
 
 def test_every_run_is_audited(finished: Run) -> None:

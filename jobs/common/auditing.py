@@ -83,7 +83,9 @@ def check(
     stay = [row for row in chosen if row["kept"]]
     table = _wanted(latents, stay, removed)
     others = _keepers(reference, removed)
-    similar, pairs = _too_similar(selection, latents, table, stay, min(rules.values()))
+    similar, pairs = _too_similar(
+        selection, latents, table, stay, _kept_counts(selection, rules, images), min(rules.values())
+    )
     unjustified = _unjustified(selection, table, removed, others)
     rows = [
         {
@@ -144,11 +146,30 @@ def _keepers(reference: DataFrame | None, removed: list[dict[str, Any]]) -> pa.T
     return wanted.select("image_id", "latent").toArrow()
 
 
+def _kept_counts(
+    selection: DataFrame, rules: Iterable[str], images: int
+) -> dict[tuple[str, str], int]:
+    """Kept images by group and rule; raises JobError where a rule has not a row for each image."""
+    counted = selection.groupBy("group", "rule").agg(
+        F.count("*").alias("images"), F.count_if("kept").alias("kept")
+    )
+    rows = counted.collect()
+    for rule in rules:
+        found = sum(row["images"] for row in rows if row["rule"] == rule)
+        if found != images:
+            raise JobError(
+                f"the audit of {rule} found {found:,} decisions on {images:,} images: do not use "
+                "this selection; prune again with --overwrite prune, and report it"
+            )
+    return {(row["group"], row["rule"]): int(row["kept"]) for row in rows}
+
+
 def _too_similar(
     selection: DataFrame,
     latents: DataFrame,
     table: pa.Table,
     stay: list[dict[str, Any]],
+    counts: dict[tuple[str, str], int],
     lowest: float,
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Pairs of kept images above T, one of them sampled; by rule how many pairs were compared.
@@ -156,10 +177,6 @@ def _too_similar(
     Only kept images are in the sample: few of a group in which all resemble each other.
     """
     kept = selection.where("kept").select("image_id", "group", "rule", "threshold", "fixed")
-    counts = {
-        (row["group"], row["rule"]): row["count"]
-        for row in kept.groupBy("group", "rule").count().collect()
-    }
     pairs: dict[str, int] = {}
     for row in stay:
         others = counts[row["group"], row["rule"]] - 1
