@@ -96,7 +96,7 @@ def hits(
     reference: DataFrame, candidates: DataFrame, images: int, settings: Settings
 ) -> list[pa.Table]:
     """Each candidate's first reference image in every window, by rule."""
-    rules = Rules(settings.prune.rules, settings.prune.space[0], settings.prune.block)
+    rules = Rules.of(settings.prune)
 
     def of_window(_: Column, held: Broadcast[Held]) -> pa.Table:
         return LeakScan(rules, settings.leaks.scope == "label", held).table(candidates)

@@ -184,7 +184,7 @@ def select(
 ) -> DataFrame:
     """Rows of `selection`: small groups whole in tasks, large ones in rounds, and what is fixed."""
     settings = all_settings.prune
-    rules = Rules(settings.rules, settings.space[0], settings.block)
+    rules = Rules.of(settings)
     compared = marked.where("standing != 0 OR undecided != 0")
     order = candidates.in_order(settings)
     small = {name: n for name, n in counts.items() if n <= settings.largest_class}

@@ -177,16 +177,22 @@ def test_windows_one_after_the_other_are_one_run(case: Case, window: int, batch:
 
 
 @settings(deadline=None, max_examples=80)
-@given(cases(), st.sampled_from([2, 7, 1024]), st.integers(1, 40), st.integers(1, 40))
+@given(
+    cases(),
+    st.sampled_from([2, 7, 1024]),
+    st.integers(0, 40),
+    st.integers(1, 40),
+    st.sampled_from([None, cosine.OnDevice("cpu")]),
+)
 def test_covers_are_their_definition_with_bounds(
-    case: Case, block: int, count: int, lead: int
+    case: Case, block: int, count: int, lead: int, device: cosine.OnDevice | None
 ) -> None:
     rows = np.concatenate([case.reference, case.candidates])
     directed = rows[np.any(rows != 0, axis=1)]
     axes = bounds.leading_axes(
         unit_rows(directed, squared_norms(directed)), min(count, rows.shape[1])
     )
-    screen = bounds.Screen(case.thresholds, axes, min(lead, len(axes)))
+    screen = bounds.Screen(case.thresholds, axes, min(lead, len(axes)), device)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bounds.Screen, "fitted", lambda *_: screen)
         found = covers(case.reference, case.candidates, case.thresholds, case.order, block=block)

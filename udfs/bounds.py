@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from udfs.cosine import FLOAT32_ROUNDOFF, Matrix, products, products_at, screen
+from udfs.cosine import FLOAT32_ROUNDOFF, Matrix, OnDevice, products, products_at, screen
 
 Rows = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -101,14 +101,23 @@ class Candidates(NamedTuple):
 class Screen:
     """What rules pairs of unit vectors out, and lets certain ones in, for a list of thresholds."""
 
-    def __init__(self, thresholds: Sequence[float], axes: Matrix, lead: int = 0) -> None:
+    def __init__(
+        self,
+        thresholds: Sequence[float],
+        axes: Matrix,
+        lead: int = 0,
+        device: OnDevice | None = None,
+    ) -> None:
         """axes: (k, width) float32, nearly orthonormal, by falling energy; (0, width) for none.
+
+        device: where products are computed; None: here, by NumPy.
 
         Raises ValueError where the first bound would take none of them, or more.
         """
         if len(axes) and not 1 <= lead <= len(axes):
             raise ValueError(f"lead is {lead}; it must lie between 1 and the {len(axes)} axes")
         self._memory = threading.local()
+        self._device = device
         self.axes = axes
         self.lead = lead
         self.width = axes.shape[1]
@@ -128,20 +137,22 @@ class Screen:
         self.certain = math.inf if high >= 1 else _up(high + self._widening(count + 1))
 
     @classmethod
-    def fitted(cls, units: Matrix, thresholds: Sequence[float]) -> Self:
+    def fitted(
+        cls, units: Matrix, thresholds: Sequence[float], device: OnDevice | None = None
+    ) -> Self:
         """A screen for vectors like a sample of unit vectors (n, width): bounds where they pay.
 
         Which axes these are decides how long a search takes, never what it finds.
         """
         width = units.shape[1]
-        best = cls(thresholds, np.empty((0, width), np.float32))
+        best = cls(thresholds, np.empty((0, width), np.float32), device=device)
         if len(units) < 2 or width < 4 * LEAD[0] or min(thresholds, default=1.0) >= 1:
             return best
         axes = leading_axes(units, min(AXES, width // 4))
         trial = spread(units, 2 * _TRIAL)
         least = _SCAN + product_cost(width)
         for lead in (lead for lead in LEAD if lead <= len(axes)):
-            tried = cls(thresholds, axes, lead)
+            tried = cls(thresholds, axes, lead, device)
             cost = tried.cost(tried.sides(trial[::2]), tried.sides(trial[1::2]))
             if cost < least:
                 best, least = tried, cost
@@ -184,17 +195,38 @@ class Screen:
 
         All others have Sim ≤ every threshold.
         """
+        if self._device:
+            return self._on_device(self._device, left, right)
         if not len(self.axes):
             product = self._products(left.units, right.units)
             at = _above(product, self.plain)
             return Candidates(*np.divmod(at, max(1, len(right))), product.ravel()[at])
         at = _above(self._products(left.near, right.near), self.near)
-        row, column, upper = self._second(left, right, at)
+        return self._settled(left, right, *self._second(left, right, at), self._whole)
+
+    def _on_device(self, device: OnDevice, left: Sides, right: Sides) -> Candidates:
+        if not len(self.axes):
+            return Candidates(*device.above(left.units, right.units, self.plain))
+        row, column, _ = device.above(left.near, right.near, self.near)
+        upper = device.at(left.far, right.far, row, column)
+        some = np.flatnonzero(upper > self.far)
+        return self._settled(left, right, row[some], column[some], upper[some], device.at)
+
+    def _settled(
+        self,
+        left: Sides,
+        right: Sides,
+        row: Rows,
+        column: Rows,
+        upper: Matrix,
+        at: Callable[[Matrix, Matrix, Rows, Rows], Matrix],
+    ) -> Candidates:
+        """What passes the second bound, and the product of those that it does not let in."""
         lower = upper - 2 * left.far[row, -1] * right.far[column, -1]
         certain = lower > self.certain
         value = np.full(len(row), np.inf, np.float32)
         open_ = np.flatnonzero(~certain)
-        value[open_] = self._whole(left.units, right.units, row[open_], column[open_])
+        value[open_] = at(left.units, right.units, row[open_], column[open_])
         return Candidates(row, column, value)
 
     def _second(self, left: Sides, right: Sides, at: Rows) -> tuple[Rows, Rows, Matrix]:

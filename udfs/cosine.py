@@ -13,6 +13,7 @@ import math
 import threading
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ Indices = NDArray[np.int64]
 FLOAT32_ROUNDOFF = 2.0**-24
 LARGEST_WIDTH = 2**20  # the bounds below keep their slack up to here
 _PAIRS = 1024  # gathered at a time for their Sim: 8 MB at width 1024
+_GATHERED = 2**26  # numbers gathered at a time on a device: 256 MB
 _CHUNK = 2**16  # numbers a pass of `_dots` takes: three float64 buffers stay in the L2 cache
 
 
@@ -132,6 +134,50 @@ def products_at(left: Matrix, right: Matrix, rows: Indices, columns: Indices) ->
     )
     found: Matrix = sampled.values().numpy()
     return found
+
+
+class OnDevice:
+    """Products computed on a torch device; what is ruled out there never comes back.
+
+    In float32, not in TF32: the margins are those of `products`. A device as torch names it.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def above(
+        self, left: Matrix, right: Matrix, low: np.float32
+    ) -> tuple[Indices, Indices, Matrix]:
+        """Entries of `products` above a bound: rows, in rising order, columns and values."""
+        import torch
+
+        with torch.inference_mode():
+            product = self._there(left) @ self._there(right).T
+            places = (product > float(low)).nonzero()
+            values: Matrix = product[places[:, 0], places[:, 1]].cpu().numpy()
+            rows, columns = places.T.cpu().numpy()
+        return rows, columns, values
+
+    def at(self, left: Matrix, right: Matrix, rows: Indices, columns: Indices) -> Matrix:
+        """`products_at`, of rows and columns in any order."""
+        import torch
+
+        found = np.empty(len(rows), np.float32)
+        step = max(1, _GATHERED // max(1, left.shape[1]))
+        with torch.inference_mode():
+            a, b = self._there(left), self._there(right)
+            for first in range(0, len(rows), step):
+                part = slice(first, first + step)
+                i, j = (torch.from_numpy(x[part]).to(self.device) for x in (rows, columns))
+                found[part] = (a[i] * b[j]).sum(dim=1).cpu().numpy()
+        return found
+
+    def _there(self, rows: Matrix) -> Any:
+        import torch
+
+        if torch.get_float32_matmul_precision() != "highest":
+            torch.set_float32_matmul_precision("highest")
+        return torch.tensor(rows, device=self.device)
 
 
 _once = threading.Lock()

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from udfs import bounds
 from udfs.bounds import Screen, Sides
-from udfs.cosine import Matrix, Vector, screen, similarities_at, squared_norms, unit_rows
+from udfs.cosine import Matrix, OnDevice, Vector, screen, similarities_at, squared_norms, unit_rows
 
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 Decide = Callable[[Indices, Indices], Flags]  # for a product's rows and columns: is Sim > T?
 
+CPU = "cpu"
 _REFERENCE = 1024  # reference images made ready at a time
 _OPEN, _CLOSED = -1, -2  # in place of a keeper: none so far; not to be decided here
 
@@ -62,6 +63,7 @@ def covers(
     block: int = 1024,
     standing: Flags | None = None,
     undecided: Flags | None = None,
+    device: str = CPU,
 ) -> list[Cover]:
     """Greedy covers of the candidates, one per threshold; the thresholds share the products.
 
@@ -72,9 +74,10 @@ def covers(
 
     reference: (m, width) float32 or None. candidates: (n, width) float32. standing: (thresholds,
     m), at which thresholds a reference image stands for others, and undecided: (thresholds, n), at
-    which a candidate is to be decided; None: at all. The result depends on these, the order and T
-    alone, not on `block`, threads or the BLAS: bounds and float32 products decide where they are
-    further from T than their error, the exact Sim decides the rest.
+    which a candidate is to be decided; None: at all. device: where products are computed, as torch
+    names it. The result depends on these, the order and T alone, not on `block`, threads, the BLAS
+    or the device: bounds and float32 products decide where they are further from T than their
+    error, the exact Sim decides the rest.
 
     Raises TypeError where a matrix is not float32, ValueError where shapes do not fit, a number is
     NaN or infinite, `order` is no permutation, a threshold is NaN or `block` is below 1.
@@ -86,7 +89,7 @@ def covers(
     sequence = _checked_order(order, len(candidates))
     _check(thresholds, block)
     places = vectors.with_direction(np.arange(len(vectors.squared)))
-    screen = Screen.fitted(vectors.units(bounds.sample(places)), thresholds)
+    screen = Screen.fitted(vectors.units(bounds.sample(places)), thresholds, _on(device))
     kept = _Kept(len(thresholds), len(vectors.squared), screen, vectors.width)
     kept.refer(vectors, _checked_flags("standing", standing, thresholds, vectors.first_candidate))
     flags = _checked_flags("undecided", undecided, thresholds, len(candidates))
@@ -100,7 +103,11 @@ class Reference:
     """Images that stand, made ready once to be compared with many batches of candidates."""
 
     def __init__(
-        self, rows: Matrix, thresholds: Sequence[float], standing: Flags | None = None
+        self,
+        rows: Matrix,
+        thresholds: Sequence[float],
+        standing: Flags | None = None,
+        device: str = CPU,
     ) -> None:
         """rows: (m, width) float32. standing: (thresholds, m), where each stands for others.
 
@@ -112,7 +119,7 @@ class Reference:
         places = self._vectors.with_direction(np.arange(len(rows)))
         # Candidates are many: that finding axes takes longer than comparing these does not matter.
         sample = bounds.spread(places, bounds.SAMPLE)
-        self._screen = Screen.fitted(self._vectors.units(sample), thresholds)
+        self._screen = Screen.fitted(self._vectors.units(sample), thresholds, _on(device))
         self._kept = _Kept(len(thresholds), len(rows), self._screen, self._vectors.width)
         flags = _checked_flags("standing", standing, thresholds, len(rows))
         self._kept.refer(self._vectors, flags)
@@ -132,6 +139,11 @@ class Reference:
         for part in _blocks(vectors.with_direction(np.arange(first, len(vectors.squared))), block):
             search.compare(part)
         return search.result()
+
+
+def _on(device: str) -> OnDevice | None:
+    """None for the CPU: NumPy's products need no torch there."""
+    return None if device == CPU else OnDevice(device)
 
 
 def _check(thresholds: Sequence[float], block: int) -> None:

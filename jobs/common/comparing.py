@@ -104,7 +104,9 @@ class LeakScan:
                 if label not in ready:
                     chosen = np.flatnonzero(labels == label) if self.by_label else None
                     places = np.arange(len(labels)) if chosen is None else chosen
-                    reference = greedy.Reference(held.rows[places], self.rules.values)
+                    reference = greedy.Reference(
+                        held.rows[places], self.rules.values, device=self.rules.here()
+                    )
                     ready[label] = places, reference
                 yield from self._of(rows, *ready[label], held, schema)
 

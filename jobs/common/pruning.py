@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyspark import Accumulator, Broadcast
 from pyspark.sql import SparkSession
 
+from jobs.common.settings import Prune
 from udfs import frames, greedy
 from udfs.greedy import Cover, Flags
 
@@ -22,11 +23,25 @@ ROWS = 16_384  # of small groups' results that leave a task together
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of a run, and how many images are compared at once."""
+    """The rules of a run, and how many images are compared at once, and where."""
 
     thresholds: dict[str, float]
     space: str
     block: int
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, settings: Prune) -> Self:
+        """Those that the settings name."""
+        return cls(settings.rules, settings.space[0], settings.block, settings.device)
+
+    def here(self) -> str:
+        """The device that this task computes on; torch is loaded for a GPU alone."""
+        if self.device == "cpu":
+            return self.device
+        from jobs.common.encoding import task_device  # it loads torch: two seconds a worker
+
+        return task_device(self.device)
 
     def flags(self, masks: Masks) -> Flags:
         """Masks with a bit for each rule, (n,), as (rules, n)."""
@@ -100,6 +115,7 @@ class Pruning:
             block=self.rules.block,
             standing=self.rules.flags(standing[:first]),
             undecided=open_,
+            device=self.rules.here(),
         )
         for (rule, threshold), cover, decided in zip(
             self.rules.thresholds.items(), covers, open_, strict=True
@@ -164,7 +180,9 @@ class Scan:
             if not batch.num_rows:
                 continue
             if reference is None:
-                reference = greedy.Reference(window.rows, self.rules.values, window.standing)
+                reference = greedy.Reference(
+                    window.rows, self.rules.values, window.standing, self.rules.here()
+                )
             masks = frames.masks(batch.column("open"))
             covers = reference.against(
                 frames.float_matrix(batch.column("latent")),

@@ -217,6 +217,7 @@ class Rounds:
             block=self._rules.block,
             standing=standing[:, : len(reference)],
             undecided=undecided[:, len(reference) :],
+            device=self._rules.here(),
         )
         candidates = ranks[len(reference) :]
         parts = pruning.outcome(self._rules, candidates, covers, ranks)

@@ -191,6 +191,7 @@ class Prune:
     largest_class: int = _key(250_000, _between(1, 10_000_000))
     window: int = _key(32_768, _between(1, 1_000_000))
     block: int = _key(1024, _between(1, 65536))
+    device: str = _key("cpu", _device)
     audit: int = _key(500, _between(1, 100_000))
 
     @property
