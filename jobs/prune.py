@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import operator
+from collections import Counter
 from functools import partial
 from typing import Any
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.common import auditing, candidates, classes, command, schemas, session
@@ -61,11 +62,12 @@ def main(run: Run) -> None:
         for table in (PLACED, ROUNDS):
             work.discard(table)
         chosen = run.warehouse.read("selection")
-        work.write(thresholds(chosen), "thresholds")
+        counted = counts_of(chosen)
+        work.write(thresholds(run.spark, counted), "thresholds")
         reference = reference_of(work, members, run.settings)
         chosen = audited(chosen, marked, run.settings)
         auditing.check(work, chosen, members, images, settings, reference)
-        summarise(work, chosen, images, len(counts))
+        summarise(work, counted, images, len(counts))
 
 
 def decided_by(settings: Settings) -> dict[str, Any]:
@@ -241,29 +243,31 @@ def audited(selection: DataFrame, marked: DataFrame, settings: Settings) -> Data
     return selection.join(marked.select("image_id", "group", fixed), on="image_id")
 
 
-def thresholds(selection: DataFrame) -> DataFrame:
-    """Per class and rule: the threshold, what was asked (itself) and the share kept."""
-    return (
-        selection.groupBy("label", "rule", "space", "threshold")
-        .agg(F.avg(F.col("kept").cast("double")).alias("reached"))
-        .select(
-            "label",
-            "rule",
-            "space",
-            "threshold",
-            F.col("threshold").alias("asked"),
-            "reached",
-        )
-        .orderBy("label", F.desc("threshold"))
+def counts_of(selection: DataFrame) -> list[Row]:
+    """Images and kept ones of each class and rule, the highest threshold first."""
+    counted = selection.groupBy("label", "rule", "space", "threshold").agg(
+        F.count("*").alias("images"), F.count_if("kept").alias("kept")
     )
+    return sorted(counted.collect(), key=lambda row: (row.label, -row.threshold))
 
 
-def summarise(work: Work, selection: DataFrame, total: int, groups: int) -> None:
+def thresholds(spark: SparkSession, counted: list[Row]) -> DataFrame:
+    """Per class and rule: the threshold, what was asked (itself) and the share kept."""
+    rows = [
+        (row.label, row.rule, row.space, row.threshold, row.threshold, row.kept / row.images)
+        for row in counted
+    ]
+    return spark.createDataFrame(rows, schemas.TABLES["thresholds"].schema).coalesce(1)
+
+
+def summarise(work: Work, counted: list[Row], total: int, groups: int) -> None:
     """Kept counts for `runs` and the console."""
-    rows = selection.where("kept").groupBy("threshold").count().orderBy(F.desc("threshold"))
-    kept = {row["threshold"]: int(row["count"]) for row in rows.collect()}
-    work.rows |= {f"kept_{threshold:g}": count for threshold, count in kept.items()}
-    shares = ", ".join(f"{count / total:.0%} at {threshold:g}" for threshold, count in kept.items())
+    kept: Counter[float] = Counter()
+    for row in counted:
+        kept[row.threshold] += row.kept
+    rising = sorted(kept.items(), reverse=True)
+    work.rows |= {f"kept_{threshold:g}": count for threshold, count in rising}
+    shares = ", ".join(f"{count / total:.0%} at {threshold:g}" for threshold, count in rising)
     word = "classes" if candidates.by_label(work.run.settings.prune) else "groups"
     work.summary = f"{groups:,} {word}; kept {shares}"
 

@@ -58,7 +58,8 @@ def spark() -> Iterator[SparkSession]:
         2,
         {
             "spark.driver.memory": "2g",
-            "spark.sql.shuffle.partitions": "4",  # the tables here are small
+            "spark.sql.shuffle.partitions": "2",  # the tables here are small
+            "spark.sql.adaptive.enabled": "false",  # and looked at anew after every step
             "spark.sql.codegen.factoryMode": "NO_CODEGEN",  # test_cluster runs compiled code
             "spark.driver.extraJavaOptions": JAVA,
         },
