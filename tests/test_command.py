@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobs.common import command
-from jobs.common.settings import SettingsError
+from jobs.common.settings import STAGES, SettingsError
 from jobs.common.storage import JobError
 from tests.conftest import ROOT, command_line, run_command
 
@@ -162,7 +162,7 @@ def test_the_script_without_java(tmp_path: Path) -> None:
         assert answer.returncode == code
         said = answer.stdout + answer.stderr
         assert "usage: ./spark-submit.sh JOB" in said
-        assert "sample ingest train encode project prune publish estimate report pipeline" in said
+        assert f"sample {' '.join(STAGES)} pipeline" in said
     assert "there is no job 'prun'" in shell("prun").stderr
     answer = shell("sample", PROFILE="desk")
     assert (answer.returncode, "use local or cluster" in answer.stderr) == (2, True)
