@@ -31,12 +31,7 @@ def main(run: Run) -> None:
         "leaks",
         reads={"latents": "encode"},
         writes=("leaks",),
-        depends={
-            "thresholds": list(settings.prune.rules.items()),
-            "split": settings.leaks.split,
-            "scope": settings.leaks.scope,
-            "warehouse": other and [other.root, _mark(other)],
-        },
+        depends=[comparing.asked(settings), other and _mark(other)],
         version=VERSION,
     ) as work:
         if work.finished:
@@ -58,7 +53,7 @@ def main(run: Run) -> None:
             )
         found = hits(reference, candidates, images, settings)
         frame = rows(run, found, settings, other.root if other else None)
-        work.write(frame, "leaks")
+        work.write(frame, "leaks", notes={"asked": comparing.asked(settings)})
         summarise(work, images)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.common import auditing, candidates, classes, command, schemas, session
+from jobs.common import auditing, candidates, classes, command, comparing, schemas, session
 from jobs.common.pruning import Progress, Pruning, Rules
 from jobs.common.rounds import PLACED, ROUNDS, Rounds, place
 from jobs.common.run import Run, Work
@@ -99,9 +99,18 @@ def grouped(work: Work, settings: Settings) -> DataFrame:
 
 
 def leaked(work: Work, settings: Settings) -> DataFrame | None:
-    """Rows of `selection` of the images that are removed as leaks."""
+    """Rows of `selection` of the images that are removed as leaks.
+
+    Raises JobError where the leaks were looked for with other settings.
+    """
     if not settings.leaks.remove:
         return None
+    stamp = work.run.warehouse.newest("leaks", "leaks")
+    if stamp is None or stamp.notes.get("asked") != comparing.asked(settings):
+        raise JobError(
+            "leaks.remove: the table leaks was made with other thresholds or other settings of "
+            "[leaks]: run ./spark-submit.sh leaks with these first (or pipeline, which does all)"
+        )
     where = F.col("reference_warehouse")
     keeper = F.when(where.isNull(), F.col("reference_id")).otherwise(
         F.concat(where, F.lit("#"), "reference_id")

@@ -190,7 +190,7 @@ QUICK = (
     "estimate.components=1",
 )
 CLASSES = ("field", "shore", "town")
-ROUNDS = ("prune.largest_class=30", "prune.window=15")  # the classes of 33 in two or three rounds
+ROUNDS = ("prune.largest_class=30", "prune.window=25")  # the classes of 33 in two rounds
 
 
 def flags(*settings: str) -> list[str]:

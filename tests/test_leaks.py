@@ -79,6 +79,8 @@ def test_leaks_are_removed_and_the_reference_stays(given: Given) -> None:
     flags = ("leaks.split=['test']", "leaks.remove=true", WINDOW)
     run_job(given, leaks.main, *flags)
     given.prune(*flags)
+    with pytest.raises(JobError, match=r"run \./spark-submit\.sh leaks with these first"):
+        given.prune(*flags, "leaks.scope=label")
     found = given.selection()
     leaked = expected_leaks(given, by_label=False)
     test = {name for name, image in given.images.items() if image["split"] == "test"}

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from jobs.common import schemas
 from jobs.common.pruning import Rules
+from jobs.common.settings import Settings
 from udfs import frames, greedy, pairs
 
 COLUMNS = ("image_id", "label", "split", "latent")
@@ -30,6 +31,13 @@ PAIRS = schemas.struct(
     "image_id string, label string, other_id string, other_label string, similarity double"
 )
 Batches = Iterable[pa.RecordBatch]
+
+
+def asked(settings: Settings) -> list[Any]:
+    """What decides which leaks are found, as JSON has it."""
+    leaks = settings.leaks
+    thresholds = [list(rule) for rule in settings.prune.rules.items()]
+    return [thresholds, list(leaks.split), leaks.warehouse, leaks.scope]
 
 
 @dataclass(frozen=True)
