@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from numpy.typing import NDArray
 
 from benchmarks.latents import spread_latents
-from benchmarks.memory import Memory
+from benchmarks.memory import watched
 from benchmarks.pipeline import ROOT
 from udfs import frames
 from udfs.cosine import Matrix
@@ -102,15 +101,7 @@ def prune(warehouse: Path, settings: dict[str, Any], *submit: str) -> dict[str, 
     for name, value in settings.items():
         command += ["--set", f"prune.{name}={value}"]
     command += ["--", "--master", "local[2,4]", *submit]
-    with subprocess.Popen(command) as process:
-        memory = Memory(process.pid)
-        memory.start()
-        code = process.wait()
-        memory.over.set()
-        memory.join()
-    if code:
-        raise SystemExit(f"prune ended with exit code {code}")
-    return dict(memory.peaks)
+    return watched(command, quiet=False)
 
 
 def measure(given: argparse.Namespace) -> None:

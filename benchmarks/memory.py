@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections import defaultdict
 
 import psutil
 
 ROLES = ("driver, JVM", "driver, Python", "workers, together", "one worker", "all")
+
+
+def watched(command: list[str], *, quiet: bool = True) -> dict[str, int]:
+    """Run a command to its end and return its peaks of memory, by role; quiet: without its output.
+
+    Exits where the command fails.
+    """
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL if quiet else None) as process:
+        memory = Memory(process.pid)
+        memory.start()
+        code = process.wait()
+        memory.over.set()
+        memory.join()
+    if code:
+        raise SystemExit(f"{' '.join(command)}: ended with exit code {code}")
+    return dict(memory.peaks)
 
 
 class Memory(threading.Thread):

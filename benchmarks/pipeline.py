@@ -38,7 +38,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from benchmarks import session
-from benchmarks.memory import ROLES, Memory
+from benchmarks.memory import ROLES, watched
 from jobs.common import models
 from jobs.common.encoding import Encoding
 from udfs import autoencoder, images
@@ -159,15 +159,7 @@ def submit(given: argparse.Namespace, job: str, warehouse: str, *more: str) -> d
     command += ["--warehouse", warehouse, "--set", f"train.model={given.model}"]
     if given.tile:
         command += ["--set", f"ingest.tile={given.tile}", "--set", f"ingest.stride={given.stride}"]
-    with subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL) as process:
-        memory = Memory(process.pid)
-        memory.start()
-        code = process.wait()
-        memory.over.set()
-        memory.join()
-    if code:
-        raise SystemExit(f"{job} ended with exit code {code}")
-    return dict(memory.peaks)
+    return watched([*command, *more])
 
 
 def stage_seconds(warehouse: str) -> dict[str, float]:

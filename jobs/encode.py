@@ -146,11 +146,10 @@ def given(run: Run, images: DataFrame) -> DataFrame:
             "all)"
         )
     reading = Vectors(source.width or 0)
-    vectors = source.frame.select("image_id", VECTOR).mapInArrow(
-        partial(reading.latent_rows, schema=schemas.arrow_schema(LATENTS)), LATENTS
-    )
-    rows = images.select(*KEY, "label", "split").withColumn("encoded_on", F.lit(GIVEN))
-    latents = vectors.join(rows, on=["image_id", "sha256"], how="inner").select(COLUMNS)
+    rows = source.frame.select("image_id", VECTOR)
+    vectors = schemas.mapped(rows, reading.latent_rows, LATENTS)
+    narrow = images.select(*KEY, "label", "split").withColumn("encoded_on", F.lit(GIVEN))
+    latents = vectors.join(narrow, on=["image_id", "sha256"], how="inner").select(COLUMNS)
     # Rows of the table may be alike in id and vector: one of them became the image.
     latents = latents.dropDuplicates(["image_id"]).repartitionByRange("label", "image_id")
     return latents.sortWithinPartitions("label", "image_id")

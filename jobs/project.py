@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -92,7 +91,7 @@ def project_whole(
         lambda n: float(n) * width * width + 20.0 * min(n, width) ** 3,
     )
     rows = projecting.Projecting(components, group).rows
-    return _kept(_mapped(tasks.select("image_id", "label", "latent"), rows, PROJECTED), held)
+    return _kept(schemas.mapped(tasks.select("image_id", "label", "latent"), rows, PROJECTED), held)
 
 
 def project_cut(
@@ -105,15 +104,15 @@ def project_cut(
     """
     cut = pieces.cut(latents, counts, group * pca.CHUNK)
     placed = _kept(pieces.placed(latents, cut), held)
-    sums = pieces.added(_mapped(placed, projecting.piece_sums, SUMS), cut)
+    sums = pieces.added(schemas.mapped(placed, projecting.piece_sums, SUMS), cut)
     centres = {label: pca.centre(total, counts[label]) for label, total in sums}
     means = {label: centre.mean for label, centre in centres.items()}
-    products = pieces.added(_mapped(placed, projecting.Multiplying(means).rows, SUMS), cut)
+    products = pieces.added(schemas.mapped(placed, projecting.Multiplying(means).rows, SUMS), cut)
     found = {
         label: pca.from_products(total, centres[label], components) for label, total in products
     }
     rows = projecting.PieceProjecting(found, components).rows
-    return _merged(_kept(_mapped(placed, rows, PIECEWISE), held), found)
+    return _merged(_kept(schemas.mapped(placed, rows, PIECEWISE), held), found)
 
 
 def _merged(piecewise: DataFrame, found: dict[str, pca.Axes]) -> DataFrame:
@@ -141,14 +140,6 @@ def _axis_batches(piecewise: DataFrame, found: dict[str, pca.Axes]) -> Iterator[
 
 def _null(column: T.StructField) -> Column:
     return F.lit(None).cast(column.dataType).alias(column.name)
-
-
-def _mapped(
-    frame: DataFrame,
-    rows: Callable[..., Iterator[pa.RecordBatch]],
-    schema: T.StructType,
-) -> DataFrame:
-    return frame.mapInArrow(partial(rows, schema=schemas.arrow_schema(schema)), schema)
 
 
 def _kept(frame: DataFrame, held: ExitStack) -> DataFrame:
@@ -219,9 +210,7 @@ def projections(projected: DataFrame, before: list[Density], settings: Estimate)
         F.lit(None).cast("double").alias("log_density"),
         "components",
     )
-    return images.mapInArrow(
-        partial(Densities(models).rows, schema=schemas.arrow_schema(PROJECTIONS)), PROJECTIONS
-    )
+    return schemas.mapped(images, Densities(models).rows, PROJECTIONS)
 
 
 if __name__ == "__main__":

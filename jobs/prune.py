@@ -6,7 +6,6 @@ import functools
 import json
 import operator
 from collections import Counter
-from functools import partial
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, Row, SparkSession
@@ -187,25 +186,21 @@ def count(marked: DataFrame) -> tuple[dict[str, int], int, list[int]]:
 
 
 def select(
-    work: Work,
-    marked: DataFrame,
-    counts: dict[str, int],
-    all_settings: Settings,
-    progress: Progress,
+    work: Work, marked: DataFrame, counts: dict[str, int], settings: Settings, progress: Progress
 ) -> DataFrame:
     """Rows of `selection`: small groups whole in tasks, large ones in rounds, and what is fixed."""
-    settings = all_settings.prune
-    rules = Rules.of(settings)
+    prune = settings.prune
+    rules = Rules.of(prune)
     compared = marked.where("standing != 0 OR undecided != 0")
-    order = candidates.in_order(settings)
-    small = {name: n for name, n in counts.items() if n <= settings.largest_class}
-    large = {name: n for name, n in counts.items() if n > settings.largest_class}
+    order = candidates.in_order(prune)
+    small = {name: n for name, n in counts.items() if n <= prune.largest_class}
+    large = {name: n for name, n in counts.items() if n > prune.largest_class}
     selection = whole(work, compared, small, Pruning(rules, progress), order)
-    if settings.protect or all_settings.leaks.remove:
+    if prune.protect or settings.leaks.remove:
         selection = selection.unionByName(fixed(marked, rules))
     if large:
         place(work, compared, large, order)
-        rounds = Rounds(work, rules, settings.window)
+        rounds = Rounds(work, rules, prune.window)
         rounds.settle(list(large))
         selection = selection.unionByName(rounds.selection())
     return selection
@@ -218,10 +213,7 @@ def whole(
     slots = session.slots(work.run.spark)
     tasks = classes.placed(compared, counts, slots, lambda n: float(n) * n, order, key="group")
     columns = ("image_id", "label", "group", "standing", "undecided", "latent")
-    return tasks.select(*columns).mapInArrow(
-        partial(pruning.selection_rows, schema=schemas.arrow_schema(SELECTION)),
-        SELECTION,
-    )
+    return schemas.mapped(tasks.select(*columns), pruning.selection_rows, SELECTION)
 
 
 def fixed(marked: DataFrame, rules: Rules) -> DataFrame:

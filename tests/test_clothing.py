@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from jobs import ingest, train
 from jobs.common.run import Run
@@ -42,6 +41,8 @@ def clothing(
         "train.sample=64",
         f"prune.thresholds={list(THRESHOLDS)}",
         "publish.rule=fixed:0.95",
+        "leaks.split=['test']",
+        "conflicts.threshold=0.9999",
     )
 
 
@@ -57,17 +58,37 @@ def test_every_photograph_arrives_in_its_class_and_split(clothing: Run, real_ima
     assert sorted(tuple(row) for row in latents) == listed(root)
 
 
-def test_one_photograph_under_two_labels_is_no_duplicate(clothing: Run) -> None:
+TWINS = (
+    "train/shorts/6075b4a5-5b1a-4ce0-aea0-9dbfbca7c35c.jpg",
+    "train/skirt/637a56e4-7fa6-4f75-8859-0f8902461554.jpg",
+)
+
+
+def test_one_photograph_under_two_labels_is_a_conflict_and_no_duplicate(clothing: Run) -> None:
     """A class is pruned in itself, so the twin in another class is never the one that stays."""
-    twins = (
-        "train/shorts/6075b4a5-5b1a-4ce0-aea0-9dbfbca7c35c.jpg",
-        "train/skirt/637a56e4-7fa6-4f75-8859-0f8902461554.jpg",
-    )
-    latents = clothing.warehouse.read("latents").where(F.col("image_id").isin(*twins)).collect()
-    a, b = (np.array(row.latent, np.float64) for row in latents)
-    assert a @ b / np.sqrt((a @ a) * (b @ b)) > max(THRESHOLDS)
+    rows = clothing.warehouse.read("conflicts").collect()
+    assert TWINS in {(row.image_id, row.other_id) for row in rows}
+    assert all(row.label != row.other_label and row.similarity > 0.9999 for row in rows)
+    assert len(rows) < 100
     removed = clothing.warehouse.read("selection").where("NOT kept").collect()
     assert all(row.kept_id.split("/")[1] == row.label for row in removed)
+
+
+def test_what_leaks_from_the_test_split_is_listed(clothing: Run) -> None:
+    """By plain float64 cosines; at 0.99, where a pair within 1e-9 of T may go either way."""
+    rows = clothing.warehouse.read("latents").select("image_id", "split", "latent").collect()
+    vectors = np.array([row.latent for row in rows], np.float32).astype(float)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    test = np.array([row.split == "test" for row in rows])
+    names = np.array([row.image_id for row in rows])
+    nearest = (vectors[~test] @ vectors[test].T).max(axis=1)
+    found = clothing.warehouse.read("leaks").where("threshold = 0.99").collect()
+    leaked = {row.image_id for row in found}
+    assert leaked >= set(names[~test][nearest > 0.99 + 1e-9])
+    assert leaked <= set(names[~test][nearest > 0.99 - 1e-9])
+    assert len(leaked) > 100
+    assert {row.split for row in found} == {"train", "validation"}
+    assert {row.reference_split for row in found} == {"test"}
 
 
 def test_training_sees_only_the_split_train(clothing: Run) -> None:

@@ -254,7 +254,8 @@ def test_a_changed_vector_is_taken_anew(spark: SparkSession, tmp_path: Path) -> 
 
 @pytest.mark.spark
 def test_a_column_of_another_type_is_refused(spark: SparkSession, tmp_path: Path) -> None:
-    save(tmp_path / "table", small_rows(), pa.string())
+    texts = [row | {"embedding": ["0.5", "0.25"]} for row in small_rows()]
+    save(tmp_path / "table", texts, pa.string())
     settings = settings_for(tmp_path / "table", tmp_path / "warehouse", *FLAGS)
     with pytest.raises(SettingsError, match=r"is array<string>; expected an array of numbers"):
         ingest.main(Run(spark, settings, "ingest"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -186,9 +185,7 @@ def _too_similar(
     if not sampled.num_rows:
         return [], pairs
     sample = _by_group(sampled, lowest + audit.TOLERANCE)
-    found = latents.select("image_id", "group", "latent").mapInArrow(
-        partial(sample.pairs, schema=schemas.arrow_schema(PAIRS)), PAIRS
-    )
+    found = schemas.mapped(latents.select("image_id", "group", "latent"), sample.pairs, PAIRS)
     first = kept.withColumnsRenamed({"image_id": "sample_id", "fixed": "sample_fixed"})
     both = (
         found.where("sample_id <> image_id")

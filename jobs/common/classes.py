@@ -12,10 +12,10 @@ from pyspark.sql import types as T
 TASKS_A_SLOT = 4  # enough to even out, few enough that starting them costs nothing
 
 
-def sizes(latents: DataFrame, key: str = "label") -> dict[str, int]:
-    """Images of each class, or of each value of another key."""
-    rows = latents.groupBy(key).count().collect()
-    return {row[key]: int(row["count"]) for row in rows}
+def sizes(latents: DataFrame) -> dict[str, int]:
+    """Images of each class."""
+    rows = latents.groupBy("label").count().collect()
+    return {row["label"]: int(row["count"]) for row in rows}
 
 
 def width(latents: DataFrame) -> int:

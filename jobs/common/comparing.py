@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from jobs.common import schemas
 from jobs.common.pruning import Rules
@@ -98,9 +99,7 @@ class LeakScan:
 
     def table(self, candidates: DataFrame) -> pa.Table:
         """Rows of HITS: each candidate's first reference image of the window, by rule."""
-        schema = schemas.arrow_schema(HITS)
-        frame = candidates.select(*COLUMNS).mapInArrow(partial(self.hits, schema=schema), HITS)
-        return frame.toArrow().cast(schema)
+        return _collected(candidates, self.hits, HITS)
 
     def hits(self, batches: Batches, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Candidates to rows of HITS."""
@@ -110,8 +109,8 @@ class LeakScan:
         for batch in batches:
             for label, rows in self._parts(batch):
                 if label not in ready:
-                    chosen = np.flatnonzero(labels == label) if self.by_label else None
-                    places = np.arange(len(labels)) if chosen is None else chosen
+                    wanted = labels == label if self.by_label else np.ones(len(labels), np.bool_)
+                    places = np.flatnonzero(wanted)
                     reference = greedy.Reference(
                         held.rows[places], self.rules.values, device=self.rules.here()
                     )
@@ -161,9 +160,7 @@ class ConflictScan:
 
     def table(self, latents: DataFrame) -> pa.Table:
         """Rows of PAIRS: two images above the threshold with unlike labels."""
-        schema = schemas.arrow_schema(PAIRS)
-        frame = latents.select(*COLUMNS).mapInArrow(partial(self.pairs, schema=schema), PAIRS)
-        return frame.toArrow().cast(schema)
+        return _collected(latents, self.pairs, PAIRS)
 
     def pairs(self, batches: Batches, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Images to rows of PAIRS, the image of the smaller id first."""
@@ -197,6 +194,11 @@ class ConflictScan:
                 "similarity": similarity,
             }
             yield frames.record_batch(columns, schema)
+
+
+def _collected(latents: DataFrame, rows: Callable[..., Any], schema: T.StructType) -> pa.Table:
+    found = schemas.mapped(latents.select(*COLUMNS), rows, schema)
+    return found.toArrow().cast(schemas.arrow_schema(schema))
 
 
 def _unlike(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -55,9 +54,7 @@ def place(work: Work, found: DataFrame, counts: dict[str, int], order: Sequence[
         "bigint"
     )
     ranked = narrow.select("image_id", rank.alias("rank"))
-    packed = chosen.select(*_PACKED.names).mapInArrow(
-        partial(pack, schema=schemas.arrow_schema(_PACKED)), _PACKED
-    )
+    packed = schemas.mapped(chosen.select(*_PACKED.names), pack, _PACKED)
     pieces = [-(-count // PIECE) for count in counts.values()]
     firsts = zip(counts, np.cumsum([0, *pieces[:-1]]).tolist(), strict=True)
     numbers = work.run.spark.createDataFrame(
@@ -244,9 +241,8 @@ class Rounds:
             rows = self._placed(group.name, F.col("rank") > last)
             rows = _where(rows, later, last + 1, self._bytes)
             scan = Scan(self._rules, window)
-            found = rows.select("rank", "open", "latent").mapInArrow(
-                partial(scan.removals, schema=schema), REMOVALS
-            )
+            columns = rows.select("rank", "open", "latent")
+            found = schemas.mapped(columns, scan.removals, REMOVALS)
             return found.toArrow().cast(schema)
         finally:
             window.destroy()

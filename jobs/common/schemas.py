@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
+from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
@@ -38,6 +42,11 @@ def struct(ddl: str) -> T.StructType:
 def arrow_schema(schema: T.StructType) -> pa.Schema:
     """A schema as mapInArrow gives and takes it, in the session's time zone (conf/spark-*.conf)."""
     return to_arrow_schema(schema, timezone="UTC")
+
+
+def mapped(frame: DataFrame, rows: Callable[..., Any], schema: T.StructType) -> DataFrame:
+    """A frame through `rows(batches, schema=…)`, which gives Arrow batches of a schema."""
+    return frame.mapInArrow(partial(rows, schema=arrow_schema(schema)), schema)
 
 
 @dataclass(frozen=True)
