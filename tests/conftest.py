@@ -147,6 +147,7 @@ SMALL = (
     f"--conf=spark.executor.extraJavaOptions={JAVA}",
     "--conf=spark.sql.shuffle.partitions=2",
     "--conf=spark.sql.codegen.wholeStage=false",
+    "--conf=spark.sql.adaptive.enabled=false",
     "--conf=spark.sql.codegen.factoryMode=NO_CODEGEN",
     "--conf=spark.databricks.delta.snapshotPartitions=1",
 )

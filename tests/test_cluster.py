@@ -45,7 +45,8 @@ def test_separate_executors_write_the_same_tables(
         cwd=tmp_path,
         submit=(
             "--master=local-cluster[2,1,1024]",
-            "--conf=spark.sql.codegen.wholeStage=true",  # as users run it
+            "--conf=spark.sql.adaptive.enabled=true",  # as users run it
+            "--conf=spark.sql.codegen.wholeStage=true",
             "--conf=spark.sql.codegen.factoryMode=FALLBACK",
         ),
         SPARK_HOME=str(spark_home),
