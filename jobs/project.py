@@ -20,7 +20,7 @@ from jobs.common.run import Run
 from jobs.common.settings import Estimate
 from udfs import bspline, histogram, pca
 
-VERSION = 2
+VERSION = 3
 NONE = "none"  # the rule's name before removal; its space is null
 PROJECTIONS = schemas.TABLES["projections"].schema
 
@@ -171,17 +171,25 @@ def model(run: Run, projected: DataFrame, settings: Estimate) -> list[Density]:
     """The marginal densities of every class before removal, from counts alone."""
     narrow = projected.where("component IS NOT NULL")
     known = narrow.select("label", "component", "n", "sigma", "lowest", "highest").collect()
+    if not known:
+        return []
+    values = densities.long(projected.where("image_id IS NOT NULL"))
+    needed = settings.step in histogram.OF_QUARTILES
+    quartiles = densities.quartiles(values) if needed else {}
     steps = [
         (
             row.label,
             row.component,
-            histogram.step(settings.step, row.n, row.sigma, row.highest - row.lowest),
+            histogram.step(
+                settings.step,
+                row.n,
+                row.sigma,
+                row.highest - row.lowest,
+                quartiles.get((row.label, row.component), ()),
+            ),
         )
         for row in known
     ]
-    if not steps:
-        return []
-    values = densities.long(projected.where("image_id IS NOT NULL"))
     grid = densities.grid(run.spark, steps)
     counted = densities.counts(values, grid, ["label", "component"])
     return [

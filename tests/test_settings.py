@@ -12,10 +12,12 @@ from jobs.common.settings import SettingsError, build
 @pytest.mark.parametrize(
     ("flag", "told"),
     [
-        ("estimate.step=-1", "positive width"),
-        ("estimate.step=inf", "positive width"),
-        ("estimate.step=true", "positive width"),
-        ("estimate.step=foo", "positive width"),
+        ("estimate.step=-1", "number of cells"),
+        ("estimate.step=0.25", "number of cells"),
+        ("estimate.step=5000", "whole one up to 4096"),
+        ("estimate.step=inf", "number of cells"),
+        ("estimate.step=true", "number of cells"),
+        ("estimate.step=foo", "must be scott, fd, sturges, normal or a number of cells"),
         ("prune.thresholds=[nan]", "no cosine"),
         ("prune.thresholds=[0.97, 0.970]", "twice"),
         ("prune.thresholds=[]", "at least one"),

@@ -57,6 +57,14 @@ def long(projections: DataFrame, *more: str) -> DataFrame:
     )
 
 
+def quartiles(values: DataFrame) -> dict[tuple[str, int], list[float]]:
+    """The exact 25th and 75th percentile of each class's component, as NumPy interpolates them."""
+    found = values.groupBy("label", "component").agg(
+        F.percentile("value", [0.25, 0.75]).alias("quartiles")
+    )
+    return {(row.label, row.component): row.quartiles for row in found.collect()}
+
+
 def grid(spark: SparkSession, steps: Iterable[tuple[str, int, float]]) -> DataFrame:
     """The step of each class's component as a small frame."""
     return spark.createDataFrame(list(steps), GRID)

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from udfs import histogram
+
 SOURCES = ("folder", "parquet", "delta")
 LAYOUTS = ("label", "split/label")
 EXCHANGES = ("pandas", "arrow")
@@ -74,10 +76,11 @@ def _thresholds(values: Sequence[Any]) -> str | None:
 
 
 def _step(value: Any) -> str | None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value == "scott" or (number and 0 < value < math.inf):
+    cells = isinstance(value, int) and not isinstance(value, bool)
+    if value in histogram.RULES or (cells and 1 <= value <= histogram.SMALLEST_STEP):
         return None
-    return 'must be "scott" or a positive width'
+    known, most = ", ".join(histogram.RULES), histogram.SMALLEST_STEP
+    return f"must be {known} or a number of cells, a whole one up to {most}"
 
 
 def _order(values: Sequence[str]) -> str | None:
@@ -245,7 +248,7 @@ class Estimate:
     """The density model and the measures of what removal did (spec §4-§6)."""
 
     basis: str = _key("before", _one_of("before"))
-    step: str | float = _key("scott", _step)
+    step: str | int = _key("scott", _step)
     components: int = _key(3, _between(1, 64))
 
 
