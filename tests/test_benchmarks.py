@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import rules
+from benchmarks import densities, rules
 from tests.test_greedy import KINDS, images, sim
 from udfs.cosine import Matrix
 from udfs.greedy import covers
@@ -66,3 +66,29 @@ def test_rules_keep_less_and_less(seed: int, kind: str, count: int, width: int) 
             for i in np.flatnonzero(~kept)
         ]
         assert rules.nearest_kept(rows, kept).tolist() == nearest
+
+
+def test_the_squared_error_of_a_known_estimate() -> None:
+    """∫(N(0, 1) − N(0, s²))² = 1/√(4π) + 1/(s√(4π)) − 2/√(2π(1 + s²)); of bars, by hand."""
+    truth, _, _, uniform = densities.TRUTHS
+    s = 1.5
+    expected = (1 + 1 / s) / np.sqrt(4 * np.pi) - 2 / np.sqrt(2 * np.pi * (1 + s * s))
+    for points in (densities.POINTS, densities.POINTS_OF_KERNELS):
+        found = truth.squared_error(lambda t: truth.density(t / s) / s, points)
+        assert found == pytest.approx(expected, rel=1e-6)
+        assert truth.squared_error(truth.density, points) == 0
+        half = uniform.squared_error(lambda t: np.where((t > 0) & (t < 0.5), 2.0, 0.0), points)
+        assert half == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("truth", densities.TRUTHS, ids=lambda truth: truth.name)
+def test_every_method_comes_near_the_truth(truth: densities.Truth) -> None:
+    """Draws follow the density, and every estimate integrates to 1 within the bounds."""
+    found = densities.errors(truth, {2000: 1})
+    assert found[densities.SPLINE][2000][0] < 0.05
+    values = truth.draw(np.random.default_rng(0), 2000)
+    for fit in densities.METHODS.values():
+        t = np.linspace(truth.low, truth.high, 6001)
+        assert fit(values)(t).sum() * (t[1] - t[0]) == pytest.approx(1, abs=0.01)
+    drawn = densities.figure({truth.name: found for truth in densities.TRUTHS})
+    assert len(drawn.axes) == len(densities.TRUTHS)

@@ -26,6 +26,7 @@ def same(left: Histogram | Joint, right: Histogram | Joint) -> bool:
     return all(np.array_equal(getattr(left, name), value) for name, value in vars(right).items())
 
 
+@settings(deadline=None)
 @given(values_of, steps, st.integers(1, 5))
 def test_counts_do_not_depend_on_the_partitioning(
     values: list[float], step: float, parts: int
@@ -147,6 +148,7 @@ def test_unlike_grids_do_not_add_up() -> None:
         histogram.step_of([])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 500), st.sampled_from(["scott", "fd", "sturges"]))
 def test_rules_are_numpys(seed: int, n: int, rule: str) -> None:
     """NumPy rounds to whole cells: range/⌈range/h⌉."""
@@ -191,6 +193,7 @@ def test_quartiles_must_be_there_where_a_rule_needs_them() -> None:
         histogram.step("fd", 5, 1.0, 1.0)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(histogram.RULES), st.floats(-50, 50))
 def test_rules_follow_shift_and_scale(seed: int, rule: str, shift: float) -> None:
     values = np.random.default_rng(seed).normal(size=80)

@@ -178,6 +178,7 @@ def test_integrals(cells: list[tuple[int, int]], step: float) -> None:
     assert np.allclose(along, model.marginal(1).density(second), atol=1e-9 / step)
 
 
+@settings(deadline=None)
 @given(tensors(most=1), st.integers(0, 9))
 def test_of_one_axis_it_is_the_marginal(model: Tensor, seed: int) -> None:
     marginal = model.marginal(0)
