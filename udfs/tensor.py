@@ -1,7 +1,7 @@
 """Densities of several coordinates at once from a joint histogram by B-splines (paper, eq. 2).
 
 The axes may depend on each other here; `bspline.Separable` assumes that they do not. Occupied cells
-alone are stored, so the cost does not grow with the volume.
+alone are stored, where SciPy's `NdBSpline` holds the whole box.
 """
 
 from __future__ import annotations
@@ -144,7 +144,10 @@ class Tensor:
         `entropy_sampled`.
         """
         if self.axes > INTEGRATED:
-            raise ValueError(f"entropy: {self.axes} axes are too many; take entropy_sampled")
+            raise ValueError(
+                f"{self.axes} axes are too many to integrate over; take entropy_sampled or "
+                "kl_from_separable_sampled"
+            )
         values = np.stack(heights(HALF_CELLS), axis=-1)
         shares = SHARES
         for _ in range(self.axes - 1):
