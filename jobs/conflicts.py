@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from jobs.common import command, comparing, schemas
 from jobs.common.comparing import ConflictScan, Held
 from jobs.common.run import Run
-from jobs.common.settings import SettingsError
+from jobs.common.settings import RAW, SettingsError
 from jobs.common.storage import JobError
 
 VERSION = 1
@@ -38,7 +38,7 @@ def main(run: Run) -> None:
         found = [schemas.arrow_schema(comparing.PAIRS).empty_table()]
 
         def of_window(later: Column, held: Broadcast[Held]) -> pa.Table:
-            return ConflictScan(settings.threshold, held).table(latents.where(later))
+            return ConflictScan(settings.threshold, settings.most, held).table(latents.where(later))
 
         window = run.settings.prune.window
         for table in comparing.each_window(latents, images, window, of_window):
@@ -52,7 +52,7 @@ def main(run: Run) -> None:
                 )
         frame = run.spark.createDataFrame(pa.concat_tables(found), comparing.PAIRS)
         columns = {
-            "space": F.lit(run.settings.prune.space[0]),
+            "space": F.lit(RAW),
             "threshold": F.lit(settings.threshold),
         }
         ordered = frame.withColumns(columns).select(schemas.TABLES["conflicts"].schema.names)

@@ -49,7 +49,7 @@ def main(run: Run) -> None:
             pixels = pixels_mark(run)
             known = earlier(run, place, model_id, pixels)
             make = partial(encoded, run, model, place) if model else partial(given, run)
-            write_latents(work, images, known, make, {"pixels": pixels})
+            write_latents(work, images, known, make, {"pixels": pixels, "content": place})
         lacking = images.join(run.warehouse.read("latents").select(KEY), on=KEY, how="left_anti")
         work.write(rejected(lacking, brought), "rejects", where="stage = 'encode'")
         work.rows["latents"] = run.warehouse.read("latents").count()

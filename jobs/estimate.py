@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs.common import command, densities, schemas
+from jobs.common.controlling import BANDS, Control, Drawing, Key, Removed, controls
 from jobs.common.densities import Density
 from jobs.common.run import Run, Work
-from udfs import bspline, effect, histogram
+from jobs.common.settings import Estimate
+from udfs import bspline, control, effect, histogram
 
-VERSION = 1
-KEYS = ["label", "rule", "space", "threshold", "component"]
+VERSION = 2
+KEYS = ["label", "rule", "space", "component"]
+NO_BANDS = (None,) * 2 * len(BANDS)  # where nothing was drawn
 Measures = dict[tuple[Any, ...], Row]
 
 
 def main(run: Run) -> None:
     """Tables projections, selection and density → density (every rule), effect, regression."""
+    settings = run.settings.estimate
     with run.stage(
         "estimate",
         reads={
@@ -29,6 +34,7 @@ def main(run: Run) -> None:
             "audit": "prune",
         },
         writes=("density", "effect", "regression"),
+        depends={"control": [settings.control, settings.seed]},
         version=VERSION,
     ) as work:
         if work.finished:
@@ -36,16 +42,21 @@ def main(run: Run) -> None:
         before = stored(work)
         values = densities.long(work.read("projections"), "image_id")
         kept = values.join(
-            work.read("selection").where("kept").select("image_id", "rule", "space", "threshold"),
+            work.read("selection").where("kept").select("image_id", "rule", "space"),
             on="image_id",
             how="inner",
         )
         after = model(work, kept, before)
         work.write(densities.frame(run.spark, after.values()), "density", where="rule != 'none'")
-        rows = effects(before, after, moments(values, KEYS[:1] + KEYS[4:]), moments(kept, KEYS))
+        measured = moments(values, ["label", "component"]), moments(kept, KEYS)
+        asked = drawing(before, *measured, settings)
+        counts = {label: row["n"] for (label, component), row in measured[0].items()}
+        controlled = controls(work.read("projections"), counts, asked)
+        known = thresholds(work.read("selection"))
+        rows = effects(before, after, *measured, known, controlled)
         frame = run.spark.createDataFrame(rows, schemas.TABLES["effect"].schema)
         work.write(frame, "effect")
-        lines = regressions(rows)
+        lines = regressions(rows, controlled)
         frame = run.spark.createDataFrame(lines, schemas.TABLES["regression"].schema)
         work.write(frame, "regression")
         work.rows |= {"effect": len(rows), "regression": len(lines)}
@@ -79,7 +90,7 @@ def model(
     ]
     counted = densities.counts(kept, densities.grid(work.run.spark, steps), KEYS)
     return {
-        key: Density(key[0], key[1], key[2], key[4], bspline.Marginal(cells))
+        key: Density(key[0], key[1], key[2], key[3], bspline.Marginal(cells))
         for key, cells in counted
     }
 
@@ -95,11 +106,13 @@ def effects(
     after: dict[tuple[Any, ...], Density],
     moments_before: Measures,
     moments_after: Measures,
+    thresholds: dict[tuple[Any, ...], float | None],
+    controlled: dict[Key, Control],
 ) -> list[tuple[Any, ...]]:
     """Rows of the table `effect`."""
     rows = []
-    for key in sorted(after, key=lambda key: (key[0], -key[3], key[4])):
-        label, rule, space, threshold, component = key
+    for key in sorted(after):
+        label, rule, space, component = key
         first, second = before[label, component].marginal, after[key].marginal
         measured = moments_before[label, component], moments_after[key]
         rows.append(
@@ -107,7 +120,7 @@ def effects(
                 label,
                 rule,
                 space,
-                threshold,
+                thresholds[label, rule, space],
                 component,
                 *(int(row["n"]) for row in measured),
                 *(_kurtosis(row) for row in measured),
@@ -115,9 +128,40 @@ def effects(
                 float(second.entropy()),
                 float(first.scale_free_entropy()),
                 float(second.scale_free_entropy()),
+                *(controlled[key].bands if key in controlled else NO_BANDS),
             )
         )
     return rows
+
+
+def drawing(
+    before: dict[tuple[str, int], Density],
+    moments_before: Measures,
+    moments_after: Measures,
+    settings: Estimate,
+) -> Drawing:
+    """The random removals to be made: of each class as many as each rule removes."""
+    steps: dict[str, list[float]] = {}
+    for label, component in sorted(before):
+        steps.setdefault(label, []).append(before[label, component].marginal.histogram.step)
+    removed: dict[str, list[Removed]] = {}
+    for (label, rule, space, component), row in moments_after.items():
+        if component == 1:
+            count = moments_before[label, 1]["n"] - row["n"]
+            removed.setdefault(label, []).append(Removed(rule, space, count))
+    return Drawing(removed, steps, settings.control, settings.seed)
+
+
+def thresholds(selection: DataFrame) -> dict[tuple[Any, ...], float | None]:
+    """T by class, rule and space; None where it differs within a class."""
+    keys = ["label", "rule", "space"]
+    ends = selection.groupBy(*keys).agg(
+        F.min("threshold").alias("low"), F.max("threshold").alias("high")
+    )
+    return {
+        tuple(row[key] for key in keys): row.low if row.low == row.high else None
+        for row in ends.collect()
+    }
 
 
 def _kurtosis(row: Row) -> float | None:
@@ -126,33 +170,49 @@ def _kurtosis(row: Row) -> float | None:
     return None if row["n"] < 4 or value is None or not math.isfinite(value) else float(value)
 
 
-def regressions(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def regressions(
+    rows: list[tuple[Any, ...]], controlled: dict[Key, Control]
+) -> list[tuple[Any, ...]]:
     """Rows of the table `regression`: the line over the classes that are large enough."""
     names = schemas.TABLES["effect"].schema.names
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in (dict(zip(names, row, strict=True)) for row in rows):
-        key = (row["rule"], row["space"], row["threshold"], row["component"])
+        key = (row["rule"], row["space"], row["component"])
         found.setdefault(key, []).append(row)
     lines = []
-    for key in sorted(found, key=lambda key: (-key[2], key[3])):
-        pairs = [
-            (row["kurtosis_before"], row["kurtosis_after"])
-            for row in found[key]
+    for rule, space, component in sorted(found):
+        rows_of = found[rule, space, component]
+        usable = [
+            row
+            for row in rows_of
             if min(row["n_before"], row["n_after"]) >= effect.MINIMUM_IMAGES
             and row["kurtosis_before"] is not None
             and row["kurtosis_after"] is not None
         ]
+        pairs = [(row["kurtosis_before"], row["kurtosis_after"]) for row in usable]
         line = effect.line([x for x, _ in pairs], [y for _, y in pairs])
         numbers: tuple[float | None, ...] = (None, None, None, None)
         if line:
             numbers = (line.slope, line.intercept, line.slope_low, line.slope_high)
-        lines.append((*key, *numbers, len(pairs)))
+        alike = {row["threshold"] for row in rows_of}
+        threshold = alike.pop() if len(alike) == 1 else None
+        keys = [(row["label"], rule, space, component) for row in usable]
+        ends: tuple[float | None, float | None] = (None, None)
+        if line and all(key in controlled for key in keys):
+            draws = np.array([controlled[key].kurtosis for key in keys]).T
+            low, high = control.slope_band(np.array([x for x, _ in pairs]), draws)
+            ends = (low, high) if math.isfinite(low) else ends
+        lines.append((rule, space, threshold, component, *numbers, *ends, len(pairs)))
     return lines
 
 
 def summary(lines: list[tuple[Any, ...]]) -> str:
-    """The slopes of component 1, a threshold each."""
-    slopes = [f"{line[4]:.2f} at {line[2]:g}" for line in lines if line[3] == 1 and line[4]]
+    """The slopes of component 1, one a rule."""
+    slopes = [
+        f"{line[4]:.2f} at {line[0].removeprefix('fixed:')}"
+        for line in sorted(lines, reverse=True)
+        if line[3] == 1 and line[4]
+    ]
     return f"kurtosis slope {', '.join(slopes)}" if slopes else "too few classes for a slope"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pyarrow as pa
@@ -9,11 +10,11 @@ from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import command, comparing, schemas
+from jobs.common import classes, command, comparing, schemas
 from jobs.common.comparing import Held, LeakScan
 from jobs.common.pruning import Rules
 from jobs.common.run import Run, Work
-from jobs.common.settings import Leaks, Settings, SettingsError
+from jobs.common.settings import RAW, Leaks, Settings, SettingsError
 from jobs.common.storage import JobError, Warehouse
 
 VERSION = 1
@@ -39,7 +40,8 @@ def main(run: Run) -> None:
         latents = work.read("latents")
         of_split = F.coalesce(F.col("split").isin(list(settings.leaks.split)), F.lit(False))
         if other:
-            reference, candidates = other.read("latents"), latents
+            reference = other.read("latents", other.version("latents"))
+            candidates = latents
             check_alike(reference, latents, other.root)
         else:
             reference, candidates = latents.where(of_split), latents.where(~of_split)
@@ -53,7 +55,9 @@ def main(run: Run) -> None:
             )
         found = hits(reference, candidates, images, settings)
         frame = rows(run, found, settings, other.root if other else None)
-        work.write(frame, "leaks", notes={"asked": comparing.asked(settings)})
+        stamp = run.warehouse.newest("latents", "encode")
+        notes = {"asked": comparing.asked(settings), "latents": stamp and stamp.content}
+        work.write(frame, "leaks", notes=notes)
         summarise(work, images)
 
 
@@ -62,6 +66,11 @@ def elsewhere(run: Run, settings: Leaks) -> Warehouse | None:
     if not settings.warehouse:
         return None
     other = Warehouse(run.spark, settings.warehouse)
+    if os.path.realpath(other.root) == os.path.realpath(run.warehouse.root):
+        raise SettingsError(
+            f"leaks.warehouse = {settings.warehouse!r}: is this warehouse itself, in which every "
+            "image resembles itself; name another, or splits of this one with leaks.split"
+        )
     if not other.exists("latents"):
         raise SettingsError(
             f"leaks.warehouse = {settings.warehouse!r}: has no table latents; name the folder of a "
@@ -85,40 +94,50 @@ def check_alike(reference: DataFrame, latents: DataFrame, root: str) -> None:
             f"leaks.warehouse = {root!r}: its latents cannot be compared with these ({named}): "
             "encode both with one model (train.model) on machines of one kind"
         )
+    widths = classes.width(reference), classes.width(latents)
+    if 0 not in widths and widths[0] != widths[1]:
+        raise JobError(
+            f"leaks.warehouse = {root!r}: its latents hold {widths[0]:,} numbers, these "
+            f"{widths[1]:,}: they are of different models"
+        )
 
 
-def hits(
-    reference: DataFrame, candidates: DataFrame, images: int, settings: Settings
-) -> list[pa.Table]:
-    """Each candidate's first reference image in every window, by rule."""
-    rules = Rules.of(settings.prune)
+def hits(reference: DataFrame, candidates: DataFrame, images: int, settings: Settings) -> pa.Table:
+    """Each candidate's first reference image, by rule: of every window, and of those before."""
+    rules = Rules.fixed(settings.prune)
 
     def of_window(_: Column, held: Broadcast[Held]) -> pa.Table:
         return LeakScan(rules, settings.leaks.scope == "label", held).table(candidates)
 
-    return list(comparing.each_window(reference, images, settings.prune.window, of_window))
+    found = schemas.arrow_schema(comparing.HITS).empty_table()
+    for table in comparing.each_window(reference, images, settings.prune.window, of_window):
+        found = first_of(pa.concat_tables([found, table]))
+    return found
 
 
-def rows(run: Run, found: list[pa.Table], settings: Settings, root: str | None) -> DataFrame:
-    """Rows of the table `leaks`: of all windows the first reference image by its id."""
-    hits = run.spark.createDataFrame(pa.concat_tables(found), comparing.HITS)
-    first = hits.groupBy("image_id", "label", "split", "rule").agg(
-        F.min(F.struct("reference_id", "reference_label", "reference_split", "similarity")).alias(
-            "first"
-        )
-    )
-    thresholds = F.create_map(*(F.lit(x) for pair in settings.prune.rules.items() for x in pair))
-    names = schemas.TABLES["leaks"].schema.names
+def first_of(hits: pa.Table) -> pa.Table:
+    """Of each candidate and rule the hit of the smallest reference id, by its UTF-8 bytes."""
+    order = pa.compute.sort_indices(hits, [("reference_id", "ascending")])  # Arrow compares bytes
+    ordered = hits.take(order)
+    keys = ["image_id", "rule"]
+    place = ordered.append_column("place", pa.array(range(len(ordered)), pa.int64()))
+    firsts = place.group_by(keys).aggregate([("place", "min")]).column("place_min")
+    return ordered.take(firsts)
+
+
+def rows(run: Run, found: pa.Table, settings: Settings, root: str | None) -> DataFrame:
+    """Rows of the table `leaks`."""
+    thresholds = F.create_map(*(F.lit(x) for pair in settings.prune.fixed.items() for x in pair))
     return (
-        first.select("image_id", "label", "split", "rule", "first.*")
+        run.spark.createDataFrame(found, comparing.HITS)
         .withColumns(
             {
-                "space": F.lit(settings.prune.space[0]),
+                "space": F.lit(RAW),
                 "threshold": thresholds[F.col("rule")],
                 "reference_warehouse": F.lit(root).cast("string"),
             }
         )
-        .select(names)
+        .select(schemas.TABLES["leaks"].schema.names)
         .sort("label", "image_id", F.desc("threshold"))
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobs.common import candidates, command
 from jobs.common.run import Run
+from jobs.common.settings import WHITENED
 
 
 def main(run: Run) -> None:
@@ -19,6 +20,7 @@ def main(run: Run) -> None:
         publish,
         report,
         train,
+        whiten,
     )
 
     run.console.line(f"  {run.settings.images} → {run.warehouse.root}")
@@ -28,6 +30,8 @@ def main(run: Run) -> None:
         train.main(run)
     for job in (encode, project):
         job.main(run)
+    if WHITENED in run.settings.prune.space:
+        whiten.main(run)
     if run.settings.leaks.asked:
         leaks.main(run)
     if run.settings.conflicts.threshold:

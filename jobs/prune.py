@@ -1,4 +1,4 @@
-"""prune: which images of each class are duplicates of which, at every threshold (spec §3)."""
+"""prune: which images of each class are duplicates of which, by every rule (spec §3, §7)."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ import functools
 import json
 import operator
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.common import auditing, candidates, classes, command, comparing, schemas, session
+from jobs.common import thresholds as found_thresholds
 from jobs.common.pruning import Progress, Pruning, Rules
 from jobs.common.rounds import PLACED, ROUNDS, Rounds, place
 from jobs.common.run import Run, Work
-from jobs.common.settings import Settings
+from jobs.common.settings import RAW, WHITENED, Rule, Settings
 from jobs.common.storage import JobError, Warehouse
 
-VERSION = 3
+VERSION = 4
 SELECTION = schemas.TABLES["selection"].schema
 
 
 def main(run: Run) -> None:
-    """Tables latents and images → selection, thresholds, audit."""
+    """Tables latents, vectors and images → selection, thresholds, audit."""
     settings = run.settings.prune
     reads = {"latents": "encode"}
+    if WHITENED in settings.space:
+        reads |= {"vectors": "whiten"}
     if candidates.needs_images(settings):
         reads |= {"images": "ingest"}
     if candidates.DENSITY in candidates.names(settings.order):
@@ -46,55 +50,83 @@ def main(run: Run) -> None:
         leaks = leaked(work, run.settings)
         marked = candidates.decisions(members, list(settings.rules), earlier=before, leaks=leaks)
         counts, images, mark = count(marked)
+        with run.console.watching(work.stage, lambda: "thresholds"):
+            rules = rules_of(marked, counts, run.settings, before)
         progress = Progress.begun(run.spark)
-        selection = select(work, marked, counts, run.settings, progress)
+        selection = select(work, marked, counts, rules, run.settings, progress)
         if leaks is not None:
-            new = marked.where("NOT known").select("image_id")
+            new = marked.where("NOT known AND NOT protected").select("image_id")
             selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
         with run.console.watching(work.stage, lambda: progress.text(len(counts))):
             work.write(
                 selection,
                 "selection",
                 append=before is not None,
-                notes={"decided": decided_by(run.settings), "images": mark},
+                notes={"decided": decided_by(run.settings), "images": mark, "fit": fit(work)},
             )
         for table in (PLACED, ROUNDS):
             work.discard(table)
         chosen = run.warehouse.read("selection")
         counted = counts_of(chosen)
-        work.write(thresholds(run.spark, counted), "thresholds")
+        work.write(thresholds(run.spark, counted, run.settings), "thresholds")
         reference = reference_of(work, members, run.settings)
         chosen = audited(chosen, marked, run.settings)
-        auditing.check(work, chosen, members, images, settings, reference)
-        summarise(work, counted, images, len(counts))
+        auditing.check(work, chosen, members, images // len(settings.space), settings, reference)
+        summarise(work, counted, len(counts) // len(settings.space))
 
 
 def decided_by(settings: Settings) -> dict[str, Any]:
     """The settings that decide which image stays."""
     prune, leaks = settings.prune, settings.leaks
-    found = {
-        "thresholds": list(prune.rules.items()),
+    found: dict[str, Any] = {
+        "thresholds": list(prune.rules),
         "space": prune.space,
         "order": prune.order,
         "group_by": prune.group_by,
         "never_across": prune.never_across,
         "protect": prune.protect,
     }
+    if any(rule.threshold is None for rule in prune.rules.values()):
+        found["seed"] = prune.seed
     if leaks.remove:
         found["leaks"] = [leaks.split, leaks.warehouse, leaks.scope]
     return found
 
 
 def grouped(work: Work, settings: Settings) -> DataFrame:
-    """Latents with their group, their order and whether they are protected."""
+    """What is compared, with its group, its order and whether it is protected."""
     images = work.read("images") if "images" in work.reads else None
     if images is not None:
         candidates.check(images, settings.prune)
     projections = work.read("projections") if "projections" in work.reads else None
-    columns = ("image_id", "label", "split", "sha256", "model_id", "latent")
-    latents = work.read("latents").select(*columns)
+    columns = ("image_id", "label", "split", "sha256", "model_id", "encoded_on", "latent")
+    tables = {RAW: ("latents", "latent"), WHITENED: ("vectors", "vector")}
+    spaces = {}
+    for space in settings.prune.space:
+        table, vector = tables[space]
+        spaces[space] = work.read(table).withColumnRenamed(vector, "latent").select(*columns)
     reference = settings.leaks.split if settings.leaks.remove else ()
-    return candidates.grouped(latents, images, projections, settings.prune, reference)
+    return candidates.grouped(spaces, images, projections, settings.prune, reference)
+
+
+def fit(work: Work) -> str | None:
+    """Which fit the whitened vectors are of."""
+    if "vectors" not in work.reads:
+        return None
+    row = work.read("vectors").select("fit_id").first()
+    return str(row.fit_id) if row else None
+
+
+def rules_of(
+    marked: DataFrame, counts: dict[str, int], settings: Settings, before: DataFrame | None
+) -> Rules:
+    """Every rule's threshold in every group; those of earlier decisions hold."""
+    prune = settings.prune
+    if before is not None:
+        groups = marked.where("known").select("image_id", "space", "group")
+        before = before.join(groups, on=["image_id", "space"])
+    compared = marked.where("standing != 0 OR undecided != 0")
+    return found_thresholds.rules_of(compared, counts, prune, candidates.in_order(prune), before)
 
 
 def leaked(work: Work, settings: Settings) -> DataFrame | None:
@@ -105,10 +137,17 @@ def leaked(work: Work, settings: Settings) -> DataFrame | None:
     if not settings.leaks.remove:
         return None
     stamp = work.run.warehouse.newest("leaks", "leaks")
-    if stamp is None or stamp.notes.get("asked") != comparing.asked(settings):
+    newest = work.run.warehouse.newest("latents", "encode")
+    if (
+        stamp is None
+        or newest is None
+        or stamp.notes.get("asked") != comparing.asked(settings)
+        or stamp.notes.get("latents") != newest.content
+    ):
         raise JobError(
-            "leaks.remove: the table leaks was made with other thresholds or other settings of "
-            "[leaks]: run ./spark-submit.sh leaks with these first (or pipeline, which does all)"
+            "leaks.remove: the table leaks was made with other thresholds, other settings of "
+            "[leaks] or other latents: run ./spark-submit.sh leaks with these first (or pipeline, "
+            "which does all)"
         )
     where = F.col("reference_warehouse")
     keeper = F.when(where.isNull(), F.col("reference_id")).otherwise(
@@ -144,29 +183,37 @@ def earlier(work: Work, members: DataFrame, settings: Settings) -> DataFrame | N
             f"other settings ({json.dumps(stamp.notes.get('decided'))}): set these again, or "
             "decide all anew with prune.mode = all"
         )
-    selection = work.run.warehouse.read("selection")
-    known = members.join(selection.select("image_id"), on="image_id", how="left_semi")
+    # Pinned: what this run appends is none of them.
+    selection = work.run.warehouse.read("selection", stamp.version)
+    if stamp.notes.get("fit") != fit(work):
+        raise JobError(
+            "prune.mode = append keeps the decisions of the table selection, which were made with "
+            "vectors whitened otherwise: decide all anew with prune.mode = all"
+        )
+    ids = selection.select("image_id", "space")
+    known = members.join(ids, on=["image_id", "space"], how="left_semi")
     there = known.select("image_id", mark_of().alias("mark")).agg(
         F.count("*").alias("images"), F.bit_xor("mark").alias("mark")
     )
     if list(there.collect()[0]) != stamp.notes.get("images"):
         raise JobError(
             "prune.mode = append keeps the decisions of the table selection, but images that were "
-            "decided have vanished or changed since, or have latents of another model: decide all "
-            "anew with prune.mode = all"
+            "decided have vanished since, or have other content, another label or group, or "
+            "latents of another model or machine: decide all anew with prune.mode = all"
         )
     return selection
 
 
 def mark_of() -> Column:
-    """A number that changes with an image's id, content or model."""
-    return F.xxhash64("image_id", "sha256", "model_id")
+    """A number that changes with all that a decision on an image was made of."""
+    made_of = ("image_id", "sha256", "model_id", "encoded_on", "label", "group", "protected")
+    return F.xxhash64(*made_of)
 
 
 def count(marked: DataFrame) -> tuple[dict[str, int], int, list[int]]:
     """Images to be compared in each group that has something to decide.
 
-    And all images, and what tells later whether they are the same: their number and mark.
+    And all images, once a space, and what tells later whether they are the same: number and mark.
     """
     some = (F.col("standing") != 0) | (F.col("undecided") != 0)
     rows = (
@@ -186,48 +233,71 @@ def count(marked: DataFrame) -> tuple[dict[str, int], int, list[int]]:
 
 
 def select(
-    work: Work, marked: DataFrame, counts: dict[str, int], settings: Settings, progress: Progress
+    work: Work,
+    marked: DataFrame,
+    counts: dict[str, int],
+    rules: Rules,
+    settings: Settings,
+    progress: Progress,
 ) -> DataFrame:
     """Rows of `selection`: small groups whole in tasks, large ones in rounds, and what is fixed."""
     prune = settings.prune
-    rules = Rules.of(prune)
     compared = marked.where("standing != 0 OR undecided != 0")
     order = candidates.in_order(prune)
-    small = {name: n for name, n in counts.items() if n <= prune.largest_class}
-    large = {name: n for name, n in counts.items() if n > prune.largest_class}
-    selection = whole(work, compared, small, Pruning(rules, progress), order)
+    fits = candidates.fitting(prune.largest_class, work.read("latents"))
+    small = {name: n for name, n in counts.items() if n <= fits}
+    large = {name: n for name, n in counts.items() if n > fits}
+    selection = whole(work.run.spark, compared, small, Pruning(rules, progress), order)
     if prune.protect or settings.leaks.remove:
         selection = selection.unionByName(fixed(marked, rules))
     if large:
         place(work, compared, large, order)
-        rounds = Rounds(work, rules, prune.window)
+        rounds = Rounds(work, rules, candidates.fitting(prune.window, work.read("latents")))
         rounds.settle(list(large))
-        selection = selection.unionByName(rounds.selection())
+        selection = selection.unionByName(rounds.selection(list(large)))
     return selection
 
 
 def whole(
-    work: Work, compared: DataFrame, counts: dict[str, int], pruning: Pruning, order: list[Column]
+    spark: SparkSession,
+    compared: DataFrame,
+    counts: dict[str, int],
+    pruning: Pruning,
+    order: list[Column],
 ) -> DataFrame:
     """The greedy cover of every small group, as tasks on the executors."""
-    slots = session.slots(work.run.spark)
+    slots = session.slots(spark)
     tasks = classes.placed(compared, counts, slots, lambda n: float(n) * n, order, key="group")
     columns = ("image_id", "label", "group", "standing", "undecided", "latent")
     return schemas.mapped(tasks.select(*columns), pruning.selection_rows, SELECTION)
 
 
 def fixed(marked: DataFrame, rules: Rules) -> DataFrame:
-    """Protected images stay at every rule."""
+    """Protected images stay by every rule."""
+    new = marked.where("protected AND NOT known").select("image_id", "label", "space", "group")
+    given = zip(rules.names, rules.common, strict=True)
     named = marked.sparkSession.createDataFrame(
-        list(rules.thresholds.items()), schemas.struct("rule string, threshold double")
+        list(given), schemas.struct("rule string, threshold double")
     )
-    new = marked.where("protected AND NOT known").select("image_id", "label")
-    return new.crossJoin(F.broadcast(named)).select(
+    every = new.crossJoin(F.broadcast(named))
+    if rules.own:
+        found = [
+            (group, *pair)
+            for group, values in rules.own.items()
+            for pair in zip(rules.names, values, strict=True)
+        ]
+        own = marked.sparkSession.createDataFrame(
+            found, schemas.struct("group string, rule string, own double")
+        )
+        every = every.join(F.broadcast(own), on=["group", "rule"], how="left")
+        every = every.withColumn("threshold", F.coalesce("own", "threshold"))
+    # A group of protected images alone has no T of a rule that finds its own: null.
+    return every.select(
         "image_id",
         "label",
         "rule",
-        F.lit(rules.space).alias("space"),
-        "threshold",
+        "space",
+        F.nanvl("threshold", F.lit(None).cast("double")).alias("threshold"),
         F.lit(True).alias("kept"),
         F.lit(None).cast("string").alias("kept_id"),
         F.lit(None).cast("double").alias("similarity"),
@@ -239,38 +309,54 @@ def audited(selection: DataFrame, marked: DataFrame, settings: Settings) -> Data
     prune = settings.prune
     fixes = prune.protect or prune.mode == "append" or settings.leaks.remove
     if candidates.by_label(prune) and not fixes:
-        return selection.withColumns({"group": F.col("label"), "fixed": F.lit(False)})
-    fixed = (F.col("protected") | F.col("known")).alias("fixed")
-    return selection.join(marked.select("image_id", "group", fixed), on="image_id")
+        group = F.concat_ws("/", "space", "label")
+        return selection.withColumns({"group": group, "fixed": F.lit(False)})
+    fixed = F.col("protected").alias("fixed")
+    groups = marked.select("image_id", "space", "group", fixed)
+    return selection.join(groups, on=["image_id", "space"])
 
 
 def counts_of(selection: DataFrame) -> list[Row]:
-    """Images and kept ones of each class and rule, the highest threshold first."""
+    """Images and kept ones of each class, rule, space and threshold."""
     counted = selection.groupBy("label", "rule", "space", "threshold").agg(
         F.count("*").alias("images"), F.count_if("kept").alias("kept")
     )
-    return sorted(counted.collect(), key=lambda row: (row.label, -row.threshold))
+    return sorted(counted.collect(), key=lambda row: (row.label, row.space, -(row.threshold or 0)))
 
 
-def thresholds(spark: SparkSession, counted: list[Row]) -> DataFrame:
-    """Per class and rule: the threshold, what was asked (itself) and the share kept."""
+def thresholds(spark: SparkSession, counted: list[Row], settings: Settings) -> DataFrame:
+    """Per class, rule and space: the threshold, what was asked and the share kept."""
+    asked = {name: rule.asked for name, rule in settings.prune.rules.items()}
     rows = [
-        (row.label, row.rule, row.space, row.threshold, row.threshold, row.kept / row.images)
+        (row.label, row.rule, row.space, row.threshold, asked[row.rule], row.kept / row.images)
         for row in counted
     ]
     return spark.createDataFrame(rows, schemas.TABLES["thresholds"].schema).coalesce(1)
 
 
-def summarise(work: Work, counted: list[Row], total: int, groups: int) -> None:
+def summarise(work: Work, counted: list[Row], groups: int) -> None:
     """Kept counts for `runs` and the console."""
-    kept: Counter[float] = Counter()
+    prune = work.run.settings.prune
+    kept: Counter[tuple[str, str]] = Counter()
+    total: Counter[tuple[str, str]] = Counter()
     for row in counted:
-        kept[row.threshold] += row.kept
-    rising = sorted(kept.items(), reverse=True)
-    work.rows |= {f"kept_{threshold:g}": count for threshold, count in rising}
-    shares = ", ".join(f"{count / total:.0%} at {threshold:g}" for threshold, count in rising)
-    word = "classes" if candidates.by_label(work.run.settings.prune) else "groups"
-    work.summary = f"{groups:,} {word}; kept {shares}"
+        kept[row.space, row.rule] += row.kept
+        total[row.space, row.rule] += row.images
+    shares = []
+    for space in prune.space:
+        of = f" {space}" if len(prune.space) > 1 else ""
+        for rule in in_turn(prune.rules.values()):
+            short = rule.name if rule.threshold is None else f"{rule.threshold:g}"
+            key = (space, rule.name)
+            work.rows[f"kept_{short}{of.replace(' ', '_')}"] = kept[key]
+            shares.append(f"{kept[key] / total[key]:.0%} at {short}{of}")
+    word = "classes" if candidates.by_label(prune) else "groups"
+    work.summary = f"{groups:,} {word}; kept {', '.join(shares)}"
+
+
+def in_turn(rules: Iterable[Rule]) -> list[Rule]:
+    """Given thresholds first, the highest before the others; then those that are found."""
+    return sorted(rules, key=lambda rule: (rule.threshold is None, -(rule.threshold or 0)))
 
 
 if __name__ == "__main__":

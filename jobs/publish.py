@@ -14,36 +14,40 @@ from pyspark.sql import functions as F
 
 from jobs.common import command, schemas
 from jobs.common.run import Run, Work
-from jobs.common.settings import Publish, check_published
+from jobs.common.settings import RAW, Publish, check_published, published_space
 from jobs.common.storage import JobError
 
-VERSION = 2
+VERSION = 3
 NAMED = 3  # classes that a message names
 
 
 def main(run: Run) -> None:
     """Tables images and selection → curated, splits."""
     settings = run.settings.publish
+    space = published_space(run.settings)
     # Splits that are no longer asked for are emptied, so that nobody reads those of another rule.
     split = bool(settings.split) or run.warehouse.exists("splits")
     with run.stage(
         "publish",
         reads={"images": "ingest", "selection": "prune", "audit": "prune"},
         writes=("curated", "splits") if split else ("curated",),
-        depends=depends(settings),
+        depends=depends(settings) | {"space": space},
         version=VERSION,
     ) as work:
         if work.finished:
             return
         selection = work.read("selection")
-        computed = selection.select("rule").distinct().orderBy(F.desc("rule")).collect()
-        check_published(run.settings, [row["rule"] for row in computed])
-        selection = selection.where(F.col("rule") == settings.rule)
+        rows = selection.select("rule", "space").distinct().orderBy(F.desc("rule")).collect()
+        rules, spaces = ([row[name] for row in rows] for name in ("rule", "space"))
+        check_published(run.settings, dict.fromkeys(rules), dict.fromkeys(spaces))
+        selection = selection.where((F.col("rule") == settings.rule) & (F.col("space") == space))
         check_fits(work.read("images"), selection)
         check_removal(removals(selection), settings)
         work.write(curate(work.read("images"), selection), "curated")
         work.rows["curated"] = run.warehouse.read("curated").count()
         work.summary = f"{work.rows['curated']:,} images at {settings.rule}"
+        if space != RAW:
+            work.summary += f" ({space})"
         if split:
             work.write(splits(selection, settings), "splits")
             count_splits(work, settings)

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from jobs.common import command
 from jobs.common.facts import Facts, gather
 from jobs.common.run import Run, Work
+from jobs.common.settings import RAW
 from udfs import charts, effect
 
-VERSION = 1
+VERSION = 2
 READS = {
     "images": "ingest",
     "latents": "encode",
@@ -65,7 +66,7 @@ def draw(facts: Facts, folder: Path) -> list[dict[str, Any]]:
         points = [
             point
             for point in facts.points
-            if (point["threshold"], point["component"]) == (line["value"], line["component"])
+            if all(point[key] == line[key] for key in ("rule", "space", "component"))
             and point["kurtosis_before"] is not None
             and point["kurtosis_after"] is not None
             and min(point["n_before"], point["n_after"]) >= effect.MINIMUM_IMAGES
@@ -76,16 +77,22 @@ def draw(facts: Facts, folder: Path) -> list[dict[str, Any]]:
             [point["kurtosis_after"] for point in points],
             [point["label"] for point in points],
             fitted,
-            f"Component {line['component']} at T = {line['threshold']}",
+            f"Component {line['component']} at {line['title']}",
         )
-        name = f"kurtosis_component{line['component']}_T{line['value']!r}"
+        name = f"kurtosis_component{line['component']}_{_named(line)}"
         figures.append(_store(figure, folder, name) | {"component": line["component"]})
         slope = "no line" if fitted is None else f"slope {fitted[0]:.2f}, intercept {fitted[1]:.2f}"
         figures[-1]["alt"] = (
             f"Excess kurtosis of {len(points)} classes before and after removal, component "
-            f"{line['component']}, T = {line['threshold']}: {slope}"
+            f"{line['component']}, {line['title']}: {slope}"
         )
     return figures
+
+
+def _named(line: dict[str, Any]) -> str:
+    """A rule and a space in a file's name: `T0.95`, `keep_share0.5_whitened`."""
+    rule = str(line["rule"]).replace("fixed:", "T").replace(":", "")
+    return rule if line["space"] == RAW else f"{rule}_{line['space']}"
 
 
 def _store(figure: Figure, folder: Path, name: str) -> dict[str, Any]:
@@ -119,17 +126,19 @@ def summarise(run: Run) -> None:
     say = run.console.line
     say()
     say(f"  {facts['images']:,} images in {facts['classes']:,} classes")
+    width = max(len(rule["title"]) for rule in facts["rules"])
     for rule in facts["rules"]:
-        chosen = "  ← curated" if rule["rule"] == facts["published"] else ""
+        published = (rule["rule"], rule["space"]) == (facts["published"], facts["published_space"])
+        chosen = "  ← curated" if published else ""
         removed = facts["images_encoded"] - rule["kept"]
         say(
-            f"    T = {rule['threshold']:<6} {rule['kept']:>9,} stay ({rule['share']:.1%}), "
+            f"    {rule['title']:<{width}} {rule['kept']:>9,} stay ({rule['share']:.1%}), "
             f"{removed:,} are near-copies of one that stays{chosen}"
         )
     for row in facts["truth"]:
         recall = ", ".join(f"{kind} {share:.0%}" for kind, share in row["recall"].items())
         precision = "–" if row["precision"] is None else f"{row['precision']:.1%}"
-        say(f"    T = {row['threshold']:<6} known copies: precision {precision}; found: {recall}")
+        say(f"    {row['title']:<{width}} known copies: precision {precision}; found: {recall}")
     if facts["zero_latents"]:
         say(f"  {facts['zero_latents']:,} images have a latent of zeros alone: they all stay")
     if facts["rejected"]:

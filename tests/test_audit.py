@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from jobs.common import auditing
 from jobs.common.run import Run
@@ -62,7 +63,7 @@ def pruned(spark: SparkSession) -> tuple[list[dict[str, Any]], DataFrame]:
                 }
             )
     table = spark.createDataFrame(latents, "image_id string, group string, latent array<float>")
-    return rows, table.repartition(3)
+    return rows, table.withColumn("space", F.lit("raw")).repartition(3)
 
 
 SELECTION = (
@@ -83,7 +84,7 @@ def findings(
     stay = [row for row in rows if row["kept"]]
     table = auditing._wanted(latents, stay, removed)
     counts = auditing._kept_counts(selection, ["fixed:0.9"], len(rows))
-    similar, pairs = auditing._too_similar(selection, latents, table, stay, counts, THRESHOLD)
+    similar, pairs = auditing._too_similar(selection, latents, table, stay, counts)
     return similar, auditing._unjustified(selection, table, removed), pairs
 
 
@@ -143,8 +144,11 @@ def test_an_unjustified_removal_is_found(
 def test_a_decision_that_is_missing_is_found(
     spark: SparkSession, pruned: tuple[list[dict[str, Any]], DataFrame]
 ) -> None:
-    with pytest.raises(JobError, match=r"fixed:0\.9 found 119 decisions on 120 images"):
+    with pytest.raises(JobError, match=r"fixed:0\.9 found 119 decisions on 119 of 120 images"):
         auditing._kept_counts(selected(spark, pruned[0][1:]), ["fixed:0.9"], 120)
+    doubled = [*pruned[0][1:], pruned[0][1]]
+    with pytest.raises(JobError, match=r"fixed:0\.9 found 120 decisions on 119 of 120 images"):
+        auditing._kept_counts(selected(spark, doubled), ["fixed:0.9"], 120)
 
 
 def test_every_run_is_audited(finished: Run) -> None:

@@ -117,6 +117,7 @@ def test_leaks_from_another_warehouse(spark: SparkSession, given: Given, tmp_pat
     same = [row for row in rows if row["similarity"] == 1 and row["rule"] == "fixed:0.97"]
     assert len(same) >= 20
     given.prune(*flags)
+    leaked: list[str] = []
     for name, (kept, kept_id, similarity) in (
         (name, found) for (name, rule), found in given.selection().items() if rule == "fixed:0.9"
     ):
@@ -125,6 +126,10 @@ def test_leaks_from_another_warehouse(spark: SparkSession, given: Given, tmp_pat
             assert folder == str(tmp_path)
             assert not kept
             assert similarity == sim(given.latents[name], other.latents[reference])
+            leaked.append(name)
+    assert sorted(leaked) == sorted(row["image_id"] for row in rows if row["rule"] == "fixed:0.9")
+    with pytest.raises(SettingsError, match="is this warehouse itself"):
+        run_job(given, leaks.main, f"leaks.warehouse={given.folder}/../{given.folder.name}")
     other.model = "another"
     other.write()
     with pytest.raises(JobError, match="cannot be compared with these"):

@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
-from jobs import prune
+from jobs import prune, whiten
 from jobs.common import candidates, schemas
+from jobs.common.pruning import Progress, Pruning, Rules
 from jobs.common.rounds import PLACED, ROUNDS
 from jobs.common.run import Run, Work
 from jobs.common.settings import SettingsError, build
-from jobs.common.storage import JobError, Stamp, Warehouse
+from jobs.common.storage import JobError, Stamp, Warehouse, fingerprint
 from tests.test_bounds import spectral
 from tests.test_greedy import definition
 from udfs.cosine import Matrix
+from udfs.thresholds import Angles, Halving, angles, counted, keep_share, kept_counts, pair_rate
 
 THRESHOLDS = (0.97, 0.9, 0.8)
 FLAGS = (f"prune.thresholds={list(THRESHOLDS)}", "publish.rule=fixed:0.9", "prune.block=16")
@@ -57,7 +60,7 @@ class Given:
         """The tables `images`, `latents` and `projections`, of some of the images."""
         warehouse = Warehouse(self.spark, str(self.folder))
         kept = list(self.images.values()) if names is None else [self.images[n] for n in names]
-        mark = f"{len(kept)} images, {self.model}"
+        mark = fingerprint([kept, self.model])
         run = secrets.token_hex(4)  # of one run and table Delta takes the same write only once
         blank = dict.fromkeys(schemas.TABLES["images"].schema.names)
         ddl = f"{schemas.TABLES['images'].schema.simpleString()[7:-1]},camera:string"
@@ -79,10 +82,13 @@ class Given:
         warehouse.write(frame, "projections", Stamp(run, "project", mark))
 
     def prune(self, *flags: str) -> Run:
+        return self.job(prune.main, *flags)
+
+    def job(self, main: Callable[[Run], None], *flags: str) -> Run:
         settings = build({}, (*FLAGS, *flags), warehouse=str(self.folder), quiet=True)
         run = Run(self.spark, settings, "prune")
         try:
-            prune.main(run)
+            main(run)
         finally:
             run.close()
         return run
@@ -208,11 +214,141 @@ def test_a_new_batch_leaves_earlier_decisions_as_they_are(
     assert not all(kept for kept, *_ in (both[key] for key in both.keys() - first.keys()))
     with pytest.raises(JobError, match="made with other settings"):
         given.prune("prune.mode=append", "prune.thresholds=[0.9]")
-    given.images[early[0]]["sha256"] = "changed"
-    given.write([*given.images][:-1])
-    with pytest.raises(JobError, match="have vanished or changed since"):
-        given.prune("prune.mode=append")
+    for change in ({"sha256": "changed"}, {"label": "small"}, None):
+        image = dict(given.images[early[0]])
+        given.images[early[0]] |= change or {}
+        given.write(None if change else [*given.images][:-1])
+        with pytest.raises(JobError, match="have vanished since, or have other content"):
+            given.prune("prune.mode=append")
+        given.images[early[0]] = image
     assert given.selection() == both
+
+
+def test_what_an_earlier_run_left_wrong_fails_the_next_batch(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Two copies, both kept: the audit of a later batch looks at earlier decisions as well."""
+    given = Given(spark, tmp_path, {"a": 30})
+    given.write(sorted(given.images)[:29])
+    given.prune("prune.mode=append")
+    warehouse = Warehouse(spark, str(tmp_path))
+    stamp = warehouse.newest("selection")
+    assert stamp is not None
+    removed = next(key for key, (kept, *_) in sorted(given.selection().items()) if not kept)
+    lie = {"kept": F.lit(True), "kept_id": F.lit(None).cast("string")}
+    there = (F.col("image_id") == removed[0]) & (F.col("rule") == removed[1])
+    rows = warehouse.read("selection").withColumns(
+        {name: F.when(there, value).otherwise(F.col(name)) for name, value in lie.items()}
+    )
+    warehouse.write(rows.localCheckpoint(), "selection", replace(stamp, run_id="liar"))
+    given.write()
+    with pytest.raises(JobError, match="pairs of kept images above T"):
+        given.prune("prune.mode=append")
+
+
+def test_rounds_that_were_stopped_fit_other_limits(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A class that was large is so no longer: it is neither forgotten nor decided twice."""
+    given = Given(spark, tmp_path, {"large": 40, "small": 25})
+    given.write()
+    rounds: list[str] = []
+    write = Work.write
+
+    def stopping(work: Work, frame: DataFrame, table: str, **how: Any) -> None:
+        if table == ROUNDS and len(rounds) == 4:
+            raise StoppedError
+        rounds.extend([table] if table == ROUNDS else [])
+        write(work, frame, table, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Work, "write", stopping)
+        with pytest.raises(StoppedError):  # in the second of the two classes
+            given.prune("prune.largest_class=20", "prune.window=15")
+    given.prune("prune.largest_class=30", "prune.window=15")
+    assert given.selection() == given.defined()
+
+
+@pytest.mark.parametrize("partitions", [1, 7, 64])
+def test_partitions_decide_nothing(given: Given, partitions: int) -> None:
+    latents = Warehouse(given.spark, str(given.folder)).read("latents")
+    settings = build({}, FLAGS).prune
+    members = candidates.grouped({"raw": latents.repartition(partitions)}, None, None, settings)
+    marked = candidates.decisions(members, list(settings.rules))
+    counts = {f"raw/{label}": n for label, n in {"large": 130, "small": 40, "one": 1}.items()}
+    pruning = Pruning(Rules.fixed(settings), Progress.begun(given.spark))
+    rows = prune.whole(given.spark, marked, counts, pruning, candidates.in_order(settings))
+    found = {(r.image_id, r.rule): (r.kept, r.kept_id, r.similarity) for r in rows.collect()}
+    assert found == given.defined()
+
+
+def test_thresholds_of_both_spaces_that_set_themselves(given: Given) -> None:
+    """Each class has its own T by the share and the rate, all have one by the share of all."""
+    rules = ("fixed:0.9", "keep_share:0.5", "keep_share_all:0.4", "pair_rate:0.01")
+    flags = (
+        'prune.space=["raw", "whitened"]',
+        f"prune.thresholds={[0.9, *rules[1:]]}".replace("'", '"'),
+    )
+    given.job(whiten.main, *flags)
+    given.prune(*flags)
+    warehouse = Warehouse(given.spark, str(given.folder))
+    spaces = {
+        "raw": {row.image_id: row.latent for row in warehouse.read("latents").collect()},
+        "whitened": {row.image_id: row.vector for row in warehouse.read("vectors").collect()},
+    }
+    selection = warehouse.read("selection").collect()
+    decided = {(r.image_id, r.rule, r.space): r for r in selection}
+    assert len(decided) == len(selection) == len(given.images) * len(rules) * len(spaces)
+    shown = {
+        (r.label, r.rule, r.space): (r.threshold, r.reached)
+        for r in warehouse.read("thresholds").collect()
+    }
+    names = sorted(given.images)
+    for space, vectors in spaces.items():
+        classes = {
+            label: np.array([vectors[n] for n in names if n.startswith(label)], np.float32)
+            for label in ("large", "small", "one")
+        }
+        low = 0.0 if space == "raw" else -1.0
+        search = Halving.of(0.4, len(given.images), low)
+        while search.left:
+            tried = search.tried(1)
+            search.narrow([sum(kept_counts(rows, tried)[0] for rows in classes.values())])
+        values = {label: angles(rows) for label, rows in classes.items()}
+        pooled = np.concatenate([values[label] for label in ("large", "one", "small")])
+        for label, rows in classes.items():
+            of = values[label] if label == "large" else pooled  # 8 pairs of the small do not tell
+            expected = {
+                "fixed:0.9": 0.9,
+                "keep_share:0.5": keep_share(rows, 0.5, low=low),
+                "keep_share_all:0.4": search.high,
+                "pair_rate:0.01": pair_rate(counted(of, Angles.of(of).step), 0.01),
+            }
+            of_class = [name for name in names if name.startswith(label)]
+            for rule, threshold in expected.items():
+                cover = definition(rows[:0], rows, threshold, np.arange(len(rows)))
+                for i, name in enumerate(of_class):
+                    row = decided[name, rule, space]
+                    keeper = None if cover.kept[i] else of_class[cover.keeper[i]]
+                    assert (row.kept, row.kept_id) == (cover.kept[i], keeper)
+                    assert row.threshold == pytest.approx(threshold, abs=1e-12)
+                found, reached = shown[label, rule, space]
+                assert found == pytest.approx(threshold, abs=1e-12)
+                assert reached == cover.kept.mean()
+    # A new batch is decided by the thresholds of the first.
+    before = warehouse.read("selection").count()
+    given.add("small/z.png", "small", given.latents["small/0003ü.png"], 1)
+    given.write()
+    append = (*flags, "prune.mode=append")
+    given.job(whiten.main, *append)
+    with pytest.raises(JobError, match="made with"):
+        given.prune(*append, "prune.seed=5")
+    given.prune(*append)
+    new = warehouse.read("selection").where("image_id = 'small/z.png'").collect()
+    assert Warehouse(given.spark, str(given.folder)).read("selection").count() == before + 8
+    for row in new:
+        assert (row.kept, row.kept_id) == (False, "small/0003ü.png")
+        assert row.threshold == shown["small", row.rule, row.space][0]
 
 
 def test_columns_that_cannot_serve_are_all_named(given: Given) -> None:

@@ -35,7 +35,14 @@ from jobs.common.settings import SettingsError, build
         ("train.sample=" + "9" * 400, "must lie between"),
         ("train.epochs=1.5", "whole number"),
         ("ingest.stride=32", "needs ingest.tile"),
-        ("prune.space=whitened", 'only "raw"'),
+        ("prune.space=white", "must be raw, whitened"),
+        ('prune.space=["raw", "raw"]', "names a space twice"),
+        ('prune.thresholds=["keep:0.5"]', "is no rule: give numbers such as 0.95, or keep_share"),
+        ('prune.thresholds=["keep_share:x"]', "is no rule"),
+        ('prune.thresholds=["keep_share:0"]', "above 0 and at most 1"),
+        ('prune.thresholds=["keep_share_all:1.5"]', "above 0 and at most 1"),
+        ('prune.thresholds=["pair_rate:1"]', "between 0 and 1"),
+        ('prune.thresholds=["pair_rate:0.1", "pair_rate:1e-1"]', "twice"),
         ("ingest.tyle=64", "did you mean tile"),
         ("tile=64", "section.key=value"),
     ],
@@ -63,7 +70,8 @@ def test_all_mistakes_of_a_pipeline_come_in_one_message(tmp_path: Path) -> None:
 
 def test_a_number_is_a_list_of_one_and_names_its_rule() -> None:
     settings = build({}, ["prune.thresholds=0.9500"])
-    assert settings.prune.rules == {"fixed:0.95": 0.95}
+    assert settings.prune.fixed == {"fixed:0.95": 0.95}
+    assert list(settings.prune.rules) == ["fixed:0.95"]
 
 
 def test_all_mistakes_of_a_split_come_in_one_message() -> None:

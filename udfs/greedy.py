@@ -22,6 +22,7 @@ Indices = NDArray[np.int64]
 Decide = Callable[[Indices, Indices], Flags]  # for a product's rows and columns: is Sim > T?
 
 CPU = "cpu"
+_FEW = 4 * bounds.AXES  # reference images for which no bounds are looked for
 _REFERENCE = 1024  # reference images made ready at a time
 _OPEN, _CLOSED = -1, -2  # in place of a keeper: none so far; not to be decided here
 
@@ -117,8 +118,9 @@ class Reference:
         self._vectors = _Vectors.checked(rows, rows[:0])
         self._thresholds = thresholds
         places = self._vectors.with_direction(np.arange(len(rows)))
-        # Candidates are many: that finding axes takes longer than comparing these does not matter.
-        sample = bounds.spread(places, bounds.SAMPLE)
+        # Candidates are many: that finding axes takes longer than comparing some does not matter.
+        # Comparing one with few images takes less than projecting it does.
+        sample = bounds.spread(places, bounds.SAMPLE if len(places) >= _FEW else 0)
         self._screen = Screen.fitted(self._vectors.units(sample), thresholds, _on(device))
         self._kept = _Kept(len(thresholds), len(rows), self._screen, self._vectors.width)
         flags = _checked_flags("standing", standing, thresholds, len(rows))

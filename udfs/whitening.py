@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -38,6 +39,16 @@ class Moments:
                 total, products = total + units.sum(axis=0), products + units.T @ units
                 count += len(units)
         return cls(count, total, products)
+
+    def flat(self) -> Array:
+        """All in a line, (1 + d + d·d,): lines add up as the moments do."""
+        return np.concatenate([[self.count], self.total, self.products.ravel()])
+
+    @classmethod
+    def from_flat(cls, line: Array) -> Self:
+        """From what `flat` gives."""
+        width = round(math.sqrt(len(line) - 0.75) - 0.5)
+        return cls(int(line[0]), line[1 : width + 1], line[width + 1 :].reshape(width, width))
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(

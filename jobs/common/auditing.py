@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,10 @@ from jobs.common.storage import JobError
 from udfs import audit, frames
 
 PAIRS = schemas.struct("sample_id string, image_id string, group string, cosine double")
+AGAIN = (
+    "do not use this selection; prune again with --overwrite prune and prune.mode = all, and "
+    "report it"
+)
 PARTS = 2**30  # of the range of hashes by which images are drawn
 AUDIT = schemas.TABLES["audit"].schema
 
@@ -34,7 +38,7 @@ class Sample:
 
     ids: dict[str, list[str]]
     latents: dict[str, NDArray[np.float32]]
-    threshold: float
+    lowest: dict[str, float]  # threshold
 
     def pairs(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
@@ -49,7 +53,8 @@ class Sample:
 
     def _of_group(self, group: str, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         latents = frames.matrix(rows.column("latent"))
-        i, j, cosine = audit.resembling(self.latents[group], latents, self.threshold)
+        above = self.lowest[group] + audit.TOLERANCE
+        i, j, cosine = audit.resembling(self.latents[group], latents, above)
         columns = {
             "sample_id": pa.array(self.ids[group], pa.string()).take(pa.array(i)),
             "image_id": rows.column("image_id").take(pa.array(j)),
@@ -69,36 +74,37 @@ def check(
 ) -> None:
     """Audit about `prune.audit` of so many images at every rule; write the table `audit`.
 
-    selection: with the columns `group`, and `fixed`: images that stay though they resemble each
-    other. latents: with their group. reference: images that justify a removal in any group, which
-    `latents` may hold as well.
+    images: in each space. selection: with the columns `group`, and `fixed`: images that stay though
+    they resemble each other. latents: with their group. reference: images that justify a removal in
+    any group, which `latents` may hold as well.
 
     Raises JobError naming an example where a promise is broken.
     """
-    rules = settings.rules
-    drawn = _drawn(F.col("image_id"), min(1.0, settings.audit / max(1, images)))
-    chosen = [row.asDict() for row in selection.where(drawn).collect()]
-    removed = [row for row in chosen if not row["kept"]]
-    stay = [row for row in chosen if row["kept"]]
-    table = _wanted(latents, stay, removed)
-    others = _keepers(reference, removed)
-    similar, pairs = _too_similar(
-        selection, latents, table, stay, _kept_counts(selection, rules, images), min(rules.values())
-    )
-    unjustified = _unjustified(selection, table, removed, others)
-    rows = [
-        {
-            "rule": rule,
-            "space": settings.space[0],
-            "threshold": threshold,
-            "kept_checked": sum(row["rule"] == rule for row in stay),
-            "pairs_checked": pairs.get(rule, 0),
-            "removed_checked": sum(row["rule"] == rule for row in removed),
-            "too_similar": sum(row["rule"] == rule for row in similar),
-            "unjustified": sum(row["rule"] == rule for row in unjustified),
-        }
-        for rule, threshold in rules.items()
-    ]
+    rows, similar, unjustified = [], [], []
+    for space in settings.space:
+        of_space = F.col("space") == space
+        try:
+            found = _Space.checked(
+                selection.where(of_space), latents.where(of_space), images, settings, reference
+            )
+        except JobError:  # what passed earlier, of this fingerprint even, speaks for nothing now
+            work.write(work.run.spark.createDataFrame([], AUDIT), "audit", finished=False)
+            raise
+        rows += [
+            {
+                "rule": rule,
+                "space": space,
+                "threshold": given.threshold,
+                "kept_checked": sum(row["rule"] == rule for row in found.stay),
+                "pairs_checked": found.pairs.get(rule, 0),
+                "removed_checked": sum(row["rule"] == rule for row in found.removed),
+                "too_similar": sum(row["rule"] == rule for row in found.similar),
+                "unjustified": sum(row["rule"] == rule for row in found.unjustified),
+            }
+            for rule, given in settings.rules.items()
+        ]
+        similar += found.similar
+        unjustified += found.unjustified
     frame = work.run.spark.createDataFrame(rows, AUDIT)
     work.write(frame, "audit", finished=not (similar or unjustified))
     work.rows["audited_kept"] = sum(row["kept_checked"] for row in rows)
@@ -109,14 +115,44 @@ def check(
         raise JobError(
             f"the audit of {row['rule']} found {len(similar)} pairs of kept images above T, as "
             f"{row['sample_id']} and {row['image_id']} of {row['group']} ({row['cosine']:.15f}): "
-            "do not use this selection; prune again with --overwrite prune, and report it"
+            f"{AGAIN}"
         )
     for row in unjustified[:1]:
         raise JobError(
             f"the audit of {row['rule']} found {len(unjustified)} removals that nothing justifies, "
-            f"as {row['image_id']} by {row['kept_id']}: do not use this selection; prune again "
-            "with --overwrite prune, and report it"
+            f"as {row['image_id']} by {row['kept_id']}: {AGAIN}"
         )
+
+
+@dataclass(frozen=True)
+class _Space:
+    """What was looked at in one space, and what was found wrong."""
+
+    stay: list[dict[str, Any]]
+    removed: list[dict[str, Any]]
+    pairs: dict[str, int]
+    similar: list[dict[str, Any]]
+    unjustified: list[dict[str, Any]]
+
+    @classmethod
+    def checked(
+        cls,
+        selection: DataFrame,
+        latents: DataFrame,
+        images: int,
+        settings: Prune,
+        reference: DataFrame | None,
+    ) -> Self:
+        drawn = _drawn(F.col("image_id"), min(1.0, settings.audit / max(1, images)))
+        chosen = [row.asDict() for row in selection.where(drawn).collect()]
+        removed = [row for row in chosen if not row["kept"]]
+        stay = [row for row in chosen if row["kept"]]
+        table = _wanted(latents, stay, removed)
+        counts = _kept_counts(selection, settings.rules, images)
+        similar, pairs = _too_similar(selection, latents, table, stay, counts)
+        others = _keepers(reference, removed)
+        unjustified = _unjustified(selection, table, removed, others)
+        return cls(stay, removed, pairs, similar, unjustified)
 
 
 def _drawn(image_id: Column, share: float) -> Column:
@@ -150,15 +186,18 @@ def _kept_counts(
 ) -> dict[tuple[str, str], int]:
     """Kept images by group and rule; raises JobError where a rule has not a row for each image."""
     counted = selection.groupBy("group", "rule").agg(
-        F.count("*").alias("images"), F.count_if("kept").alias("kept")
+        F.count_distinct("image_id").alias("images"),
+        F.count("*").alias("rows"),
+        F.count_if("kept").alias("kept"),
     )
     rows = counted.collect()
     for rule in rules:
-        found = sum(row["images"] for row in rows if row["rule"] == rule)
-        if found != images:
+        of_rule = [row for row in rows if row["rule"] == rule]
+        decided, decisions = (sum(row[what] for row in of_rule) for what in ("images", "rows"))
+        if decided != images or decisions != images:
             raise JobError(
-                f"the audit of {rule} found {found:,} decisions on {images:,} images: do not use "
-                "this selection; prune again with --overwrite prune, and report it"
+                f"the audit of {rule} found {decisions:,} decisions on {decided:,} of "
+                f"{images:,} images: {AGAIN}"
             )
     return {(row["group"], row["rule"]): int(row["kept"]) for row in rows}
 
@@ -169,7 +208,6 @@ def _too_similar(
     table: pa.Table,
     stay: list[dict[str, Any]],
     counts: dict[tuple[str, str], int],
-    lowest: float,
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Pairs of kept images above T, one of them sampled; by rule how many pairs were compared.
 
@@ -184,7 +222,11 @@ def _too_similar(
     sampled = table.filter(pa.compute.is_in(table.column("image_id"), ids))
     if not sampled.num_rows:
         return [], pairs
-    sample = _by_group(sampled, lowest + audit.TOLERANCE)
+    lowest: dict[str, float] = {}
+    for row in stay:
+        threshold = 1.0 if row["threshold"] is None else row["threshold"]
+        lowest[row["group"]] = min(threshold, lowest.get(row["group"], 1.0))
+    sample = _by_group(sampled, lowest)
     found = schemas.mapped(latents.select("image_id", "group", "latent"), sample.pairs, PAIRS)
     first = kept.withColumnsRenamed({"image_id": "sample_id", "fixed": "sample_fixed"})
     both = (
@@ -198,7 +240,7 @@ def _too_similar(
     return [row.asDict() for row in rows], pairs
 
 
-def _by_group(sampled: pa.Table, threshold: float) -> Sample:
+def _by_group(sampled: pa.Table, lowest: dict[str, float]) -> Sample:
     ids: dict[str, list[str]] = {}
     matrices: dict[str, NDArray[np.float32]] = {}
     groups = sampled.column("group")
@@ -206,7 +248,7 @@ def _by_group(sampled: pa.Table, threshold: float) -> Sample:
         rows = sampled.filter(pa.compute.equal(groups, group))
         ids[group] = rows.column("image_id").to_pylist()
         matrices[group] = np.array(frames.matrix(rows.column("latent")))
-    return Sample(ids, matrices, threshold)
+    return Sample(ids, matrices, lowest)
 
 
 def _unjustified(

@@ -1,24 +1,42 @@
 """What prune compares: latents with their group, their order, and what is decided before.
 
-A group is what images must share to be compared: by default the label. An image stands at a
+A group is what images must share to be compared: the space that their similarity is of, and by
+default the label. Its name is "<space>/<the rest>". An image stands at a
 threshold (a reference: never removed, first in order), or is to be decided there, or neither.
 Both are masks with a bit for each rule, in the rules' order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.common import schemas
+from jobs.common import classes, schemas
 from jobs.common.settings import Prune, SettingsError
 
+WIDTH = 1024  # of the latents that limits in images are meant for
 DENSITY = "log_density"  # a name in prune.order for what `project` found, no column of images
 NONE = "none"  # the density before removal
+
+
+def space_of(group: str) -> str:
+    """The space in a group's name."""
+    return group.partition("/")[0]
+
+
+def space_column() -> Column:
+    """The space in the column `group`."""
+    return F.substring_index("group", "/", 1)
+
+
+def fitting(images: int, latents: DataFrame) -> int:
+    """So many images of width 1024, or as many fewer as these latents are wider."""
+    return max(1, images * WIDTH // max(WIDTH, classes.width(latents)))
 
 
 def needs_images(settings: Prune) -> bool:
@@ -85,7 +103,7 @@ def _wrong_predicate(images: DataFrame, predicate: str) -> list[str]:
 
 
 def grouped(
-    latents: DataFrame,
+    spaces: Mapping[str, DataFrame],
     images: DataFrame | None,
     projections: DataFrame | None,
     settings: Prune,
@@ -93,10 +111,11 @@ def grouped(
 ) -> DataFrame:
     """Latents with the columns `group`, `protected` and `order_<i>`, one for each of the order's.
 
-    Columns of the group that are null are equal to each other. reference: splits whose images are
-    protected.
+    spaces: what stands for the images in each space, always in the column `latent`. Columns of the
+    group that are null are equal to each other. reference: splits whose images are protected.
     """
-    found = latents
+    named_spaces = [latents.withColumn("space", F.lit(space)) for space, latents in spaces.items()]
+    found = reduce(DataFrame.unionByName, named_spaces)
     if images is not None:
         named = {column: f"image_{i}" for i, column in enumerate(images.columns)}
         predicate = F.expr(settings.protect) if settings.protect else F.lit(False)
@@ -118,11 +137,18 @@ def grouped(
         density = projections.where(F.col("rule") == NONE).select("image_id", DENSITY)
         found = found.join(density, on="image_id", how="left")
     orders = {
-        f"order_{i}": F.col(named.get(name, name)) for i, name in enumerate(names(settings.order))
+        f"order_{i}": _ordered(found, named.get(name, name))
+        for i, name in enumerate(names(settings.order))
     }
-    return found.withColumns({"group": _group(settings, named)} | orders).drop(
-        *named.values(), DENSITY
-    )
+    group = F.concat_ws("/", "space", _group(settings, named))
+    return found.withColumns({"group": group} | orders).drop(*named.values(), DENSITY)
+
+
+def _ordered(found: DataFrame, column: str) -> Column:
+    """A column to sort by; NaN, which Spark takes for the largest number, as null: last."""
+    if not isinstance(found.schema[column].dataType, T.FloatType | T.DoubleType):
+        return F.col(column)
+    return F.when(~F.isnan(column), F.col(column)).alias(column)
 
 
 def _group(settings: Prune, named: dict[str, str]) -> Column:
@@ -132,7 +158,9 @@ def _group(settings: Prune, named: dict[str, str]) -> Column:
     if not columns:
         return F.lit("")
     parts = [F.col(named[column]).alias(column) for column in columns]
-    return F.to_json(F.struct(*parts), {"ignoreNullFields": "false"})
+    exact = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"  # by itself it ends at milliseconds
+    formats = {"timestampFormat": f"{exact}XXX", "timestampNTZFormat": exact}
+    return F.to_json(F.struct(*parts), {"ignoreNullFields": "false"} | formats)
 
 
 def in_order(settings: Prune) -> list[Column]:
@@ -168,11 +196,11 @@ def decisions(
     known = F.lit(False)
     if leaks is not None:
         leaked = _mask(leaks, rules, F.lit(True), "leaked")
-        found = found.join(leaked, on="image_id", how="left")
+        found = found.join(leaked, on=["image_id", "space"], how="left")
         undecided = undecided.bitwiseAND(F.bitwise_not(F.coalesce("leaked", none)))
     if earlier is not None:
         before = _mask(earlier, rules, F.col("kept"), "earlier")
-        found = found.join(before, on="image_id", how="left")
+        found = found.join(before, on=["image_id", "space"], how="left")
         known = F.col("earlier").isNotNull()
         standing = F.when(known, F.col("earlier")).otherwise(standing)
         undecided = F.when(known, none).otherwise(undecided)
@@ -181,12 +209,12 @@ def decisions(
 
 
 def _mask(rows: DataFrame, rules: Sequence[str], counts: Column, name: str) -> DataFrame:
-    """Per image a bit for each of its rows' rules where `counts` holds."""
+    """Per image and space a bit for each of its rows' rules where `counts` holds."""
     bits = F.lit(0).cast("bigint")
     for level, rule in enumerate(rules):
         bits = F.when(F.col("rule") == rule, F.lit(1 << level).cast("bigint")).otherwise(bits)
     chosen = F.when(counts, bits).otherwise(F.lit(0).cast("bigint"))
-    return rows.groupBy("image_id").agg(F.bit_or(chosen).alias(name))
+    return rows.groupBy("image_id", "space").agg(F.bit_or(chosen).alias(name))
 
 
 def names(order: Iterable[str]) -> list[str]:

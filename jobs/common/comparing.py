@@ -37,7 +37,7 @@ Batches = Iterable[pa.RecordBatch]
 def asked(settings: Settings) -> list[Any]:
     """What decides which leaks are found, as JSON has it."""
     leaks = settings.leaks
-    thresholds = [list(rule) for rule in settings.prune.rules.items()]
+    thresholds = [list(rule) for rule in settings.prune.fixed.items()]
     return [thresholds, list(leaks.split), leaks.warehouse, leaks.scope]
 
 
@@ -112,7 +112,7 @@ class LeakScan:
                     wanted = labels == label if self.by_label else np.ones(len(labels), np.bool_)
                     places = np.flatnonzero(wanted)
                     reference = greedy.Reference(
-                        held.rows[places], self.rules.values, device=self.rules.here()
+                        held.rows[places], self.rules.values(), device=self.rules.here()
                     )
                     ready[label] = places, reference
                 yield from self._of(rows, *ready[label], held, schema)
@@ -137,7 +137,7 @@ class LeakScan:
             return
         latents = np.ascontiguousarray(frames.matrix(rows.column("latent")))
         covers = reference.against(latents, block=self.rules.block)
-        for rule, cover in zip(self.rules.thresholds, covers, strict=True):
+        for rule, cover in zip(self.rules.names, covers, strict=True):
             hit = np.flatnonzero(cover.keeper >= 0)
             columns: dict[str, Any] = {
                 name: rows.column(name).take(pa.array(hit))
@@ -156,10 +156,14 @@ class ConflictScan:
     """A window against all images of its own and of later windows."""
 
     threshold: float
+    most: int
     window: Broadcast[Held]
 
     def table(self, latents: DataFrame) -> pa.Table:
-        """Rows of PAIRS: two images above the threshold with unlike labels."""
+        """Rows of PAIRS: two images above the threshold with unlike labels.
+
+        A task ends once it has found more than `most`, for then there are too many anyway.
+        """
         return _collected(latents, self.pairs, PAIRS)
 
     def pairs(self, batches: Batches, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -169,8 +173,9 @@ class ConflictScan:
         ids = np.asarray(held.names.column("image_id").to_pylist(), dtype=object)
         place = {name: i for i, name in enumerate(ids.tolist())}
         ready: pairs.Searched | None = None
+        count = 0
         for batch in batches:
-            if not batch.num_rows:
+            if not batch.num_rows or count > self.most:
                 continue
             if ready is None:
                 ready = pairs.Searched(held.rows, self.threshold)
@@ -180,6 +185,7 @@ class ConflictScan:
             wanted = partial(_unlike, labels, classes, own)
             latents = np.ascontiguousarray(frames.matrix(batch.column("latent")))
             i, j, similarity = ready.pairs(latents, wanted)
+            count += len(i)
             one = zip(ids[i], labels[i], strict=True)
             other = zip(names[j], classes[j], strict=True)
             ordered = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -15,9 +16,11 @@ from pyspark.sql import functions as F
 
 from jobs.common import schemas
 from jobs.common.run import Run, Work
+from jobs.common.settings import Rule, Settings, published_space
 from jobs.common.storage import JobError
 from jobs.common.vectors import GIVEN
 
+KEY = ("rule", "space")  # of one selection
 PACKAGES = ("pyspark", "delta-spark", "torch", "numpy", "scipy", "pyarrow", "pandas", "pillow")
 
 
@@ -31,6 +34,7 @@ class Facts:
     classes: int
     zero_latents: int
     published: str
+    published_space: str
     published_kept: int
     rules: list[dict[str, Any]]
     by_class: list[dict[str, Any]]
@@ -50,22 +54,21 @@ def gather(work: Work) -> Facts:
     run = work.run
     selection = work.read("selection")
     counts = _counts(selection)
-    thresholds = sorted({row["threshold"] for row in counts}, reverse=True)
-    by_class = _by_class(counts, thresholds)
+    chosen = _choices(counts)
+    by_class = _by_class(counts, chosen)
     total = sum(row["images"] for row in by_class)
     rules = [
-        {"rule": _rule(counts, threshold), "threshold": f"{threshold:g}", "kept": kept}
+        {"rule": choice.rule, "space": choice.space, "title": choice.title, "kept": kept}
         | {"share": kept / total if total else 0.0}
-        for threshold, kept in (
-            (threshold, sum(row["kept"] for row in counts if row["threshold"] == threshold))
-            for threshold in thresholds
+        for choice, kept in (
+            (choice, sum(row["kept"] for row in counts if choice.is_of(row))) for choice in chosen
         )
     ]
     codes = _codes(work.read("rejects"))
     effect = [row.asDict() for row in work.read("effect").orderBy("label").collect()]
-    truth, kinds = _truth(run, selection, thresholds)
+    truth, kinds = _truth(run, selection, chosen)
     encoded = _encoded(work.read("latents"))
-    published, published_kept = _published(work.read("curated"), run.settings.publish.rule)
+    published, space, published_kept = _published(work.read("curated"), run.settings)
     run.ledger.settle()
     newest = _newest(run)
     return Facts(
@@ -75,12 +78,13 @@ def gather(work: Work) -> Facts:
         classes=len(by_class),
         zero_latents=encoded.zeros,
         published=published,
+        published_space=space,
         published_kept=published_kept,
         rules=rules,
         by_class=by_class,
-        lines=_lines(work.read("regression")),
+        lines=_lines(work.read("regression"), chosen),
         points=effect,
-        entropies=_entropies(effect),
+        entropies=_entropies(effect, chosen),
         codes=codes,
         stages=_stages(newest),
         settings=_settings(run, newest),
@@ -90,31 +94,61 @@ def gather(work: Work) -> Facts:
     )
 
 
-def _published(curated: DataFrame, asked: str) -> tuple[str, int]:
-    """Rule and rows of the table `curated`: publish may have run alone, with other settings."""
-    row = curated.agg(F.first("rule").alias("rule"), F.count("*").alias("rows")).collect()[0]
-    return row["rule"] or asked, int(row["rows"])
+@dataclass(frozen=True)
+class Choice:
+    """A rule in a space: what one selection is of."""
+
+    rule: str
+    space: str
+    title: str
+
+    def is_of(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of a table is of this selection."""
+        return bool((row["rule"], row["space"]) == (self.rule, self.space))
+
+
+def _choices(counts: list[dict[str, Any]]) -> list[Choice]:
+    """Every selection, space by space: given thresholds, the highest first, then those found."""
+    found = {(row["space"], row["rule"]): Rule.of_name(row["rule"]) for row in counts}
+    several = len({space for space, _ in found}) > 1
+    ordered = sorted(
+        found.items(),
+        key=lambda item: (item[0][0], item[1].threshold is None, -(item[1].threshold or 0)),
+    )
+    return [
+        Choice(name, space, rule.title + (f" {space}" if several else ""))
+        for (space, name), rule in ordered
+    ]
+
+
+def _published(curated: DataFrame, settings: Settings) -> tuple[str, str, int]:
+    """Rule, space and rows of `curated`: publish may have run alone, with other settings."""
+    row = curated.agg(
+        F.first("rule").alias("rule"), F.first("space").alias("space"), F.count("*").alias("rows")
+    ).collect()[0]
+    asked = settings.publish.rule, published_space(settings)
+    return row["rule"] or asked[0], row["space"] or asked[1], int(row["rows"])
 
 
 def _counts(selection: DataFrame) -> list[dict[str, Any]]:
-    rows = selection.groupBy("label", "rule", "threshold").agg(
+    rows = selection.groupBy("label", "rule", "space").agg(
         F.count("*").alias("images"), F.count_if("kept").alias("kept")
     )
-    return [row.asDict() for row in rows.orderBy("label", F.desc("threshold")).collect()]
+    return [row.asDict() for row in rows.orderBy("label").collect()]
 
 
-def _rule(counts: list[dict[str, Any]], threshold: float) -> str:
-    return next(str(row["rule"]) for row in counts if row["threshold"] == threshold)
-
-
-def _by_class(counts: list[dict[str, Any]], thresholds: list[float]) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _by_class(counts: list[dict[str, Any]], chosen: list[Choice]) -> list[dict[str, Any]]:
+    found: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
     for row in counts:
-        entry = found.setdefault(
-            row["label"], {"label": row["label"], "images": row["images"], "kept": []}
-        )
-        entry["kept"].append(row["kept"])
-    return list(found.values())
+        found.setdefault(row["label"], {})[row["rule"], row["space"]] = row
+    return [
+        {
+            "label": label,
+            "images": next(iter(rows.values()))["images"],
+            "kept": [rows[choice.rule, choice.space]["kept"] for choice in chosen],
+        }
+        for label, rows in found.items()
+    ]
 
 
 def _codes(rejects: DataFrame) -> list[dict[str, Any]]:
@@ -132,27 +166,26 @@ def _codes(rejects: DataFrame) -> list[dict[str, Any]]:
     return sorted(codes, key=lambda code: (-code["files"], code["code"]))
 
 
-def _lines(regression: DataFrame) -> list[dict[str, Any]]:
-    rows = regression.orderBy(F.desc("threshold"), "component").collect()
-    return [
-        row.asDict() | {"value": row.threshold, "threshold": f"{row.threshold:g}"} for row in rows
-    ]
+def _lines(regression: DataFrame, chosen: list[Choice]) -> list[dict[str, Any]]:
+    rows = [row.asDict() for row in regression.orderBy("component").collect()]
+    return [row | {"title": choice.title} for choice in chosen for row in rows if choice.is_of(row)]
 
 
-def _entropies(effect: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _entropies(effect: list[dict[str, Any]], chosen: list[Choice]) -> list[dict[str, Any]]:
     """Means over the classes, and the share of classes where the entropy rose."""
-    found: dict[tuple[float, int], list[dict[str, Any]]] = {}
-    for row in effect:
-        found.setdefault((-row["threshold"], row["component"]), []).append(row)
     result = []
-    for (threshold, component), rows in sorted(found.items()):
+    components = sorted({row["component"] for row in effect})
+    for choice, component in ((choice, k) for choice in chosen for k in components):
+        rows = [row for row in effect if choice.is_of(row) and row["component"] == component]
+        if not rows:
+            continue
         mean = {
             name: sum(row[name] for row in rows) / len(rows)
             for name in ("entropy_before", "entropy_after", "scale_free_before", "scale_free_after")
         }
         result.append(
             {
-                "threshold": f"{-threshold:g}",
+                "title": choice.title,
                 "component": component,
                 "before": mean["entropy_before"],
                 "after": mean["entropy_after"],
@@ -191,7 +224,7 @@ def _known(path: str) -> list[tuple[str, str, str | None, str | None]]:
 
 
 def _truth(
-    run: Run, selection: DataFrame, thresholds: list[float]
+    run: Run, selection: DataFrame, chosen: list[Choice]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Precision and recall against a CSV of known copies (image_id, copy_of, change, overlap).
 
@@ -206,36 +239,30 @@ def _truth(
         _known(path), schemas.struct("image_id string, root string, change string, copy_of string")
     )
     group = F.coalesce(F.col("kept_id"), F.col("image_id"))
-    chosen = selection.select("image_id", "threshold", "kept", group.alias("group"))
-    known = chosen.join(F.broadcast(roots), on="image_id", how="inner")
+    rows = selection.select("image_id", *KEY, "kept", group.alias("group"))
+    known = rows.join(F.broadcast(roots), on="image_id", how="inner")
     stands = roots.select(F.col("image_id").alias("group"), F.col("root").alias("group_root"))
     removed = known.where("NOT kept").join(F.broadcast(stands), on="group", how="inner")
-    precise = removed.groupBy("threshold").agg(
+    precise = removed.groupBy(*KEY).agg(
         F.avg((F.col("root") == F.col("group_root")).cast("double")).alias("precision")
     )
-    precision = {row.threshold: row.precision for row in precise.collect()}
-    originals = chosen.select(
-        "threshold", F.col("image_id").alias("copy_of"), F.col("group").alias("root_group")
+    precision = {(row.rule, row.space): row.precision for row in precise.collect()}
+    originals = rows.select(
+        *KEY, F.col("image_id").alias("copy_of"), F.col("group").alias("root_group")
     )
-    copies = known.where("copy_of IS NOT NULL").join(
-        originals, on=["threshold", "copy_of"], how="inner"
-    )
-    recalled = copies.groupBy("threshold", "change").agg(
+    copies = known.where("copy_of IS NOT NULL").join(originals, on=[*KEY, "copy_of"], how="inner")
+    recalled = copies.groupBy(*KEY, "change").agg(
         F.avg((F.col("group") == F.col("root_group")).cast("double")).alias("recall")
     )
-    rows = recalled.collect()
-    kinds = sorted({row.change for row in rows})
+    recalls = [row.asDict() for row in recalled.orderBy("change").collect()]
+    kinds = sorted({row["change"] for row in recalls})
     return [
         {
-            "threshold": f"{threshold:g}",
-            "precision": precision.get(threshold),
-            "recall": {
-                row.change: row.recall
-                for row in sorted(rows, key=lambda row: str(row.change))
-                if row.threshold == threshold
-            },
+            "title": choice.title,
+            "precision": precision.get((choice.rule, choice.space)),
+            "recall": {row["change"]: row["recall"] for row in recalls if choice.is_of(row)},
         }
-        for threshold in thresholds
+        for choice in chosen
     ], kinds
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyspark import Accumulator, Broadcast
 from pyspark.sql import SparkSession
 
+from jobs.common.candidates import space_of
 from jobs.common.settings import Prune
 from udfs import frames, greedy
 from udfs.greedy import Cover, Flags
@@ -23,17 +24,22 @@ ROWS = 16_384  # of small groups' results that leave a task together
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of a run, and how many images are compared at once, and where."""
+    """The rules of a run, what T each has in a group, and how many images are compared at once.
 
-    thresholds: dict[str, float]
-    space: str
+    own: the thresholds of groups that do not have the `common` ones, in the order of `names`.
+    """
+
+    names: tuple[str, ...]
+    common: tuple[float, ...]
+    own: Mapping[str, tuple[float, ...]]
     block: int
     device: str = "cpu"
 
     @classmethod
-    def of(cls, settings: Prune) -> Self:
-        """Those that the settings name."""
-        return cls(settings.rules, settings.space[0], settings.block, settings.device)
+    def fixed(cls, settings: Prune) -> Self:
+        """The rules whose threshold is given."""
+        given = settings.fixed
+        return cls(tuple(given), tuple(given.values()), {}, settings.block, settings.device)
 
     def here(self) -> str:
         """The device that this task computes on; torch is loaded for a GPU alone."""
@@ -43,15 +49,22 @@ class Rules:
 
         return task_device(self.device)
 
+    def on_driver(self) -> str:
+        """The device for what is computed on the driver, which may have none of the tasks'."""
+        if self.device == "cpu":
+            return self.device
+        from jobs.common.encoding import task_device
+
+        return task_device("auto")
+
     def flags(self, masks: Masks) -> Flags:
         """Masks with a bit for each rule, (n,), as (rules, n)."""
-        levels = np.arange(len(self.thresholds))[:, None]
+        levels = np.arange(len(self.names))[:, None]
         return np.asarray((masks >> levels) & 1, np.bool_)
 
-    @property
-    def values(self) -> list[float]:
-        """The thresholds in the rules' order."""
-        return list(self.thresholds.values())
+    def values(self, group: str = "") -> tuple[float, ...]:
+        """The thresholds of a group in the rules' order."""
+        return self.own.get(group, self.common)
 
 
 @dataclass(frozen=True)
@@ -94,31 +107,34 @@ class Pruning:
         An image that is not to be decided at a rule has no row there.
         """
         held: list[pa.RecordBatch] = []
-        for _, rows in frames.groups(batches, "group"):
-            held += self._group_rows(rows, schema)
+        for group, rows in frames.groups(batches, "group"):
+            held += self._group_rows(group, rows, schema)
             if sum(part.num_rows for part in held) >= ROWS:
                 yield pa.concat_batches(held)
                 held = []
         if held:
             yield pa.concat_batches(held)
 
-    def _group_rows(self, rows: pa.Table, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _group_rows(
+        self, group: str, rows: pa.Table, schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
         latents = np.ascontiguousarray(frames.matrix(rows.column("latent")))
         standing, undecided = (rows.column(name).to_numpy() for name in ("standing", "undecided"))
         ids, labels = (rows.column(name).combine_chunks() for name in ("image_id", "label"))
         first = int(np.count_nonzero(standing))  # those that stand come first
         open_ = self.rules.flags(undecided[first:])
+        thresholds = self.rules.values(group)
         covers = greedy.covers(
             latents[:first],
             latents[first:],
-            self.rules.values,
+            thresholds,
             block=self.rules.block,
             standing=self.rules.flags(standing[:first]),
             undecided=open_,
             device=self.rules.here(),
         )
-        for (rule, threshold), cover, decided in zip(
-            self.rules.thresholds.items(), covers, open_, strict=True
+        for rule, threshold, cover, decided in zip(
+            self.rules.names, thresholds, covers, open_, strict=True
         ):
             chosen = np.flatnonzero(decided)
             kept = cover.kept[chosen]
@@ -127,7 +143,7 @@ class Pruning:
                 "image_id": ids.take(pa.array(first + chosen)),
                 "label": labels.take(pa.array(first + chosen)),
                 "rule": [rule] * n,
-                "space": [self.rules.space] * n,
+                "space": [space_of(group)] * n,
                 "threshold": np.full(n, threshold),
                 "kept": pa.array(kept),
                 "kept_id": ids.take(pa.array(cover.keeper[chosen], mask=kept)),
@@ -154,7 +170,7 @@ def outcome(
 ) -> dict[str, Any]:
     """Removals of covers as columns of `rounds`; keepers: the rank of each place of a keeper."""
     parts: dict[str, list[Any]] = {"rule": [], "rank": [], "kept_rank": [], "similarity": []}
-    for rule, cover in zip(rules.thresholds, covers, strict=True):
+    for rule, cover in zip(rules.names, covers, strict=True):
         hit = np.flatnonzero(cover.keeper >= 0)
         parts["rule"].append(np.full(len(hit), rule))
         parts["rank"].append(ranks[hit])
@@ -168,6 +184,7 @@ class Scan:
     """A window against all that follow it."""
 
     rules: Rules
+    group: str
     window: Broadcast[Window]
 
     def removals(
@@ -181,7 +198,10 @@ class Scan:
                 continue
             if reference is None:
                 reference = greedy.Reference(
-                    window.rows, self.rules.values, window.standing, self.rules.here()
+                    window.rows,
+                    self.rules.values(self.group),
+                    window.standing,
+                    self.rules.here(),
                 )
             masks = frames.masks(batch.column("open"))
             covers = reference.against(

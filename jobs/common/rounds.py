@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +19,14 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
-from jobs.common import pruning, schemas
+from jobs.common import candidates, pruning, schemas
 from jobs.common.pruning import Rules, Scan, Window
 from jobs.common.run import Work
 from jobs.common.storage import Stamp
 from udfs import frames, greedy
 
 PIECE = 32_768  # images of a group that lie together in `placed`: 134 MB at width 1024
+FILE = 2**22  # images of a group whose removals lie together in `rounds`
 PLACED, ROUNDS = "placed", "rounds"
 REMOVALS = schemas.struct("rule string, rank bigint, kept_rank bigint, similarity double")
 _PACKED = schemas.struct(
@@ -45,7 +47,7 @@ def place(work: Work, found: DataFrame, counts: dict[str, int], order: Sequence[
 
     counts: of each group. A piece is a file, so that those which are done are passed over.
     """
-    if _resumable(work, PLACED):
+    if _resumable(work, PLACED, sorted(counts)):
         return
     chosen = found.where(F.col("group").isin(list(counts)))
     orders = [name for name in chosen.columns if name.startswith("order_")]
@@ -69,12 +71,18 @@ def place(work: Work, found: DataFrame, counts: dict[str, int], order: Sequence[
         .select(schemas.TABLES[PLACED].schema.names)
     )
     work.run.warehouse.drop(ROUNDS)
-    work.write(placed, PLACED, finished=False, notes={"for": work.fingerprint})
+    notes = {"for": work.fingerprint, "groups": sorted(counts)}
+    work.write(placed, PLACED, finished=False, notes=notes)
 
 
-def _resumable(work: Work, table: str) -> bool:
+def _resumable(work: Work, table: str, groups: Sequence[str] | None = None) -> bool:
+    """Whether a table is what this stage left when it was stopped, of the same large groups."""
     stamp: Stamp | None = work.run.warehouse.newest(table, work.stage)
-    return stamp is not None and stamp.notes.get("for") == work.fingerprint
+    if stamp is None or work.stage in work.run.settings.overwrite:
+        return False
+    if groups is not None and stamp.notes.get("groups") != list(groups):
+        return False
+    return stamp.notes.get("for") == work.fingerprint
 
 
 @dataclass
@@ -95,7 +103,8 @@ class Rounds:
         self._rules = rules
         self._size = window
         self._count = 0
-        self._bytes = (len(rules.thresholds) + 7) // 8  # of a mask on its way to the executors
+        self._resumed = _resumable(work, ROUNDS)
+        self._bytes = (len(rules.names) + 7) // 8  # of a mask on its way to the executors
 
     def settle(self, groups: Sequence[str]) -> None:
         """Every group to its end; what `rounds` holds already is not done again."""
@@ -109,12 +118,12 @@ class Rounds:
                 left = int(np.count_nonzero(group.undecided))
                 self._work.run.console.progress(
                     self._work.stage,
-                    f"{name or 'all images'}: round {self._count}, {total - left:,} of {total:,} "
+                    f"{name}: round {self._count}, {total - left:,} of {total:,} "
                     f"images decided, {rate:,.0f} images/s",
                 )
 
-    def selection(self) -> DataFrame:
-        """Rows of `selection` of what the rounds have decided."""
+    def selection(self, groups: Sequence[str]) -> DataFrame:
+        """Rows of `selection` of what the rounds have decided of these groups."""
         placed = self._work.read(PLACED)
         names = placed.select("group", "rank", "image_id", "label")
         keepers = names.select(
@@ -122,15 +131,20 @@ class Rounds:
         )
         found = self._work.read(ROUNDS).join(names, on=["group", "rank"])
         found = found.join(keepers, on=["group", "kept_rank"], how="left")
-        thresholds = F.create_map(
-            *(F.lit(part) for pair in self._rules.thresholds.items() for part in pair)
+        known = [
+            (group, rule, threshold)
+            for group in groups
+            for rule, threshold in zip(self._rules.names, self._rules.values(group), strict=True)
+        ]
+        thresholds = self._work.run.spark.createDataFrame(
+            known, schemas.struct("group string, rule string, threshold double")
         )
-        return found.select(
+        return found.join(F.broadcast(thresholds), on=["group", "rule"]).select(
             "image_id",
             "label",
             "rule",
-            F.lit(self._rules.space).alias("space"),
-            thresholds[F.col("rule")].alias("threshold"),
+            candidates.space_column().alias("space"),
+            "threshold",
             "kept",
             "kept_id",
             "similarity",
@@ -145,19 +159,25 @@ class Rounds:
             np.array(sorted_.column(column).to_numpy()) for column in ("standing", "undecided")
         )
         group = _Group(name, standing, undecided)
-        if _resumable(self._work, ROUNDS):
+        if self._resumed:
             done = self._work.read(ROUNDS).where(F.col("group") == name)
-            table = done.select("rule", "rank", "last_rank", "round").toArrow()
-            self._close(group, table)
-            self._count = max([self._count, *table.column("round").to_pylist()])
-            group.next = max([-1, *table.column("last_rank").unique().to_pylist()]) + 1
+            ends = done.agg(F.max("last_rank").alias("rank"), F.max("round").alias("round")).first()
+            if ends and ends.rank is not None:
+                group.next, self._count = ends.rank + 1, max(self._count, ends.round)
+                self._close(group, done)
         return group
 
-    def _close(self, group: _Group, table: pa.Table) -> None:
-        """Note what is decided."""
-        for level, rule in enumerate(self._rules.thresholds):
-            chosen = table.filter(pa.compute.equal(table.column("rule"), rule))
-            group.undecided[chosen.column("rank").to_numpy()] &= ~(1 << level)
+    def _close(self, group: _Group, done: DataFrame) -> None:
+        """Note what rows of `rounds` decide; a number an image comes to the driver."""
+        levels = F.create_map(
+            *(F.lit(x) for level, name in enumerate(self._rules.names) for x in (name, 1 << level))
+        )
+        masks = done.groupBy("rank").agg(
+            F.bit_or(levels[F.col("rule")].cast("bigint")).alias("mask")
+        )
+        table = masks.toArrow()
+        ranks, closed = (table.column(name).to_numpy() for name in ("rank", "mask"))
+        group.undecided[ranks] &= ~closed
 
     def _placed(self, name: str, more: Column | None = None) -> DataFrame:
         chosen = F.col("group") == name
@@ -168,34 +188,32 @@ class Rounds:
         active = np.flatnonzero(group.standing[group.next :] | group.undecided[group.next :])
         ranks = group.next + active[: self._size]
         last = int(ranks[-1])
-        stays, settled = self._settled(group, ranks)
-        removed = self._scanned(group, last, stays)
         self._count += 1
-        table = pa.concat_tables([settled, removed])
-        n = table.num_rows
-        kept = pa.array(np.isnan(table.column("similarity").to_numpy()))
-        columns = {
-            "group": [group.name] * n,
-            "round": np.full(n, self._count),
-            "last_rank": np.full(n, last),
-            "kept": kept,
-            "kept_rank": pa.array(table.column("kept_rank").to_numpy(), mask=np.asarray(kept)),
-            "similarity": pa.array(table.column("similarity").to_numpy(), mask=np.asarray(kept)),
-        } | {name: table.column(name) for name in ("rule", "rank")}
-        schema = schemas.TABLES[ROUNDS].schema
-        batch = frames.record_batch(columns, schemas.arrow_schema(schema))
-        frame = self._work.run.spark.createDataFrame(pa.Table.from_batches([batch]), schema)
-        self._work.write(
-            frame.coalesce(1),
-            ROUNDS,
-            append=True,
-            finished=False,
-            notes={"for": self._work.fingerprint},
-        )
-        self._close(group, table)
+        stays, settled = self._settled(group, ranks)
+        with self._scanned(group, last, stays) as removed:
+            kept = F.isnan("similarity")
+            decided = settled.unionByName(removed).select(
+                F.lit(group.name).alias("group"),
+                F.lit(self._count).alias("round"),
+                F.lit(last).cast("bigint").alias("last_rank"),
+                "rule",
+                "rank",
+                kept.alias("kept"),
+                F.when(~kept, F.col("kept_rank")).alias("kept_rank"),
+                F.when(~kept, F.col("similarity")).alias("similarity"),
+            )
+            self._work.write(
+                decided,
+                ROUNDS,
+                append=True,
+                finished=False,
+                notes={"for": self._work.fingerprint},
+            )
+        round_ = (F.col("group") == group.name) & (F.col("round") == self._count)
+        self._close(group, self._work.read(ROUNDS).where(round_))
         group.next = last + 1
 
-    def _settled(self, group: _Group, ranks: NDArray[np.int64]) -> tuple[Window, pa.Table]:
+    def _settled(self, group: _Group, ranks: NDArray[np.int64]) -> tuple[Window, DataFrame]:
         """The images of a window that stand, and what is decided in it, kept ones included."""
         first, last = int(ranks[0]), int(ranks[-1])
         wanted = np.zeros(last + 1 - first, np.int64)
@@ -210,16 +228,16 @@ class Rounds:
         covers = greedy.covers(
             latents[: len(reference)],
             latents[len(reference) :],
-            self._rules.values,
+            self._rules.values(group.name),
             block=self._rules.block,
             standing=standing[:, : len(reference)],
             undecided=undecided[:, len(reference) :],
-            device=self._rules.here(),
+            device=self._rules.on_driver(),
         )
-        candidates = ranks[len(reference) :]
-        parts = pruning.outcome(self._rules, candidates, covers, ranks)
-        for rule, cover in zip(self._rules.thresholds, covers, strict=True):
-            kept = candidates[cover.kept]
+        followers = ranks[len(reference) :]
+        parts = pruning.outcome(self._rules, followers, covers, ranks)
+        for rule, cover in zip(self._rules.names, covers, strict=True):
+            kept = followers[cover.kept]
             parts["rule"] = np.append(parts["rule"], np.full(len(kept), rule))
             parts["rank"] = np.append(parts["rank"], kept)
             parts["kept_rank"] = np.append(parts["kept_rank"], np.full(len(kept), -1))
@@ -227,23 +245,26 @@ class Rounds:
         standing[:, len(reference) :] = [cover.kept for cover in covers]
         some_rule = np.flatnonzero(standing.any(axis=0))
         window = Window(ranks[some_rule], latents[some_rule], standing[:, some_rule])
-        return window, pa.table(frames.record_batch(parts, schemas.arrow_schema(REMOVALS)))
+        batch = frames.record_batch(parts, schemas.arrow_schema(REMOVALS))
+        frame = self._work.run.spark.createDataFrame(pa.Table.from_batches([batch]), REMOVALS)
+        return window, frame.coalesce(1)
 
-    def _scanned(self, group: _Group, last: int, stays: Window) -> pa.Table:
-        """What the images that stay remove of all that follow."""
-        schema = schemas.arrow_schema(REMOVALS)
+    @contextmanager
+    def _scanned(self, group: _Group, last: int, stays: Window) -> Iterator[DataFrame]:
+        """What the images that stay remove of all that follow, to be used within."""
         later = group.undecided[last + 1 :]
-        if not len(stays.ranks) or not later.any():
-            return schema.empty_table()
         spark = self._work.run.spark
+        if not len(stays.ranks) or not later.any():
+            yield spark.createDataFrame([], REMOVALS)
+            return
         window = spark.sparkContext.broadcast(stays)
         try:
             rows = self._placed(group.name, F.col("rank") > last)
             rows = _where(rows, later, last + 1, self._bytes)
-            scan = Scan(self._rules, window)
+            scan = Scan(self._rules, group.name, window)
             columns = rows.select("rank", "open", "latent")
             found = schemas.mapped(columns, scan.removals, REMOVALS)
-            return found.toArrow().cast(schema)
+            yield found.repartition(1 + len(later) // FILE)  # not a file for each piece
         finally:
             window.destroy()
 

@@ -108,8 +108,8 @@ class Run:
         inputs = {
             table: self._input(table, writer, name) for table, writer in (reads or {}).items()
         }
-        marks = {table: stamp.fingerprint for table, stamp in inputs.items()}
-        _check_whole(reads or {}, marks)
+        _check_whole(reads or {}, {table: stamp.fingerprint for table, stamp in inputs.items()})
+        marks = {table: stamp.content for table, stamp in inputs.items()}
         mark = fingerprint({"stage": name, "version": version, "on": depends, "inputs": marks})
         pending = [table for table in writes if not self._is_done(table, name, mark)]
         if finished is not None:

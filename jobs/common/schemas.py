@@ -92,6 +92,16 @@ TABLES: dict[str, Table] = {
             "encoded_on string, latent array<float>",
         ),
         Table(
+            "spaces",
+            "space string, model_id string, fit_id string, images bigint, mean array<double>, "
+            "deviations array<double>, axes array<double>",
+        ),
+        Table(
+            "vectors",
+            "image_id string, label string, split string, sha256 string, model_id string, "
+            "encoded_on string, space string, fit_id string, vector array<float>",
+        ),
+        Table(
             "thresholds",
             f"label string, {_RULE}, threshold double, asked double, reached double",
         ),
@@ -155,12 +165,15 @@ TABLES: dict[str, Table] = {
             f"label string, {_RULE}, threshold double, component int, n_before bigint, "
             "n_after bigint, kurtosis_before double, kurtosis_after double, "
             "entropy_before double, entropy_after double, "
-            "scale_free_before double, scale_free_after double",
+            "scale_free_before double, scale_free_after double, "
+            "kurtosis_low double, kurtosis_high double, entropy_low double, entropy_high double, "
+            "scale_free_low double, scale_free_high double",
         ),
         Table(
             "regression",
             f"{_RULE}, threshold double, component int, slope double, intercept double, "
-            "slope_low double, slope_high double, classes int",
+            "slope_low double, slope_high double, control_low double, control_high double, "
+            "classes int",
         ),
         Table(
             "runs",

@@ -21,10 +21,13 @@ LAYOUTS = ("label", "split/label")
 EXCHANGES = ("pandas", "arrow")
 MODES = ("all", "append")
 SCOPES = ("all", "label")
+RAW, WHITENED = "raw", "whitened"  # Sim of the latents; of whitened ones
+SPACES = (RAW, WHITENED)
+FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pair_rate"
 MOST_RULES = 60  # an image's state at each is a bit of a number
 LARGEST_SEED = 2**31 - 1
-# In their order; `leaks` and `conflicts` run where they are asked for.
-ASKED = ("leaks", "conflicts")
+# In their order; these run where they are asked for.
+ASKED = ("whiten", "leaks", "conflicts")
 STAGES = ("ingest", "train", "encode", "project", *ASKED, "prune", "publish", "estimate", "report")
 
 
@@ -51,14 +54,59 @@ def _key(default: Any, check: Callable[[Any], str | None] | None = None) -> Any:
     return field(default=default, metadata=metadata)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """How a threshold comes about: given, or found for each class, or for all (spec §7)."""
+
+    kind: str
+    asked: float
+
+    @classmethod
+    def of(cls, value: float | str) -> Rule:
+        """From a number, or `kind:number`; raises ValueError where it is neither."""
+        if not isinstance(value, str):
+            return cls(FIXED, float(value))
+        kind, _, number = value.partition(":")
+        if kind not in (FIXED, SHARE, SHARE_OF_ALL, RATE):
+            raise ValueError(kind)
+        return cls(kind, float(number))
+
+    @property
+    def name(self) -> str:
+        """In the tables: `fixed:0.95`, `keep_share:0.5`."""
+        return f"{self.kind}:{self.asked!r}"
+
+    @classmethod
+    def of_name(cls, name: str) -> Rule:
+        """The rule of a name in the tables."""
+        return cls.of(name)
+
+    @property
+    def title(self) -> str:
+        """For people: `T = 0.95`, `keep_share 0.5`."""
+        return f"T = {self.asked:g}" if self.kind == FIXED else f"{self.kind} {self.asked:g}"
+
+    @property
+    def threshold(self) -> float | None:
+        """T where it is given."""
+        return self.asked if self.kind == FIXED else None
+
+
 def _threshold(value: Any) -> str | None:
-    if isinstance(value, str):
+    try:
+        rule = Rule.of(value)
+    except ValueError:
         return (
-            f"the rule {value!r} is not known here: give numbers such as 0.95 "
-            "(rules that set their own threshold come later)"
+            f"{value!r} is no rule: give numbers such as 0.95, or {SHARE}:0.5 (the share of each "
+            f"class that stays), {SHARE_OF_ALL}:0.5 (of all images), {RATE}:0.001 (the share of a "
+            "class's pairs above T)"
         )
-    if not -1 <= value <= 1:
+    if rule.kind == FIXED and not -1 <= rule.asked <= 1:
         return f"{value!r} is no cosine: give numbers between -1 and 1"
+    if rule.kind in (SHARE, SHARE_OF_ALL) and not 0 < rule.asked <= 1:
+        return f"{value!r}: the share to keep must be above 0 and at most 1"
+    if rule.kind == RATE and not 0 < rule.asked < 1:
+        return f"{value!r}: the share of pairs must lie between 0 and 1"
     return None
 
 
@@ -68,11 +116,18 @@ def _thresholds(values: Sequence[Any]) -> str | None:
     wrong = [mistake for value in values if (mistake := _threshold(value))]
     if wrong:
         return "; ".join(wrong)
-    if len({float(value) for value in values}) < len(values):
-        return "holds a number twice"
+    if len({Rule.of(value) for value in values}) < len(values):
+        return "holds a rule twice"
     if len(values) > MOST_RULES:
-        return f"holds {len(values)} numbers; at most {MOST_RULES} are allowed"
+        return f"holds {len(values)} rules; at most {MOST_RULES} are allowed"
     return None
+
+
+def _spaces(values: Sequence[str]) -> str | None:
+    unknown = [value for value in values if value not in SPACES]
+    if unknown or not values:
+        return f"must be {', '.join(SPACES)}, or a list of both"
+    return "names a space twice" if len(set(values)) < len(values) else None
 
 
 def _step(value: Any) -> str | None:
@@ -184,8 +239,9 @@ class Encode:
 class Prune:
     """Which images count as duplicates and which of them stays (spec §3)."""
 
-    thresholds: tuple[float, ...] = _key((0.97, 0.95, 0.93), _thresholds)
-    space: tuple[str, ...] = _key(("raw",))
+    thresholds: tuple[float | str, ...] = _key((0.97, 0.95, 0.93), _thresholds)
+    space: tuple[str, ...] = _key((RAW,), _spaces)
+    seed: int = _key(0, _between(0, LARGEST_SEED))
     order: tuple[str, ...] = _key((), _order)
     group_by: tuple[str, ...] = _key(("label",), _columns)
     never_across: tuple[str, ...] = _key((), _columns)
@@ -198,9 +254,15 @@ class Prune:
     audit: int = _key(500, _between(1, 100_000))
 
     @property
-    def rules(self) -> dict[str, float]:
-        """The threshold of each rule, by the rule's name in the tables."""
-        return {rule_name(value): float(value) for value in self.thresholds}
+    def rules(self) -> dict[str, Rule]:
+        """Each rule by its name in the tables, in the order given."""
+        rules = [Rule.of(value) for value in self.thresholds]
+        return {rule.name: rule for rule in rules}
+
+    @property
+    def fixed(self) -> dict[str, float]:
+        """The thresholds that are given, by the name of their rule."""
+        return {name: rule.asked for name, rule in self.rules.items() if rule.kind == FIXED}
 
 
 @dataclass(frozen=True)
@@ -231,6 +293,7 @@ class Publish:
     """Which rule's selection the training teams read, and what must hold before they do."""
 
     rule: str = _key("fixed:0.95")
+    space: str = _key("", _one_of("", *SPACES))
     minimum_kept: int = _key(0, _between(0, 10_000_000))
     most_removed: float = _key(1.0, _between(0, 1))
     most_removed_of_class: float = _key(1.0, _between(0, 1))
@@ -250,6 +313,8 @@ class Estimate:
     basis: str = _key("before", _one_of("before"))
     step: str | int = _key("scott", _step)
     components: int = _key(3, _between(1, 64))
+    control: int = _key(100, _between(0, 100_000))
+    seed: int = _key(0, _between(0, LARGEST_SEED))
 
 
 @dataclass(frozen=True)
@@ -307,11 +372,6 @@ SECTIONS: dict[str, type] = {
     "report": Report,
     "sample": Sample,
 }
-
-
-def rule_name(threshold: float) -> str:
-    """The name of a fixed threshold in the tables: `fixed:0.95`."""
-    return f"fixed:{float(threshold)!r}"
 
 
 def read_file(path: str) -> dict[str, Any]:
@@ -454,8 +514,12 @@ def _across(settings: Settings) -> list[str]:
         mistakes.append("ingest.stride: needs ingest.tile, the side of the tiles")
     if ingest.vector_column:
         mistakes += _of_vectors(settings)
-    if prune.space != ("raw",):
-        mistakes.append(f'prune.space = {list(prune.space)}: only "raw" is offered so far')
+    if settings.leaks.remove and (not prune.fixed or prune.space != (RAW,)):
+        mistakes.append(
+            f'leaks.remove: needs prune.space = "{RAW}" and a number among prune.thresholds'
+        )
+    elif settings.leaks.asked and not prune.fixed:
+        mistakes.append("leaks: needs a number among prune.thresholds, above which images leak")
     if settings.leaks.split and settings.leaks.warehouse:
         mistakes.append("leaks: give leaks.split or leaks.warehouse, not both")
     if settings.leaks.remove and not settings.leaks.asked:
@@ -495,8 +559,8 @@ def _of_job(settings: Settings, job: str) -> list[str]:
         mistakes += _missing_file("train.model", settings.train.model)
     if whole or job == "report":
         mistakes += _missing_file("report.truth", settings.report.truth)
-    if whole and settings.publish.rule not in settings.prune.rules:
-        mistakes.append(_not_computed(settings.publish.rule, settings.prune.rules))
+    if whole:
+        mistakes += _unpublishable(settings, list(settings.prune.rules), settings.prune.space)
     return mistakes
 
 
@@ -504,15 +568,30 @@ def _missing_file(key: str, path: str) -> list[str]:
     return [f"{key} = {path!r}: there is no such file"] if path and not Path(path).exists() else []
 
 
-def _not_computed(rule: str, rules: Iterable[str]) -> str:
-    return (
-        f"publish.rule = {rule!r}: not among the computed rules ({', '.join(rules)}); choose one "
-        "of them, or add it to prune.thresholds"
-    )
+def _unpublishable(settings: Settings, rules: Sequence[str], spaces: Sequence[str]) -> list[str]:
+    """What of the rule and the space to publish is not computed."""
+    mistakes = []
+    publish = settings.publish
+    if publish.rule not in rules:
+        mistakes.append(
+            f"publish.rule = {publish.rule!r}: not among the computed rules ({', '.join(rules)}); "
+            "choose one of them, or add it to prune.thresholds"
+        )
+    if published_space(settings) not in spaces:
+        mistakes.append(
+            f"publish.space = {publish.space!r}: not among the computed spaces "
+            f"({', '.join(spaces)}); choose one of them, or add it to prune.space"
+        )
+    return mistakes
 
 
-def check_published(settings: Settings, computed: Iterable[str]) -> None:
-    """Raise SettingsError where the rule to publish is none of those computed."""
-    rules = list(computed)
-    if settings.publish.rule not in rules:
-        raise SettingsError(_not_computed(settings.publish.rule, rules))
+def published_space(settings: Settings) -> str:
+    """The space whose selection is published: as given, else the first that is computed."""
+    return settings.publish.space or settings.prune.space[0]
+
+
+def check_published(settings: Settings, rules: Iterable[str], spaces: Iterable[str]) -> None:
+    """Raise SettingsError where the rule or the space to publish is none of those computed."""
+    mistakes = _unpublishable(settings, list(rules), list(spaces))
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))

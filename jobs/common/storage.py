@@ -38,6 +38,12 @@ class Stamp:
     notes: dict[str, Any] = field(default_factory=dict)
     version: int = -1
 
+    @property
+    def content(self) -> str:
+        """What readers depend on: the fingerprint, and what it leaves open (note `content`)."""
+        more = self.notes.get("content")
+        return f"{self.fingerprint}|{more}" if more else self.fingerprint
+
     def json(self) -> str:
         """The stamp as a commit's userMetadata."""
         content = {"run_id": self.run_id, "stage": self.stage, "fingerprint": self.fingerprint}

@@ -1,0 +1,97 @@
+"""Random removals of every class on the executors: the control of what removal did (spec §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+
+from jobs.common import classes, schemas, session
+from udfs import control, frames
+
+CONTROL = schemas.struct(
+    "label string, rule string, space string, component int, bands array<double>, "
+    "kurtosis array<double>"
+)
+BANDS = ("kurtosis", "entropy", "scale_free")  # low and high of each in `bands`
+Key = tuple[str, str, str, int]
+
+
+@dataclass(frozen=True)
+class Removed:
+    """How many images of a class a rule removes, in a space."""
+
+    rule: str
+    space: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Control:
+    """What random removals of one size do to a component of a class.
+
+    bands: low and high of kurtosis, entropy and scale-free entropy. kurtosis: of each draw.
+    """
+
+    bands: tuple[float | None, ...]
+    kurtosis: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is to be drawn of every class."""
+
+    removed: Mapping[str, Sequence[Removed]]
+    steps: Mapping[str, Sequence[float]]
+    draws: int
+    seed: int
+
+    def rows(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Projections, sorted by class and id, to rows of CONTROL."""
+        for label, rows in frames.groups(batches, "label"):
+            steps = self.steps[label]
+            values = frames.matrix(rows.column("components"), nulls=True)[:, : len(steps)]
+            removed = self.removed[label]
+            counts = sorted({one.count for one in removed})  # rules that remove as many share it
+            ids = rows.column("image_id").to_pylist()
+            drawn = control.drawn(ids, values, steps, counts, self.draws, self.seed)
+            keys = [(one, k) for one in removed for k in range(len(steps))]
+            found = [
+                [getattr(drawn, name)[:, counts.index(one.count), k] for name in BANDS]
+                for one, k in keys
+            ]
+            columns = {
+                "label": [label] * len(keys),
+                "rule": [one.rule for one, _ in keys],
+                "space": [one.space for one, _ in keys],
+                "component": [k + 1 for _, k in keys],
+                "bands": [[end for part in parts for end in control.band(part)] for parts in found],
+                "kurtosis": [parts[0] for parts in found],
+            }
+            yield frames.record_batch(columns, schema)
+
+
+def controls(
+    projections: DataFrame, counts: Mapping[str, int], drawing: Drawing
+) -> dict[Key, Control]:
+    """The control of every class, rule, space and component; counts: images of each class."""
+    wanted = {label: n for label, n in counts.items() if drawing.removed.get(label)}
+    if not wanted or not drawing.draws:
+        return {}
+    slots = session.slots(projections.sparkSession)
+    tasks = classes.placed(projections, wanted, slots, float)
+    columns = tasks.select("image_id", "label", "components")
+    table = schemas.mapped(columns, drawing.rows, CONTROL).toArrow()
+    return {
+        (row["label"], row["rule"], row["space"], row["component"]): Control(
+            tuple(None if np.isnan(end) else end for end in row["bands"]),
+            np.array(row["kurtosis"]),
+        )
+        for row in table.to_pylist()
+    }
