@@ -77,6 +77,7 @@ def draw(facts: Facts, folder: Path) -> list[dict[str, Any]]:
             [point["kurtosis_after"] for point in points],
             [point["label"] for point in points],
             fitted,
+            None if line["control_low"] is None else (line["control_low"], line["control_high"]),
             f"Component {line['component']} at {line['title']}",
         )
         name = f"kurtosis_component{line['component']}_{_named(line)}"

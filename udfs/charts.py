@@ -20,11 +20,14 @@ def kurtosis_regression(
     after: ArrayLike,
     labels: Sequence[str],
     line: tuple[float, float] | None,
+    control: tuple[float, float] | None,
     title: str,
 ) -> Figure:
     """Excess kurtosis of the classes before (x) and after removal (y), with the Theil-Sen line.
 
-    before, after: (classes,); line: slope and intercept, None where there are too few classes.
+    before, after: (classes,); line: slope and intercept, None where there are too few classes;
+    control: the band of slopes that random removals of as many images have, drawn through the
+    median class, which they leave where it is.
     Points below the dashed diagonal lost kurtosis. Paper, figures 1-3.
     """
     x, y = np.asarray(before, float), np.asarray(after, float)
@@ -40,6 +43,11 @@ def kurtosis_regression(
         axes.plot(ends, ends, "--", color=GREY, linewidth=1, label="no change")
         axes.scatter(x, y, s=22, color=BLUE, alpha=0.8, linewidths=0, label="a class")
         _name_furthest(axes, x, y, labels)
+    if control and len(x):
+        ends = np.array([x.min(), x.max()])
+        low, high = (np.median(x) + slope * (ends - np.median(x)) for slope in control)
+        text = f"random removal: slope {control[0]:.2f} … {control[1]:.2f}"
+        axes.fill_between(ends, low, high, color=GREY, alpha=0.25, linewidth=0, label=text)
     if line:
         slope, intercept = line
         ends = np.array([x.min(), x.max()])

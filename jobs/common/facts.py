@@ -43,6 +43,7 @@ class Facts:
     entropies: list[dict[str, Any]]
     codes: list[dict[str, Any]]
     stages: list[dict[str, Any]]
+    draws: int
     settings: str
     versions: str
     truth: list[dict[str, Any]] = field(default_factory=list)
@@ -87,6 +88,7 @@ def gather(work: Work) -> Facts:
         entropies=_entropies(effect, chosen),
         codes=codes,
         stages=_stages(newest),
+        draws=run.settings.estimate.control,
         settings=_settings(run, newest),
         versions=_versions(work, encoded),
         truth=truth,
@@ -193,6 +195,8 @@ def _entropies(effect: list[dict[str, Any]], chosen: list[Choice]) -> list[dict[
                 "free_before": mean["scale_free_before"],
                 "free_after": mean["scale_free_after"],
                 "free_rose": _share(rows, "scale_free_before", "scale_free_after"),
+                "beyond": _beyond(rows, "entropy"),
+                "free_beyond": _beyond(rows, "scale_free"),
             }
         )
     return result
@@ -200,6 +204,16 @@ def _entropies(effect: list[dict[str, Any]], chosen: list[Choice]) -> list[dict[
 
 def _share(rows: list[dict[str, Any]], before: str, after: str) -> float:
     return sum(bool(row[after] > row[before]) for row in rows) / len(rows)
+
+
+def _beyond(rows: list[dict[str, Any]], name: str) -> str:
+    """In how many classes a measure ended above and below what random removals do."""
+    known = [row for row in rows if row[f"{name}_low"] is not None]
+    if not known:
+        return "–"
+    above = sum(row[f"{name}_after"] > row[f"{name}_high"] for row in known)
+    below = sum(row[f"{name}_after"] < row[f"{name}_low"] for row in known)
+    return f"{above} ↑ {below} ↓"
 
 
 def _known(path: str) -> list[tuple[str, str, str | None, str | None]]:
