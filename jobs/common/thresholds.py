@@ -81,7 +81,9 @@ def _found(
         tasks = _tasks(rows, new, order, held) if of_kind[SHARE] or of_kind[SHARE_OF_ALL] else None
         if of_kind[SHARE] and tasks is not None:
             shares = [rule.asked for rule in of_kind[SHARE]]
-            _enter(found, of_kind[SHARE], _mapped(tasks, Sharing(shares, settings.block).rows))
+            sharing = Sharing(shares, settings.block)
+            made = schemas.mapped(tasks, sharing.rows, FOUND).collect()
+            _enter(found, of_kind[SHARE], {row.group: row.found for row in made})
         for rule in of_kind[SHARE_OF_ALL]:
             lacking = {group: n for group, n in new.items() if rule.name not in found[group]}
             if lacking and tasks is not None:
@@ -129,11 +131,6 @@ def _tasks(
     kept = placed.select("group", "standing", "latent").persist(StorageLevel.DISK_ONLY)
     held.callback(kept.unpersist)
     return kept
-
-
-def _mapped(tasks: DataFrame, rows: object) -> dict[str, list[float]]:
-    found = schemas.mapped(tasks, rows, FOUND).collect()  # type: ignore[arg-type]
-    return {row.group: list(row.found) for row in found}
 
 
 def _enter(found: Found, rules: Sequence[Rule], values: Mapping[str, Sequence[float]]) -> None:
