@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs.common import command, densities, schemas
-from jobs.common.controlling import BANDS, Control, Drawing, Key, Removed, controls
+from jobs.common.controlling import BANDS, Control, Drawing, Key, Removed, measured
 from jobs.common.densities import Density
 from jobs.common.run import Run, Work
 from jobs.common.settings import Estimate
@@ -23,7 +23,7 @@ Measures = dict[tuple[Any, ...], Row]
 
 
 def main(run: Run) -> None:
-    """Tables projections, selection and density → density (every rule), effect, regression."""
+    """Tables projections, selection, density → density (every rule), effect and the others."""
     settings = run.settings.estimate
     with run.stage(
         "estimate",
@@ -33,7 +33,7 @@ def main(run: Run) -> None:
             "selection": "prune",
             "audit": "prune",
         },
-        writes=("density", "effect", "regression"),
+        writes=("density", "effect", "regression", "dependence"),
         depends={"control": [settings.control, settings.seed]},
         version=VERSION,
     ) as work:
@@ -48,17 +48,20 @@ def main(run: Run) -> None:
         )
         after = model(work, kept, before)
         work.write(densities.frame(run.spark, after.values()), "density", where="rule != 'none'")
-        measured = moments(values, ["label", "component"]), moments(kept, KEYS)
-        asked = drawing(before, *measured, settings)
-        counts = {label: row["n"] for (label, component), row in measured[0].items()}
-        controlled = controls(work.read("projections"), counts, asked)
+        both = moments(values, ["label", "component"]), moments(kept, KEYS)
+        asked = drawing(before, *both, settings)
+        counts = {label: row["n"] for (label, component), row in both[0].items()}
+        found = measured(work.read("projections"), counts, asked)
         known = thresholds(work.read("selection"))
-        rows = effects(before, after, *measured, known, controlled)
+        rows = effects(before, after, *both, known, found.controls)
         frame = run.spark.createDataFrame(rows, schemas.TABLES["effect"].schema)
         work.write(frame, "effect")
-        lines = regressions(rows, controlled)
+        lines = regressions(rows, found.controls)
         frame = run.spark.createDataFrame(lines, schemas.TABLES["regression"].schema)
         work.write(frame, "regression")
+        apart = [(label, counts[label], kl) for label, kl in sorted(found.divergences.items())]
+        frame = run.spark.createDataFrame(apart, schemas.TABLES["dependence"].schema)
+        work.write(frame, "dependence")
         work.rows |= {"effect": len(rows), "regression": len(lines)}
         work.summary = summary(lines)
 
@@ -114,7 +117,7 @@ def effects(
     for key in sorted(after):
         label, rule, space, component = key
         first, second = before[label, component].marginal, after[key].marginal
-        measured = moments_before[label, component], moments_after[key]
+        sizes = moments_before[label, component], moments_after[key]
         rows.append(
             (
                 label,
@@ -122,8 +125,8 @@ def effects(
                 space,
                 thresholds[label, rule, space],
                 component,
-                *(int(row["n"]) for row in measured),
-                *(_kurtosis(row) for row in measured),
+                *(int(row["n"]) for row in sizes),
+                *(_kurtosis(row) for row in sizes),
                 float(first.entropy()),
                 float(second.entropy()),
                 float(first.scale_free_entropy()),

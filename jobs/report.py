@@ -29,6 +29,7 @@ READS = {
     "curated": "publish",
     "effect": "estimate",
     "regression": "estimate",
+    "dependence": "estimate",
 }
 
 

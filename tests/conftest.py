@@ -230,7 +230,14 @@ def undisturbed(
 
 # What a pipeline does whatever it is asked for, and the tables that it leaves.
 STAGES = tuple(stage for stage in KNOWN_STAGES if stage not in ASKED)
-WRITTEN = schemas.TABLES.keys() - {"leaks", "conflicts", "placed", "rounds"}
+WRITTEN = schemas.TABLES.keys() - {
+    "leaks",
+    "conflicts",
+    "placed",
+    "rounds",
+    "spaces",
+    "vectors",
+}
 MOMENTS = {
     "kurtosis_before",
     "kurtosis_after",
@@ -238,6 +245,8 @@ MOMENTS = {
     "intercept",
     "slope_low",
     "slope_high",
+    "control_low",
+    "control_high",
 }  # Spark chooses the order of the sums behind them: equal to 1e-9 (spec §8)
 
 

@@ -1,4 +1,8 @@
-"""Random removals of every class on the executors: the control of what removal did (spec §6)."""
+"""What is measured of whole classes on the executors, beside their counts (spec §5, §6).
+
+Random removals, the control of what removal did; and how far the first two axes depend on each
+other, which the separable model leaves out.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,11 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from jobs.common import classes, schemas, session
-from udfs import control, frames
+from udfs import control, frames, histogram, tensor
 
 CONTROL = schemas.struct(
-    "label string, rule string, space string, component int, bands array<double>, "
-    "kurtosis array<double>"
+    "label string, rule string, space string, component int, divergence double, "
+    "bands array<double>, kurtosis array<double>"
 )
 BANDS = ("kurtosis", "entropy", "scale_free")  # low and high of each in `bands`
 Key = tuple[str, str, str, int]
@@ -42,8 +46,16 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Of every class: its controls, and the divergence of its first two axes, in nats."""
+
+    controls: dict[Key, Control]
+    divergences: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Drawing:
-    """What is to be drawn of every class."""
+    """What is to be drawn of every class; nothing is measured of one without steps."""
 
     removed: Mapping[str, Sequence[Removed]]
     steps: Mapping[str, Sequence[float]]
@@ -57,7 +69,11 @@ class Drawing:
         for label, rows in frames.groups(batches, "label"):
             steps = self.steps[label]
             values = frames.matrix(rows.column("components"), nulls=True)[:, : len(steps)]
-            removed = self.removed[label]
+            if len(steps) > 1:
+                yield _divergence_batch(label, values[:, :2], steps[:2], schema)
+            removed = self.removed.get(label, ()) if self.draws else ()
+            if not removed:
+                continue
             counts = sorted({one.count for one in removed})  # rules that remove as many share it
             ids = rows.column("image_id").to_pylist()
             drawn = control.drawn(ids, values, steps, counts, self.draws, self.seed)
@@ -71,27 +87,42 @@ class Drawing:
                 "rule": [one.rule for one, _ in keys],
                 "space": [one.space for one, _ in keys],
                 "component": [k + 1 for _, k in keys],
+                "divergence": [None] * len(keys),
                 "bands": [[end for part in parts for end in control.band(part)] for parts in found],
                 "kurtosis": [parts[0] for parts in found],
             }
             yield frames.record_batch(columns, schema)
 
 
-def controls(
-    projections: DataFrame, counts: Mapping[str, int], drawing: Drawing
-) -> dict[Key, Control]:
-    """The control of every class, rule, space and component; counts: images of each class."""
-    wanted = {label: n for label, n in counts.items() if drawing.removed.get(label)}
-    if not wanted or not drawing.draws:
-        return {}
+def _divergence_batch(
+    label: str, values: NDArray[np.float64], steps: Sequence[float], schema: pa.Schema
+) -> pa.RecordBatch:
+    """A row without a rule: the tensor model's divergence from the separable one."""
+    cells = histogram.cell(values, np.asarray(steps))
+    joint = histogram.joint(cells, np.ones(len(cells), np.int64), steps)
+    columns = {name: pa.nulls(1) for name in schema.names}
+    columns |= {"label": pa.array([label]), "component": pa.array([2], pa.int32())}
+    divergence = tensor.Tensor(joint).kl_from_separable()
+    return frames.record_batch(columns | {"divergence": pa.array([divergence])}, schema)
+
+
+def measured(projections: DataFrame, counts: Mapping[str, int], drawing: Drawing) -> Measured:
+    """Controls and divergences of every class with a component; counts: images of each class."""
+    wanted = {label: n for label, n in counts.items() if drawing.steps.get(label)}
+    if not wanted:
+        return Measured({}, {})
     slots = session.slots(projections.sparkSession)
     tasks = classes.placed(projections, wanted, slots, float)
     columns = tasks.select("image_id", "label", "components")
-    table = schemas.mapped(columns, drawing.rows, CONTROL).toArrow()
-    return {
+    rows = schemas.mapped(columns, drawing.rows, CONTROL).toArrow().to_pylist()
+    controls = {
         (row["label"], row["rule"], row["space"], row["component"]): Control(
             tuple(None if np.isnan(end) else end for end in row["bands"]),
             np.array(row["kurtosis"]),
         )
-        for row in table.to_pylist()
+        for row in rows
+        if row["rule"] is not None
     }
+    return Measured(
+        controls, {row["label"]: row["divergence"] for row in rows if row["rule"] is None}
+    )

@@ -43,6 +43,7 @@ class Facts:
     entropies: list[dict[str, Any]]
     codes: list[dict[str, Any]]
     stages: list[dict[str, Any]]
+    dependence: dict[str, Any]
     draws: int
     settings: str
     versions: str
@@ -88,6 +89,7 @@ def gather(work: Work) -> Facts:
         entropies=_entropies(effect, chosen),
         codes=codes,
         stages=_stages(newest),
+        dependence=_dependence(work.read("dependence")),
         draws=run.settings.estimate.control,
         settings=_settings(run, newest),
         versions=_versions(work, encoded),
@@ -204,6 +206,20 @@ def _entropies(effect: list[dict[str, Any]], chosen: list[Choice]) -> list[dict[
 
 def _share(rows: list[dict[str, Any]], before: str, after: str) -> float:
     return sum(bool(row[after] > row[before]) for row in rows) / len(rows)
+
+
+def _dependence(table: DataFrame) -> dict[str, Any]:
+    """Classes, the median of their divergences, and the class of the largest; empty: none."""
+    rows = sorted(table.collect(), key=lambda row: (row.divergence, row.label))
+    if not rows:
+        return {}
+    middle, largest = rows[len(rows) // 2], rows[-1]
+    return {
+        "classes": len(rows),
+        "median": middle.divergence,
+        "largest": largest.divergence,
+        "label": largest.label,
+    }
 
 
 def _beyond(rows: list[dict[str, Any]], name: str) -> str:

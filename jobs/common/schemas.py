@@ -175,6 +175,7 @@ TABLES: dict[str, Table] = {
             "slope_low double, slope_high double, control_low double, control_high double, "
             "classes int",
         ),
+        Table("dependence", "label string, n bigint, divergence double"),
         Table(
             "runs",
             "run_id string, stage string, state string, started timestamp, finished timestamp, "
