@@ -47,21 +47,18 @@ def main(run: Run) -> None:
             how="inner",
         )
         after = model(work, kept, before)
-        work.write(densities.frame(run.spark, after.values()), "density", where="rule != 'none'")
+        work.write(densities.rows(after.values()), "density", where="rule != 'none'")
         both = moments(values, ["label", "component"]), moments(kept, KEYS)
         asked = drawing(before, *both, settings)
         counts = {label: row["n"] for (label, component), row in both[0].items()}
         found = measured(work.read("projections"), counts, asked)
         known = thresholds(work.read("selection"))
         rows = effects(before, after, *both, known, found.controls)
-        frame = run.spark.createDataFrame(rows, schemas.TABLES["effect"].schema)
-        work.write(frame, "effect")
+        work.write(schemas.rows("effect", rows), "effect")
         lines = regressions(rows, found.controls)
-        frame = run.spark.createDataFrame(lines, schemas.TABLES["regression"].schema)
-        work.write(frame, "regression")
+        work.write(schemas.rows("regression", lines), "regression")
         apart = [(label, counts[label], kl) for label, kl in sorted(found.divergences.items())]
-        frame = run.spark.createDataFrame(apart, schemas.TABLES["dependence"].schema)
-        work.write(frame, "dependence")
+        work.write(schemas.rows("dependence", apart), "dependence")
         work.rows |= {"effect": len(rows), "regression": len(lines)}
         work.summary = summary(lines)
 

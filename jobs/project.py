@@ -48,7 +48,7 @@ def main(run: Run) -> None:
             projected = project(latents, counts, settings.components, largest, held)
             work.write(axes(projected, settings), "axes")
             before = model(run, projected, settings)
-            work.write(densities.frame(run.spark, before), "density", where=f"rule = '{NONE}'")
+            work.write(densities.rows(before), "density", where=f"rule = '{NONE}'")
             work.write(projections(projected, before, settings), "projections")
         work.rows["projections"] = run.warehouse.read("projections").count()
         work.summary = f"{len(counts):,} classes, {settings.components} components"

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -68,7 +69,7 @@ def main(run: Run) -> None:
             work.discard(table)
         chosen = run.warehouse.read("selection")
         counted = counts_of(chosen)
-        work.write(thresholds(run.spark, counted, run.settings), "thresholds")
+        work.write(thresholds(counted, run.settings), "thresholds")
         reference = reference_of(work, members, run.settings)
         chosen = audited(chosen, marked, run.settings)
         auditing.check(work, chosen, members, images // len(settings.space), settings, reference)
@@ -324,14 +325,14 @@ def counts_of(selection: DataFrame) -> list[Row]:
     return sorted(counted.collect(), key=lambda row: (row.label, row.space, -(row.threshold or 0)))
 
 
-def thresholds(spark: SparkSession, counted: list[Row], settings: Settings) -> DataFrame:
+def thresholds(counted: list[Row], settings: Settings) -> pa.Table:
     """Per class, rule and space: the threshold, what was asked and the share kept."""
     asked = {name: rule.asked for name, rule in settings.prune.rules.items()}
     rows = [
         (row.label, row.rule, row.space, row.threshold, asked[row.rule], row.kept / row.images)
         for row in counted
     ]
-    return spark.createDataFrame(rows, schemas.TABLES["thresholds"].schema).coalesce(1)
+    return schemas.rows("thresholds", rows)
 
 
 def summarise(work: Work, counted: list[Row], groups: int) -> None:

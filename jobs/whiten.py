@@ -95,7 +95,7 @@ def fit_id(whitening: Whitening) -> str:
     return digest.hexdigest()
 
 
-def fit_rows(work: Work, whitening: Whitening) -> DataFrame:
+def fit_rows(work: Work, whitening: Whitening) -> pa.Table:
     """The row of `spaces`."""
     row = (
         WHITENED,
@@ -106,7 +106,7 @@ def fit_rows(work: Work, whitening: Whitening) -> DataFrame:
         whitening.deviations.tolist(),
         whitening.axes.ravel().tolist(),
     )
-    return work.run.spark.createDataFrame([row], schemas.TABLES["spaces"].schema)
+    return schemas.rows("spaces", [row])
 
 
 @dataclass(frozen=True)

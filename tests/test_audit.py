@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -170,8 +171,8 @@ class Written:
         self.rows: dict[str, int] = {}
         self.marks: list[bool] = []
 
-    def write(self, frame: DataFrame, table: str, *, finished: bool) -> None:
-        assert frame.count() == 1
+    def write(self, frame: pa.Table, table: str, *, finished: bool) -> None:
+        assert frame.num_rows == 1
         assert table == "audit"
         self.marks.append(finished)
 

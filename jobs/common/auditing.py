@@ -29,7 +29,6 @@ AGAIN = (
     "report it"
 )
 PARTS = 2**30  # of the range of hashes by which images are drawn
-AUDIT = schemas.TABLES["audit"].schema
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def check(
                 selection.where(of_space), latents.where(of_space), images, settings, reference
             )
         except JobError:  # what passed earlier, of this fingerprint even, speaks for nothing now
-            work.write(work.run.spark.createDataFrame([], AUDIT), "audit", finished=False)
+            work.write(schemas.rows("audit", []), "audit", finished=False)
             raise
         rows += [
             {
@@ -105,8 +104,7 @@ def check(
         ]
         similar += found.similar
         unjustified += found.unjustified
-    frame = work.run.spark.createDataFrame(rows, AUDIT)
-    work.write(frame, "audit", finished=not (similar or unjustified))
+    work.write(schemas.rows("audit", rows), "audit", finished=not (similar or unjustified))
     work.rows["audited_kept"] = sum(row["kept_checked"] for row in rows)
     work.rows["audited_pairs"] = sum(row["pairs_checked"] for row in rows)
     work.rows["audited_removed"] = sum(row["removed_checked"] for row in rows)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.common import schemas
 from udfs import bspline, histogram
 
-DENSITY = schemas.TABLES["density"].schema
 GRID = schemas.struct("label string, component int, step double")
 
 Key = tuple[Any, ...]
@@ -92,9 +92,9 @@ def counts(values: DataFrame, steps: DataFrame, keys: Sequence[str]) -> list[tup
     ]
 
 
-def frame(spark: SparkSession, densities: Iterable[Density]) -> DataFrame:
+def rows(densities: Iterable[Density]) -> pa.Table:
     """Rows of the table `density`."""
-    rows = sorted(
+    ordered = sorted(
         (density.row() for density in densities), key=lambda row: (row[0], row[1], row[3])
     )
-    return spark.createDataFrame(rows, DENSITY)
+    return schemas.rows("density", ordered)

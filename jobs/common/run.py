@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.common import files
@@ -53,7 +54,7 @@ class Work:
 
     def write(
         self,
-        frame: DataFrame,
+        frame: DataFrame | pa.Table,
         table: str,
         *,
         append: bool = False,
@@ -85,7 +86,7 @@ class Run:
         self.warehouse = Warehouse(spark, settings.warehouse)
         self.console = Console(settings.quiet)
         self.seconds: dict[str, float] = {}
-        self.ledger = Ledger(spark, self.warehouse.root, self.run_id)
+        self.ledger = Ledger(self.warehouse, self.run_id)
         self._last: dict[str, tuple[str, dict[str, int]]] = {}
 
     @contextmanager

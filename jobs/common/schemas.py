@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,6 +42,16 @@ def struct(ddl: str) -> T.StructType:
 def arrow_schema(schema: T.StructType) -> pa.Schema:
     """A schema as mapInArrow gives and takes it, in the session's time zone (conf/spark-*.conf)."""
     return to_arrow_schema(schema, timezone="UTC")
+
+
+def rows(name: str, content: Iterable[Sequence[Any] | Mapping[str, Any]]) -> pa.Table:
+    """A small table's rows on the driver, in the order of its columns or by their names."""
+    schema = arrow_schema(TABLES[name].schema)
+    named = [
+        row if isinstance(row, Mapping) else dict(zip(schema.names, row, strict=True))
+        for row in content
+    ]
+    return pa.Table.from_pylist(named, schema)
 
 
 def mapped(frame: DataFrame, rows: Callable[..., Any], schema: T.StructType) -> DataFrame:
