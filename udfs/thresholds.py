@@ -27,7 +27,6 @@ Indices = NDArray[np.int64]
 
 HALVINGS = 20
 LEVELS = 3  # halvings that one pass decides: all 7 thresholds they may come to are tried at once
-PASSES = 2  # before pairs are listed: by then few are left between the ends
 PAIRS = 2**24  # listed at most, 16 bytes each
 SAMPLED = 2048  # images whose pairs tell a class's rate
 EXPECTED = 10  # pairs above T; where fewer are expected, the pairs of all classes tell
@@ -79,18 +78,19 @@ def keep_share(
 
     rows: (n, width) float32, in order. standing: so many of the first stay whatever they resemble.
 
-    Six halvings are decided in two passes over the rows, the others from the pairs that are left
-    open, listed once. Raises as `greedy.covers`. Memory: the rows twice, 16 bytes a pair listed.
+    A pass over the rows decides three halvings. Then the pairs above the lower end are listed, once,
+    and decide the others; where they are too many, another pass comes first. Raises as
+    `greedy.covers`. Memory: the rows twice, 20 bytes a pair listed.
     """
     search = Halving.of(share, len(rows), low)
-    for _ in range(PASSES):
-        search.narrow(kept_counts(rows, search.tried(), standing=standing, block=block))
-    pairs = _Pairs.listed(rows, search.low, search.high, standing, block)
+    pairs: _Pairs | None = None
     while search.left:
         if pairs is None:
             search.narrow(kept_counts(rows, search.tried(), standing=standing, block=block))
+            pairs = _Pairs.listed(rows, search.low, search.high, standing, block)
         else:
             search.narrow([pairs.kept(threshold) for threshold in search.tried(1)])
+            pairs = pairs.above(search.low)
     return search.high
 
 
@@ -145,6 +145,12 @@ class _Pairs:
         later, earlier, value = (np.concatenate(part) for part in zip(*found, strict=True))
         order = np.argsort(later, kind="stable")
         return cls(rows, squared, later[order], earlier[order], value[order])
+
+    def above(self, low: float) -> _Pairs:
+        """Those that may lie above some T from `low` on."""
+        some = self.value > screen(low, self.rows.shape[1])[0]
+        parts = (self.later[some], self.earlier[some], self.value[some])
+        return _Pairs(self.rows, self.squared, *parts)
 
     def kept(self, threshold: float) -> int:
         """How many of the rows stay at a threshold of the interval."""
