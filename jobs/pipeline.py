@@ -10,9 +10,11 @@ from jobs.common.settings import WHITENED
 def main(run: Run) -> None:
     """Source files → every table, the report, and a summary on the console."""
     from jobs import (
+        anomalies,
         conflicts,
         encode,
         estimate,
+        generate,
         ingest,
         leaks,
         project,
@@ -36,6 +38,10 @@ def main(run: Run) -> None:
         leaks.main(run)
     if run.settings.conflicts.threshold:
         conflicts.main(run)
+    if run.settings.anomalies.quantile:
+        anomalies.main(run)
+    if run.settings.generate.count:
+        generate.main(run)
     for job in (prune, publish, estimate, report):
         job.main(run)
     report.summarise(run)

@@ -46,12 +46,18 @@ def main(run: Run) -> None:
         with ExitStack() as held:
             largest = run.settings.prune.largest_class
             projected = project(latents, counts, settings.components, largest, held)
-            work.write(axes(projected, settings), "axes")
+            work.write(axes(projected, settings), "axes", notes={"latents": content(run)})
             before = model(run, projected, settings)
             work.write(densities.rows(before), "density", where=f"rule = '{NONE}'")
             work.write(projections(projected, before, settings), "projections")
         work.rows["projections"] = run.warehouse.read("projections").count()
         work.summary = f"{len(counts):,} classes, {settings.components} components"
+
+
+def content(run: Run) -> str | None:
+    """Which latents the axes are of."""
+    stamp = run.warehouse.newest("latents", "encode")
+    return stamp.content if stamp else None
 
 
 def project(

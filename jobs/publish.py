@@ -1,6 +1,7 @@
 """publish: the kept images of one rule become `curated`, what a training team reads.
 
-With `publish.split` every image gets a split as well, those of a group the same.
+With `publish.split` every image gets a split as well, those of a group the same. With
+`anomalies.remove` anomalous images are left out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from itertools import accumulate
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import command, schemas
+from jobs.common import anomalous, command, schemas
 from jobs.common.run import Run, Work
 from jobs.common.settings import RAW, Publish, check_published, published_space
 from jobs.common.storage import JobError
@@ -25,13 +26,16 @@ def main(run: Run) -> None:
     """Tables images and selection → curated, splits."""
     settings = run.settings.publish
     space = published_space(run.settings)
+    reads = {"images": "ingest", "selection": "prune", "audit": "prune"}
+    if run.settings.anomalies.remove:
+        reads |= {"anomalies": "anomalies"}
     # Splits that are no longer asked for are emptied, so that nobody reads those of another rule.
     split = bool(settings.split) or run.warehouse.exists("splits")
     with run.stage(
         "publish",
-        reads={"images": "ingest", "selection": "prune", "audit": "prune"},
+        reads=reads,
         writes=("curated", "splits") if split else ("curated",),
-        depends=depends(settings) | {"space": space},
+        depends=depends(settings) | {"space": space} | anomalous.depends(run),
         version=VERSION,
     ) as work:
         if work.finished:
@@ -42,12 +46,19 @@ def main(run: Run) -> None:
         check_published(run.settings, dict.fromkeys(rules), dict.fromkeys(spaces))
         selection = selection.where((F.col("rule") == settings.rule) & (F.col("space") == space))
         check_fits(work.read("images"), selection)
-        check_removal(removals(selection), settings)
+        left = None
+        if run.settings.anomalies.remove:
+            left = anomalous.left_out(work, selection, run.settings)
+            selection = left.selection
+        check_removal(removals(selection), settings, left.images if left else 0)
         work.write(curate(work.read("images"), selection), "curated")
         work.rows["curated"] = run.warehouse.read("curated").count()
         work.summary = f"{work.rows['curated']:,} images at {settings.rule}"
         if space != RAW:
             work.summary += f" ({space})"
+        if left:
+            work.rows |= left.counts
+            work.summary += f"; {left.summary}"
         if split:
             work.write(splits(selection, settings), "splits")
             count_splits(work, settings)
@@ -100,8 +111,11 @@ def removals(selection: DataFrame) -> list[Removal]:
     return [Removal(row.label, row.images, row.kept) for row in counted.collect()]
 
 
-def check_removal(classes: Sequence[Removal], settings: Publish) -> None:
-    """Raise JobError, with all that is wrong, where the rule removes more than was allowed."""
+def check_removal(classes: Sequence[Removal], settings: Publish, anomalies: int = 0) -> None:
+    """Raise JobError, with all that is wrong, where more is removed than was allowed.
+
+    anomalies: of what is removed, the images that are left out as such.
+    """
     few = [found for found in classes if found.kept < min(settings.minimum_kept, found.images)]
     much = [found for found in classes if found.share > settings.most_removed_of_class]
     images = sum(found.images for found in classes)
@@ -119,9 +133,10 @@ def check_removal(classes: Sequence[Removal], settings: Publish) -> None:
             f"more is removed than publish.most_removed = {settings.most_removed:g}: {every}"
         )
     if wrong:
+        beside = f" and without {anomalies:,} anomalies (anomalies.remove)" if anomalies else ""
         raise JobError(
-            f"nothing was published at {settings.rule}: {'; '.join(wrong)}. Set publish.rule to a "
-            "rule that keeps more, or allow it by the setting named"
+            f"nothing was published at {settings.rule}{beside}: {'; '.join(wrong)}. Set "
+            "publish.rule to a rule that keeps more, or allow it by the setting named"
         )
 
 

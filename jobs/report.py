@@ -132,6 +132,8 @@ def summarise(run: Run) -> None:
     for rule in facts["rules"]:
         published = (rule["rule"], rule["space"]) == (facts["published"], facts["published_space"])
         chosen = "  ← curated" if published else ""
+        if published and facts["published_kept"] < rule["kept"]:
+            chosen += f" ({facts['published_kept']:,} of them)"  # without anomalies
         removed = facts["images_encoded"] - rule["kept"]
         say(
             f"    {rule['title']:<{width}} {rule['kept']:>9,} stay ({rule['share']:.1%}), "

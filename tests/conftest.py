@@ -230,14 +230,8 @@ def undisturbed(
 
 # What a pipeline does whatever it is asked for, and the tables that it leaves.
 STAGES = tuple(stage for stage in KNOWN_STAGES if stage not in ASKED)
-WRITTEN = schemas.TABLES.keys() - {
-    "leaks",
-    "conflicts",
-    "placed",
-    "rounds",
-    "spaces",
-    "vectors",
-}
+ON_DEMAND = {"spaces", "vectors", "leaks", "conflicts", "anomalies", "generated"}
+WRITTEN = schemas.TABLES.keys() - ON_DEMAND - {"placed", "rounds"}
 MOMENTS = {
     "kurtosis_before",
     "kurtosis_after",

@@ -99,6 +99,41 @@ def test_latents_do_not_depend_on_what_comes_along(weights: bytes) -> None:
     torch.set_num_threads(1)
 
 
+def test_a_picture_is_the_decoders_output_in_levels(weights: bytes) -> None:
+    latents = autoencoder.encoder(weights, device="cpu", batch=32)(pictures(3))
+    pixels = autoencoder.decoder(weights, device="cpu", batch=32)(latents)
+    assert pixels.shape == (3, 64 * 64 * 3)
+    assert pixels.dtype == np.uint8
+    with torch.inference_mode():
+        images = autoencoder.load(weights).decode(torch.from_numpy(latents))
+    levels = (images.permute(0, 2, 3, 1).reshape(3, -1).numpy() + 1) * 127.5
+    assert np.abs(pixels - levels).max() <= 0.5 + 1e-3
+    assert pixels.min() < pixels.max()
+
+
+def test_levels_by_hand() -> None:
+    """All weights 0, the last bias atanh of what each channel is to be: −1, 0 and 0.6."""
+    state = autoencoder.Autoencoder().state_dict()
+    zeros = {name: torch.zeros_like(value) for name, value in state.items()}
+    zeros["decoder.8.bias"] = torch.atanh(torch.tensor([-1 + 1e-6, 0.0, 0.6]))
+    decode = autoencoder.decoder(save(zeros), device="cpu", batch=4)
+    found = decode(np.ones((5, 1024), np.float32)).reshape(-1, 3)
+    assert np.array_equal(np.unique(found, axis=0), [[0, 128, 204]])  # 127.5 to the even one
+    with pytest.raises(ValueError, match=r"latents: is float64 \(5, 1024\), must be float32"):
+        decode(np.ones((5, 1024)))  # type: ignore[arg-type]
+
+
+def test_pictures_do_not_depend_on_what_comes_along(weights: bytes) -> None:
+    draw = np.random.default_rng(0)
+    latents = np.maximum(draw.normal(size=(40, 1024)), 0).astype(np.float32)
+    whole = autoencoder.decoder(weights, device="cpu", batch=32)(latents)
+    before = torch.get_num_threads()
+    for batch, n in ((32, 0), (32, 1), (32, 33), (16, 40)):
+        decode = autoencoder.decoder(weights, device="cpu", batch=batch)
+        assert np.array_equal(decode(latents[:n]), whole[:n]), (batch, n)
+    assert torch.get_num_threads() == before
+
+
 def test_same_seed_same_weights(weights: bytes) -> None:
     torch.manual_seed(99)  # training's outcome does not hang on the global generator
     assert autoencoder.weights_bytes(train().model) == weights

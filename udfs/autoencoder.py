@@ -1,4 +1,4 @@
-"""The autoencoder: its layers, its training, and an encoder for the executors (paper, table 1).
+"""The autoencoder: its layers, its training, an encoder and a decoder (paper, table 1).
 
 This module and cosine.py are the only ones that know torch.
 """
@@ -30,6 +30,7 @@ ARCHITECTURE = "latent-dedup autoencoder 1"
 Module = TypeVar("Module", bound=nn.Module)
 OnBatch = Callable[[int, int, int, float], None]
 Encoder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Decoder = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
 
 
 class Autoencoder(nn.Module):
@@ -296,3 +297,44 @@ def encoder(data: bytes, *, device: str, batch: int, threads: int = 1) -> Encode
         return latents
 
     return encode
+
+
+def decoder(data: bytes, *, device: str, batch: int) -> Decoder:
+    """The decoder of a weights file: latents (n, 1024) float32 to (n, 64·64·3) uint8 RGB.
+
+    The output x ∈ [−1, 1] becomes the level round((x + 1)·127.5), halves to the even one. In pieces
+    of `batch`, the last one padded, by one thread: the same bytes on one machine, whatever else it
+    does and whatever is decoded along. Raises ValueError for latents of another shape or type.
+    """
+    layers = _placed(load(data).decoder, device)
+
+    def decode(latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+        if latents.dtype != np.float32 or latents.ndim != 2 or latents.shape[1] != WIDTH:
+            raise ValueError(
+                f"latents: is {latents.dtype} {latents.shape}, must be float32 (n, {WIDTH})"
+            )
+        pixels = np.empty((len(latents), PIXELS), np.uint8)
+        piece = np.zeros((batch, WIDTH), np.float32)
+        with torch.inference_mode(), _float32(), _one_thread():
+            for start in range(0, len(latents), batch):
+                rows = min(batch, len(latents) - start)
+                piece[:rows] = latents[start : start + rows]
+                piece[rows:] = 0
+                squares = torch.from_numpy(piece).to(device).reshape(-1, CHANNELS[-1], 2, 2)
+                found = layers(squares).permute(0, 2, 3, 1).add(1).mul_(127.5).round_()
+                levels = found.clamp_(0, 255).to(torch.uint8).reshape(batch, PIXELS)
+                pixels[start : start + rows] = levels[:rows].cpu().numpy()
+        return pixels
+
+    return decode
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread of torch's; as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""The paper's figures as SVG and PNG: arrays in, bytes out (Matplotlib)."""
+"""The paper's figures as SVG and PNG, and sheets of pictures: arrays in, bytes out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 BLUE, GREY, RED = "#2166ac", "#8a8a8a", "#b2182b"
+GAP = 6  # px between the pictures of a sheet
+LETTERS = 13  # px: the size of its labels
 
 
 def kurtosis_regression(
@@ -102,4 +106,32 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
     FigureCanvasAgg(figure)
     with _any_script():
         figure.savefig(target, format="png", dpi=dpi)
+    return target.getvalue()
+
+
+def contact_sheet(rows: Sequence[tuple[str, NDArray[np.uint8]]]) -> bytes:
+    """Pictures as a PNG: a row a class, its label before them, at their own size.
+
+    rows: labels and pictures (n, side, side, 3), all of one side; n may differ.
+    """
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), LETTERS)
+    labels = [_short(" ".join(label.split())) for label, _ in rows]
+    column = 2 * GAP + max((int(font.getlength(label)) + 1 for label in labels), default=0)
+    side = max((pictures.shape[1] for _, pictures in rows), default=0)
+    most = max((len(pictures) for _, pictures in rows), default=0)
+    size = (column + most * (side + GAP), GAP + len(rows) * (side + GAP))
+    sheet = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(sheet)
+    for place, (label, (_, pictures)) in enumerate(zip(labels, rows, strict=True)):
+        top = GAP + place * (side + GAP)
+        pen.text((GAP, top + side // 2), label, "black", font, anchor="lm")
+        for number, picture in enumerate(pictures):
+            sheet.paste(Image.fromarray(picture), (column + number * (side + GAP), top))
+    return picture_png(sheet)
+
+
+def picture_png(picture: Image.Image) -> bytes:
+    """A picture as PNG, the same bytes for the same picture."""
+    target = io.BytesIO()
+    picture.save(target, format="png")
     return target.getvalue()

@@ -147,6 +147,15 @@ TABLES: dict[str, Table] = {
             "threshold double, similarity double",
         ),
         Table(
+            "anomalies",
+            "image_id string, label string, log_density double, cut double, rank int",
+        ),
+        Table(
+            "generated",
+            "label string, number int, path string, log_density double, nearest_id string, "
+            "similarity double, components array<double>",
+        ),
+        Table(
             "curated",
             f"{_IMAGE}, {_RULE}, group_size bigint, weight double",
             more=True,

@@ -27,7 +27,7 @@ FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pai
 MOST_RULES = 60  # an image's state at each is a bit of a number
 LARGEST_SEED = 2**31 - 1
 # In their order; these run where they are asked for.
-ASKED = ("whiten", "leaks", "conflicts")
+ASKED = ("whiten", "leaks", "conflicts", "anomalies", "generate")
 STAGES = ("ingest", "train", "encode", "project", *ASKED, "prune", "publish", "estimate", "report")
 
 
@@ -146,6 +146,10 @@ def _columns(values: Sequence[str]) -> str | None:
     if not all(values):
         return "a column has no name"
     return "names a column twice" if len(set(values)) < len(values) else None
+
+
+def _labels(values: Sequence[str]) -> str | None:
+    return "names a class twice" if len(set(values)) < len(values) else None
 
 
 def _share(entry: str) -> tuple[str, float]:
@@ -289,6 +293,24 @@ class Conflicts:
 
 
 @dataclass(frozen=True)
+class Anomalies:
+    """Which images lie where their class is thinnest, and whether they are published (spec §5)."""
+
+    quantile: float = _key(0.0, _between(0, 0.5))
+    remove: bool = _key(False)
+
+
+@dataclass(frozen=True)
+class Generate:
+    """New images of each class, drawn from its density (spec §5)."""
+
+    count: int = _key(0, _between(0, 1000))
+    labels: tuple[str, ...] = _key((), _labels)
+    components: int = _key(0, _between(0, 64))
+    seed: int = _key(0, _between(0, LARGEST_SEED))
+
+
+@dataclass(frozen=True)
 class Publish:
     """Which rule's selection the training teams read, and what must hold before they do."""
 
@@ -345,6 +367,8 @@ class Settings:
     prune: Prune = Prune()
     leaks: Leaks = Leaks()
     conflicts: Conflicts = Conflicts()
+    anomalies: Anomalies = Anomalies()
+    generate: Generate = Generate()
     publish: Publish = Publish()
     estimate: Estimate = Estimate()
     report: Report = Report()
@@ -367,6 +391,8 @@ SECTIONS: dict[str, type] = {
     "prune": Prune,
     "leaks": Leaks,
     "conflicts": Conflicts,
+    "anomalies": Anomalies,
+    "generate": Generate,
     "publish": Publish,
     "estimate": Estimate,
     "report": Report,
@@ -524,6 +550,13 @@ def _across(settings: Settings) -> list[str]:
         mistakes.append("leaks: give leaks.split or leaks.warehouse, not both")
     if settings.leaks.remove and not settings.leaks.asked:
         mistakes.append("leaks.remove: needs leaks.split or leaks.warehouse")
+    if settings.anomalies.remove and not settings.anomalies.quantile:
+        mistakes.append("anomalies.remove: needs anomalies.quantile, such as 0.01")
+    if settings.generate.components > settings.estimate.components:
+        mistakes.append(
+            f"generate.components = {settings.generate.components}: only estimate.components = "
+            f"{settings.estimate.components} axes are modelled; raise that, or sample fewer"
+        )
     for stage in settings.overwrite:
         if stage not in STAGES:
             mistakes.append(f"--overwrite {stage}: {_unknown('stage', stage, STAGES)}")
@@ -542,6 +575,11 @@ def _of_vectors(settings: Settings) -> list[str]:
         mistakes.append("ingest.tile: cuts frames, and with ingest.vector_column there are none")
     if settings.train.model:
         mistakes.append("train.model: encodes pixels, and with ingest.vector_column there are none")
+    if settings.generate.count:
+        mistakes.append(
+            "generate.count: images are decoded by the model, and with ingest.vector_column there "
+            "is none"
+        )
     return mistakes
 
 
