@@ -78,8 +78,8 @@ def keep_share(
 
     rows: (n, width) float32, in order. standing: so many of the first stay whatever they resemble.
 
-    A pass over the rows decides three halvings. Then the pairs above the lower end are listed, once,
-    and decide the others; where they are too many, another pass comes first. Raises as
+    A pass over the rows decides three halvings. Then the pairs above the lower end are listed,
+    once, and decide the others; where they are too many, another pass comes first. Raises as
     `greedy.covers`. Memory: the rows twice, 20 bytes a pair listed.
     """
     search = Halving.of(share, len(rows), low)
