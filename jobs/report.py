@@ -26,6 +26,7 @@ READS = {
     "latents": "encode",
     "rejects": "encode",
     "selection": "prune",
+    "thresholds": "prune",
     "curated": "publish",
     "effect": "estimate",
     "regression": "estimate",

@@ -57,11 +57,11 @@ def gather(work: Work) -> Facts:
     selection = work.read("selection")
     counts = _counts(selection)
     chosen = _choices(counts)
-    by_class = _by_class(counts, chosen)
+    by_class = _by_class(counts, chosen, _found(work.read("thresholds")))
     total = sum(row["images"] for row in by_class)
     rules = [
         {"rule": choice.rule, "space": choice.space, "title": choice.title, "kept": kept}
-        | {"share": kept / total if total else 0.0}
+        | {"finds": choice.finds, "share": kept / total if total else 0.0}
         for choice, kept in (
             (choice, sum(row["kept"] for row in counts if choice.is_of(row))) for choice in chosen
         )
@@ -105,6 +105,7 @@ class Choice:
     rule: str
     space: str
     title: str
+    finds: bool  # its own T, perhaps another in each class
 
     def is_of(self, row: Mapping[str, Any]) -> bool:
         """Whether a row of a table is of this selection."""
@@ -120,7 +121,7 @@ def _choices(counts: list[dict[str, Any]]) -> list[Choice]:
         key=lambda item: (item[0][0], item[1].threshold is None, -(item[1].threshold or 0)),
     )
     return [
-        Choice(name, space, rule.title + (f" {space}" if several else ""))
+        Choice(name, space, rule.title + (f" {space}" if several else ""), rule.threshold is None)
         for (space, name), rule in ordered
     ]
 
@@ -141,17 +142,38 @@ def _counts(selection: DataFrame) -> list[dict[str, Any]]:
     return [row.asDict() for row in rows.orderBy("label").collect()]
 
 
-def _by_class(counts: list[dict[str, Any]], chosen: list[Choice]) -> list[dict[str, Any]]:
-    found: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+def _found(thresholds: DataFrame) -> dict[tuple[str, str, str], str]:
+    """The T of each class, rule and space as text: one, or from … to where a class has several."""
+    ends = thresholds.groupBy("label", *KEY).agg(
+        F.min("threshold").alias("low"), F.max("threshold").alias("high")
+    )
+    return {
+        (row.label, row.rule, row.space): "–"
+        if row.low is None
+        else f"{row.low:.4f}" + (f" … {row.high:.4f}" if row.high > row.low else "")
+        for row in ends.collect()
+    }
+
+
+def _by_class(
+    counts: list[dict[str, Any]], chosen: list[Choice], found: dict[tuple[str, str, str], str]
+) -> list[dict[str, Any]]:
+    classes: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
     for row in counts:
-        found.setdefault(row["label"], {})[row["rule"], row["space"]] = row
+        classes.setdefault(row["label"], {})[row["rule"], row["space"]] = row
     return [
         {
             "label": label,
             "images": next(iter(rows.values()))["images"],
-            "kept": [rows[choice.rule, choice.space]["kept"] for choice in chosen],
+            "cells": [
+                {
+                    "kept": rows[choice.rule, choice.space]["kept"],
+                    "found": found[label, choice.rule, choice.space] if choice.finds else None,
+                }
+                for choice in chosen
+            ],
         }
-        for label, rows in found.items()
+        for label, rows in classes.items()
     ]
 
 
