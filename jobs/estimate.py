@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs.common import command, densities, schemas
+from jobs.common.console import some
 from jobs.common.controlling import BANDS, Control, Drawing, Key, Removed, measured
 from jobs.common.densities import Density
 from jobs.common.run import Run, Work
@@ -208,12 +209,14 @@ def regressions(
 
 def summary(lines: list[tuple[Any, ...]]) -> str:
     """The slopes of component 1, one a rule."""
+    first = [line for line in lines if line[3] == 1 and line[4]]
+    first.sort(key=lambda line: (line[0].startswith("fixed:"), line[0], line[1]), reverse=True)
+    several = len({line[1] for line in first}) > 1
     slopes = [
-        f"{line[4]:.2f} at {line[0].removeprefix('fixed:')}"
-        for line in sorted(lines, reverse=True)
-        if line[3] == 1 and line[4]
+        f"{line[4]:.2f} at {line[0].removeprefix('fixed:')}" + (f" {line[1]}" if several else "")
+        for line in first
     ]
-    return f"kurtosis slope {', '.join(slopes)}" if slopes else "too few classes for a slope"
+    return f"kurtosis slope {some(slopes)}" if slopes else "too few classes for a slope"
 
 
 if __name__ == "__main__":

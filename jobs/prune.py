@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from jobs.common import auditing, candidates, classes, command, comparing, schemas, session
 from jobs.common import thresholds as found_thresholds
+from jobs.common.console import some
 from jobs.common.pruning import Progress, Pruning, Rules
 from jobs.common.rounds import PLACED, ROUNDS, Rounds, place
 from jobs.common.run import Run, Work
@@ -352,7 +353,7 @@ def summarise(work: Work, counted: list[Row], groups: int) -> None:
             work.rows[f"kept_{short}{of.replace(' ', '_')}"] = kept[key]
             shares.append(f"{kept[key] / total[key]:.0%} at {short}{of}")
     word = "classes" if candidates.by_label(prune) else "groups"
-    work.summary = f"{groups:,} {word}; kept {', '.join(shares)}"
+    work.summary = f"{groups:,} {word}; kept {some(shares)}"
 
 
 def in_turn(rules: Iterable[Rule]) -> list[Rule]:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 TERMINAL = 0.5  # seconds between two words on progress: on a terminal, which shows the last
 ELSEWHERE = 15.0  # and in a file, which keeps all
+NAMED = 4  # of a list, on a line of its own
+
+
+def some(items: Sequence[str]) -> str:
+    """The first of a list, and how many more there are."""
+    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
+    return ", ".join(items[:NAMED]) + more
 
 
 class Console:
