@@ -15,6 +15,7 @@ def main(run: Run) -> None:
         estimate,
         ingest,
         leaks,
+        modes,
         project,
         prune,
         publish,
@@ -30,6 +31,8 @@ def main(run: Run) -> None:
         train.main(run)
     for job in (encode, project):
         job.main(run)
+    if run.settings.modes.draws:
+        modes.main(run)
     if WHITENED in run.settings.prune.space:
         whiten.main(run)
     if run.settings.leaks.asked:

@@ -230,7 +230,7 @@ def undisturbed(
 
 # What a pipeline does whatever it is asked for, and the tables that it leaves.
 STAGES = tuple(stage for stage in KNOWN_STAGES if stage not in ASKED)
-WRITTEN = schemas.TABLES.keys() - {"leaks", "conflicts", "placed", "rounds"}
+WRITTEN = schemas.TABLES.keys() - {"modes", "sublabels", "leaks", "conflicts", "placed", "rounds"}
 MOMENTS = {
     "kurtosis_before",
     "kurtosis_after",

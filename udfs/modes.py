@@ -20,12 +20,15 @@ from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
 
 from udfs.histogram import Cells, Histogram
 
 Array = NDArray[np.float64]
+Parts = NDArray[np.int64]
 
 ENOUGH = 20  # draws with more modes settle that k modes explain the histogram
+ITERATIONS = 20  # of k-means, which begins where the parts are
 ROUNDING = 1e-9  # relative: penalties so close are equal
 
 
@@ -61,6 +64,19 @@ def stable(histogram: Histogram, draws: int, level: float, seed: int = 0) -> Mod
         if p_values[-1] > level:
             break
     return Modes(k, p_values[0], _positions(flat, histogram))
+
+
+def parts(points: Array, axis: int, positions: Array) -> Parts:
+    """The part of each point (n, axes), from 1: as many as positions along one of the axes, rising.
+
+    k-means on axes that each show several modes, in units of their deviations. It begins with the
+    means of the points nearest along the axis to each position, so that nothing is drawn: the same
+    points in the same order give the same. A position that no point is nearest to makes no part.
+    """
+    nearest = np.abs(points[:, [axis]] - positions).argmin(axis=1)
+    scaled = points / points.std(axis=0)
+    means = np.array([scaled[nearest == k].mean(axis=0) for k in np.unique(nearest)])
+    return np.asarray(kmeans2(scaled, means, iter=ITERATIONS, minit="matrix")[1] + 1, np.int64)
 
 
 def least_draws(level: float) -> int:
@@ -184,8 +200,9 @@ def _positions(flat: Flattened, histogram: Histogram) -> Array:
     levels = np.pad(flat.levels(), 1)
     places = []
     for cells in flat.tops():
-        rise = levels[cells.start + 1] - levels[cells.start]
-        fall = levels[cells.stop] - levels[cells.stop + 1]
+        rise = max(0.0, levels[cells.start + 1] - levels[cells.start])
+        fall = max(0.0, levels[cells.stop] - levels[cells.stop + 1])
         width = cells.stop - cells.start
-        places.append(cells.start + (rise / (rise + fall) if width == 1 else width / 2))
+        sharp = width == 1 and rise + fall > 0  # not where it just meets both its neighbours
+        places.append(cells.start + (rise / (rise + fall) if sharp else width / 2))
     return np.asarray((histogram.first - 0.5 + np.array(places)) * histogram.step)
