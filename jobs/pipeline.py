@@ -17,6 +17,7 @@ def main(run: Run) -> None:
         generate,
         ingest,
         leaks,
+        modes,
         project,
         prune,
         publish,
@@ -32,6 +33,8 @@ def main(run: Run) -> None:
         train.main(run)
     for job in (encode, project):
         job.main(run)
+    if run.settings.modes.draws:
+        modes.main(run)
     if WHITENED in run.settings.prune.space:
         whiten.main(run)
     if run.settings.leaks.asked:

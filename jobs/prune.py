@@ -27,7 +27,7 @@ SELECTION = schemas.TABLES["selection"].schema
 
 
 def main(run: Run) -> None:
-    """Tables latents, vectors and images → selection, thresholds, audit."""
+    """Tables latents, vectors, images and sublabels → selection, thresholds, audit."""
     settings = run.settings.prune
     reads = {"latents": "encode"}
     if WHITENED in settings.space:
@@ -36,6 +36,8 @@ def main(run: Run) -> None:
         reads |= {"images": "ingest"}
     if candidates.DENSITY in candidates.names(settings.order):
         reads |= {"projections": "project"}
+    if settings.by_sublabel:
+        reads |= {"sublabels": "modes"}
     if run.settings.leaks.remove:
         reads |= {"leaks": "leaks"}
     with run.stage(
@@ -108,7 +110,26 @@ def grouped(work: Work, settings: Settings) -> DataFrame:
         table, vector = tables[space]
         spaces[space] = work.read(table).withColumnRenamed(vector, "latent").select(*columns)
     reference = settings.leaks.split if settings.leaks.remove else ()
-    return candidates.grouped(spaces, images, projections, settings.prune, reference)
+    return candidates.grouped(
+        spaces, images, projections, settings.prune, reference, sublabels_of(work)
+    )
+
+
+def sublabels_of(work: Work) -> DataFrame | None:
+    """The sub-label of every image, where they are asked for.
+
+    Raises JobError where an image has none under its label.
+    """
+    if "sublabels" not in work.reads:
+        return None
+    sublabels = work.read("sublabels")
+    keys = ["image_id", "label"]
+    if not work.read("latents").join(sublabels, on=keys, how="left_anti").isEmpty():
+        raise JobError(
+            "the table sublabels was made of other images or labels: run ./spark-submit.sh project "
+            "and modes first (or pipeline, which does all)"
+        )
+    return sublabels
 
 
 def fit(work: Work) -> str | None:

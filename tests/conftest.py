@@ -230,7 +230,16 @@ def undisturbed(
 
 # What a pipeline does whatever it is asked for, and the tables that it leaves.
 STAGES = tuple(stage for stage in KNOWN_STAGES if stage not in ASKED)
-ON_DEMAND = {"spaces", "vectors", "leaks", "conflicts", "anomalies", "generated"}
+ON_DEMAND = {
+    "modes",
+    "sublabels",
+    "spaces",
+    "vectors",
+    "leaks",
+    "conflicts",
+    "anomalies",
+    "generated",
+}
 WRITTEN = schemas.TABLES.keys() - ON_DEMAND - {"placed", "rounds"}
 MOMENTS = {
     "kurtosis_before",

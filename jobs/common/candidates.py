@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.common import classes, schemas
-from jobs.common.settings import Prune, SettingsError
+from jobs.common.settings import SUBLABEL, Prune, SettingsError
 
 WIDTH = 1024  # of the latents that limits in images are meant for
 DENSITY = "log_density"  # a name in prune.order for what `project` found, no column of images
@@ -57,8 +57,8 @@ def check(images: DataFrame, settings: Prune) -> None:
     kinds = {column.name: column.dataType for column in images.schema}
     asked = {
         "order": [name for name in names(settings.order) if name != DENSITY],
-        "group_by": settings.group_by,
-        "never_across": settings.never_across,
+        "group_by": [name for name in settings.group_by if name != SUBLABEL],
+        "never_across": [name for name in settings.never_across if name != SUBLABEL],
     }
     for key, columns in asked.items():
         missing = [column for column in columns if column not in kinds]
@@ -80,6 +80,10 @@ def check(images: DataFrame, settings: Prune) -> None:
     if DENSITY in names(settings.order) and DENSITY in kinds:
         mistakes.append(
             f"prune.order: {DENSITY} is a column of images and of projections: rename yours"
+        )
+    if settings.by_sublabel and SUBLABEL in kinds:
+        mistakes.append(
+            f"prune.group_by: {SUBLABEL} is a column of images and of sublabels: rename yours"
         )
     mistakes += _wrong_predicate(images, settings.protect)
     if mistakes:
@@ -108,6 +112,7 @@ def grouped(
     projections: DataFrame | None,
     settings: Prune,
     reference: Sequence[str] = (),
+    sublabels: DataFrame | None = None,
 ) -> DataFrame:
     """Latents with the columns `group`, `protected` and `order_<i>`, one for each of the order's.
 
@@ -136,12 +141,16 @@ def grouped(
     if projections is not None:
         density = projections.where(F.col("rule") == NONE).select("image_id", DENSITY)
         found = found.join(density, on="image_id", how="left")
+    if sublabels is not None:
+        # With the label, of which another may be named like it: "a/1" beside the parts of "a".
+        part = F.struct("label", SUBLABEL).alias(SUBLABEL)
+        found = found.join(sublabels.select("image_id", part), on="image_id", how="left")
     orders = {
         f"order_{i}": _ordered(found, named.get(name, name))
         for i, name in enumerate(names(settings.order))
     }
     group = F.concat_ws("/", "space", _group(settings, named))
-    return found.withColumns({"group": group} | orders).drop(*named.values(), DENSITY)
+    return found.withColumns({"group": group} | orders).drop(*named.values(), DENSITY, SUBLABEL)
 
 
 def _ordered(found: DataFrame, column: str) -> Column:
@@ -157,7 +166,7 @@ def _group(settings: Prune, named: dict[str, str]) -> Column:
         return F.col("label")
     if not columns:
         return F.lit("")
-    parts = [F.col(named[column]).alias(column) for column in columns]
+    parts = [F.col(named.get(column, column)).alias(column) for column in columns]
     exact = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"  # by itself it ends at milliseconds
     formats = {"timestampFormat": f"{exact}XXX", "timestampNTZFormat": exact}
     return F.to_json(F.struct(*parts), {"ignoreNullFields": "false"} | formats)

@@ -180,6 +180,12 @@ TABLES: dict[str, Table] = {
             "entropy double, skewness double, kurtosis double, counts array<bigint>",
         ),
         Table(
+            "modes",
+            "label string, component int, modes int, stable_modes int, p_value double, "
+            "heterogeneous boolean, positions array<double>",
+        ),
+        Table("sublabels", "image_id string, label string, sublabel string"),
+        Table(
             "effect",
             f"label string, {_RULE}, threshold double, component int, n_before bigint, "
             "n_after bigint, kurtosis_before double, kurtosis_after double, "

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from udfs import histogram
+from udfs import histogram, modes
 
 SOURCES = ("folder", "parquet", "delta")
 LAYOUTS = ("label", "split/label")
@@ -26,8 +26,9 @@ SPACES = (RAW, WHITENED)
 FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pair_rate"
 MOST_RULES = 60  # an image's state at each is a bit of a number
 LARGEST_SEED = 2**31 - 1
+SUBLABEL = "sublabel"  # a name among prune's groups for what `modes` found, no column of images
 # In their order; these run where they are asked for.
-ASKED = ("whiten", "leaks", "conflicts", "anomalies", "generate")
+ASKED = ("modes", "whiten", "leaks", "conflicts", "anomalies", "generate")
 STAGES = ("ingest", "train", "encode", "project", *ASKED, "prune", "publish", "estimate", "report")
 
 
@@ -268,6 +269,20 @@ class Prune:
         """The thresholds that are given, by the name of their rule."""
         return {name: rule.asked for name, rule in self.rules.items() if rule.kind == FIXED}
 
+    @property
+    def by_sublabel(self) -> bool:
+        """Whether images are compared within sub-labels."""
+        return SUBLABEL in (*self.group_by, *self.never_across)
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Which classes are called heterogeneous (spec §5)."""
+
+    draws: int = _key(0, _between(0, 1_000_000))
+    level: float = _key(0.05, _between(1e-4, 0.5))
+    seed: int = _key(0, _between(0, LARGEST_SEED))
+
 
 @dataclass(frozen=True)
 class Leaks:
@@ -365,6 +380,7 @@ class Settings:
     train: Train = Train()
     encode: Encode = Encode()
     prune: Prune = Prune()
+    modes: Modes = Modes()
     leaks: Leaks = Leaks()
     conflicts: Conflicts = Conflicts()
     anomalies: Anomalies = Anomalies()
@@ -389,6 +405,7 @@ SECTIONS: dict[str, type] = {
     "train": Train,
     "encode": Encode,
     "prune": Prune,
+    "modes": Modes,
     "leaks": Leaks,
     "conflicts": Conflicts,
     "anomalies": Anomalies,
@@ -557,10 +574,23 @@ def _across(settings: Settings) -> list[str]:
             f"generate.components = {settings.generate.components}: only estimate.components = "
             f"{settings.estimate.components} axes are modelled; raise that, or sample fewer"
         )
+    mistakes += _too_few_draws(settings)
     for stage in settings.overwrite:
         if stage not in STAGES:
             mistakes.append(f"--overwrite {stage}: {_unknown('stage', stage, STAGES)}")
     return mistakes
+
+
+def _too_few_draws(settings: Settings) -> list[str]:
+    """Of a class each component is tested at its share of the level."""
+    asked, components = settings.modes, settings.estimate.components
+    least = modes.least_draws(asked.level / components)
+    if not 0 < asked.draws < least:
+        return []
+    return [
+        f"modes.draws = {asked.draws}: at least {least} are needed for estimate.components = "
+        f"{components} at modes.level = {asked.level:g}"
+    ]
 
 
 def _of_vectors(settings: Settings) -> list[str]:
@@ -597,6 +627,8 @@ def _of_job(settings: Settings, job: str) -> list[str]:
         mistakes += _missing_file("train.model", settings.train.model)
     if whole or job == "report":
         mistakes += _missing_file("report.truth", settings.report.truth)
+    if whole and settings.prune.by_sublabel and not settings.modes.draws:
+        mistakes.append(f"prune.group_by: {SUBLABEL} needs modes.draws, such as 200")
     if whole:
         mistakes += _unpublishable(settings, list(settings.prune.rules), settings.prune.space)
     return mistakes
