@@ -209,7 +209,7 @@ FAMILIES = {"JPEG 75": jpeg, "tone": tone, "shift 5 %": shift, "crop 5 %": crop}
 
 
 def planted(classes: Iterator[tuple[str, Images]], weights: bytes) -> Iterator[tuple[str, Images]]:
-    """Of each class one tile a photograph, and of a quarter of them each a copy of one family.
+    """Of each class one tile a photograph, and of each of these a copy of one family, by turns.
 
     A copy is called `<tile>|<family>`.
     """
@@ -222,7 +222,9 @@ def planted(classes: Iterator[tuple[str, Images]], weights: bytes) -> Iterator[t
             family = list(FAMILIES)[number % len(FAMILIES)]
             ids.append(f"{images.ids[i]}|{family}")
             copies.append(np.asarray(FAMILIES[family](Image.fromarray(images.pixels[i]))))
-        latents = np.concatenate([images.latents[first], encode(np.stack(copies))])
+        latents = np.concatenate(
+            [images.latents[first], encode(np.stack(copies).reshape(len(copies), -1))]
+        )
         yield label, Images(ids, np.concatenate([images.pixels[first], copies]), latents)
 
 
