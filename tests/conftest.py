@@ -188,7 +188,7 @@ QUICK = (
     "prune.thresholds=[0.999, 0.97]",
     "publish.rule=fixed:0.999",
     SPLIT,
-    "estimate.components=1",
+    "estimate.components=2",
 )
 CLASSES = ("field", "shore", "town")
 ROUNDS = ("prune.largest_class=30", "prune.window=25")  # the classes of 33 in two rounds
