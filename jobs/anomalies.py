@@ -32,7 +32,9 @@ def main(run: Run) -> None:
         found = anomalous.found(projections, settings.quantile)
         work.write(found, "anomalies", notes=anomalous.asked(run))
         counted = work.read("anomalies").agg(
-            F.count("*").alias("images"), F.count_distinct("label").alias("classes")
+            F.count("*").alias("images"),
+            F.count_distinct("label").alias("classes"),
+            F.min_by("image_id", "log_density").alias("least"),
         )
         row = counted.collect()[0]
         work.rows["anomalies"] = row.images
@@ -40,6 +42,8 @@ def main(run: Run) -> None:
             f"{row.images:,} images of {row.classes:,} classes, below the {settings.quantile:g} "
             "quantile"
         )
+        if row.least is not None:
+            work.summary += f"; least dense: {row.least}"
 
 
 if __name__ == "__main__":
