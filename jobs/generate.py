@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,6 @@ SHEET = "contact_sheet.png"
 ROWS, COLUMNS = 200, 12  # of the sheet
 NAMED = 5  # classes that a message names
 LONGEST = 100  # characters of a folder's name; more than 255 bytes no file system takes
-GENERATED = schemas.TABLES["generated"].schema
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]  # (n, 64, 64, 3)
 
@@ -74,8 +73,8 @@ def main(run: Run) -> None:
         found = generating.nearest(work.read("latents"), latents)
         with replaced(folder) as aside:
             files = store(aside, pictures)
-        frame = run.spark.createDataFrame(rows(drawn, found), GENERATED)
-        work.write(frame.coalesce(1), "generated", notes={"files": files})
+        table = schemas.rows("generated", rows(drawn, found))
+        work.write(table, "generated", notes={"files": files})
         work.rows["generated"] = sum(len(of_class.points) for of_class in drawn.values())
         work.summary = summary(drawn, found)
 
@@ -164,7 +163,7 @@ def decode(run: Run, model: Model, drawn: dict[str, Drawn]) -> dict[str, Pixels]
     }
 
 
-def rows(drawn: dict[str, Drawn], found: Found) -> Iterable[tuple[object, ...]]:
+def rows(drawn: dict[str, Drawn], found: Found) -> list[tuple[object, ...]]:
     """Rows of the table `generated`."""
     return [
         (

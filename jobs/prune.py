@@ -54,7 +54,7 @@ def main(run: Run) -> None:
         leaks = leaked(work, run.settings)
         marked = candidates.decisions(members, list(settings.rules), earlier=before, leaks=leaks)
         counts, images, mark = count(marked)
-        with run.console.watching(work.stage, lambda: "thresholds"):
+        with run.console.watching(work.stage, lambda: "finding thresholds"):
             rules = rules_of(marked, counts, run.settings, before)
         progress = Progress.begun(run.spark)
         selection = select(work, marked, counts, rules, run.settings, progress)
@@ -267,7 +267,8 @@ def select(
     prune = settings.prune
     compared = marked.where("standing != 0 OR undecided != 0")
     order = candidates.in_order(prune)
-    fits = candidates.fitting(prune.largest_class, work.read("latents"))
+    width = classes.width(work.read("latents"))
+    fits = candidates.fitting(prune.largest_class, width)
     small = {name: n for name, n in counts.items() if n <= fits}
     large = {name: n for name, n in counts.items() if n > fits}
     selection = whole(work.run.spark, compared, small, Pruning(rules, progress), order)
@@ -275,7 +276,7 @@ def select(
         selection = selection.unionByName(fixed(marked, rules))
     if large:
         place(work, compared, large, order)
-        rounds = Rounds(work, rules, candidates.fitting(prune.window, work.read("latents")))
+        rounds = Rounds(work, rules, candidates.fitting(prune.window, width))
         rounds.settle(list(large))
         selection = selection.unionByName(rounds.selection(list(large)))
     return selection

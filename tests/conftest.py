@@ -48,7 +48,7 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    """How `pytest -n 2` deals the tests to its processes (xdist's groups need an older pytest)."""
+    """How `pytest -n` deals the tests to its processes (xdist's groups need an older pytest)."""
     return ByFile(config, log)
 
 

@@ -107,6 +107,17 @@ def test_leaks_are_removed_and_the_reference_stays(given: Given) -> None:
                 kept_before += [] if similar else [name]
 
 
+def test_a_protected_image_stays_though_it_leaks(given: Given) -> None:
+    leaked = sorted({name for name, _ in expected_leaks(given, by_label=False)})
+    flags = ("leaks.split=['test']", "leaks.remove=true", WINDOW)
+    run_job(given, leaks.main, *flags)
+    given.prune(*flags, f"prune.protect=image_id = '{leaked[0]}'")
+    found = given.selection()
+    kept = {name: [found[name, f"fixed:{t}"][0] for t in THRESHOLDS] for name in leaked}
+    assert all(kept.pop(leaked[0]))
+    assert not all(stays for of_image in kept.values() for stays in of_image)
+
+
 def test_leaks_from_another_warehouse(spark: SparkSession, given: Given, tmp_path: Path) -> None:
     other = Given(spark, tmp_path, {"a": 20})  # the latents of the first 20 of class a
     other.write()

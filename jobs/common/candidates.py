@@ -16,7 +16,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.common import classes, schemas
+from jobs.common import schemas
 from jobs.common.settings import SUBLABEL, Prune, SettingsError
 
 WIDTH = 1024  # of the latents that limits in images are meant for
@@ -34,9 +34,9 @@ def space_column() -> Column:
     return F.substring_index("group", "/", 1)
 
 
-def fitting(images: int, latents: DataFrame) -> int:
-    """So many images of width 1024, or as many fewer as these latents are wider."""
-    return max(1, images * WIDTH // max(WIDTH, classes.width(latents)))
+def fitting(images: int, width: int) -> int:
+    """So many images of width 1024, or as many fewer as latents of this width are wider."""
+    return max(1, images * WIDTH // max(WIDTH, width))
 
 
 def needs_images(settings: Prune) -> bool:

@@ -90,7 +90,7 @@ def gather(work: Work) -> Facts:
         codes=codes,
         stages=_stages(newest),
         dependence=_dependence(work.read("dependence")),
-        draws=run.settings.estimate.control,
+        draws=_draws(run, newest),
         settings=_settings(run, newest),
         versions=_versions(work, encoded),
         truth=truth,
@@ -114,7 +114,7 @@ class Choice:
 
 def _choices(counts: list[dict[str, Any]]) -> list[Choice]:
     """Every selection, space by space: given thresholds, the highest first, then those found."""
-    found = {(row["space"], row["rule"]): Rule.of_name(row["rule"]) for row in counts}
+    found = {(row["space"], row["rule"]): Rule.of(row["rule"]) for row in counts}
     several = len({space for space, _ in found}) > 1
     ordered = sorted(
         found.items(),
@@ -342,6 +342,13 @@ def _stages(newest: list[Row]) -> list[dict[str, Any]]:
         }
         for row in (stage.row for stage in newest)
     ]
+
+
+def _draws(run: Run, newest: list[Row]) -> int:
+    """Random removals that the effects stand beside, as of the run that estimated them."""
+    used = [json.loads(row.done.settings) for row in newest if row.done and row.stage == "estimate"]
+    given = run.settings.estimate.control
+    return int(used[0]["estimate"].get("control", 0)) if used else given
 
 
 def _settings(run: Run, newest: list[Row]) -> str:

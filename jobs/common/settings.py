@@ -77,11 +77,6 @@ class Rule:
         """In the tables: `fixed:0.95`, `keep_share:0.5`."""
         return f"{self.kind}:{self.asked!r}"
 
-    @classmethod
-    def of_name(cls, name: str) -> Rule:
-        """The rule of a name in the tables."""
-        return cls.of(name)
-
     @property
     def title(self) -> str:
         """For people: `T = 0.95`, `keep_share 0.5`."""
