@@ -44,7 +44,7 @@ lint: setup
 	$(BIN)/shellcheck spark-submit.sh .ci/run
 
 test: lint
-	$(BIN)/pytest -n 4
+	$(BIN)/pytest -n 4 --dist loadfile
 
 format: setup
 	$(BIN)/ruff check --fix .

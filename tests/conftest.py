@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import math
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +17,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql import SparkSession
-from xdist.scheduler import LoadFileScheduling
 
 from benchmarks.session import start as start_session
 from jobs import pipeline
@@ -34,22 +36,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # With it alone the cache of compiled code is 48 MB, which Spark fills within minutes: then nothing
 # more is compiled.
 JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
-
-
-class ByFile(LoadFileScheduling):  # type: ignore[misc]
-    """Tests of one file run in one process; those that read one long run of a command as well."""
-
-    TOGETHER = ("test_cluster", "test_command", "test_faults", "test_readers")
-
-    def _split_scope(self, nodeid: str) -> str:
-        name = Path(nodeid.split("::")[0]).stem
-        return "command" if name in self.TOGETHER else name
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    """How `pytest -n` deals the tests to its processes (xdist's groups need an older pytest)."""
-    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -95,11 +81,31 @@ def save_pictures(root: Path, labels: tuple[str, ...] = ("field", "town"), each:
             image.save(root / label / f"{place:03}.png")
 
 
+Once = Callable[[str, Callable[[Path], None]], Path]
+
+
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pictures")
-    save_pictures(root)
-    return root
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A folder that the first of the test processes makes which needs it; the others wait."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder = shared / name
+        with (shared / f"{name}.lock").open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not file.tell():  # nothing was written to it yet
+                shutil.rmtree(folder, ignore_errors=True)  # of a process in which it failed
+                make(folder)
+                file.write("made")
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def pictures(once: Once) -> Path:
+    return once("pictures", save_pictures)
 
 
 SPLIT = 'publish.split=["train:0.7", "test:0.3"]'
@@ -134,9 +140,15 @@ def run_pipeline(spark: SparkSession) -> Runner:
 
 
 @pytest.fixture(scope="session")
-def finished(run_pipeline: Runner, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def finished(spark: SparkSession, run_pipeline: Runner, pictures: Path, once: Once) -> Run:
     """A pipeline that ran over the pictures; tests read it and do not change it."""
-    return run_pipeline(pictures, tmp_path_factory.mktemp("finished"))
+
+    def make(folder: Path) -> None:
+        run_pipeline(pictures, folder)
+
+    run = Run(spark, settings_for(pictures, once("finished", make)), "pipeline")
+    (run.run_id,) = {row.run_id for row in run.warehouse.read("runs").collect()}
+    return run
 
 
 # Spark for a handful of pictures by ./spark-submit.sh: half the processor time of the usual
@@ -200,32 +212,31 @@ def flags(*settings: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def survey(once: Once) -> Path:
     """Three classes, each large enough for a line over classes, and one broken file."""
-    root = tmp_path_factory.mktemp("sur vey") / "images of ünits"
-    save_pictures(root, CLASSES, each=33)
-    (root / "field/broken.jpg").write_bytes(b"no picture")
-    return root
+
+    def make(folder: Path) -> None:
+        save_pictures(folder / "images of ünits", CLASSES, each=33)
+        (folder / "images of ünits/field/broken.jpg").write_bytes(b"no picture")
+
+    return once("sur vey", make) / "images of ünits"
 
 
 @pytest.fixture(scope="session")
-def undisturbed(
-    survey: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def undisturbed(survey: Path, once: Once) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A pipeline's warehouse and output: called elsewhere, with relative paths that hold spaces."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    relative = os.path.relpath(survey, folder)
-    done = run_command(
-        "pipeline",
-        "--images",
-        relative,
-        "--warehouse",
-        "a ware house",
-        *flags(*QUICK),
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "a ware house", done
+
+    def make(folder: Path) -> None:
+        (folder / "elsewhere").mkdir(parents=True)
+        images = os.path.relpath(survey, folder / "elsewhere")
+        arguments = ["--images", images, "--warehouse", "a ware house", *flags(*QUICK)]
+        done = run_command("pipeline", *arguments, cwd=folder / "elsewhere")
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "output.json").write_text(json.dumps(vars(done)))
+
+    folder = once("undisturbed", make)
+    done = subprocess.CompletedProcess(**json.loads((folder / "output.json").read_text()))
+    return folder / "elsewhere/a ware house", done
 
 
 # What a pipeline does whatever it is asked for, and the tables that it leaves.

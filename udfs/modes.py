@@ -20,7 +20,6 @@ from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.vq import kmeans2
 
 from udfs.histogram import Cells, Histogram
 
@@ -76,6 +75,8 @@ def parts(points: Array, axis: int, positions: Array) -> Parts:
     nearest = np.abs(points[:, [axis]] - positions).argmin(axis=1)
     scaled = points / points.std(axis=0)
     means = np.array([scaled[nearest == k].mean(axis=0) for k in np.unique(nearest)])
+    from scipy.cluster.vq import kmeans2  # 0.4 s, and the settings need this module everywhere
+
     return np.asarray(kmeans2(scaled, means, iter=ITERATIONS, minit="matrix")[1] + 1, np.int64)
 
 
