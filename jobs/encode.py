@@ -41,7 +41,7 @@ def main(run: Run) -> None:
             return
         place = encoded_on(run) if model else GIVEN
         images = work.read("images").withColumn("model_id", F.lit(model_id))
-        if images.isEmpty():
+        if not work.query("SELECT image_id FROM images LIMIT 1", "images"):
             raise JobError(
                 "the table images has no rows to encode; the table rejects tells why of each file"
             )
@@ -52,7 +52,7 @@ def main(run: Run) -> None:
             write_latents(work, images, known, make, {"pixels": pixels, "content": place})
         lacking = images.join(run.warehouse.read("latents").select(KEY), on=KEY, how="left_anti")
         work.write(rejected(lacking, brought), "rejects", where="stage = 'encode'")
-        work.rows["latents"] = run.warehouse.read("latents").count()
+        work.rows["latents"] = run.warehouse.count("latents")
         how = f"on {place}" if model else f"given as {model_id}"
         work.summary = f"{work.rows['latents']:,} latents {how}"
 
@@ -109,7 +109,7 @@ def write_latents(
     made = make(todo)
     if stays is None or known is None:
         work.write(made, "latents", notes=notes)
-    elif unchanged(known, narrow) and work.run.warehouse.read("latents").count() == known.count():
+    elif unchanged(known, narrow) and work.run.warehouse.count("latents") == known.count():
         work.write(made, "latents", append=True, notes=notes)
     else:
         work.write(stays.unionByName(made), "latents", notes=notes)

@@ -53,7 +53,7 @@ def main(run: Run) -> None:
         asked = drawing(before, *both, settings)
         counts = {label: row["n"] for (label, component), row in both[0].items()}
         found = measured(work.read("projections"), counts, asked)
-        known = thresholds(work.read("selection"))
+        known = thresholds(work)
         rows = effects(before, after, *both, known, found.controls)
         work.write(schemas.rows("effect", rows), "effect")
         lines = regressions(rows, found.controls)
@@ -66,14 +66,14 @@ def main(run: Run) -> None:
 
 def stored(work: Work) -> dict[tuple[str, int], Density]:
     """The densities before removal, as `project` stored them."""
-    rows = work.read("density").where("rule = 'none'").collect()
+    rows = work.query("SELECT * FROM density WHERE rule = 'none'", "density")
     return {
-        (row.label, row.component): Density(
-            row.label,
-            row.rule,
+        (row["label"], row["component"]): Density(
+            row["label"],
+            row["rule"],
             None,
-            row.component,
-            bspline.Marginal(histogram.Histogram(row.origin, row.step, row.counts)),
+            row["component"],
+            bspline.Marginal(histogram.Histogram(row["origin"], row["step"], row["counts"])),
         )
         for row in rows
     }
@@ -153,15 +153,16 @@ def drawing(
     return Drawing(removed, steps, settings.control, settings.seed)
 
 
-def thresholds(selection: DataFrame) -> dict[tuple[Any, ...], float | None]:
+def thresholds(work: Work) -> dict[tuple[Any, ...], float | None]:
     """T by class, rule and space; None where it differs within a class."""
-    keys = ["label", "rule", "space"]
-    ends = selection.groupBy(*keys).agg(
-        F.min("threshold").alias("low"), F.max("threshold").alias("high")
+    ends = work.query(
+        "SELECT label, rule, space, min(threshold) AS low, max(threshold) AS high "
+        "FROM selection GROUP BY label, rule, space",
+        "selection",
     )
     return {
-        tuple(row[key] for key in keys): row.low if row.low == row.high else None
-        for row in ends.collect()
+        (row["label"], row["rule"], row["space"]): row["low"] if row["low"] == row["high"] else None
+        for row in ends
     }
 
 

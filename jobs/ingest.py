@@ -264,8 +264,8 @@ def still_vanished(
 def summarise(work: Work, source: sources.Source) -> None:
     """Counts for `runs` and the console."""
     warehouse = work.run.warehouse
-    work.rows["images"] = warehouse.read("images").count()
-    work.rows["rejects"] = warehouse.read("rejects").where("stage = 'ingest'").count()
+    work.rows["images"] = warehouse.count("images")
+    work.rows["rejects"] = warehouse.count("rejects", "stage = 'ingest'")
     work.summary = f"{work.rows['images']:,} images, {work.rows['rejects']:,} rejects"
 
 

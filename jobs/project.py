@@ -42,7 +42,7 @@ def main(run: Run) -> None:
         if work.finished:
             return
         latents = work.read("latents").select("image_id", "label", "latent")
-        counts = classes.sizes(latents)
+        counts = classes.sizes(work)
         with ExitStack() as held:
             largest = run.settings.prune.largest_class
             projected = project(latents, counts, settings.components, largest, held)
@@ -50,7 +50,7 @@ def main(run: Run) -> None:
             before = model(run, projected, settings)
             work.write(densities.rows(before), "density", where=f"rule = '{NONE}'")
             work.write(projections(projected, before, settings), "projections")
-        work.rows["projections"] = run.warehouse.read("projections").count()
+        work.rows["projections"] = run.warehouse.count("projections")
         work.summary = f"{len(counts):,} classes, {settings.components} components"
 
 

@@ -7,10 +7,11 @@ import json
 import operator
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, Row, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.common import auditing, candidates, classes, command, comparing, schemas, session
@@ -71,7 +72,7 @@ def main(run: Run) -> None:
         for table in (PLACED, ROUNDS):
             work.discard(table)
         chosen = run.warehouse.read("selection")
-        counted = counts_of(chosen)
+        counted = counts_of(work)
         work.write(thresholds(counted, run.settings), "thresholds")
         reference = reference_of(work, members, run.settings)
         chosen = audited(chosen, marked, run.settings)
@@ -340,15 +341,31 @@ def audited(selection: DataFrame, marked: DataFrame, settings: Settings) -> Data
     return selection.join(groups, on=["image_id", "space"])
 
 
-def counts_of(selection: DataFrame) -> list[Row]:
+@dataclass(frozen=True)
+class Counted:
+    """What a threshold does to a class."""
+
+    label: str
+    rule: str
+    space: str
+    threshold: float | None
+    images: int
+    kept: int
+
+
+def counts_of(work: Work) -> list[Counted]:
     """Images and kept ones of each class, rule, space and threshold."""
-    counted = selection.groupBy("label", "rule", "space", "threshold").agg(
-        F.count("*").alias("images"), F.count_if("kept").alias("kept")
+    keys = "label, rule, space, threshold"
+    counted = work.query(
+        f"SELECT {keys}, count(*) AS images, count(*) FILTER (WHERE kept) AS kept "
+        f"FROM selection GROUP BY {keys}",
+        "selection",
     )
-    return sorted(counted.collect(), key=lambda row: (row.label, row.space, -(row.threshold or 0)))
+    rows = [Counted(**row) for row in counted]
+    return sorted(rows, key=lambda row: (row.label, row.space, -(row.threshold or 0)))
 
 
-def thresholds(counted: list[Row], settings: Settings) -> pa.Table:
+def thresholds(counted: list[Counted], settings: Settings) -> pa.Table:
     """Per class, rule and space: the threshold, what was asked and the share kept."""
     asked = {name: rule.asked for name, rule in settings.prune.rules.items()}
     rows = [
@@ -358,7 +375,7 @@ def thresholds(counted: list[Row], settings: Settings) -> pa.Table:
     return schemas.rows("thresholds", rows)
 
 
-def summarise(work: Work, counted: list[Row], groups: int) -> None:
+def summarise(work: Work, counted: list[Counted], groups: int) -> None:
     """Kept counts for `runs` and the console."""
     prune = work.run.settings.prune
     kept: Counter[tuple[str, str]] = Counter()

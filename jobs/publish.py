@@ -41,7 +41,8 @@ def main(run: Run) -> None:
         if work.finished:
             return
         selection = work.read("selection")
-        rows = selection.select("rule", "space").distinct().orderBy(F.desc("rule")).collect()
+        distinct = "SELECT DISTINCT rule, space FROM selection ORDER BY rule DESC"
+        rows = work.query(distinct, "selection")
         rules, spaces = ([row[name] for row in rows] for name in ("rule", "space"))
         check_published(run.settings, dict.fromkeys(rules), dict.fromkeys(spaces))
         selection = selection.where((F.col("rule") == settings.rule) & (F.col("space") == space))
@@ -52,7 +53,7 @@ def main(run: Run) -> None:
             selection = left.selection
         check_removal(removals(selection), settings, left.images if left else 0)
         work.write(curate(work.read("images"), selection), "curated")
-        work.rows["curated"] = run.warehouse.read("curated").count()
+        work.rows["curated"] = run.warehouse.count("curated")
         work.summary = f"{work.rows['curated']:,} images at {settings.rule}"
         if space != RAW:
             work.summary += f" ({space})"
@@ -205,8 +206,8 @@ def split_of(group: Column, shares: Mapping[str, float], seed: int) -> Column:
 
 def count_splits(work: Work, settings: Publish) -> None:
     """Images of each split, for `runs` and the console."""
-    counted = work.read("splits").groupBy("split").count().collect()
-    found = {row["split"]: int(row["count"]) for row in counted}
+    counted = work.query("SELECT split, count(*) AS images FROM splits GROUP BY split", "splits")
+    found = {row["split"]: int(row["images"]) for row in counted}
     images = {name: found.get(name, 0) for name in settings.shares}
     work.rows |= {f"split_{name}": count for name, count in images.items()}
     if images:

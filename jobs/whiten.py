@@ -43,7 +43,7 @@ def main(run: Run) -> None:
         whitening = (stored(work) if append else None) or fitted(latents)
         work.write(fit_rows(work, whitening), "spaces")
         work.write(vectors(latents, whitening), "vectors")
-        work.rows["vectors"] = run.warehouse.read("vectors").count()
+        work.rows["vectors"] = run.warehouse.count("vectors")
         work.summary = f"{work.rows['vectors']:,} vectors on {len(whitening.axes)} axes"
 
 

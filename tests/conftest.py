@@ -94,10 +94,11 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
         folder = shared / name
         with (shared / f"{name}.lock").open("a+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if not file.tell():  # nothing was written to it yet
+            if not os.fstat(file.fileno()).st_size:
                 shutil.rmtree(folder, ignore_errors=True)  # of a process in which it failed
                 make(folder)
                 file.write("made")
+                file.flush()
         return folder
 
     return made

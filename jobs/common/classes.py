@@ -9,13 +9,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from jobs.common.run import Work
+
 TASKS_A_SLOT = 4  # enough to even out, few enough that starting them costs nothing
 
 
-def sizes(latents: DataFrame) -> dict[str, int]:
-    """Images of each class."""
-    rows = latents.groupBy("label").count().collect()
-    return {row["label"]: int(row["count"]) for row in rows}
+def sizes(work: Work) -> dict[str, int]:
+    """Images of each class in `latents`."""
+    rows = work.query("SELECT label, count(*) AS images FROM latents GROUP BY label", "latents")
+    return {row["label"]: int(row["images"]) for row in rows}
 
 
 def width(latents: DataFrame) -> int:

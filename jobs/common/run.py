@@ -52,6 +52,11 @@ class Work:
         """An input table at the version pinned when the stage started, or one written by it."""
         return self.run.warehouse.read(table, self.writes.get(table, self.reads.get(table)))
 
+    def query(self, sql: str, table: str) -> list[dict[str, Any]]:
+        """Rows of a query over an input table at its pinned version, or one written here."""
+        version = self.writes.get(table, self.reads.get(table))
+        return self.run.warehouse.query(sql, table, version)
+
     def write(
         self,
         frame: DataFrame | pa.Table,
