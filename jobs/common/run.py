@@ -52,6 +52,10 @@ class Work:
         """An input table at the version pinned when the stage started, or one written by it."""
         return self.run.warehouse.read(table, self.writes.get(table, self.reads.get(table)))
 
+    def query(self, table: str, sql: str = "SELECT * FROM rows") -> list[dict[str, Any]]:
+        """What a query says of an input table at its pinned version, without Spark."""
+        return self.run.warehouse.rows(table, sql, self.writes.get(table, self.reads.get(table)))
+
     def write(
         self,
         frame: DataFrame | pa.Table,

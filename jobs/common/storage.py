@@ -115,17 +115,22 @@ class Warehouse:
             reader = reader.option("versionAsOf", version)
         return reader.load(self.path(table))
 
-    def rows(self, table: str) -> list[dict[str, Any]]:
-        """All rows of a small table, read here; none where it was never written."""
+    def rows(
+        self, table: str, sql: str = "SELECT * FROM rows", version: int | None = None
+    ) -> list[dict[str, Any]]:
+        """What a query says of a table, read here; nothing where it was never written.
+
+        sql: DataFusion's, of the relation `rows`; for small tables and for short answers.
+        """
         if not self.exists(table):
             return []
         import deltalake
 
         place = str(files.mounted(self.path(table)))
         # Not to_pyarrow_table: after it, one process in ten aborts at its end.
-        query = deltalake.QueryBuilder().register("rows", deltalake.DeltaTable(place))
-        found = pa.table(query.execute("SELECT * FROM rows").read_all())
-        return [dict(row) for row in found.to_pylist()]
+        stored = deltalake.DeltaTable(place, version=version)
+        found = deltalake.QueryBuilder().register("rows", stored).execute(sql).read_all()
+        return [dict(row) for row in pa.table(found).to_pylist()]
 
     def write(
         self,
