@@ -81,8 +81,9 @@ def shown(work: Work, known: facts.Facts, found: findings.Findings) -> dict[str,
     most = work.run.settings.report.pictures
     keys = [(rule["rule"], rule["space"]) for rule in known.rules]
     budgets = gallery.budgets(keys, known.published_rule, most)
-    groups = gallery.gather(work.read("selection"), budgets, known.classes)
     labels = [row["label"] for row in content.classes(known)]
+    members = gallery.members(most, len(labels))
+    groups = gallery.gather(work.read("selection"), budgets, known.classes, members)
     densities = distributions.densities(work, labels, known.rules, known.published_rule)
     similar = distributions.similarities(work, labels)
     pictures = album.Album(most)

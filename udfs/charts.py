@@ -22,6 +22,7 @@ from udfs.histogram import Histogram
 BLUE, GREY, RED = "#2166ac", "#8a8a8a", "#b2182b"
 GAP = 6  # px between the pictures of a sheet
 LETTERS = 13  # px: the size of its labels
+MANY = 300  # points of a figure: more are pixels in an SVG too
 HEAT = 64  # colours of a heat map
 
 
@@ -51,7 +52,10 @@ def kurtosis_regression(
     if len(x):
         ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
         axes.plot(ends, ends, "--", color=GREY, linewidth=1, label="no change")
-        axes.scatter(x, y, s=22, color=BLUE, alpha=0.8, linewidths=0, label="a class")
+        many = len(x) > MANY
+        axes.scatter(
+            x, y, s=22, color=BLUE, alpha=0.8, linewidths=0, label="a class", rasterized=many
+        )
         _name_furthest(axes, x, y, labels)
     if control and len(x):
         ends = np.array([x.min(), x.max()])

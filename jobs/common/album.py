@@ -14,7 +14,7 @@ from jobs.common import schemas
 from udfs import frames, images
 
 QUALITY = 78
-MOST_BYTES = 12_500_000  # of all pictures, as base64
+MOST_BYTES = 11_000_000  # of all pictures, as base64
 IDS = schemas.struct("image_id string")
 CODED = schemas.struct("image_id string, picture binary")
 

@@ -13,8 +13,9 @@ from jobs.common.findings import Findings, audited
 from jobs.common.gallery import Group, Groups, Member
 
 MOST_CLASSES = 1000  # in the page: the largest
+MOST_CELLS = 40_000  # of the table of classes and rules
 EXAMPLES = 12  # pairs shown at each step of the explorer
-PUBLISHED = 0.6  # of the pictures left for the gallery: to the published rule; the others share
+PUBLISHED = 0.8  # of the pictures left for the gallery: to the published rule; the others share
 DIGITS = 6  # of similarities to look at
 
 Selected = Mapping[tuple[str, str], Groups]
@@ -31,9 +32,10 @@ class Names:
         return self.numbers.setdefault(label, len(self.numbers))
 
 
-def classes(facts: Facts, most: int = MOST_CLASSES) -> list[dict[str, Any]]:
+def classes(facts: Facts) -> list[dict[str, Any]]:
     """The classes in the page, by label: of too many the largest."""
     rows = facts.by_class
+    most = min(MOST_CLASSES, MOST_CELLS // max(len(facts.rules), 1))
     if len(rows) <= most:
         return rows
     largest = sorted(rows, key=lambda row: (-row["images"], row["label"]))[:most]

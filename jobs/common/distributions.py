@@ -18,8 +18,9 @@ NONE = "none"  # the rule before removal
 COMPONENTS = 3
 MOST_DENSITIES = 12_000  # rows of `density` in the page, at about 100 bytes; else of one rule alone
 BINS = 100  # of a histogram in the page: neighbouring ones are added up
-MOST_MAPS = 3_000_000  # bytes of all heat maps
-BYTES_A_CELL = 0.6  # of a heat map's PNG
+MANY = 400  # histograms: of more each has half as many bins
+MOST_MAPS = 2_000_000  # bytes of all heat maps
+BYTES_A_CELL = 0.75  # of a heat map's PNG
 SMALLEST, LARGEST = 24, 200  # images along a heat map's side
 
 Selection = Mapping[str, Any]  # one of Facts.rules
@@ -87,9 +88,10 @@ def shown_similarities(
 ) -> list[dict[str, Any]]:
     """Histograms of at most BINS bins, and heat maps of as many images as there is room for."""
     side = map_side(len(rows))
+    bins = BINS if len(rows) <= MANY else BINS // 2
     return [
         {"class": labels[row["label"]], "space": row["space"], "sampled": row["sampled"]}
-        | _histogram(row)
+        | _histogram(row, bins)
         | heat_map(row, side)
         for row in rows
     ]
@@ -101,12 +103,12 @@ def map_side(maps: int) -> int:
     return min(max(fits, SMALLEST), LARGEST)
 
 
-def _histogram(row: Mapping[str, Any]) -> dict[str, Any]:
+def _histogram(row: Mapping[str, Any], bins: int) -> dict[str, Any]:
     """The counts without empty ends, in wider bins where they are many."""
     counts = np.asarray(row["counts"] or [0], np.int64)
     filled = np.flatnonzero(counts)
     first, last = (int(filled[0]), int(filled[-1])) if len(filled) else (0, 0)
-    wide = -(-(last + 1 - first) // BINS)
+    wide = -(-(last + 1 - first) // bins)
     inside = counts[first : last + 1]
     inside = np.pad(inside, (0, -len(inside) % wide)).reshape(-1, wide).sum(axis=1)
     origin = row["origin"] + first * row["step"]

@@ -16,10 +16,10 @@ from jobs.common.settings import RAW
 from udfs import charts, effect
 
 KINDS = ("kurtosis_", "marginals.", "similarities.")  # names of the files begin with these
-MOST_EMBEDDED = 3_000_000  # bytes of all figures in the page, those of component 1 first
+MOST_EMBEDDED = 2_500_000  # bytes of all figures in the page, those of component 1 first
 MOST_SHEET = 1_200_000  # bytes of the contact sheet in the page
 SHEET_ROWS, ROW = 60, 70  # classes of it, px a row
-MOST_PANELS = 6  # classes of an overview figure: the largest
+MOST_PANELS = 4  # classes of an overview figure: the largest
 
 
 def draw(facts: Facts, folder: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from jobs.common.choices import Choice
 from jobs.common.extras import State
 from jobs.common.run import Work
 
-MOST = 240  # rows shown of a list
+MOST = 160  # rows shown of a list
 MOST_PAIRS = 1000
 MOST_MODES = 20_000  # rows: of some thousand classes
 

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from jobs.common.choices import KEY
 
-MEMBERS = 8  # removed images shown of a group, the most doubtful ones
+FEWEST, MOST = 2, 8  # removed images shown of a group, the most doubtful ones
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,12 @@ class Groups:
 
 
 def gather(
-    selection: DataFrame, budgets: Mapping[tuple[str, str], int], classes: int
+    selection: DataFrame, budgets: Mapping[tuple[str, str], int], classes: int, most: int = MOST
 ) -> dict[tuple[str, str], Groups]:
-    """The groups of each selection that its budget has room for, by rule and space."""
+    """The groups of each selection that its budget has room for, by rule and space.
+
+    most: removed images of each.
+    """
     if not any(budgets.values()):
         return {}
     removed = selection.where("NOT kept").withColumn("margin", F.expr("similarity - threshold"))
@@ -59,7 +62,7 @@ def gather(
         F.count("*").alias("removed"),
         F.min("margin").alias("margin"),
         F.min("label").alias("label"),
-        F.min_by(member, order, MEMBERS).alias("members"),
+        F.min_by(member, order, most).alias("members"),
     )
     found: dict[tuple[str, str], Groups] = {}
     for row in _wanted(groups, budgets, classes).sort(*KEY, "place").collect():
@@ -109,3 +112,8 @@ def budgets(
     return {
         key: pictures // 3 if place == published else others for place, key in enumerate(chosen)
     }
+
+
+def members(pictures: int, classes: int) -> int:
+    """Removed images to show of each group, so that every class has a group in the page."""
+    return min(max(pictures // (2 * max(classes, 1)) - 1, FEWEST), MOST)

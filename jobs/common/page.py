@@ -28,6 +28,7 @@ SCRIPTS = (
     "classes.js",
     "start.js",
 )
+MOST_BYTES = 19_500_000  # of a page
 UNSAFE = "<>&\u2028\u2029"  # what could end a script, and line ends of old JavaScript
 
 
@@ -88,11 +89,26 @@ def render(
     sheet: Mapping[str, Any] | None,
     fingerprint: str,
 ) -> str:
-    """The page: self-contained, no request leaves it.
+    """The page: self-contained, no request leaves it, at most MOST_BYTES.
 
-    data: what the script gets (content.gather, with `pictures`); sheet: the contact sheet of
-    generated images, where there is one.
+    data: what the script gets (content.gather, with `pictures`, of which the last are left out
+    where the page would be too large); sheet: the contact sheet of generated images, if any.
     """
+    names = {"facts": facts, "findings": findings, "figures": figures, "sheet": sheet}
+    text = _rendered(data, names, fingerprint)
+    over = len(text.encode("utf-8")) - MOST_BYTES
+    if over > 0:
+        pictures = list(data["pictures"])
+        for place in range(len(pictures) - 1, -1, -1):
+            if over <= 0:
+                break
+            over -= len(pictures[place])
+            pictures[place] = ""
+        text = _rendered({**data, "pictures": pictures}, names, fingerprint)
+    return text
+
+
+def _rendered(data: Mapping[str, Any], names: Mapping[str, Any], fingerprint: str) -> str:
     style, code = asset("page.css"), script()
     environment = jinja2.Environment(
         autoescape=True,
@@ -102,18 +118,15 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
-    calibration = findings.of("calibration")
+    calibration = names["findings"].of("calibration")
     return environment.get_template("report.html.j2").render(
-        facts=facts,
-        findings=findings,
-        states=findings.states,
-        audited=[audited(calibration, rule) for rule in facts.rules],
+        **names,
+        states=names["findings"].states,
+        audited=[audited(calibration, rule) for rule in names["facts"].rules],
         calibration=calibration,
-        classes=content.classes(facts),
+        classes=content.classes(names["facts"]),
         data=data,
         embedded=embedded,
-        figures=figures,
-        sheet=sheet,
         fingerprint=fingerprint,
         minimum=effect.MINIMUM_IMAGES,
         style=style,

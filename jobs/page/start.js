@@ -48,6 +48,7 @@ function printing() {
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
     for (const part of opened) part.open = true;
+    for (const image of document.querySelectorAll("img[loading]")) image.loading = "eager";
   });
   addEventListener("afterprint", () => {
     for (const part of opened) part.open = false;
@@ -71,4 +72,4 @@ for (const part of parts) {
     console.error(fault);
   }
 }
-document.documentElement.dataset.ready = "true";
+document.documentElement.dataset.ready = String(Math.round(performance.now())); // ms
