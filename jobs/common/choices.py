@@ -36,7 +36,13 @@ def choices(counts: Iterable[Mapping[str, Any]]) -> list[Choice]:
     several = len({space for space, _ in found}) > 1
     ordered = sorted(
         found.items(),
-        key=lambda item: (item[0][0], item[1].threshold is None, -(item[1].threshold or 0)),
+        key=lambda item: (
+            item[0][0],
+            item[1].threshold is None,
+            -(item[1].threshold or 0),
+            item[1].kind,
+            -item[1].asked,
+        ),
     )
     return [
         Choice(name, space, rule.title + (f" {space}" if several else ""), rule.threshold is None)

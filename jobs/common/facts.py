@@ -57,10 +57,18 @@ class Facts:
     @property
     def published_rule(self) -> int:
         """The place of the published rule among `rules`; 0 where it is none of them."""
-        key = self.published, self.published_space
-        return next(
-            (i for i, row in enumerate(self.rules) if (row["rule"], row["space"]) == key), 0
-        )
+        places = [place for place, row in enumerate(self.rules) if self.is_published(row)]
+        return places[0] if places else 0
+
+    @property
+    def published_title(self) -> str:
+        """The published rule for people."""
+        titles = [str(row["title"]) for row in self.rules if self.is_published(row)]
+        return titles[0] if titles else self.published
+
+    def is_published(self, rule: Mapping[str, Any]) -> bool:
+        """Whether one of `rules` is what `curated` was made of."""
+        return (rule["rule"], rule["space"]) == (self.published, self.published_space)
 
 
 def gather(work: Work, ended: Sequence[Mapping[str, Any]]) -> Facts:

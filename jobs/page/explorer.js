@@ -1,5 +1,7 @@
 // The threshold explorer: steps through the rules that were computed, nothing between them.
 
+const MOST_STOPS = 7; // names under the slider; of more only the current one
+
 function explorer(host) {
   const spaces = [...new Set(data.rules.map((rule) => rule.space))];
   let space = data.rules[data.published].space;
@@ -9,7 +11,7 @@ function explorer(host) {
   const slider = make("input", { type: "range", min: 0, step: 1, "aria-label": "Rule", oninput: show });
   const stops = make("ol", { class: "stops", "aria-hidden": "true" });
   const reading = make("p", { class: "reading", "aria-live": "polite" });
-  const bars = paging(20, "classes", { class: "bars" }, bar);
+  const bars = paging(24, "classes", { class: "bars" }, bar);
   const pairs = make("ul", { class: "pairs" });
   const pairsTitle = make("h3", {});
   const none = make("p", { class: "note" });
@@ -37,7 +39,12 @@ function explorer(host) {
     rules = data.rules.map((_, place) => place).filter((place) => data.rules[place].space === name);
     slider.max = rules.length - 1;
     slider.value = Math.max(rules.indexOf(data.published), 0);
-    stops.replaceChildren(...rules.map((place) => make("li", {}, short(data.rules[place]))));
+    stops.replaceChildren(...rules.map((place, step) => {
+      const stop = make("li", {}, make("span", {}, short(data.rules[place])));
+      stop.style.left = `${(100 * step) / Math.max(rules.length - 1, 1)}%`;
+      return stop;
+    }));
+    stops.toggleAttribute("data-many", rules.length > MOST_STOPS);
     show();
   }
 
