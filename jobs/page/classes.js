@@ -17,11 +17,12 @@ function classes(host) {
   const back = button("←", () => step(-1), { "aria-label": "Previous class" });
   const on = button("→", () => step(1), { "aria-label": "Next class" });
   const plots = make("div", { class: "plots" });
+  const alike = make("div", { class: "plots two" });
   const legend = make("p", { class: "key" },
     make("span", {}, make("i", {}), "before removal"),
     make("span", {}, make("i", { class: "after" }), "after, on the same grid"));
   const said = make("p", { class: "note", role: "status" });
-  host.append(make("div", { class: "tools" }, back, chosen.field, on, rules.field), said, legend, plots);
+  host.append(make("div", { class: "tools" }, back, chosen.field, on, rules.field), said, legend, plots, alike);
 
   function step(by) {
     label = (label + by + data.classes) % data.classes;
@@ -37,10 +38,8 @@ function classes(host) {
     const space = data.rules[rule].space;
     const similar = data.similarities.filter((row) => row.class === label);
     similar.sort((a, b) => (b.space === space) - (a.space === space));
-    plots.replaceChildren(
-      ...rows.map(marginal),
-      ...similar.flatMap((row) => [histogram(row), row.map ? heat(row) : null])
-        .filter((plot) => plot !== null));
+    plots.replaceChildren(...rows.map(marginal));
+    alike.replaceChildren(...similar.map(histogram), ...similar.filter((row) => row.map).map(heat));
     legend.hidden = !rows.length;
     if (!rows.length && !similar.length) {
       plots.append(make("p", { class: "note" }, "This class has no component: its images are one, or all alike."));
@@ -90,8 +89,8 @@ function classes(host) {
     const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
     for (let tick = Math.ceil(low / step); tick * step <= high; tick += 1) {
       const left = ((tick * step - low) / (high - low)) * WIDE;
-      if (left < 10 || left > WIDE - 10) continue;
-      plot.append(draw("text", { class: "tick", x: left.toFixed(1), y: HIGH + 15, "text-anchor": "middle" },
+      const anchor = left < 10 ? "start" : left > WIDE - 10 ? "end" : "middle";
+      plot.append(draw("text", { class: "tick", x: left.toFixed(1), y: HIGH + 15, "text-anchor": anchor },
         (tick * step).toFixed(digits).replace("-", "−")));
     }
   }
