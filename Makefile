@@ -1,5 +1,6 @@
 # make demo   render a small survey, find its near-copies, write the report
 # make test   everything that must hold; sets itself up
+# make browser  Debian's chromium, in which the tests open the report's page; needs root
 # make setup  only the environment: .venv and Delta's jars
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
 # Of what Delta brings, what pip's Spark has already, and would clash with.
 SPARE := io.delta:delta-kernel-api,io.delta:delta-kernel-defaults,io.delta:delta-kernel-unitycatalog,io.unitycatalog:unitycatalog-client,io.unitycatalog:unitycatalog-hadoop
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup browser demo test lint format clean
 
 setup: $(VENV)/.done build/ivy/.done
 
@@ -30,6 +31,10 @@ build/ivy/.done: $(VENV)/.done
 	@mkdir -p build/ivy && : > build/empty.py
 	PYSPARK_PYTHON=$(abspath $(BIN)/python) $(BIN)/spark-submit --packages $(DELTA) --exclude-packages $(SPARE) --conf spark.jars.ivy=$(abspath build/ivy) build/empty.py >build/ivy/log 2>&1 || { cat build/ivy/log; exit 1; }
 	@touch $@
+
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium; }
 
 demo: setup
 	./spark-submit.sh sample --images $(DEMO)/images $(TRUTH)

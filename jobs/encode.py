@@ -41,7 +41,7 @@ def main(run: Run) -> None:
             return
         place = encoded_on(run) if model else GIVEN
         images = work.read("images").withColumn("model_id", F.lit(model_id))
-        if not work.query("SELECT image_id FROM images LIMIT 1", "images"):
+        if not work.query("images", "SELECT image_id FROM rows LIMIT 1"):
             raise JobError(
                 "the table images has no rows to encode; the table rejects tells why of each file"
             )

@@ -66,7 +66,7 @@ def main(run: Run) -> None:
 
 def stored(work: Work) -> dict[tuple[str, int], Density]:
     """The densities before removal, as `project` stored them."""
-    rows = work.query("SELECT * FROM density WHERE rule = 'none'", "density")
+    rows = work.query("density", "SELECT * FROM rows WHERE rule = 'none'")
     return {
         (row["label"], row["component"]): Density(
             row["label"],
@@ -156,9 +156,9 @@ def drawing(
 def thresholds(work: Work) -> dict[tuple[Any, ...], float | None]:
     """T by class, rule and space; None where it differs within a class."""
     ends = work.query(
-        "SELECT label, rule, space, min(threshold) AS low, max(threshold) AS high "
-        "FROM selection GROUP BY label, rule, space",
         "selection",
+        "SELECT label, rule, space, min(threshold) AS low, max(threshold) AS high "
+        "FROM rows GROUP BY label, rule, space",
     )
     return {
         (row["label"], row["rule"], row["space"]): row["low"] if row["low"] == row["high"] else None

@@ -357,9 +357,9 @@ def counts_of(work: Work) -> list[Counted]:
     """Images and kept ones of each class, rule, space and threshold."""
     keys = "label, rule, space, threshold"
     counted = work.query(
-        f"SELECT {keys}, count(*) AS images, count(*) FILTER (WHERE kept) AS kept "
-        f"FROM selection GROUP BY {keys}",
         "selection",
+        f"SELECT {keys}, count(*) AS images, count(*) FILTER (WHERE kept) AS kept "
+        f"FROM rows GROUP BY {keys}",
     )
     rows = [Counted(**row) for row in counted]
     return sorted(rows, key=lambda row: (row.label, row.space, -(row.threshold or 0)))

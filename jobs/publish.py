@@ -41,8 +41,8 @@ def main(run: Run) -> None:
         if work.finished:
             return
         selection = work.read("selection")
-        distinct = "SELECT DISTINCT rule, space FROM selection ORDER BY rule DESC"
-        rows = work.query(distinct, "selection")
+        distinct = "SELECT DISTINCT rule, space FROM rows ORDER BY rule DESC"
+        rows = work.query("selection", distinct)
         rules, spaces = ([row[name] for row in rows] for name in ("rule", "space"))
         check_published(run.settings, dict.fromkeys(rules), dict.fromkeys(spaces))
         selection = selection.where((F.col("rule") == settings.rule) & (F.col("space") == space))
@@ -206,7 +206,7 @@ def split_of(group: Column, shares: Mapping[str, float], seed: int) -> Column:
 
 def count_splits(work: Work, settings: Publish) -> None:
     """Images of each split, for `runs` and the console."""
-    counted = work.query("SELECT split, count(*) AS images FROM splits GROUP BY split", "splits")
+    counted = work.query("splits", "SELECT split, count(*) AS images FROM rows GROUP BY split")
     found = {row["split"]: int(row["images"]) for row in counted}
     images = {name: found.get(name, 0) for name in settings.shares}
     work.rows |= {f"split_{name}": count for name, count in images.items()}

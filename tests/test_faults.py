@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.common import facts
+from jobs.common import provenance
 from jobs.common.run import Run, Work
 from jobs.common.storage import Warehouse
 from tests.conftest import (
@@ -164,7 +164,7 @@ def test_stages_of_dead_runs_become_failed_ones(
     expected = [("ingest", "failed"), ("train", "failed"), ("report", "failed")]
     assert [(row.stage, row.state) for row in rows] == [*expected, ("encode", "skipped")]
     assert all(row.finished is None and "killed" in row.message for row in rows[:3])
-    listed = facts._stages(facts._newest(run))
+    listed = provenance.stages(provenance.newest(run))
     assert [(row["stage"], row["state"]) for row in listed] == expected
     version = run.warehouse.version("runs")
     Run(spark, settings, "pipeline").close_stale()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import shutil
@@ -160,11 +162,33 @@ def test_effect_has_kurtosis_as_scipy(finished: Run) -> None:
 def test_report_is_whole_and_self_contained(finished: Run) -> None:
     folder = Path(finished.warehouse.root, "report")
     page = (folder / "report.html").read_text()
-    assert "48" in page
     assert page.count("<figure>") == 6
     assert 'src="http' not in page
     assert 'href="http' not in page
-    assert len(list(folder.glob("*.png"))) == len(list(folder.glob("*.svg"))) == 6
+    kurtosis = [path.suffix for path in folder.glob("kurtosis_*")]
+    assert kurtosis.count(".png") == kurtosis.count(".svg") == 6
+    assert {path.name for path in folder.glob("marginals.*")} == {"marginals.png", "marginals.svg"}
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert data["labels"][: data["classes"]] == ["field", "town"]
+    selection = finished.warehouse.read("selection").collect()
+    for rule, listed in zip(data["rules"], data["groups"], strict=True):
+        removed = {
+            (row.image_id, row.kept_id): row.similarity
+            for row in selection
+            if row.rule == rule["rule"] and not row.kept
+        }
+        kept = {kept_id for _, kept_id in removed}
+        assert listed["total"] == len(listed["rows"]) == len(kept)
+        for _, number, size, members in listed["rows"]:
+            stays = data["names"][number]
+            assert size == len(members) == sum(kept_id == stays for _, kept_id in removed)
+            for image, similarity, margin in members:
+                assert removed[data["names"][image], stays] == pytest.approx(similarity, abs=1e-6)
+                assert similarity - margin == pytest.approx(rule["threshold"], abs=2e-6)
+    assert all(data["pictures"])
+    shown = Image.open(io.BytesIO(base64.b64decode(data["pictures"][0])))
+    source = Image.open(Path(finished.settings.images, data["names"][0])).resize((64, 64))
+    assert np.abs(np.asarray(shown, int) - np.asarray(source, int)).mean() < 12
 
 
 @pytest.fixture(scope="module")

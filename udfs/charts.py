@@ -8,15 +8,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-from matplotlib import font_manager
+from matplotlib import colormaps, font_manager, rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from udfs.bspline import Marginal
+from udfs.histogram import Histogram
+
 BLUE, GREY, RED = "#2166ac", "#8a8a8a", "#b2182b"
 GAP = 6  # px between the pictures of a sheet
 LETTERS = 13  # px: the size of its labels
+MANY = 300  # points of a figure: more are pixels in an SVG too
+HEAT = 64  # colours of a heat map
 
 
 def kurtosis_regression(
@@ -35,8 +42,8 @@ def kurtosis_regression(
     Points below the dashed diagonal lost kurtosis. Paper, figures 1-3.
     """
     x, y = np.asarray(before, float), np.asarray(after, float)
-    figure = Figure(figsize=(4.6, 4.0), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(4.6, 4.0))
+    axes = figure.add_axes((0.165, 0.115, 0.81, 0.81))  # a layout engine takes as long as drawing
     axes.set(
         xlabel="excess kurtosis before removal", ylabel="excess kurtosis after removal", title=title
     )
@@ -45,7 +52,10 @@ def kurtosis_regression(
     if len(x):
         ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
         axes.plot(ends, ends, "--", color=GREY, linewidth=1, label="no change")
-        axes.scatter(x, y, s=22, color=BLUE, alpha=0.8, linewidths=0, label="a class")
+        many = len(x) > MANY
+        axes.scatter(
+            x, y, s=22, color=BLUE, alpha=0.8, linewidths=0, label="a class", rasterized=many
+        )
         _name_furthest(axes, x, y, labels)
     if control and len(x):
         ends = np.array([x.min(), x.max()])
@@ -60,6 +70,59 @@ def kurtosis_regression(
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def marginals(
+    panels: Sequence[
+        tuple[str, int, float, float, Sequence[int], tuple[int, Sequence[int]] | None]
+    ],
+) -> Figure:
+    """Spline densities before (grey) and after removal (blue), a panel a class and component.
+
+    panels: label, component, centre of the first cell, step, counts, and where it is known the
+    first cell (counted from there) and the counts after removal.
+    """
+    figure, axes = _panels(len(panels), 3)
+    for place, (label, component, origin, step, counts, after) in zip(axes, panels, strict=True):
+        place.fill_between(*_density(origin, step, counts), color=GREY, alpha=0.4, linewidth=0)
+        if after:
+            place.plot(*_density(origin + after[0] * step, step, after[1]), color=BLUE)
+        place.set_title(f"{_short(label)}, component {component}", fontsize=8, parse_math=False)
+        place.set_yticks([])
+    return figure
+
+
+def similarities(panels: Sequence[tuple[str, str, float, float, Sequence[int]]]) -> Figure:
+    """Histograms of the similarities of a class's pairs: label, space, lower end, step, counts."""
+    figure, axes = _panels(len(panels), 2)
+    for place, (label, space, origin, step, counts) in zip(axes, panels, strict=True):
+        edges = origin + step * np.arange(len(counts) + 1)
+        place.stairs(counts, edges, fill=True, color=BLUE)
+        place.set_yscale("symlog")
+        place.set_title(f"{_short(label)}, {space}", fontsize=8, parse_math=False)
+    return figure
+
+
+def _panels(n: int, columns: int) -> tuple[Figure, list[Axes]]:
+    rows = -(-n // columns)
+    figure = Figure(figsize=(9.0, 1.7 * rows))
+    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    room = 0.35 / (1.7 * rows)  # inches, for a title above and numbers below
+    figure.subplots_adjust(0.05, 0.8 * room, 0.98, 1 - 0.7 * room, wspace=0.15, hspace=0.55)
+    for unused in axes[n:]:
+        unused.set_axis_off()
+    for used in axes[:n]:
+        used.tick_params(labelsize=7)
+    return figure, axes[:n]
+
+
+def _density(
+    origin: float, step: float, counts: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points of the spline density of a histogram, eight a cell."""
+    model = Marginal(Histogram(origin, step, np.asarray(counts)))
+    points = origin + step * np.linspace(-1.5, len(counts) + 0.5, 8 * len(counts) + 17)
+    return points, model.density(points)
 
 
 def _name_furthest(axes: object, x: np.ndarray, y: np.ndarray, labels: Sequence[str]) -> None:
@@ -93,20 +156,23 @@ def _any_script() -> Iterator[None]:
 
 
 def svg(figure: Figure) -> str:
-    """A figure as SVG, the same bytes for the same figure."""
+    """A figure as SVG, the same bytes for the same figure; its text stays text."""
     target = io.StringIO()
-    with _any_script():
-        figure.savefig(target, format="svg", metadata={"Date": None})
+    # Not savefig: it draws twice.
+    with _any_script(), rc_context({"svg.fonttype": "none", "svg.hashsalt": "latent-dedup"}):
+        canvas = FigureCanvasSVG(figure)
+        canvas.print_svg(target, metadata={"Date": None})  # type: ignore[no-untyped-call]
     return target.getvalue()
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:
     """A figure as PNG."""
-    target = io.BytesIO()
-    FigureCanvasAgg(figure)
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
     with _any_script():
-        figure.savefig(target, format="png", dpi=dpi)
-    return target.getvalue()
+        canvas.draw()  # type: ignore[no-untyped-call]
+    levels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return picture_png(Image.fromarray(levels).convert("RGB"))
 
 
 def contact_sheet(rows: Sequence[tuple[str, NDArray[np.uint8]]]) -> bytes:
@@ -128,6 +194,21 @@ def contact_sheet(rows: Sequence[tuple[str, NDArray[np.uint8]]]) -> bytes:
         for number, picture in enumerate(pictures):
             sheet.paste(Image.fromarray(picture), (column + number * (side + GAP), top))
     return picture_png(sheet)
+
+
+def heat_map(levels: NDArray[np.uint8]) -> bytes:
+    """Levels (n, n) as a PNG of a pixel each: the lowest dark, 255 bright, in 64 steps of viridis.
+
+    Few enough colours that a map of 200 x 200 takes about 20 KB.
+    """
+    low = int(levels.min())
+    places = (levels.astype(int) - low) * (HEAT - 1) // max(255 - low, 1)
+    picture = Image.fromarray(places.astype(np.uint8), mode="L")
+    colours = (255 * colormaps["viridis"](np.linspace(0, 1, HEAT))[:, :3]).round().astype(np.uint8)
+    picture.putpalette(colours.tobytes())
+    target = io.BytesIO()
+    picture.save(target, format="png", optimize=True)
+    return target.getvalue()
 
 
 def picture_png(picture: Image.Image) -> bytes:

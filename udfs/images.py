@@ -227,6 +227,17 @@ def _pixels(image: Image.Image) -> bytes:
     return image.tobytes()
 
 
+def jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """An image (64·64·3 levels, uint8 RGB, rows first) as JPEG; quality 1..95.
+
+    About 1.3 KB at 75. WebP would be a sixth smaller and take four times as long (1 ms).
+    """
+    image = Image.fromarray(pixels.reshape(SIDE, SIDE, 3))
+    target = io.BytesIO()
+    image.save(target, format="jpeg", quality=quality, optimize=True)
+    return target.getvalue()
+
+
 # A truncated file is a reject, never a picture with a grey lower half.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.init()  # register every format: `formats=` names some that Pillow would load late

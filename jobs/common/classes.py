@@ -16,7 +16,7 @@ TASKS_A_SLOT = 4  # enough to even out, few enough that starting them costs noth
 
 def sizes(work: Work) -> dict[str, int]:
     """Images of each class in `latents`."""
-    rows = work.query("SELECT label, count(*) AS images FROM latents GROUP BY label", "latents")
+    rows = work.query("latents", "SELECT label, count(*) AS images FROM rows GROUP BY label")
     return {row["label"]: int(row["images"]) for row in rows}
 
 

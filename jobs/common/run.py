@@ -52,10 +52,9 @@ class Work:
         """An input table at the version pinned when the stage started, or one written by it."""
         return self.run.warehouse.read(table, self.writes.get(table, self.reads.get(table)))
 
-    def query(self, sql: str, table: str) -> list[dict[str, Any]]:
-        """Rows of a query over an input table at its pinned version, or one written here."""
-        version = self.writes.get(table, self.reads.get(table))
-        return self.run.warehouse.query(sql, table, version)
+    def query(self, table: str, sql: str = "SELECT * FROM rows") -> list[dict[str, Any]]:
+        """What a query says of an input table at its pinned version, without Spark."""
+        return self.run.warehouse.rows(table, sql, self.writes.get(table, self.reads.get(table)))
 
     def write(
         self,

@@ -354,6 +354,7 @@ class Report:
     """The page and its figures."""
 
     truth: str = _key("")
+    pictures: int = _key(5000, _between(0, 8000))
 
 
 @dataclass(frozen=True)
