@@ -239,6 +239,7 @@ ON_DEMAND = {
     "conflicts",
     "anomalies",
     "generated",
+    "calibration",
 }
 WRITTEN = schemas.TABLES.keys() - ON_DEMAND - {"placed", "rounds"}
 MOMENTS = {

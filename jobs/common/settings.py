@@ -27,9 +27,13 @@ FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pai
 MOST_RULES = 60  # an image's state at each is a bit of a number
 LARGEST_SEED = 2**31 - 1
 SUBLABEL = "sublabel"  # a name among prune's groups for what `modes` found, no column of images
-# In their order; these run where they are asked for.
-ASKED = ("modes", "whiten", "leaks", "conflicts", "anomalies", "generate")
-STAGES = ("ingest", "train", "encode", "project", *ASKED, "prune", "publish", "estimate", "report")
+# In their order; those that are asked for run where they are.
+BEFORE = ("modes", "whiten", "leaks", "conflicts", "anomalies", "generate")
+ASKED = BEFORE
+STAGES = (
+    *("ingest", "train", "encode", "project", *BEFORE, "prune", "publish", "estimate"),
+    *("similarities", "report"),
+)
 
 
 class SettingsError(ValueError):
@@ -350,6 +354,16 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Calibrate:
+    """Pairs that people label, and the precision that follows from their labels."""
+
+    pairs: int = _key(200, _between(1, 100_000))
+    seed: int = _key(0, _between(0, LARGEST_SEED))
+    labels: str = _key("")
+    precision: float = _key(0.99, _between(0.5, 1))
+
+
+@dataclass(frozen=True)
 class Report:
     """The page and its figures."""
 
@@ -382,6 +396,7 @@ class Settings:
     generate: Generate = Generate()
     publish: Publish = Publish()
     estimate: Estimate = Estimate()
+    calibrate: Calibrate = Calibrate()
     report: Report = Report()
     sample: Sample = Sample()
     images: str = ""
@@ -407,6 +422,7 @@ SECTIONS: dict[str, type] = {
     "generate": Generate,
     "publish": Publish,
     "estimate": Estimate,
+    "calibrate": Calibrate,
     "report": Report,
     "sample": Sample,
 }
