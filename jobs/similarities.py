@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.common import candidates, command, schemas, spaces
+from jobs.common.labels import common, found_by
 from jobs.common.resembling import COMPARED, DRAWN, Comparing, Plan, members
 from jobs.common.run import Run, Work
 from jobs.common.settings import Calibrate, Prune, SettingsError, published_space
@@ -87,13 +88,10 @@ def compare(work: Work, rows: DataFrame, prune: Prune, settings: Calibrate, spac
 
 def thresholds(rows: DataFrame) -> list[float]:
     """Each T that holds in all classes; where no rule has one, quartiles of those found."""
-    known = rows.where("threshold IS NOT NULL").select("rule", "threshold").collect()
-    by_rule: dict[str, list[float]] = {}
-    for row in known:
-        by_rule.setdefault(row.rule, []).append(row.threshold)
-    alike = {values[0] for values in by_rule.values() if min(values) == max(values)}
+    by_rule = found_by(rows)
+    alike = common(by_rule)
     if alike or not by_rule:
-        return sorted(alike)
+        return sorted(set(alike.values()))
     apart = [np.quantile(by_rule[rule], QUARTILES) for rule in sorted(by_rule)]
     return [float(round(value, 4)) for value in np.concatenate(apart)]
 

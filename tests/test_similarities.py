@@ -6,13 +6,14 @@ import hashlib
 import itertools
 import math
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import similarities, whiten
+from jobs import calibrate, similarities, whiten
 from jobs.common import candidates, resembling, schemas, spaces
 from jobs.common.resembling import COMPARED, Comparing, Plan
 from jobs.common.settings import build
@@ -157,3 +158,50 @@ def test_a_plan_takes_what_there_is() -> None:
     assert plan.pairs == {"a": [4, 0, 6]}
     assert plan.weight["a"][0] == plan.weight["a"][2] == 1.0
     assert plan.population == [4.0, 0.0, 6.0]
+
+
+def same(first: str, second: str) -> bool:
+    """A truth of its own about pairs, known of all."""
+    return (int(first[-8:-5]) + int(second[-8:-5])) % 4 > 0
+
+
+def labelled(given: Given, folder: Path) -> str:
+    path = folder / "labels.csv"
+    rows = [
+        f"{row['pair_id']},{int(same(row['image_id'], row['other_id']))}\n"
+        for row in rows_of(given, "pairs")
+    ]
+    path.write_text("pair_id,same\n" + "".join(rows), encoding="utf-8-sig")
+    return str(path)
+
+
+def test_labels_of_the_truth_give_the_precision_that_it_has(
+    compared: Given, tmp_path: Path
+) -> None:
+    """All pairs labelled: to the last digit. Forty of them: inside of the interval."""
+    every = [
+        (sim(compared.latents[a], compared.latents[b]), same(a, b))
+        for a, b in itertools.combinations(sorted(compared.images, key=str.encode), 2)
+        if compared.images[a]["label"] == compared.images[b]["label"]
+    ]
+    for pairs in (100_000, PAIRS):
+        flags = (*SPACES, f"calibrate.pairs={pairs}")
+        compared.job(similarities.main, *flags)
+        path = labelled(compared, tmp_path)
+        run = compared.job(calibrate.main, *flags, f"calibrate.labels={path}")
+        found = {row["rule"]: row for row in rows_of(compared, "calibration")}
+        assert {"fixed:0.8", "fixed:0.9", "fixed:0.97", "edge:0.2"} <= found.keys()
+        for rule, row in found.items():
+            above = [alike for value, alike in every if value > row["threshold"]]
+            truth = sum(above) / len(above)
+            if pairs == PAIRS:
+                assert row["precision_low"] <= truth <= row["precision_high"], rule
+                continue
+            assert row["pairs"] == len(above)
+            assert row["precision"] == pytest.approx(truth, rel=1e-12)
+            assert row["precision_high"] - row["precision_low"] < 1e-12
+            copies = sum(alike for value, alike in every if value > EDGES[0])
+            assert row["found"] == pytest.approx(sum(above) / copies)
+    version = run.warehouse.version("calibration")
+    run = compared.job(calibrate.main, *flags, f"calibrate.labels={path}")
+    assert run.warehouse.version("calibration") == version

@@ -116,10 +116,13 @@ def pair_keys(first: Keys, second: Keys) -> Keys:
 
 
 def pair_id(space: str, first: str, second: str) -> str:
-    """16 hexadecimal digits that name a pair, the same in whatever order its images come."""
+    """What names a pair, the same in whatever order its images come: "p", 16 hexadecimal digits.
+
+    The letter keeps spreadsheets from reading it as a number.
+    """
     low, high = sorted((first, second), key=str.encode)
     content = "\0".join((space, low, high))
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return f"p{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def _mix(numbers: Keys) -> Keys:

@@ -214,6 +214,11 @@ TABLES: dict[str, Table] = {
             "weight double",
         ),
         Table(
+            "calibration",
+            f"{_RULE}, threshold double, precision double, precision_low double, "
+            "precision_high double, pairs int, found double",
+        ),
+        Table(
             "runs",
             "run_id string, stage string, state string, started timestamp, finished timestamp, "
             "settings string, code_version string, model_id string, message string, "

@@ -29,10 +29,16 @@ LARGEST_SEED = 2**31 - 1
 SUBLABEL = "sublabel"  # a name among prune's groups for what `modes` found, no column of images
 # In their order; those that are asked for run where they are.
 BEFORE = ("modes", "whiten", "leaks", "conflicts", "anomalies", "generate")
-ASKED = BEFORE
+ASKED = (*BEFORE, "calibrate")
 STAGES = (
     *("ingest", "train", "encode", "project", *BEFORE, "prune", "publish", "estimate"),
-    *("similarities", "report"),
+    *("similarities", "calibrate", "report"),
+)
+
+
+NO_LABELS = (
+    "calibrate.labels is missing: a CSV of labelled pairs as the report saves it, with the columns "
+    "pair_id and same (1 or 0)"
 )
 
 
@@ -638,6 +644,11 @@ def _of_job(settings: Settings, job: str) -> list[str]:
         mistakes += _missing_file("train.model", settings.train.model)
     if whole or job == "report":
         mistakes += _missing_file("report.truth", settings.report.truth)
+    if job == "calibrate":
+        labels = settings.calibrate.labels
+        mistakes += _missing_file("calibrate.labels", labels)
+        if not labels:
+            mistakes.append(NO_LABELS)
     if whole and settings.prune.by_sublabel and not settings.modes.draws:
         mistakes.append(f"prune.group_by: {SUBLABEL} needs modes.draws, such as 200")
     if whole:
