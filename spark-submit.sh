@@ -5,7 +5,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-jobs=(sample ingest train encode project modes whiten leaks conflicts anomalies generate prune publish estimate report pipeline)
+jobs=(sample ingest train encode project modes whiten leaks conflicts anomalies generate prune publish estimate similarities calibrate report pipeline)
 
 usage() {
   echo "usage: ./spark-submit.sh JOB [--images PATH] [--warehouse DIR] [--settings FILE]"

@@ -50,7 +50,10 @@ PIECE = 4096  # images the plain loop holds decoded at a time
 WRITTEN, OURS = "plain loop", "this project's encoder in a plain loop"
 EXECUTORS = "executors, encoder as a UDF, latents kept nowhere"
 STAGE = "the stage encode: start, Delta read and write included"
-STAGES = ("ingest", "train", "encode", "project", "prune", "publish", "estimate", "report")
+STAGES = (
+    *("ingest", "train", "encode", "project", "prune", "publish", "estimate"),
+    *("similarities", "report"),
+)
 
 
 def tiles(root: Path, tile: int | None, stride: int | None) -> Iterator[NDArray[np.uint8]]:

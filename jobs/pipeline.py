@@ -22,6 +22,7 @@ def main(run: Run) -> None:
         prune,
         publish,
         report,
+        similarities,
         train,
         whiten,
     )
@@ -45,7 +46,7 @@ def main(run: Run) -> None:
         anomalies.main(run)
     if run.settings.generate.count:
         generate.main(run)
-    for job in (prune, publish, estimate, report):
+    for job in (prune, publish, estimate, similarities, report):
         job.main(run)
     report.summarise(run)
 

@@ -14,13 +14,22 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.common import auditing, candidates, classes, command, comparing, schemas, session
+from jobs.common import (
+    auditing,
+    candidates,
+    classes,
+    command,
+    comparing,
+    schemas,
+    session,
+    spaces,
+)
 from jobs.common import thresholds as found_thresholds
 from jobs.common.console import some
 from jobs.common.pruning import Progress, Pruning, Rules
 from jobs.common.rounds import PLACED, ROUNDS, Rounds, place
 from jobs.common.run import Run, Work
-from jobs.common.settings import RAW, WHITENED, Rule, Settings
+from jobs.common.settings import RAW, Rule, Settings
 from jobs.common.storage import JobError, Warehouse
 
 VERSION = 4
@@ -30,9 +39,7 @@ SELECTION = schemas.TABLES["selection"].schema
 def main(run: Run) -> None:
     """Tables latents, vectors, images and sublabels → selection, thresholds, audit."""
     settings = run.settings.prune
-    reads = {"latents": "encode"}
-    if WHITENED in settings.space:
-        reads |= {"vectors": "whiten"}
+    reads = spaces.reads((RAW, *settings.space))
     if candidates.needs_images(settings):
         reads |= {"images": "ingest"}
     if candidates.DENSITY in candidates.names(settings.order):
@@ -104,15 +111,10 @@ def grouped(work: Work, settings: Settings) -> DataFrame:
     if images is not None:
         candidates.check(images, settings.prune)
     projections = work.read("projections") if "projections" in work.reads else None
-    columns = ("image_id", "label", "split", "sha256", "model_id", "encoded_on", "latent")
-    tables = {RAW: ("latents", "latent"), WHITENED: ("vectors", "vector")}
-    spaces = {}
-    for space in settings.prune.space:
-        table, vector = tables[space]
-        spaces[space] = work.read(table).withColumnRenamed(vector, "latent").select(*columns)
     reference = settings.leaks.split if settings.leaks.remove else ()
+    vectors = spaces.vectors(work, settings.prune.space)
     return candidates.grouped(
-        spaces, images, projections, settings.prune, reference, sublabels_of(work)
+        vectors, images, projections, settings.prune, reference, sublabels_of(work)
     )
 
 

@@ -251,6 +251,7 @@ ON_DEMAND = {
     "conflicts",
     "anomalies",
     "generated",
+    "calibration",
 }
 WRITTEN = schemas.TABLES.keys() - ON_DEMAND - {"placed", "rounds"}
 MOMENTS = {

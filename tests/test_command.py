@@ -218,6 +218,7 @@ def test_a_pipeline_called_elsewhere(
         "prune",
         "publish",
         "estimate",
+        "similarities",
         "report",
     ]
     assert "1 files could not be used: unreadable 1 (table rejects)" in done.stdout

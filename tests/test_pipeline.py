@@ -232,7 +232,7 @@ def test_changes_redo_what_depends_on_them(
     changed = run_pipeline(images, warehouse, "prune.thresholds=[0.97]")
     assert states(changed) == {
         **dict.fromkeys(("ingest", "train", "encode", "project"), "skipped"),
-        **dict.fromkeys(("prune", "publish", "estimate", "report"), "done"),
+        **dict.fromkeys(("prune", "publish", "estimate", "similarities", "report"), "done"),
     }
     back = run_pipeline(images, warehouse)
     assert states(back)["prune"] == "done"

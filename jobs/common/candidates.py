@@ -177,13 +177,17 @@ def in_order(settings: Prune) -> list[Column]:
 
     The id then by its UTF-8 bytes, as Spark compares strings.
     """
-    wanted = [
+    return [(F.col("standing") == 0).asc(), *by_order(settings)]
+
+
+def by_order(settings: Prune) -> list[Column]:
+    """The columns of `prune.order` alone, nulls last."""
+    return [
         F.desc_nulls_last(f"order_{i}")
         if column.startswith("-")
         else F.asc_nulls_last(f"order_{i}")
         for i, column in enumerate(settings.order)
     ]
-    return [(F.col("standing") == 0).asc(), *wanted]
 
 
 def decisions(

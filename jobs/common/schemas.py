@@ -22,6 +22,7 @@ _TYPES: dict[str, T.DataType] = {
     "boolean": T.BooleanType(),
     "timestamp": T.TimestampType(),
     "binary": T.BinaryType(),
+    "array<string>": T.ArrayType(T.StringType()),
     "array<float>": T.ArrayType(T.FloatType()),
     "array<double>": T.ArrayType(T.DoubleType()),
     "array<bigint>": T.ArrayType(T.LongType()),
@@ -201,6 +202,22 @@ TABLES: dict[str, Table] = {
             "classes int",
         ),
         Table("dependence", "label string, n bigint, divergence double"),
+        Table(
+            "similarities",
+            "label string, space string, n bigint, sampled bigint, origin double, step double, "
+            "counts array<bigint>, heat_ids array<string>, heat binary",
+        ),
+        Table(
+            "pairs",
+            "pair_id string, label string, space string, image_id string, other_id string, "
+            "similarity double, low double, high double, population double, drawn int, "
+            "weight double",
+        ),
+        Table(
+            "calibration",
+            f"{_RULE}, threshold double, precision double, precision_low double, "
+            "precision_high double, pairs int, found double",
+        ),
         Table(
             "runs",
             "run_id string, stage string, state string, started timestamp, finished timestamp, "

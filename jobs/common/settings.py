@@ -27,9 +27,19 @@ FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pai
 MOST_RULES = 60  # an image's state at each is a bit of a number
 LARGEST_SEED = 2**31 - 1
 SUBLABEL = "sublabel"  # a name among prune's groups for what `modes` found, no column of images
-# In their order; these run where they are asked for.
-ASKED = ("modes", "whiten", "leaks", "conflicts", "anomalies", "generate")
-STAGES = ("ingest", "train", "encode", "project", *ASKED, "prune", "publish", "estimate", "report")
+# In their order; those that are asked for run where they are.
+BEFORE = ("modes", "whiten", "leaks", "conflicts", "anomalies", "generate")
+ASKED = (*BEFORE, "calibrate")
+STAGES = (
+    *("ingest", "train", "encode", "project", *BEFORE, "prune", "publish", "estimate"),
+    *("similarities", "calibrate", "report"),
+)
+
+
+NO_LABELS = (
+    "calibrate.labels is missing: a CSV of labelled pairs as the report saves it, with the columns "
+    "pair_id and same (1 or 0)"
+)
 
 
 class SettingsError(ValueError):
@@ -350,6 +360,16 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Calibrate:
+    """Pairs that people label, and the precision that follows from their labels."""
+
+    pairs: int = _key(200, _between(1, 100_000))
+    seed: int = _key(0, _between(0, LARGEST_SEED))
+    labels: str = _key("")
+    precision: float = _key(0.99, _between(0.5, 1))
+
+
+@dataclass(frozen=True)
 class Report:
     """The page and its figures."""
 
@@ -383,6 +403,7 @@ class Settings:
     generate: Generate = Generate()
     publish: Publish = Publish()
     estimate: Estimate = Estimate()
+    calibrate: Calibrate = Calibrate()
     report: Report = Report()
     sample: Sample = Sample()
     images: str = ""
@@ -408,6 +429,7 @@ SECTIONS: dict[str, type] = {
     "generate": Generate,
     "publish": Publish,
     "estimate": Estimate,
+    "calibrate": Calibrate,
     "report": Report,
     "sample": Sample,
 }
@@ -623,6 +645,11 @@ def _of_job(settings: Settings, job: str) -> list[str]:
         mistakes += _missing_file("train.model", settings.train.model)
     if whole or job == "report":
         mistakes += _missing_file("report.truth", settings.report.truth)
+    if job == "calibrate":
+        labels = settings.calibrate.labels
+        mistakes += _missing_file("calibrate.labels", labels)
+        if not labels:
+            mistakes.append(NO_LABELS)
     if whole and settings.prune.by_sublabel and not settings.modes.draws:
         mistakes.append(f"prune.group_by: {SUBLABEL} needs modes.draws, such as 200")
     if whole:

@@ -205,12 +205,16 @@ def sample(
     rows: DataFrame, counts: Mapping[str, int], seed: int
 ) -> tuple[DataFrame, dict[str, int]]:
     """Of each group the 2048 images smallest in sha256(seed|image_id), and how many these are."""
-    digest = F.sha2(F.concat_ws("|", F.lit(seed), "image_id"), 256)
-    place = F.row_number().over(Window.partitionBy("group").orderBy(digest, "image_id"))
-    ranked = rows.select("group", "image_id", place.alias("place"))
+    ranked = rows.select("group", "image_id", place(seed).alias("place"))
     chosen = ranked.where(F.col("place") <= thresholds.SAMPLED).select("group", "image_id")
     sizes = {group: min(count, thresholds.SAMPLED) for group, count in counts.items()}
     return rows.join(chosen, on=["group", "image_id"]), sizes
+
+
+def place(seed: int) -> Column:
+    """An image's place in its group by sha256(seed|image_id), from 1."""
+    digest = F.sha2(F.concat_ws("|", F.lit(seed), "image_id"), 256)
+    return F.row_number().over(Window.partitionBy("group").orderBy(digest, "image_id"))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,207 @@
+"""The job `similarities` on latents that are given: beside its definition, however they lie."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs import calibrate, similarities, whiten
+from jobs.common import candidates, resembling, schemas, spaces
+from jobs.common.resembling import COMPARED, Comparing, Plan
+from jobs.common.settings import build
+from jobs.common.storage import Warehouse
+from tests.test_greedy import sim
+from tests.test_prune import FLAGS, Given
+from udfs import pairwise, strata
+
+EDGES = [0.2, 0.6, 0.8, 0.9, 0.97, 0.985, 0.9925, 1.0]  # of T = 0.8, 0.9, 0.97
+PAIRS = 40
+SAMPLED = 50  # of the large class's 90
+SPACES = ("prune.space=['raw', 'whitened']", f"calibrate.pairs={PAIRS}")
+ORDER = "prune.order=['-size_bytes']"
+
+
+@pytest.fixture(scope="module")
+def compared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Given:
+    images = Given(spark, tmp_path_factory.mktemp("alike"), {"large": 90, "a/b": 30, "one": 1})
+    images.latents["a/b/0003ü.png"] = np.zeros(40, np.float32)
+    images.latents["a/b/0005ü.png"] = images.latents["a/b/0004ü.png"]
+    images.write()
+    images.job(whiten.main, *SPACES)
+    images.prune(*SPACES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resembling, "SAMPLED", SAMPLED)
+        patch.setattr(resembling, "HEAT", 25)
+        images.job(similarities.main, *SPACES, ORDER)
+    return images
+
+
+def rows_of(given: Given, table: str) -> list[dict[str, Any]]:
+    return [row.asDict() for row in Warehouse(given.spark, str(given.folder)).read(table).collect()]
+
+
+def sample_of(given: Given, label: str) -> list[str]:
+    names = [name for name, image in given.images.items() if image["label"] == label]
+    names.sort(key=lambda name: hashlib.sha256(f"0|{name}".encode()).hexdigest())
+    return sorted(names[:SAMPLED], key=str.encode)
+
+
+def values(given: Given, label: str) -> dict[tuple[str, str], float]:
+    """Sim of every two sampled images that have one."""
+    names = sample_of(given, label)
+    found = {
+        (a, b): sim(given.latents[a], given.latents[b])
+        for place, a in enumerate(names)
+        for b in names[place + 1 :]
+    }
+    return {pair: value for pair, value in found.items() if not math.isnan(value)}
+
+
+def test_histograms_and_heat_maps_are_their_definition(compared: Given) -> None:
+    rows = rows_of(compared, "similarities")
+    sizes = {"large": 90, "a/b": 30, "one": 1}
+    keys = {(row["label"], row["space"]) for row in rows}
+    assert keys == {(label, space) for label in sizes for space in ("raw", "whitened")}
+    for row in rows:
+        size = sizes[row["label"]]
+        assert (row["n"], row["sampled"]) == (size, min(size, SAMPLED))
+        names = [name for name, one in compared.images.items() if one["label"] == row["label"]]
+        names.sort(key=lambda name: (-compared.images[name]["size_bytes"], name.encode()))
+        assert row["heat_ids"] == names[:25]
+        heat = np.frombuffer(row["heat"], np.uint8).reshape(len(names[:25]), -1)
+        if row["space"] == "raw":
+            rows_ = np.array([compared.latents[name] for name in names[:25]])
+            assert np.array_equal(heat, pairwise.heat(rows_, 0.0))
+            expected = list(values(compared, row["label"]).values())
+            for place, number in enumerate(row["counts"]):
+                low = row["origin"] + place * row["step"]
+                assert number == sum(low <= value < low + row["step"] for value in expected)
+            assert sum(row["counts"]) == len(expected)
+
+
+def test_pairs_are_drawn_as_they_are_defined(compared: Given) -> None:
+    assert strata.edges([0.97, 0.9, 0.8]) == EDGES
+    rows = rows_of(compared, "pairs")
+    assert len(rows) == PAIRS
+    assert [row["pair_id"] for row in rows] == sorted(row["pair_id"] for row in rows)
+    known = {label: values(compared, label) for label in ("a/b", "large")}
+    scale = {"a/b": Fraction(1), "large": Fraction(90 * 89, 50 * 49)}
+    for row in rows:
+        assert known[row["label"]][row["image_id"], row["other_id"]] == row["similarity"]
+        assert row["low"] < row["similarity"] <= row["high"]
+        assert row["pair_id"] == pairwise.pair_id("raw", row["image_id"], row["other_id"])
+        assert row["space"] == "raw"
+    for low, high in itertools.pairwise(EDGES):
+        inside = {
+            label: [pair for pair, value in found.items() if low < value <= high]
+            for label, found in known.items()
+        }
+        own = [row for row in rows if row["low"] == low]
+        assert bool(own) == any(inside.values())
+        population = sum(float(scale[label] * len(pairs)) for label, pairs in inside.items())
+        assert sum(row["weight"] for row in own) == pytest.approx(population if own else 0)
+        for row in own:
+            assert row["population"] == pytest.approx(population)
+            assert row["drawn"] == len(own)
+        for label, pairs in inside.items():
+            of_label = {(row["image_id"], row["other_id"]) for row in own if row["label"] == label}
+            codes = {pair: key_of(pair) for pair in pairs}
+            assert of_label == set(sorted(pairs, key=codes.__getitem__)[: len(of_label)])
+
+
+def key_of(pair: tuple[str, str]) -> int:
+    first, second = (pairwise.row_keys([name], 0) for name in pair)
+    return int(pairwise.pair_keys(first, second)[0])
+
+
+def test_tables_do_not_depend_on_how_rows_lie(compared: Given) -> None:
+    """1, 7 and 64 partitions, and as many tasks."""
+    settings = build({}, (*FLAGS, ORDER, f"calibrate.pairs={PAIRS}"))
+    warehouse = Warehouse(compared.spark, str(compared.folder))
+    latents = {"raw": warehouse.read("latents").select(*spaces.COLUMNS)}
+    marked = candidates.grouped(latents, warehouse.read("images"), None, settings.prune)
+    counts = {row["group"]: row["count"] for row in marked.groupBy("group").count().collect()}
+    comparing = Comparing(counts, "raw", EDGES, PAIRS, 0)
+    found = []
+    for parts in (1, 7, 64):
+        rows = resembling.members(marked.repartition(parts), counts, settings.prune, parts)
+        frame = schemas.mapped(rows, comparing.rows, COMPARED).cache()
+        pairs = similarities.drawn(frame, EDGES, settings.calibrate, "raw")
+        found.append((sorted(map(repr, frame.collect())), pairs))
+        frame.unpersist()
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][1]) == PAIRS
+
+
+def test_edges_are_thresholds_that_hold_in_all_classes(spark: SparkSession) -> None:
+    def of(*rows: tuple[str, float | None]) -> list[float]:
+        return similarities.thresholds(spark.createDataFrame(rows, "rule string, threshold double"))
+
+    share = [("keep_share:0.5", t) for t in (0.2, 0.4, 0.6)]
+    assert of(("fixed:0.9", 0.9), ("fixed:0.9", 0.9), ("fixed:0.8", 0.8), *share) == [0.8, 0.9]
+    assert of(*share, ("keep_share:0.5", None)) == [0.3, 0.4, 0.5]
+
+
+def test_a_plan_takes_what_there_is() -> None:
+    class Row:
+        label, n, sampled, population = "a", 5, 5, (4, 0, 6)
+
+    plan = Plan.of([Row()], [0.1, 0.5, 0.9, 1.0], 200, 0)  # type: ignore[list-item]
+    assert plan.pairs == {"a": [4, 0, 6]}
+    assert plan.weight["a"][0] == plan.weight["a"][2] == 1.0
+    assert plan.population == [4.0, 0.0, 6.0]
+
+
+def same(first: str, second: str) -> bool:
+    """A truth of its own about pairs, known of all."""
+    return (int(first[-8:-5]) + int(second[-8:-5])) % 4 > 0
+
+
+def labelled(given: Given, folder: Path) -> str:
+    path = folder / "labels.csv"
+    rows = [
+        f"{row['pair_id']},{int(same(row['image_id'], row['other_id']))}\n"
+        for row in rows_of(given, "pairs")
+    ]
+    path.write_text("pair_id,same\n" + "".join(rows), encoding="utf-8-sig")
+    return str(path)
+
+
+def test_labels_of_the_truth_give_the_precision_that_it_has(
+    compared: Given, tmp_path: Path
+) -> None:
+    """All pairs labelled: to the last digit. Forty of them: inside of the interval."""
+    every = [
+        (sim(compared.latents[a], compared.latents[b]), same(a, b))
+        for a, b in itertools.combinations(sorted(compared.images, key=str.encode), 2)
+        if compared.images[a]["label"] == compared.images[b]["label"]
+    ]
+    for pairs in (100_000, PAIRS):
+        flags = (*SPACES, f"calibrate.pairs={pairs}")
+        compared.job(similarities.main, *flags)
+        path = labelled(compared, tmp_path)
+        run = compared.job(calibrate.main, *flags, f"calibrate.labels={path}")
+        found = {row["rule"]: row for row in rows_of(compared, "calibration")}
+        assert {"fixed:0.8", "fixed:0.9", "fixed:0.97", "edge:0.2"} <= found.keys()
+        for rule, row in found.items():
+            above = [alike for value, alike in every if value > row["threshold"]]
+            truth = sum(above) / len(above)
+            if pairs == PAIRS:
+                assert row["precision_low"] <= truth <= row["precision_high"], rule
+                continue
+            assert row["pairs"] == len(above)
+            assert row["precision"] == pytest.approx(truth, rel=1e-12)
+            assert row["precision_high"] - row["precision_low"] < 1e-12
+            copies = sum(alike for value, alike in every if value > EDGES[0])
+            assert row["found"] == pytest.approx(sum(above) / copies)
+    version = run.warehouse.version("calibration")
+    run = compared.job(calibrate.main, *flags, f"calibrate.labels={path}")
+    assert run.warehouse.version("calibration") == version
