@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from pyspark.sql import Row
-from pyspark.sql import functions as F
 
 from jobs.common import command, labels, schemas
 from jobs.common.run import Run
@@ -18,6 +17,7 @@ from jobs.common.storage import JobError
 from udfs.precision import Pairs, Threshold, curve, reaching
 
 VERSION = 1
+SPACES = "SELECT DISTINCT space FROM rows"
 EDGE, REACHED, SURELY = "edge", "precision", "precision_low"  # rules beside those of prune
 
 
@@ -41,9 +41,8 @@ def main(run: Run) -> None:
             )
         space = rows[0].space
         known = labels.read(settings.labels, {row.pair_id for row in rows})
-        thresholds = work.read("thresholds")
-        spaces = [row.space for row in thresholds.select("space").distinct().collect()]
-        found_by = labels.found_by(thresholds.where(F.col("space") == space))
+        spaces = [row["space"] for row in work.query("thresholds", SPACES)]
+        found_by = labels.found_by(work, space)
         rules = labels.common(found_by)
         found = curve(pairs_of(rows, known), rules.values())
         if not work.finished:

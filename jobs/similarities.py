@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -68,7 +68,7 @@ def marked(work: Work, prune: Prune) -> DataFrame:
 def compare(work: Work, rows: DataFrame, prune: Prune, settings: Calibrate, space: str) -> None:
     """Compare the images of each class once; write both tables."""
     counts = {row["group"]: int(row["count"]) for row in rows.groupBy("group").count().collect()}
-    edges = strata.edges(thresholds(work.read("thresholds").where(F.col("space") == space)))
+    edges = strata.edges(thresholds(found_by(work, space)))
     comparing = Comparing(counts, space, edges, settings.pairs, settings.seed)
     found = schemas.mapped(members(rows, counts, prune), comparing.rows, COMPARED)
     kept = found.persist(StorageLevel.DISK_ONLY)
@@ -86,9 +86,8 @@ def compare(work: Work, rows: DataFrame, prune: Prune, settings: Calibrate, spac
     work.summary = f"{similarities:,} similarities; {len(pairs)} pairs to label, {held} strata"
 
 
-def thresholds(rows: DataFrame) -> list[float]:
+def thresholds(by_rule: Mapping[str, Sequence[float]]) -> list[float]:
     """Each T that holds in all classes; where no rule has one, quartiles of those found."""
-    by_rule = found_by(rows)
     alike = common(by_rule)
     if alike or not by_rule:
         return sorted(set(alike.values()))

@@ -141,13 +141,11 @@ def test_tables_do_not_depend_on_how_rows_lie(compared: Given) -> None:
     assert len(found[0][1]) == PAIRS
 
 
-def test_edges_are_thresholds_that_hold_in_all_classes(spark: SparkSession) -> None:
-    def of(*rows: tuple[str, float | None]) -> list[float]:
-        return similarities.thresholds(spark.createDataFrame(rows, "rule string, threshold double"))
-
-    share = [("keep_share:0.5", t) for t in (0.2, 0.4, 0.6)]
-    assert of(("fixed:0.9", 0.9), ("fixed:0.9", 0.9), ("fixed:0.8", 0.8), *share) == [0.8, 0.9]
-    assert of(*share, ("keep_share:0.5", None)) == [0.3, 0.4, 0.5]
+def test_edges_are_thresholds_that_hold_in_all_classes() -> None:
+    share = {"keep_share:0.5": [0.2, 0.4, 0.6]}
+    fixed = {"fixed:0.9": [0.9, 0.9], "fixed:0.8": [0.8]}
+    assert similarities.thresholds(fixed | share) == [0.8, 0.9]
+    assert similarities.thresholds(share) == [0.3, 0.4, 0.5]
 
 
 def test_a_plan_takes_what_there_is() -> None:

@@ -7,8 +7,7 @@ import io
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pyspark.sql import DataFrame
-
+from jobs.common.run import Work
 from jobs.common.storage import JobError
 
 SAME = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -78,12 +77,13 @@ def _told(rows: Sequence[str], wrong: str, remedy: str) -> list[str]:
     return [f"rows {', '.join(rows[:NAMED])}{more} {wrong}: {remedy}"]
 
 
-def found_by(thresholds: DataFrame) -> dict[str, list[float]]:
-    """Every class's T by each rule, from the table `thresholds`."""
-    known = thresholds.where("threshold IS NOT NULL").select("rule", "threshold")
+def found_by(work: Work, space: str) -> dict[str, list[float]]:
+    """Every class's T by each rule of a space, from the table `thresholds`."""
+    known = "SELECT rule, space, threshold FROM rows WHERE threshold IS NOT NULL"
     found: dict[str, list[float]] = {}
-    for row in known.orderBy("rule", "threshold").collect():
-        found.setdefault(row.rule, []).append(row.threshold)
+    for row in work.query("thresholds", f"{known} ORDER BY rule, threshold"):
+        if row["space"] == space:
+            found.setdefault(row["rule"], []).append(row["threshold"])
     return found
 
 
