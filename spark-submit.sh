@@ -10,7 +10,8 @@ jobs=(sample ingest train encode project modes whiten leaks conflicts anomalies 
 usage() {
   echo "usage: ./spark-submit.sh JOB [--images PATH] [--warehouse DIR] [--settings FILE]"
   echo "                         [--set section.key=value ...] [--seed N] [--overwrite STAGE]"
-  echo "                         [--quiet] [--verbose] [-- options of spark-submit]"
+  echo "                         [--quiet] [--verbose] [--log-format text|json] [--dry-run]"
+  echo "                         [-- options of spark-submit]"
   echo "jobs: ${jobs[*]}"
   echo "./spark-submit.sh JOB --help tells the options of a job"
 }
@@ -37,6 +38,10 @@ while [ $# -gt 0 ]; do
   arguments+=("$1")
   shift
 done
+
+# Spark's warnings are for those who ask for all (conf/log4j2.properties reads this).
+export LATENT_DEDUP_SPARK_LOG=${LATENT_DEDUP_SPARK_LOG:-error}
+case " ${arguments[*]-} " in *" --verbose "*) LATENT_DEDUP_SPARK_LOG=warn ;; esac
 
 export PROFILE=${PROFILE:-local}
 if [ ! -f "$here/conf/spark-$PROFILE.conf" ]; then

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pyarrow as pa
 from pyspark import Broadcast
 from pyspark.sql import Column
@@ -9,6 +11,7 @@ from pyspark.sql import functions as F
 
 from jobs.common import command, comparing, schemas
 from jobs.common.comparing import ConflictScan, Held
+from jobs.common.console import Progress
 from jobs.common.run import Run
 from jobs.common.settings import RAW, SettingsError
 from jobs.common.storage import JobError
@@ -34,7 +37,7 @@ def main(run: Run) -> None:
         if work.finished:
             return
         latents = work.read("latents")
-        images = latents.count()
+        images, begun = latents.count(), time.monotonic()
         found = [schemas.arrow_schema(comparing.PAIRS).empty_table()]
 
         def of_window(later: Column, held: Broadcast[Held]) -> pa.Table:
@@ -44,7 +47,9 @@ def main(run: Run) -> None:
         for table in comparing.each_window(latents, images, window, of_window):
             found.append(table)
             pairs = sum(part.num_rows for part in found)
-            run.console.progress(work.stage, f"{len(found) - 1} windows, {pairs:,} pairs")
+            done = min(1.0, (len(found) - 1) * window / max(1, images))
+            note = f"{len(found) - 1:,} windows, {pairs:,} pairs"
+            work.tell(Progress(time.monotonic() - begun, done, note=note))
             if pairs > settings.most:
                 raise JobError(
                     f"more than conflicts.most = {settings.most:,} pairs are above "

@@ -20,6 +20,7 @@ from jobs.common.vectors import GIVEN, LATENTS, VECTOR, Vectors
 
 VERSION = 1
 KEY = ["image_id", "sha256", "model_id"]  # a latent with all three equal is not computed again
+WRITES = ("latents", "rejects")
 COLUMNS = schemas.TABLES["latents"].schema.names
 Make = Callable[[DataFrame], DataFrame]  # rows of `images` with a model_id → rows of `latents`
 
@@ -32,7 +33,7 @@ def main(run: Run) -> None:
     with run.stage(
         "encode",
         reads={"images": "ingest"},
-        writes=("latents", "rejects"),
+        writes=WRITES,
         depends={"model_id": model_id},
         version=VERSION,
     ) as work:
@@ -106,6 +107,7 @@ def write_latents(
     if known is not None:
         stays = known.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
         todo = images.join(known.select(KEY), on=KEY, how="left_anti")
+    work.images = narrow.count() - (0 if known is None else known.count())
     made = make(todo)
     if stays is None or known is None:
         work.write(made, "latents", notes=notes)

@@ -30,6 +30,7 @@ from udfs import autoencoder, bspline, charts, frames, generation, histogram
 from udfs.cosine import Matrix
 
 VERSION = 1
+WRITES = ("generated",)
 FOLDER = "generated_images"  # not `generated`, the table's: VACUUM deletes what no commit names
 SHEET = "contact_sheet.png"
 ROWS, COLUMNS = 200, 12  # of the sheet
@@ -58,7 +59,7 @@ def main(run: Run) -> None:
     with run.stage(
         "generate",
         reads={"axes": "project", "density": "project", "latents": "encode"},
-        writes=("generated",),
+        writes=WRITES,
         depends=depends(settings) | {"model_id": model.model_id},
         version=VERSION,
         finished=lambda mark: is_written(run, folder, mark),

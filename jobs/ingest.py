@@ -30,7 +30,7 @@ REJECTS = schemas.TABLES["rejects"].schema
 def main(run: Run) -> None:
     """Source files or a table's rows → images, rejects."""
     settings = run.settings.ingest
-    source = sources.find(run.spark, run.settings)
+    source = run.source = sources.find(run.spark, run.settings)
     decoding = fingerprint(source.reading(settings) | {"version": VERSION})
     with run.stage(
         "ingest",
@@ -41,6 +41,7 @@ def main(run: Run) -> None:
         if work.finished:
             return
         source.say(run.console)
+        work.images = source.count
         earlier = find_earlier(run, source, decoding)
         check_types(run, source)
         candidates, losers = unique(source, settings)
@@ -186,6 +187,7 @@ def write_images(
     fresh = candidates.join(seen, on=FILE_KEY, how="left_anti").select(candidates.columns)
     stays = earlier.images.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
     stays = stays.select(earlier.images.columns)
+    work.images = None  # how many are fresh, nobody has counted
     rows = decoded(work.run, fresh, source)
     if stays.count() == earlier.images.count():
         work.write(rows, "images", append=True, notes=notes)

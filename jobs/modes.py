@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from itertools import groupby
 from typing import Any
 
 from pyspark.sql import DataFrame, Row
 
 from jobs.common import command, schemas
+from jobs.common.console import Progress
 from jobs.common.run import Run, Work
 from jobs.common.settings import Modes, SettingsError
 from jobs.common.splitting import Split, sublabels
@@ -57,7 +59,13 @@ def examine(work: Work, rows: list[Row], settings: Modes) -> Found:
     Holm's procedure calls the same classes heterogeneous).
     """
     found: Found = {}
-    with work.run.console.watching(work.stage, lambda: f"{len(found):,} classes"):
+    classes, begun = len({row.label for row in rows}), time.monotonic()
+
+    def now() -> Progress:
+        note = f"{len(found):,} of {classes:,} classes"
+        return Progress(time.monotonic() - begun, len(found) / classes, note=note)
+
+    with work.telling(now):
         for label, group in groupby(rows, key=lambda row: str(row.label)):
             components = list(group)
             level = settings.level / len(components)

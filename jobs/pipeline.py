@@ -28,27 +28,29 @@ def main(run: Run) -> None:
     )
 
     run.console.line(f"  {run.settings.images} → {run.warehouse.root}")
-    ingest.main(run)
-    candidates.check(run.warehouse.read("images"), run.settings.prune)
+    run.perform(ingest)
+    if run.warehouse.exists("images"):  # not before a dry run of the first
+        candidates.check(run.warehouse.read("images"), run.settings.prune)
     if not run.settings.ingest.vector_column:
-        train.main(run)
+        run.perform(train)
     for job in (encode, project):
-        job.main(run)
+        run.perform(job)
     if run.settings.modes.draws:
-        modes.main(run)
+        run.perform(modes)
     if WHITENED in run.settings.prune.space:
-        whiten.main(run)
+        run.perform(whiten)
     if run.settings.leaks.asked:
-        leaks.main(run)
+        run.perform(leaks)
     if run.settings.conflicts.threshold:
-        conflicts.main(run)
+        run.perform(conflicts)
     if run.settings.anomalies.quantile:
-        anomalies.main(run)
+        run.perform(anomalies)
     if run.settings.generate.count:
-        generate.main(run)
+        run.perform(generate)
     for job in (prune, publish, estimate, similarities, report):
-        job.main(run)
-    report.summarise(run)
+        run.perform(job)
+    if not run.settings.dry_run:
+        report.summarise(run)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def main(run: Run) -> None:
             return
         latents = work.read("latents").select("image_id", "label", "latent")
         counts = classes.sizes(work)
+        work.images = sum(counts.values())
         with ExitStack() as held:
             largest = run.settings.prune.largest_class
             projected = project(latents, counts, settings.components, largest, held)

@@ -62,14 +62,13 @@ def main(run: Run) -> None:
         leaks = leaked(work, run.settings)
         marked = candidates.decisions(members, list(settings.rules), earlier=before, leaks=leaks)
         counts, images, mark = count(marked)
-        with run.console.watching(work.stage, lambda: "finding thresholds"):
-            rules = rules_of(marked, counts, run.settings, before)
+        rules = rules_of(marked, counts, run.settings, before)
         progress = Progress.begun(run.spark)
         selection = select(work, marked, counts, rules, run.settings, progress)
         if leaks is not None:
             new = marked.where("NOT known AND NOT protected").select("image_id")
             selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
-        with run.console.watching(work.stage, lambda: progress.text(len(counts))):
+        with work.telling(lambda: progress.now(counts)):
             work.write(
                 selection,
                 "selection",

@@ -6,16 +6,14 @@ import csv
 import io
 import multiprocessing
 import os
-import sys
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from jobs.common import command, files
-from jobs.common.console import Console
+from jobs.common.console import Console, Progress
 from jobs.common.settings import Sample, Settings
 from jobs.common.storage import JobError
 from udfs import survey
@@ -33,19 +31,21 @@ def main(settings: Settings) -> None:
     shots = [shot for scene in scenes for shot in scene.shots]
     broken = survey.broken_files(scenes[0].label, wanted.side)
     check_free(root, {shot.image_id for shot in shots} | {name for name, _ in broken})
-    bar = tqdm(
-        rendered(scenes, wanted),
-        total=len(scenes),
-        unit=" scenes",
-        desc="  sample",
-        file=sys.stdout,
-        disable=settings.quiet or not sys.stdout.isatty(),
-        leave=False,
-    )
-    written = sum(put(root / name, data) for scene in bar for name, data in scene)
+    if settings.dry_run:
+        Console.of(settings).line(
+            f"  {len(shots):,} images in {wanted.labels} classes and {len(broken)} broken files "
+            f"would be written under {root}; nothing was done (--dry-run)"
+        )
+        return
+    console, begun, written = Console.of(settings), time.monotonic(), 0
+    console.begin("sample")
+    for number, scene in enumerate(rendered(scenes, wanted), start=1):
+        written += sum(put(root / name, data) for name, data in scene)
+        share = number / len(scenes)
+        progress = Progress(time.monotonic() - begun, share, share * len(shots))
+        console.progress("sample", progress)
     written += sum(put(root / name, data) for name, data in broken)
     put(truth, truth_csv(shots).encode("utf-8"))
-    console = Console(settings.quiet)
     copies = sum(shot.copy_of is not None for shot in shots)
     console.line(
         f"  {len(shots):,} images in {wanted.labels} classes under {root}: {copies:,} are "

@@ -68,13 +68,13 @@ def marked(work: Work, prune: Prune) -> DataFrame:
 def compare(work: Work, rows: DataFrame, prune: Prune, settings: Calibrate, space: str) -> None:
     """Compare the images of each class once; write both tables."""
     counts = {row["group"]: int(row["count"]) for row in rows.groupBy("group").count().collect()}
+    work.images = sum(counts.values())
     edges = strata.edges(thresholds(found_by(work, space)))
     comparing = Comparing(counts, space, edges, settings.pairs, settings.seed)
     found = schemas.mapped(members(rows, counts, prune), comparing.rows, COMPARED)
     kept = found.persist(StorageLevel.DISK_ONLY)
     try:
-        with work.run.console.watching(work.stage, lambda: f"{len(counts):,} classes"):
-            work.write(kept.select(*SIMILARITIES), "similarities")
+        work.write(kept.select(*SIMILARITIES), "similarities")
         pairs = drawn(kept.where(F.col("space") == space), edges, settings, space)
         work.write(schemas.rows("pairs", pairs), "pairs")
         compared = kept.agg(F.sum(F.expr("aggregate(counts, 0L, (a, b) -> a + b)"))).collect()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from tqdm import tqdm
 
 from jobs.common import command, models
+from jobs.common.console import Progress
 from jobs.common.run import Run, Work
 from jobs.common.settings import Train
 from jobs.common.storage import JobError
@@ -28,8 +28,8 @@ def main(run: Run) -> None:
     with run.stage(
         "train", reads={"images": "ingest"}, finished=lambda _: known is not None
     ) as work:
-        if work.finished and known:
-            work.model_id = known.model_id
+        if work.finished:
+            work.model_id = known.model_id if known else None
             return
         about = {"fingerprint": mark, "decoding": run.settings.ingest.decoding}
         settings = run.settings.train
@@ -51,7 +51,7 @@ def take_over(settings: Train) -> tuple[bytes, dict[str, Any]]:
 
 
 def learn(work: Work, settings: Train) -> tuple[bytes, dict[str, Any]]:
-    """Train on a sample, with a progress bar that shows the loss."""
+    """Train on a sample, telling the loss on the way."""
     images = work.read("images")
     pixels = sample(images, settings)
     if not len(pixels):
@@ -59,29 +59,27 @@ def learn(work: Work, settings: Train) -> tuple[bytes, dict[str, Any]]:
             "the table images has no rows to train on; look at the table rejects for the reasons"
         )
     device = autoencoder.device(settings.device)
-    bar = tqdm(
-        total=settings.epochs * len(pixels),
-        unit=" img",
-        desc="  train",
-        file=sys.stdout,
-        disable=work.run.settings.quiet or not sys.stdout.isatty(),
-        leave=False,
-        mininterval=0.5,
-    )
+    total = settings.epochs * len(pixels)
+    begun = time.monotonic()
+    done = Progress(0.0, 0.0, 0, "reading")
 
     def on_batch(epoch: int, batch: int, batches: int, loss: float) -> None:
-        bar.set_postfix(epoch=f"{epoch}/{settings.epochs}", loss=f"{loss:.4f}", refresh=False)
-        bar.update(min(settings.batch_size, len(pixels)))
+        nonlocal done
+        images = len(pixels) * (epoch - 1 + batch / batches)
+        note = f"epoch {epoch}/{settings.epochs}, loss {loss:.4f}"
+        done = Progress(time.monotonic() - begun, images / total, images, note)
 
     def on_epoch(epoch: autoencoder.Epoch) -> None:
         held_out = "" if epoch.held_out_loss is None else f", held out {epoch.held_out_loss:.4f}"
-        bar.clear()
         work.run.console.line(
             f"    epoch {epoch.number}/{settings.epochs}: loss {epoch.loss:.4f}{held_out}, "
-            f"{len(pixels) / epoch.seconds:,.0f} img/s"
+            f"{len(pixels) / epoch.seconds:,.0f} img/s",
+            stage=work.stage,
+            event="epoch",
+            **asdict(epoch),
         )
 
-    with bar:
+    with work.telling(lambda: done):
         try:
             training = autoencoder.train(
                 pixels,

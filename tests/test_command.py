@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from jobs.common import command
-from jobs.common.settings import STAGES, SettingsError
+from jobs.common.settings import STAGES, Settings, SettingsError
 from jobs.common.storage import JobError
 from tests.conftest import ROOT, command_line, run_command
 
@@ -136,8 +136,7 @@ def ended(failure: BaseException, capsys: pytest.CaptureFixture[str], **more: An
     def main(_: Any) -> None:
         raise failure
 
-    settings: Any = SimpleNamespace(verbose=False, **more)
-    return command._guarded("train", main, settings), capsys.readouterr().out
+    return command._guarded("train", main, Settings(**more)), capsys.readouterr().out
 
 
 def test_a_failure_is_one_line_and_its_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,6 +152,22 @@ def test_a_failure_is_one_line_and_its_code(capsys: pytest.CaptureFixture[str]) 
     code, said = ended(OSError(28, "No space left on device"), capsys)
     assert code == 1
     assert said.startswith("train failed: the disk is full; make room")
+
+
+def test_a_failure_is_an_object_where_json_is_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = ended(JobError("do this"), capsys, log_format="json", quiet=True)
+    entry = json.loads(said)
+    assert (code, entry["code"], entry["level"]) == (1, 1, "error")
+    assert entry["text"] == "train failed: do this"
+    assert "stack" not in entry
+    _, said = ended(JobError("do this"), capsys, log_format="json", verbose=True)
+    assert json.loads(said)["stack"].startswith("Traceback")
+    monkeypatch.setattr(sys, "argv", ["train.py", "--set", "a.b=1", "--log-format", "json"])
+    with pytest.raises(SystemExit) as left:
+        command.run_plain("train", lambda settings: None)
+    assert left.value.code == json.loads(capsys.readouterr().out)["code"] == 2
 
 
 def test_the_script_without_java(tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from jobs.common import session
+from jobs.common.console import Console
+from jobs.common.plan import Plan
 from jobs.common.run import Run, lock
-from jobs.common.settings import STAGES, Settings, SettingsError, build, read_file
+from jobs.common.settings import FORMATS, STAGES, Settings, SettingsError, build, read_file
 from jobs.common.storage import JobError
 
 SETTINGS = "LATENT_DEDUP_SETTINGS"  # the project's own settings file, from spark-submit.sh
@@ -46,8 +48,20 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
         metavar="STAGE",
         help=f"do a stage again though nothing changed: {', '.join(STAGES)}",
     )
-    parser.add_argument("--quiet", action="store_true")
-    parser.add_argument("--verbose", action="store_true", help="the whole stack of an error")
+    parser.add_argument(
+        "--quiet", action="store_true", help="only errors, warnings and where the result lies"
+    )
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="tables and rows of each stage, Spark's warnings, the whole stack of an error",
+    )
+    parser.add_argument(
+        "--log-format", default=FORMATS[0], choices=FORMATS, help="json: an object a line"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done and what it would take"
+    )
     given = parser.parse_args(arguments)
     return build(
         read_file(given.settings),
@@ -59,6 +73,8 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
         overwrite=tuple(given.overwrite),
         quiet=given.quiet,
         verbose=given.verbose,
+        log_format=given.log_format,
+        dry_run=given.dry_run,
     )
 
 
@@ -66,6 +82,13 @@ def run(job: str, main: Callable[[Run], None], meanwhile: Sequence[str] = ()) ->
     """Run a job as a program and exit; `meanwhile`: modules to import while Spark starts."""
 
     def with_session(settings: Settings) -> None:
+        if settings.dry_run:
+            spark = session.start(job)
+            plan = Plan(spark, settings, job)
+            main(plan)
+            plan.say()
+            spark.stop()
+            return
         with lock(settings.warehouse):
             loading = threading.Thread(target=_import, args=(meanwhile,), daemon=True)
             loading.start()
@@ -77,6 +100,7 @@ def run(job: str, main: Callable[[Run], None], meanwhile: Sequence[str] = ()) ->
                 main(current)
             finally:
                 current.close()
+            current.console.results(current.results(), current.seconds)
             spark.stop()
 
     run_plain(job, with_session)
@@ -96,24 +120,37 @@ def run_plain(job: str, main: Callable[[Settings], None]) -> None:
         settings = parse(job, sys.argv[1:])
     except SettingsError as wrong:
         mistakes = str(wrong).replace("\n", "\n  ")
-        print(f"{job}: the settings need a change:\n  {mistakes}")
+        said = f"{job}: the settings need a change:\n  {mistakes}"
+        Console(log_format=log_format(sys.argv[1:])).error(said, code=2)
         sys.exit(2)
     sys.exit(_guarded(job, main, settings))
 
 
+def log_format(arguments: Sequence[str]) -> str:
+    """How to speak where the command line as a whole makes no settings."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--log-format", default=FORMATS[0])
+    return str(parser.parse_known_args(arguments)[0].log_format)
+
+
 def _guarded(job: str, main: Callable[[Settings], None], settings: Settings) -> int:
+    console = Console.of(settings)
     try:
         main(settings)
     except KeyboardInterrupt:
-        print(f"\n{job}: interrupted; the same command goes on where this one stopped")
+        said = "interrupted; the same command goes on where this one stopped"
+        console.error(f"{'' if console.json else chr(10)}{job}: {said}", code=130)
         return 130
     except SettingsError as wrong:
-        print(f"{job}: {wrong}")
+        console.error(f"{job}: {wrong}", code=2)
         return 2
     except Exception as failure:
-        if settings.verbose:
-            traceback.print_exc(file=sys.stdout)
-        print(f"{job} failed: {explain(failure)}")
+        said = f"{job} failed: {explain(failure)}"
+        stack = traceback.format_exc() if settings.verbose else ""
+        if console.json:
+            console.error(said, code=1, **({"stack": stack} if stack else {}))
+        else:
+            console.error(stack + said)
         return 1
     return 0
 

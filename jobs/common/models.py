@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.common.settings import Settings
-from jobs.common.storage import JobError, Warehouse, fingerprint
+from jobs.common.storage import JobError, MissingError, Warehouse, fingerprint
 from udfs import autoencoder
 
 VERSION = 1  # raised when training's outcome changes
@@ -75,7 +75,7 @@ def current(warehouse: Warehouse, settings: Settings) -> Model:
     check_pixels(warehouse)
     model = find(warehouse, wanted(settings))
     if model is None:
-        raise JobError(
+        raise MissingError(
             "no model was trained with these settings: run ./spark-submit.sh train with the same "
             "settings first (or pipeline, which does all)"
         )

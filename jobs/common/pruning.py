@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyspark import Accumulator, Broadcast
 from pyspark.sql import SparkSession
 
+from jobs.common import console
 from jobs.common.candidates import space_of
 from jobs.common.settings import Prune
 from udfs import frames, greedy
@@ -83,12 +84,15 @@ class Progress:
         groups, images, kept = (context.accumulator(0) for _ in range(3))
         return cls(groups, images, kept, time.monotonic())
 
-    def text(self, groups: int) -> str:
-        """In a line, of so many groups."""
-        rate = self.images.value / (time.monotonic() - self.since)
-        return (
-            f"{self.groups.value:,} of {groups:,} groups, {self.kept.value:,} of "
-            f"{self.images.value:,} images kept, {rate:,.0f} images/s"
+    def now(self, groups: Mapping[str, int]) -> console.Progress:
+        """For the console, of groups with so many images each."""
+        images = self.images.value
+        return console.Progress(
+            time.monotonic() - self.since,
+            images / max(1, sum(groups.values())),
+            images,
+            f"{self.groups.value:,} of {len(groups):,} groups, {self.kept.value:,} of "
+            f"{images:,} images kept",
         )
 
 

@@ -20,6 +20,7 @@ from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
 from jobs.common import candidates, pruning, schemas
+from jobs.common.console import Progress
 from jobs.common.pruning import Rules, Scan, Window
 from jobs.common.run import Work
 from jobs.common.storage import Stamp
@@ -114,13 +115,14 @@ class Rounds:
             first = group.next
             while (group.standing[group.next :] | group.undecided[group.next :]).any():
                 self._round(group)
-                rate = (group.next - first) / (time.monotonic() - clock)
                 left = int(np.count_nonzero(group.undecided))
-                self._work.run.console.progress(
-                    self._work.stage,
-                    f"{name}: round {self._count}, {total - left:,} of {total:,} "
-                    f"images decided, {rate:,.0f} images/s",
-                )
+                decided = f"{total - left:,} of {total:,} images decided"
+                note = f"{name}: round {self._count}, {decided}"
+                seconds = time.monotonic() - clock
+                done = group.next - first
+                share = done / max(1, total - first)
+                self._work.tell(Progress(seconds, share, done, note))
+        self._work.tell(None)
 
     def selection(self, groups: Sequence[str]) -> DataFrame:
         """Rows of `selection` of what the rounds have decided of these groups."""

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import IO, Any
+from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.common import files
-from jobs.common.console import Console
+from jobs.common.console import Console, Progress
 from jobs.common.ledger import Ledger
+from jobs.common.lock import lock as lock
 from jobs.common.settings import Settings
-from jobs.common.storage import JobError, Stamp, Warehouse, fingerprint
+from jobs.common.sources import Source
+from jobs.common.storage import JobError, MissingError, Stamp, Warehouse, fingerprint
+from jobs.common.tasks import Tasks
 
 CODE_VERSION = "LATENT_DEDUP_VERSION"  # the git hash, exported by spark-submit.sh
 
@@ -42,6 +42,27 @@ class Work:
     rows: dict[str, int] = field(default_factory=dict)
     model_id: str | None = None
     summary: str = ""
+    images: int | None = None  # that its longest step goes through, for the console
+    own_progress: Callable[[], Progress | None] | None = None
+
+    def progress(self) -> Progress | None:
+        """How far it is: by its own account where it gives one, else by Spark's tasks."""
+        if self.own_progress is not None:
+            return self.own_progress()
+        return self.run.tasks.now(self.images)
+
+    @contextmanager
+    def telling(self, progress: Callable[[], Progress | None]) -> Iterator[None]:
+        """Have the console ask this how far the stage is."""
+        self.own_progress = progress
+        try:
+            yield
+        finally:
+            self.own_progress = None
+
+    def tell(self, progress: Progress | None) -> None:
+        """Have the console say this until something newer is told; None: Spark's tasks again."""
+        self.own_progress = None if progress is None else lambda: progress
 
     @property
     def finished(self) -> bool:
@@ -88,8 +109,10 @@ class Run:
         now = datetime.now(UTC)
         self.run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self.warehouse = Warehouse(spark, settings.warehouse)
-        self.console = Console(settings.quiet)
+        self.console = Console.of(settings)
+        self.tasks = Tasks(spark)
         self.seconds: dict[str, float] = {}
+        self.source: Source | None = None  # what ingest was pointed to, once it has looked
         self.ledger = Ledger(self.warehouse, self.run_id)
         self._last: dict[str, tuple[str, dict[str, int]]] = {}
 
@@ -113,14 +136,11 @@ class Run:
         inputs = {
             table: self._input(table, writer, name) for table, writer in (reads or {}).items()
         }
-        _check_whole(reads or {}, {table: stamp.fingerprint for table, stamp in inputs.items()})
-        marks = {table: stamp.content for table, stamp in inputs.items()}
-        mark = fingerprint({"stage": name, "version": version, "on": depends, "inputs": marks})
-        pending = [table for table in writes if not self._is_done(table, name, mark)]
-        if finished is not None:
-            pending = [] if finished(mark) else ["output"]
-        if name in self.settings.overwrite:
-            pending = list(writes) or ["output"]
+        check_whole(reads or {}, {table: stamp.fingerprint for table, stamp in inputs.items()})
+        mark = mark_of(
+            name, version, depends, {table: stamp.content for table, stamp in inputs.items()}
+        )
+        pending = self._pending(name, writes, mark, finished)
         pinned = {table: self.warehouse.version(table) for table in inputs}
         work = Work(self, name, mark, pinned, writes, pending, datetime.now(UTC))
         clock = time.monotonic()
@@ -128,19 +148,26 @@ class Run:
             yield work
             self._skipped(work)
             self.seconds[name] = time.monotonic() - clock
-            self.console.stage(name, "up to date", None)
+            self.console.stage(name, "up to date", None, "skipped")
             return
         self._record(work, "started")
         self.console.begin(name)
         try:
-            yield work
+            with self.console.watching(name, work.progress):
+                yield work
         except BaseException as failure:
+            self.console.broken(name, time.monotonic() - clock)
             self._failed(work, failure)
             raise
         work.writes = self._versions(work) | work.writes
         self._record(work, "done")
         self.seconds[name] = time.monotonic() - clock
-        self.console.stage(name, work.summary, self.seconds[name])
+        self.console.stage(name, work.summary, self.seconds[name], **self._account(work))
+        self._details(work)
+
+    def perform(self, job: ModuleType) -> None:
+        """One job after the other, in a pipeline."""
+        job.main(self)
 
     def close_stale(self) -> None:
         """Turn `started` rows of runs that died into `failed` ones; note what runs have said."""
@@ -151,14 +178,57 @@ class Run:
         """Wait until all is written down."""
         self.ledger.close()
 
+    def results(self) -> dict[str, str]:
+        """Where what this command was for lies."""
+        found = {}
+        if "report" in self.seconds:
+            found["report"] = f"{self.warehouse.root}/report/report.html"
+        if "publish" in self.seconds:
+            found["curated"] = self.warehouse.path("curated")
+        return found
+
+    def _account(self, work: Work) -> dict[str, Any]:
+        """What a stage read and wrote, for the log."""
+        return {"reads": work.reads, "writes": work.writes, "rows": work.rows}
+
+    def _details(self, work: Work) -> None:
+        """The same for people who ask for it, with the rows of each table's version."""
+        if not self.console.shows("detail"):
+            return
+        for word, versions in (("read", work.reads), ("wrote", work.writes)):
+            counted = {
+                table: found[0] if (found := self.warehouse.size(table, version)) else None
+                for table, version in versions.items()
+            }
+            tables = ", ".join(
+                f"{table} version {version}{_rows(counted[table])}"
+                for table, version in versions.items()
+            )
+            if tables:
+                self.console.detail(f"    {word} {tables}", stage=work.stage, rows=counted)
+
     def _input(self, table: str, writer: str, reader: str) -> Stamp:
         stamp = self.warehouse.newest(table, writer)
         if stamp is None or stamp.fingerprint == "unfinished":
-            raise JobError(
+            raise MissingError(
                 f"{reader} reads the table {table}, which {self.warehouse.root} does not have yet: "
                 f"run ./spark-submit.sh {writer} first (or pipeline, which does all)"
             )
         return stamp
+
+    def _pending(
+        self,
+        name: str,
+        writes: tuple[str, ...],
+        mark: str,
+        finished: Callable[[str], bool] | None,
+    ) -> list[str]:
+        """The outputs of a stage that do not carry its fingerprint."""
+        if name in self.settings.overwrite:
+            return list(writes) or ["output"]
+        if finished is not None:
+            return [] if finished(mark) else ["output"]
+        return [table for table in writes if not self._is_done(table, name, mark)]
 
     def _is_done(self, table: str, stage: str, mark: str) -> bool:
         stamp = self.warehouse.newest(table, stage)
@@ -211,7 +281,16 @@ class Run:
         )
 
 
-def _check_whole(reads: Mapping[str, str], marks: Mapping[str, str]) -> None:
+def mark_of(name: str, version: int, depends: Any, contents: Mapping[str, str]) -> str:
+    """The fingerprint of a stage."""
+    return fingerprint({"stage": name, "version": version, "on": depends, "inputs": contents})
+
+
+def _rows(count: int | None) -> str:
+    return "" if count is None else f" ({count:,} rows)"
+
+
+def check_whole(reads: Mapping[str, str], marks: Mapping[str, str]) -> None:
     """Raise JobError where one stage's tables are not of one run of it: it died between them."""
     for writer in dict.fromkeys(reads.values()):
         tables = [table for table, name in reads.items() if name == writer]
@@ -220,39 +299,3 @@ def _check_whole(reads: Mapping[str, str], marks: Mapping[str, str]) -> None:
                 f"{writer} ended between the tables {', '.join(tables)}: run ./spark-submit.sh "
                 f"{writer} again first (or pipeline, which does all)"
             )
-
-
-@contextmanager
-def lock(warehouse: str) -> Iterator[None]:
-    """Hold the warehouse alone: two JVMs can both win a Delta commit on a local file system.
-
-    Raises JobError naming the holder. Warehouses elsewhere than on a mounted file system are
-    refused: there is nothing to hold there yet.
-    """
-    if not files.is_mounted(warehouse):
-        raise JobError(
-            f"--warehouse {warehouse}: {files.scheme(warehouse)}:// cannot be locked yet; "
-            "give a folder on a file system that all machines mount"
-        )
-    folder = files.mounted(warehouse)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / ".lock").open("a+", encoding="utf-8")
-    except OSError as refused:
-        raise JobError(f"--warehouse {warehouse}: cannot be written: {refused}") from refused
-    with handle:
-        _hold(handle, folder)
-        yield
-
-
-def _hold(handle: IO[str], folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as held:
-        handle.seek(0)
-        holder = handle.read().strip() or "another run"
-        raise JobError(f"{folder} is in use by {holder}: wait for it, or end it") from held
-    handle.seek(0)
-    handle.truncate()
-    handle.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%H:%M:%S}")
-    handle.flush()

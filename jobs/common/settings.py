@@ -21,6 +21,7 @@ LAYOUTS = ("label", "split/label")
 EXCHANGES = ("pandas", "arrow")
 MODES = ("all", "append")
 SCOPES = ("all", "label")
+FORMATS = ("text", "json")  # of what is said on stdout
 RAW, WHITENED = "raw", "whitened"  # Sim of the latents; of whitened ones
 SPACES = (RAW, WHITENED)
 FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pair_rate"
@@ -411,6 +412,8 @@ class Settings:
     overwrite: tuple[str, ...] = ()
     quiet: bool = False
     verbose: bool = False
+    log_format: str = FORMATS[0]
+    dry_run: bool = False
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """The keys and values of every section, as a settings file would give them."""

@@ -29,6 +29,10 @@ class JobError(RuntimeError):
     """The job cannot go on: exit 1. One line that says what is wrong and what to do."""
 
 
+class MissingError(JobError):
+    """What an earlier stage makes is not there."""
+
+
 @dataclass(frozen=True)
 class Stamp:
     """What a commit says of itself."""
@@ -138,6 +142,19 @@ class Warehouse:
         """Rows of a table, or those of a predicate."""
         (found,) = self.rows(table, f"SELECT count(*) AS images FROM rows WHERE {where}")
         return int(found["images"])
+
+    def size(self, table: str, version: int | None = None) -> tuple[int, int] | None:
+        """Rows and bytes of a version by its log alone; None where that is not read here."""
+        if not files.is_mounted(self.root):
+            return None
+        import deltalake
+
+        found = deltalake.DeltaTable(str(files.mounted(self.path(table))), version=version)
+        parts = pa.table(found.get_add_actions())
+        rows, taken = (
+            sum(parts.column(name).to_pylist()) for name in ("num_records", "size_bytes")
+        )
+        return rows, taken
 
     def write(
         self,

@@ -1,0 +1,83 @@
+"""What stages take: the rates of a dry run, each with the measurement that it comes from.
+
+Seconds are those of a run on two shared cores, as README.md shows it: a stage's fixed part and its
+part for each image are the line through `make demo` (5,153 images) and the UC Merced run (102,545).
+A warehouse that has run a stage knows better: `Rates.measured` scales that stage to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+CORES = 2  # of the machine that the seconds were measured on
+START = 15.2  # seconds of Spark's start and stop (docs/results.md, "What it costs")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Seconds on two cores: `fixed`, and a part for each image and each pair that is compared."""
+
+    fixed: float
+    image: float = 0.0
+    pair: float = 0.0
+
+    def seconds(self, images: float, pairs: float, cores: int) -> float:
+        """On so many cores; the fixed part is the driver's and gains nothing from more."""
+        return self.fixed + (self.image * images + self.pair * pairs) * CORES / cores
+
+
+# 5.48 s for 1.25e9 pairs of 50,000 images on two threads (docs/results.md, "Finding pairs")
+PAIR = 5.48 / 1.25e9
+SECONDS = {
+    "ingest": Rate(20.5, 0.656e-3),
+    "train": Rate(5.0, 1 / 252),  # an image of an epoch: 380,000 in 1509.6 s
+    "encode": Rate(8.0, 0.900e-3),
+    "project": Rate(10.9, 0.215e-3),
+    "prune": Rate(7.7, 0.167e-3, PAIR),
+    "publish": Rate(5.7, 0.104e-3),
+    "estimate": Rate(6.7, 0.106e-3),
+    "report": Rate(11.6, 0.121e-3),
+    "similarities": Rate(8.0, 0.106e-3),
+    # Those that are asked for read the latents, or the projections, once.
+    "whiten": Rate(8.0, 0.215e-3),
+    "modes": Rate(8.0, 0.106e-3),
+    "leaks": Rate(8.0, 0.167e-3, PAIR),
+    "conflicts": Rate(8.0, 0.167e-3, PAIR),
+    "anomalies": Rate(6.0, 0.106e-3),
+    "generate": Rate(8.0, 0.106e-3),
+}
+OTHERS = Rate(8.0, 0.167e-3)
+
+# Bytes an image (docs/results.md, "What it costs").
+BYTES = {
+    "images": 3655.7,
+    "latents": 2973.0,
+    "vectors": 2973.0,
+    "projections": 32.0,
+    "selection": 13.3 / 3,  # a row: an image at one of three rules
+    "axes": 6.7,
+    "curated": 2.8,
+    "density": 0.4,
+    "effect": 0.2,
+}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The rates above, and what this warehouse has measured beside them.
+
+    factors: of a stage, what it took here over what its rate says. bytes_here: of a table.
+    """
+
+    factors: Mapping[str, float] = field(default_factory=dict)
+    bytes_here: Mapping[str, float] = field(default_factory=dict)
+
+    def seconds(self, stage: str, images: float, pairs: float, cores: int) -> float:
+        """What a stage will take."""
+        rate = SECONDS.get(stage, OTHERS)
+        return rate.seconds(images, pairs, cores) * self.factors.get(stage, 1.0)
+
+    def bytes(self, table: str) -> float:
+        """What an image takes in a table."""
+        return self.bytes_here.get(table, BYTES.get(table, 0.0))
