@@ -193,7 +193,7 @@ def test_a_new_and_a_lost_file_are_counted(
     images, warehouse = tmp_path / "images", tmp_path / "warehouse"
     shutil.copytree(survey, images)
     (model,) = (undisturbed[0] / "models").glob("[!.]*")
-    given = (*QUICK, f"train.model={model}")
+    given = (*QUICK, "train.sample=100", f"train.model={model}")
     for job in (ingest, train, encode):
         job.main(Run(spark, settings_for(images, warehouse, *given), "pipeline"))
     Image.fromarray(picture(77).astype(np.uint8)).save(images / "town/new.png")
