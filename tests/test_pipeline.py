@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs import encode, ingest, publish, report, train
-from jobs.common import schemas
+from jobs.common import gallery, schemas
 from jobs.common.run import Run, lock
 from jobs.common.settings import SettingsError
 from jobs.common.storage import JobError, Warehouse
@@ -181,7 +181,10 @@ def test_report_is_whole_and_self_contained(finished: Run) -> None:
         assert listed["total"] == len(listed["rows"]) == len(kept)
         for _, number, size, members in listed["rows"]:
             stays = data["names"][number]
-            assert size == len(members) == sum(kept_id == stays for _, kept_id in removed)
+            assert size == sum(kept_id == stays for _, kept_id in removed)
+            of_group = sorted(sim for (_, kept_id), sim in removed.items() if kept_id == stays)
+            nearest = [similarity for _, similarity, _ in members]
+            assert nearest == pytest.approx(of_group[: gallery.MOST], abs=1e-6)
             for image, similarity, margin in members:
                 assert removed[data["names"][image], stays] == pytest.approx(similarity, abs=1e-6)
                 assert similarity - margin == pytest.approx(rule["threshold"], abs=2e-6)

@@ -65,7 +65,7 @@ def kurtosis_regression(
     if line:
         slope, intercept = line
         ends = np.array([x.min(), x.max()])
-        text = f"y = {slope:.2f}x {'+' if intercept >= 0 else '−'} {abs(intercept):.2f}"
+        text = f"y = {slope:.2f}x {'+' if round(intercept, 2) >= 0 else '−'} {abs(intercept):.2f}"
         axes.plot(ends, slope * ends + intercept, color=RED, linewidth=1.8, label=text)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8)
