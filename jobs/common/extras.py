@@ -24,7 +24,7 @@ class Extra:
 EXTRAS = {
     "similarities": Extra("similarities"),
     "pairs": Extra("similarities"),
-    "calibration": Extra("calibrate"),
+    "calibration": Extra("calibrate", "--set calibrate.labels=labels.csv"),
     "conflicts": Extra("conflicts", "--set conflicts.threshold=0.97"),
     "leaks": Extra("leaks", "--set 'leaks.split=[\"test\"]'"),
     "anomalies": Extra("anomalies", "--set anomalies.quantile=0.01"),
