@@ -13,35 +13,53 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import calibrate, similarities, whiten
+from jobs import calibrate, similarities
 from jobs.common import candidates, resembling, schemas, spaces
 from jobs.common.resembling import COMPARED, Comparing, Plan
 from jobs.common.settings import build
-from jobs.common.storage import Warehouse
+from jobs.common.storage import Stamp, Warehouse
 from tests.test_greedy import sim
 from tests.test_prune import FLAGS, Given
 from udfs import pairwise, strata
+from udfs.cosine import Matrix
 
-EDGES = [0.2, 0.6, 0.8, 0.9, 0.97, 0.985, 0.9925, 1.0]  # of T = 0.8, 0.9, 0.97
+EDGES = [0.2, 0.6, 0.8, 0.9, 0.945228, 0.97, 0.985, 0.9925, 1.0]  # of T = 0.8, 0.9, 0.97
 PAIRS = 40
 SAMPLED = 50  # of the large class's 90
+SIZES = {"large": 90, "a/b": 30, "one": 1}
 SPACES = ("prune.space=['raw', 'whitened']", f"calibrate.pairs={PAIRS}")
 ORDER = "prune.order=['-size_bytes']"
 
 
 @pytest.fixture(scope="module")
 def compared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Given:
-    images = Given(spark, tmp_path_factory.mktemp("alike"), {"large": 90, "a/b": 30, "one": 1})
+    """The tables of whiten and prune are made up: it is not they that are looked at."""
+    images = Given(spark, tmp_path_factory.mktemp("alike"), SIZES)
     images.latents["a/b/0003ü.png"] = np.zeros(40, np.float32)
     images.latents["a/b/0005ü.png"] = images.latents["a/b/0004ü.png"]
     images.write()
-    images.job(whiten.main, *SPACES)
-    images.prune(*SPACES)
+    warehouse = Warehouse(spark, str(images.folder))
+    rows = [
+        (name, images.images[name]["label"], "", "", "", "", "whitened", "", vector_of(latent))
+        for name, latent in images.latents.items()
+    ]
+    frame = spark.createDataFrame(rows, schemas.TABLES["vectors"].schema)
+    warehouse.write(frame, "vectors", Stamp("run", "whiten", "vectors"))
+    found = [
+        (label, f"fixed:{t}", space, t, t, 1.0)
+        for label, t, space in itertools.product(SIZES, (0.97, 0.9, 0.8), ("raw", "whitened"))
+    ]
+    table = schemas.rows("thresholds", found)
+    warehouse.write(table, "thresholds", Stamp("run", "prune", "thresholds"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resembling, "SAMPLED", SAMPLED)
         patch.setattr(resembling, "HEAT", 25)
         images.job(similarities.main, *SPACES, ORDER)
     return images
+
+
+def vector_of(latent: Matrix) -> list[float]:
+    return (latent[:6] - np.float32(0.1)).tolist() if latent.any() else [0.0] * 6
 
 
 def rows_of(given: Given, table: str) -> list[dict[str, Any]]:
@@ -54,11 +72,16 @@ def sample_of(given: Given, label: str) -> list[str]:
     return sorted(names[:SAMPLED], key=str.encode)
 
 
-def values(given: Given, label: str) -> dict[tuple[str, str], float]:
+def seen(given: Given, name: str, space: str) -> Matrix:
+    latent = given.latents[name]
+    return latent if space == "raw" else np.array(vector_of(latent), np.float32)
+
+
+def values(given: Given, label: str, space: str = "raw") -> dict[tuple[str, str], float]:
     """Sim of every two sampled images that have one."""
     names = sample_of(given, label)
     found = {
-        (a, b): sim(given.latents[a], given.latents[b])
+        (a, b): sim(seen(given, a, space), seen(given, b, space))
         for place, a in enumerate(names)
         for b in names[place + 1 :]
     }
@@ -67,24 +90,22 @@ def values(given: Given, label: str) -> dict[tuple[str, str], float]:
 
 def test_histograms_and_heat_maps_are_their_definition(compared: Given) -> None:
     rows = rows_of(compared, "similarities")
-    sizes = {"large": 90, "a/b": 30, "one": 1}
     keys = {(row["label"], row["space"]) for row in rows}
-    assert keys == {(label, space) for label in sizes for space in ("raw", "whitened")}
+    assert keys == set(itertools.product(SIZES, ("raw", "whitened")))
     for row in rows:
-        size = sizes[row["label"]]
+        size, space = SIZES[row["label"]], row["space"]
         assert (row["n"], row["sampled"]) == (size, min(size, SAMPLED))
         names = [name for name, one in compared.images.items() if one["label"] == row["label"]]
         names.sort(key=lambda name: (-compared.images[name]["size_bytes"], name.encode()))
         assert row["heat_ids"] == names[:25]
-        heat = np.frombuffer(row["heat"], np.uint8).reshape(len(names[:25]), -1)
-        if row["space"] == "raw":
-            rows_ = np.array([compared.latents[name] for name in names[:25]])
-            assert np.array_equal(heat, pairwise.heat(rows_, 0.0))
-            expected = list(values(compared, row["label"]).values())
-            for place, number in enumerate(row["counts"]):
-                low = row["origin"] + place * row["step"]
-                assert number == sum(low <= value < low + row["step"] for value in expected)
-            assert sum(row["counts"]) == len(expected)
+        vectors = np.array([seen(compared, name, space) for name in names[:25]])
+        heat = np.frombuffer(row["heat"], np.uint8).reshape(len(vectors), -1)
+        assert np.array_equal(heat, pairwise.heat(vectors, 0.0 if space == "raw" else -1.0))
+        expected = list(values(compared, row["label"], space).values())
+        for place, number in enumerate(row["counts"]):
+            low = row["origin"] + place * row["step"]
+            assert number == sum(low <= value < low + row["step"] for value in expected)
+        assert sum(row["counts"]) == len(expected)
 
 
 def test_pairs_are_drawn_as_they_are_defined(compared: Given) -> None:
