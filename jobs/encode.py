@@ -103,15 +103,16 @@ def write_latents(
     """Make what has no latent yet; append, or replace the table where rows leave it."""
     narrow = images.select(*KEY, "label", "split")
     stays = None
-    todo = images
+    todo, held = images, 0
     if known is not None:
+        held = known.count()
         stays = known.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
         todo = images.join(known.select(KEY), on=KEY, how="left_anti")
-    work.images = narrow.count() - (0 if known is None else known.count())
+    work.images = work.run.warehouse.count("images") - held
     made = make(todo)
     if stays is None or known is None:
         work.write(made, "latents", notes=notes)
-    elif unchanged(known, narrow) and work.run.warehouse.count("latents") == known.count():
+    elif unchanged(known, narrow) and work.run.warehouse.count("latents") == held:
         work.write(made, "latents", append=True, notes=notes)
     else:
         work.write(stays.unionByName(made), "latents", notes=notes)

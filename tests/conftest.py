@@ -21,7 +21,8 @@ from pyspark.sql import SparkSession
 from benchmarks.session import start as start_session
 from jobs import pipeline
 from jobs.common import schemas
-from jobs.common.run import Run, lock
+from jobs.common.lock import lock
+from jobs.common.run import Run
 from jobs.common.settings import ASKED, Settings, build
 from jobs.common.settings import STAGES as KNOWN_STAGES
 from jobs.common.storage import Warehouse

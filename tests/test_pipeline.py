@@ -17,7 +17,8 @@ from pyspark.sql import functions as F
 
 from jobs import encode, ingest, publish, report, train
 from jobs.common import gallery, schemas
-from jobs.common.run import Run, lock
+from jobs.common.lock import lock
+from jobs.common.run import Run
 from jobs.common.settings import SettingsError
 from jobs.common.storage import JobError, Warehouse
 from tests.conftest import STAGES, WRITTEN, Runner, picture, save_pictures, settings_for

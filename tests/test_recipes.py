@@ -18,7 +18,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.common import command
-from jobs.common.run import Run, lock
+from jobs.common.lock import lock
+from jobs.common.run import Run
 from tests.conftest import ROOT
 
 PAGES = ("docs/recipes.md", "docs/tutorial.md")

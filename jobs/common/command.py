@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 
 from jobs.common import session
 from jobs.common.console import Console
+from jobs.common.lock import lock
 from jobs.common.plan import Plan
-from jobs.common.run import Run, lock
+from jobs.common.run import Run
 from jobs.common.settings import FORMATS, STAGES, Settings, SettingsError, build, read_file
 from jobs.common.storage import JobError
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.common.choices import Choice
 from jobs.common.extras import State
 from jobs.common.run import Work
 
@@ -40,6 +39,7 @@ SELECT count(*) AS images, count(DISTINCT label) AS classes, median(similarity) 
 """
 PAIRS = f"SELECT * FROM rows ORDER BY pair_id LIMIT {MOST_PAIRS}"
 
+PRECISION = ("precision", "precision_low", "precision_high")
 QUERIES = {
     "conflicts": CONFLICTS,
     "leaks": LEAKS,
@@ -83,9 +83,9 @@ def gather(work: Work, states: dict[str, State]) -> Findings:
     return Findings(states, rows)
 
 
-def audited(calibration: Sequence[Mapping[str, Any]], choice: Choice | Mapping[str, Any]) -> str:
+def audited(calibration: Sequence[Mapping[str, Any]], rule: Mapping[str, Any]) -> str:
     """`97 ± 2 %, 200 pairs`: the precision of a selection's threshold; empty where unknown."""
-    key = choice.key if isinstance(choice, Choice) else (choice["rule"], choice["space"])
+    key = rule["rule"], rule["space"]
     row = next((row for row in calibration if (row["rule"], row["space"]) == key), None)
     if row is None or row["precision"] is None or math.isnan(row["precision"]):
         return ""
@@ -95,6 +95,3 @@ def audited(calibration: Sequence[Mapping[str, Any]], choice: Choice | Mapping[s
     else:  # near 100 % the interval is not symmetric
         said = f"{precision:.0f} % ({low:.0f} … {high:.0f} %)"
     return f"{said}, {row['pairs']} pairs"
-
-
-PRECISION = ("precision", "precision_low", "precision_high")

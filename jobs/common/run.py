@@ -18,7 +18,6 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs.common.console import Console, Progress
 from jobs.common.ledger import Ledger
-from jobs.common.lock import lock as lock
 from jobs.common.settings import Settings
 from jobs.common.sources import Source
 from jobs.common.storage import JobError, MissingError, Stamp, Warehouse, fingerprint

@@ -364,7 +364,7 @@ class Estimate:
 class Calibrate:
     """Pairs that people label, and the precision that follows from their labels."""
 
-    pairs: int = _key(200, _between(1, 100_000))
+    pairs: int = _key(200, _between(1, 1000))
     seed: int = _key(0, _between(0, LARGEST_SEED))
     labels: str = _key("")
     precision: float = _key(0.99, _between(0.5, 1))
