@@ -46,7 +46,7 @@ def test_each_level_says_what_it_should(capsys: pytest.CaptureFixture[str]) -> N
     failure = ["encode failed: do this", "  and that"]
     normal = said(capsys)
     assert normal[0] == "  here → there"
-    assert "  ingest    … 2 of 8 tasks, 50 images/s, 30 s left" in normal
+    assert "  ingest       … 2 of 8 tasks, 50 images/s, 30 s left" in normal
     assert normal[-3:] == ["warning: the café is closed", *failure]
     assert not any("version 0" in line or "/w/curated" in line for line in normal)
     assert "    wrote images version 0" in said(capsys, verbose=True)
@@ -81,9 +81,9 @@ def test_a_terminal_shows_progress_in_place(
     monkeypatch.setenv("COLUMNS", "30")
     lines = said(capsys)
     shown = next(line for line in lines if "2 of 8" in line).split("\r\033[K")
-    assert "  ingest    …" in shown
+    assert "  ingest       …" in shown
     assert all(len(part) < 30 for part in shown if "tasks" in part)  # none wraps
-    assert shown[-1].startswith("  ingest    12 images")  # and the stage's line takes its place
+    assert shown[-1].startswith("  ingest       12 images")  # and the stage's line takes its place
 
 
 def test_progress_is_sparse_where_all_is_kept(

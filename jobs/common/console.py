@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from jobs.common.settings import Settings
+from jobs.common.settings import STAGES, Settings
 
 TERMINAL = 0.5  # seconds between two words on progress: on a terminal, which shows the last
 ELSEWHERE = 15.0  # and in a file, which keeps all
+LONGEST = max(map(len, STAGES))
 NAMED = 4  # of a list, on a line of its own
 LEVELS = ("detail", "info", "result", "warning", "error")
 
@@ -28,6 +29,11 @@ def some(items: Sequence[str]) -> str:
     """The first of a list, and how many more there are."""
     more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
     return ", ".join(items[:NAMED]) + more
+
+
+def named(stage: str) -> str:
+    """A stage at the beginning of its line: what follows stands in one column."""
+    return f"  {stage:<{LONGEST}}"
 
 
 def duration(seconds: float) -> str:
@@ -131,7 +137,7 @@ class Console:
         if self.json:
             self._say("info", "started", stage, "", {})
         elif sys.stdout.isatty():
-            self._in_place(f"  {stage:<9} …")
+            self._in_place(f"{named(stage)} …")
 
     def progress(self, stage: str, progress: Progress) -> None:
         """How far a stage is: in its line on a terminal, elsewhere a line now and then."""
@@ -141,10 +147,10 @@ class Console:
             return
         self._said = now
         if in_place:
-            self._in_place(f"  {stage:<9} {progress}")
+            self._in_place(f"{named(stage)} {progress}")
         else:
             self._say(
-                "info", "progress", stage, f"  {stage:<9} … {progress}", progress.fields(), False
+                "info", "progress", stage, f"{named(stage)} … {progress}", progress.fields(), False
             )
 
     @contextmanager
@@ -177,7 +183,7 @@ class Console:
         clock = "" if seconds is None else f"{seconds:.1f} s"
         if seconds is not None:
             more = {"seconds": round(seconds, 3), **more}
-        text = f"  {stage:<9} {summary:<58} {clock:>9}"
+        text = f"{named(stage)} {summary:<58} {clock:>9}"
         self._say("info", event, stage, text, {"summary": summary, **more}, False)
 
     def broken(self, stage: str, seconds: float) -> None:

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from jobs.common import amounts, estimates, rates, reasons, session
 from jobs.common.amounts import Files
-from jobs.common.console import duration, some
+from jobs.common.console import duration, named, some
 from jobs.common.estimates import Estimate, Volume
 from jobs.common.reasons import Last
 from jobs.common.run import Run, Work, check_whole, mark_of
@@ -162,13 +162,13 @@ class Plan(Run):
     def _say_step(self, step: Step, taken: Estimate | None) -> None:
         fields: dict[str, Any] = {"redo": step.redo, "why": step.why}
         if taken is None:
-            text = f"  {step.stage:<9} {step.why}"
+            text = f"{named(step.stage)} {step.why}"
             self.console.line(text, stage=step.stage, event="planned", **fields)
             return
         much = f"{taken.images:,.0f} images"
         if taken.pairs:
             much = f"{taken.pairs:,.0f} pairs at most"
-        text = f"  {step.stage:<9} {much}, about {duration(taken.seconds)}: {step.why}"
+        text = f"{named(step.stage)} {much}, about {duration(taken.seconds)}: {step.why}"
         fields |= {"images": round(taken.images), "pairs": round(taken.pairs)}
         fields |= {"seconds": round(taken.seconds, 1), "bytes": round(taken.bytes)}
         self.console.line(text, stage=step.stage, event="planned", **fields)
