@@ -17,7 +17,7 @@ from jobs.common import candidates, schemas
 from jobs.common.pruning import Progress, Pruning, Rules
 from jobs.common.rounds import PLACED, ROUNDS
 from jobs.common.run import Run, Work
-from jobs.common.settings import SettingsError, build
+from jobs.common.settings import Settings, SettingsError, build
 from jobs.common.storage import JobError, Stamp, Warehouse, fingerprint
 from tests.test_bounds import spectral
 from tests.test_greedy import definition
@@ -84,8 +84,13 @@ class Given:
     def prune(self, *flags: str) -> Run:
         return self.job(prune.main, *flags)
 
+    def settings(self, *flags: str) -> Settings:
+        return build({}, (*FLAGS, *flags), warehouse=str(self.folder), quiet=True)
+
     def job(self, main: Callable[[Run], None], *flags: str) -> Run:
-        settings = build({}, (*FLAGS, *flags), warehouse=str(self.folder), quiet=True)
+        return self.run(main, self.settings(*flags))
+
+    def run(self, main: Callable[[Run], None], settings: Settings) -> Run:
         run = Run(self.spark, settings, "prune")
         try:
             main(run)

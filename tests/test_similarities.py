@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -184,14 +185,12 @@ def same(first: str, second: str) -> bool:
     return (int(first[-8:-5]) + int(second[-8:-5])) % 4 > 0
 
 
-def labelled(given: Given, folder: Path) -> str:
-    path = folder / "labels.csv"
+def write_labels(given: Given, path: Path) -> None:
     rows = [
         f"{row['pair_id']},{int(same(row['image_id'], row['other_id']))}\n"
         for row in rows_of(given, "pairs")
     ]
     path.write_text("pair_id,same\n" + "".join(rows), encoding="utf-8-sig")
-    return str(path)
 
 
 def test_labels_of_the_truth_give_the_precision_that_it_has(
@@ -204,10 +203,13 @@ def test_labels_of_the_truth_give_the_precision_that_it_has(
         if compared.images[a]["label"] == compared.images[b]["label"]
     ]
     for pairs in (100_000, PAIRS):
-        flags = (*SPACES, f"calibrate.pairs={pairs}")
-        compared.job(similarities.main, *flags)
-        path = labelled(compared, tmp_path)
-        run = compared.job(calibrate.main, *flags, f"calibrate.labels={path}")
+        path = tmp_path / "labels.csv"
+        settings = compared.settings(*SPACES, f"calibrate.labels={path}")
+        # All of them are more than a page may hold.
+        settings = replace(settings, calibrate=replace(settings.calibrate, pairs=pairs))
+        compared.run(similarities.main, settings)
+        write_labels(compared, path)
+        run = compared.run(calibrate.main, settings)
         found = {row["rule"]: row for row in rows_of(compared, "calibration")}
         assert {"fixed:0.8", "fixed:0.9", "fixed:0.97", "edge:0.2"} <= found.keys()
         for rule, row in found.items():
@@ -222,5 +224,5 @@ def test_labels_of_the_truth_give_the_precision_that_it_has(
             copies = sum(alike for value, alike in every if value > EDGES[0])
             assert row["found"] == pytest.approx(sum(above) / copies)
     version = run.warehouse.version("calibration")
-    run = compared.job(calibrate.main, *flags, f"calibrate.labels={path}")
+    run = compared.run(calibrate.main, settings)
     assert run.warehouse.version("calibration") == version
