@@ -20,7 +20,7 @@ from jobs.common import gallery, schemas
 from jobs.common.lock import lock
 from jobs.common.run import Run
 from jobs.common.settings import SettingsError
-from jobs.common.storage import JobError, Warehouse
+from jobs.common.storage import JobError, Stamp, Warehouse
 from tests.conftest import STAGES, WRITTEN, Runner, picture, save_pictures, settings_for
 from udfs import autoencoder, cosine
 
@@ -257,6 +257,31 @@ def test_changes_redo_what_depends_on_them(
     fresh = run_pipeline(images, tmp_path / "fresh", f"train.model={weights}")
     for table in RESULTS:
         assert rows_of(more, table) == rows_of(fresh, table), table
+
+
+@pytest.mark.parametrize("name", ["w{a,b}*? x", "a=3/b", "ü#z~;+"])
+def test_a_warehouse_may_have_any_name(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    """Patterns to Hadoop, partitions to Spark, parts of a URI to delta-rs: written and read by
+    either.
+    """
+    warehouse = Warehouse(spark, str(tmp_path / name))
+    one = schemas.rows("anomalies", [("one", "a", -1.0, -2.0, 1)])
+    other = schemas.rows("anomalies", [("other", "a", -3.0, -2.0, None)])
+    first = warehouse.write(one, "anomalies", Stamp("r", "anomalies", "1"))
+    frame = spark.createDataFrame(other.to_pandas(), schemas.TABLES["anomalies"].schema)
+    warehouse.write(frame, "anomalies", Stamp("r", "anomalies", "2"), append=True)
+    ids = {row.image_id for row in warehouse.read("anomalies").collect()}
+    assert ids == {row["image_id"] for row in warehouse.rows("anomalies")} == {"one", "other"}
+    (row,) = warehouse.read("anomalies", first).collect()
+    assert row.asDict() == one.to_pylist()[0]
+
+
+@pytest.mark.parametrize("name", ["50%", "a\\b", "a[1]"])
+def test_a_name_that_delta_rs_misreads_is_refused(
+    spark: SparkSession, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(JobError, match="may hold none of"):
+        Warehouse(spark, str(tmp_path / name))
 
 
 def test_one_writer_a_warehouse(tmp_path: Path) -> None:
