@@ -83,54 +83,99 @@ def small(pixels: Pixels) -> Matrix:
 
 
 @dataclass(frozen=True)
+class Sums:
+    """Count, sum (768,) and sum of products (768, 768) of small pixels, to be added."""
+
+    count: int
+    total: NDArray[np.float64]
+    products: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, pixels: Pixels) -> Sums:
+        """Of images (n, 64, 64, 3)."""
+        rows = small(pixels).astype(np.float64)
+        return cls(len(rows), rows.sum(0), rows.T @ rows)
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.count + other.count, self.total + other.total, self.products + other.products
+        )
+
+
+@dataclass(frozen=True)
+class SmallAxes:
+    """Small pixels on the leading principal axes of all images."""
+
+    mean: NDArray[np.float64]
+    axes: NDArray[np.float64]  # (768, 128), each divided by the deviation along it
+
+    @classmethod
+    def fitted(cls, sums: Sums) -> SmallAxes:
+        """The 128 axes of the largest variance."""
+        mean = sums.total / sums.count
+        values, vectors = np.linalg.eigh(sums.products / sums.count - np.outer(mean, mean))
+        return cls(mean, vectors[:, -AXES:] / np.sqrt(values[-AXES:]))
+
+    def __call__(self, pixels: Pixels) -> Matrix:
+        """Images (n, 64, 64, 3) to whitened vectors (n, 128)."""
+        return np.asarray((small(pixels) - self.mean) @ self.axes, np.float32)
+
+
+@dataclass(frozen=True)
 class Fits:
     """What is fitted on all images before any are compared."""
 
     whitening: Whitening
-    mean: NDArray[np.float64]
-    axes: NDArray[np.float64]  # (768, 128), each divided by the deviation along it
+    small_axes: SmallAxes
 
     @classmethod
     def of(cls, classes: Iterator[tuple[str, Images]]) -> Fits:
         """From sums over the classes."""
         moments: Moments | None = None
-        count, total, products = 0, np.zeros(3 * SMALL**2), np.zeros((3 * SMALL**2,) * 2)
+        sums: Sums | None = None
         for _, images in classes:
-            found = Moments.of(images.latents)
+            found, of_pixels = Moments.of(images.latents), Sums.of(images.pixels)
             moments = moments + found if moments else found
-            rows = small(images.pixels).astype(np.float64)
-            count, total, products = (
-                count + len(rows),
-                total + rows.sum(0),
-                products + rows.T @ rows,
-            )
+            sums = sums + of_pixels if sums else of_pixels
         assert moments is not None
-        mean = total / count
-        values, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
-        return cls(Whitening.fitted(moments), mean, (vectors / np.sqrt(values))[:, -AXES:])
+        assert sums is not None
+        return cls(Whitening.fitted(moments), SmallAxes.fitted(sums))
 
     def vectors(self, images: Images) -> dict[str, Matrix]:
         """What each method compares, by the cosine but for the distance of pixels."""
-        white = (small(images.pixels) - self.mean) @ self.axes
-        pixels = images.pixels.reshape(len(images.ids), -1)
         return {
             "raw": images.latents,
             "whitened": self.whitening(images.latents),
-            "pixel distance": pixels.astype(np.float32) / np.float32(255),
-            "whitened 16×16 pixels": white.astype(np.float32),
+            "pixel distance": shares(images.pixels),
+            "whitened 16×16 pixels": self.small_axes(images.pixels),
         }
 
 
-def similarity(method: str, rows: Matrix) -> Matrix:
-    """Of all pairs, (n, n), in [−1, 1]: cosines, or 1 − 2·(distance / the largest possible)."""
-    if method != "pixel distance":
+def shares(pixels: Pixels) -> Matrix:
+    """Images (n, 64, 64, 3) as rows of shares of the range."""
+    return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
+
+
+def cosines(left: Matrix, right: Matrix) -> Matrix:
+    """Of all rows of one (n, d) with all of the other (m, d): (n, m)."""
+    units = []
+    for rows in (left, right):
         squared = cosine.squared_norms(rows)
         squared[squared == 0] = 1  # a zero vector resembles nothing
-        units = cosine.unit_rows(rows, squared)
-        return np.asarray(np.clip(units @ units.T, -1, 1), np.float32)
-    squares = np.square(rows, dtype=np.float64).sum(axis=1)
-    apart = squares[:, None] + squares[None, :] - 2.0 * (rows @ rows.T)
-    return np.asarray(1 - 2 * np.sqrt(np.maximum(apart, 0) / rows.shape[1]), np.float32)
+        units.append(cosine.unit_rows(rows, squared))
+    return np.asarray(np.clip(units[0] @ units[1].T, -1, 1), np.float32)
+
+
+def nearness(left: Matrix, right: Matrix) -> Matrix:
+    """1 − 2·(distance / the largest possible) of rows of shares, (n, d) and (m, d): (n, m)."""
+    squares = [np.square(rows, dtype=np.float64).sum(axis=1) for rows in (left, right)]
+    apart = squares[0][:, None] + squares[1][None, :] - 2.0 * (left @ right.T)
+    return np.asarray(1 - 2 * np.sqrt(np.maximum(apart, 0) / left.shape[1]), np.float32)
+
+
+def similarity(method: str, rows: Matrix) -> Matrix:
+    """Of all pairs of a method, (n, n), in [−1, 1]."""
+    return (nearness if method == "pixel distance" else cosines)(rows, rows)
 
 
 def tallied(

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from jobs.common import command, models, schemas, sources
 from jobs.common.encoding import ISA, Encoding, place_of
 from jobs.common.run import Run, Work
+from jobs.common.settings import Settings
 from jobs.common.storage import JobError
 from jobs.common.vectors import GIVEN, LATENTS, VECTOR, Vectors
 
@@ -34,7 +35,7 @@ def main(run: Run) -> None:
         "encode",
         reads={"images": "ingest"},
         writes=WRITES,
-        depends={"model_id": model_id},
+        depends={"model_id": model_id} | seen_from(run.settings),
         version=VERSION,
     ) as work:
         work.model_id = model_id
@@ -50,7 +51,8 @@ def main(run: Run) -> None:
             pixels = pixels_mark(run)
             known = earlier(run, place, model_id, pixels)
             make = partial(encoded, run, model, place) if model else partial(given, run)
-            write_latents(work, images, known, make, {"pixels": pixels, "content": place})
+            notes = {"pixels": pixels, "content": place} | seen_from(run.settings)
+            write_latents(work, images, known, make, notes)
         lacking = images.join(run.warehouse.read("latents").select(KEY), on=KEY, how="left_anti")
         work.write(rejected(lacking, brought), "rejects", where="stage = 'encode'")
         work.rows["latents"] = run.warehouse.count("latents")
@@ -58,10 +60,23 @@ def main(run: Run) -> None:
         work.summary = f"{work.rows['latents']:,} latents {how}"
 
 
+def seen_from(settings: Settings) -> dict[str, int]:
+    """The orientations that a latent is the mean of, where there are several.
+
+    One is not named, so that latents from before there was a choice are still up to date.
+    """
+    many = settings.encode.orientations
+    return {"orientations": many} if many > 1 else {}
+
+
 def encoded_on(run: Run) -> str:
-    """Device and instruction set of the executors: asked of one of them."""
+    """Device and instruction set of the executors: asked of one of them; orientations beside one.
+
+    What latents of different ones have here, no stage takes for comparable.
+    """
     probe = run.spark.range(1).select(place_of(run.settings.encode.device)(F.col("id")))
-    return str(probe.collect()[0][0])
+    many = "".join(f", {number} orientations" for number in seen_from(run.settings).values())
+    return f"{probe.collect()[0][0]}{many}"
 
 
 def pixels_mark(run: Run) -> str | None:
@@ -80,6 +95,8 @@ def earlier(run: Run, place: str, model_id: str, pixels: str | None) -> DataFram
     """
     stamp = run.warehouse.newest("latents", "encode")
     if stamp is None or "encode" in run.settings.overwrite or stamp.notes.get("pixels") != pixels:
+        return None
+    if stamp.notes.get("orientations", 1) != run.settings.encode.orientations:
         return None
     latents = run.warehouse.read("latents", run.warehouse.version("latents"))
     latents = latents.where(F.col("model_id") == model_id)
@@ -121,7 +138,9 @@ def write_latents(
 def encoded(run: Run, model: models.Model, place: str, images: DataFrame) -> DataFrame:
     """Latents by the model, in the exchange that the settings name."""
     settings = run.settings.encode
-    encoding = Encoding(model.weights, model.model_id, settings.batch, settings.device)
+    encoding = Encoding(
+        model.weights, model.model_id, settings.batch, settings.device, settings.orientations
+    )
     encode = encoding.pandas() if settings.exchange == "pandas" else encoding.arrow()
     latents = images.select(
         "image_id",

@@ -18,6 +18,7 @@ from jobs.common.run import Run, Work
 from jobs.common.settings import Train
 from jobs.common.storage import JobError
 from udfs import autoencoder, frames
+from udfs.instance import Instance
 
 
 def main(run: Run) -> None:
@@ -34,7 +35,8 @@ def main(run: Run) -> None:
         about = {"fingerprint": mark, "decoding": run.settings.ingest.decoding}
         settings = run.settings.train
         data, more = take_over(settings) if settings.model else learn(work, settings)
-        about |= more | {"trained_at": datetime.now(UTC).isoformat()}
+        about |= {"normalise": autoencoder.normalises(data)} | more
+        about |= {"trained_at": datetime.now(UTC).isoformat()}
         model = models.store(run.warehouse, data, about)
         work.model_id = model.model_id
         work.summary = f"model {model.model_id[:12]}, {about['summary']}"
@@ -71,8 +73,9 @@ def learn(work: Work, settings: Train) -> tuple[bytes, dict[str, Any]]:
 
     def on_epoch(epoch: autoencoder.Epoch) -> None:
         held_out = "" if epoch.held_out_loss is None else f", held out {epoch.held_out_loss:.4f}"
+        apart = "" if epoch.instance_loss is None else f", instance {epoch.instance_loss:.3f}"
         work.run.console.line(
-            f"    epoch {epoch.number}/{settings.epochs}: loss {epoch.loss:.4f}{held_out}, "
+            f"    epoch {epoch.number}/{settings.epochs}: loss {epoch.loss:.4f}{held_out}{apart}, "
             f"{len(pixels) / epoch.seconds:,.0f} img/s",
             stage=work.stage,
             event="epoch",
@@ -89,12 +92,19 @@ def learn(work: Work, settings: Train) -> tuple[bytes, dict[str, Any]]:
                 seed=settings.seed,
                 held_out=settings.held_out,
                 device=device,
+                normalise=settings.normalise,
+                instance=instance_of(settings),
                 on_batch=on_batch,
                 on_epoch=on_epoch,
             )
         except ValueError as wrong:
             raise JobError(str(wrong)) from wrong
     return autoencoder.weights_bytes(training.model), describe(training, settings, device, work)
+
+
+def instance_of(settings: Train) -> Instance | None:
+    """The term beside the reconstruction, where the settings ask for it."""
+    return Instance(settings.instance_weight, settings.temperature) if settings.recognises else None
 
 
 def sample(images: DataFrame, settings: Train) -> NDArray[np.uint8]:

@@ -27,7 +27,8 @@ VECTORS = schemas.TABLES["vectors"].schema
 def main(run: Run) -> None:
     """Table latents → spaces (the fit), vectors.
 
-    In mode append a fit of the same model is used again, so that new images are seen as the others.
+    In mode append a fit of the same model and orientations is used again, so that new images are
+    seen as the others.
     """
     append = run.settings.prune.mode == "append"
     with run.stage(
@@ -40,8 +41,9 @@ def main(run: Run) -> None:
         if work.finished:
             return
         latents = work.read("latents")
+        seen = {"orientations": orientations(run, "latents", "encode")}
         whitening = (stored(work) if append else None) or fitted(latents)
-        work.write(fit_rows(work, whitening), "spaces")
+        work.write(fit_rows(work, whitening), "spaces", notes=seen)
         work.write(vectors(latents, whitening), "vectors")
         work.rows["vectors"] = run.warehouse.count("vectors")
         work.summary = f"{work.rows['vectors']:,} vectors on {len(whitening.axes)} axes"
@@ -69,10 +71,19 @@ def fitted(latents: DataFrame) -> Whitening:
         raise JobError(f"prune.space = {WHITENED!r}: {refused}") from refused
 
 
+def orientations(run: Run, table: str, stage: str) -> int:
+    """How many orientations a latent is the mean of, as a table's writer noted them."""
+    stamp = run.warehouse.newest(table, stage)
+    return int(stamp.notes.get("orientations", 1)) if stamp else 1
+
+
 def stored(work: Work) -> Whitening | None:
-    """The fit that the table `spaces` has of the latents' model."""
+    """The fit that the table `spaces` has of latents of this model, seen from as many sides."""
     warehouse = work.run.warehouse
     if not warehouse.exists("spaces"):
+        return None
+    fitted_on = orientations(work.run, "spaces", "whiten")
+    if fitted_on != orientations(work.run, "latents", "encode"):
         return None
     row = warehouse.read("spaces").where(F.col("space") == WHITENED).first()
     if row is None or row.model_id != model_of(work):

@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.conftest import picture
 from udfs import autoencoder
+from udfs.instance import Instance
 
 TABLE = [
     ("Conv2d", (32, 32, 32), 896),
@@ -58,6 +59,14 @@ def weights() -> bytes:
     return autoencoder.weights_bytes(train().model)
 
 
+TOLD = Instance(weight=0.1, temperature=0.1)
+
+
+@pytest.fixture(scope="module")
+def normalised() -> bytes:
+    return autoencoder.weights_bytes(train(normalise=True).model)
+
+
 def test_layers_are_the_papers_table_1() -> None:
     model = autoencoder.Autoencoder()
     rows = []
@@ -85,7 +94,11 @@ def test_a_latent_is_the_last_layer_flattened(weights: bytes) -> None:
     assert np.allclose(latents, layers.reshape(3, 1024).numpy(), atol=1e-5)
 
 
-def test_latents_do_not_depend_on_what_comes_along(weights: bytes) -> None:
+@pytest.mark.parametrize("kind", ["weights", "normalised"])
+def test_latents_do_not_depend_on_what_comes_along(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    weights = request.getfixturevalue(kind)
     pixels = pictures(70)
     encode = autoencoder.encoder(weights, device="cpu", batch=32)
     whole = encode(pixels)
@@ -138,6 +151,106 @@ def test_same_seed_same_weights(weights: bytes) -> None:
     torch.manual_seed(99)  # training's outcome does not hang on the global generator
     assert autoencoder.weights_bytes(train().model) == weights
     assert autoencoder.weights_bytes(train(seed=1).model) != weights
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_the_second_term_is_repeatable_too_and_another_model(
+    weights: bytes, normalise: bool
+) -> None:
+    found = train(instance=TOLD, normalise=normalise)
+    one = autoencoder.weights_bytes(found.model)
+    torch.manual_seed(99)
+    again = train(instance=TOLD, normalise=normalise)
+    assert autoencoder.weights_bytes(again.model) == one
+    assert [vars(epoch) | {"seconds": 0} for epoch in again.epochs] == [
+        vars(epoch) | {"seconds": 0} for epoch in found.epochs
+    ]
+    others = ({"seed": 1}, {"instance": Instance(0.2, 0.1)}, {"instance": Instance(0.1, 0.2)})
+    for other in others:
+        model = train(**{"instance": TOLD, "normalise": normalise} | other).model
+        assert autoencoder.weights_bytes(model) != one
+    assert set(load(one)) == set(load(weights))  # the head is gone
+
+
+def test_images_learn_to_be_recognised() -> None:
+    """Views are told apart better after training by the second term, and images still rebuilt."""
+    epochs = train(instance=Instance(1.0, 0.1), epochs=15).epochs
+    assert epochs[0].instance_loss is not None
+    assert epochs[-1].instance_loss is not None
+    assert epochs[-1].instance_loss < 0.7 * epochs[0].instance_loss
+    assert epochs[-1].loss < epochs[0].loss
+    assert train().epochs[0].instance_loss is None
+
+
+def test_a_weights_file_says_whether_images_are_standardised(
+    weights: bytes, normalised: bytes
+) -> None:
+    assert not autoencoder.normalises(weights)
+    assert autoencoder.normalises(normalised)
+    loaded = autoencoder.load(normalised)
+    assert loaded.normalise
+    assert autoencoder.weights_bytes(loaded) == normalised
+    loaded.normalise = False
+    plain = autoencoder.weights_bytes(loaded)
+    assert autoencoder.model_id(plain) != autoencoder.model_id(normalised)
+    latents = autoencoder.encoder(plain, device="cpu", batch=8)(pictures(3))
+    assert not np.allclose(
+        latents, autoencoder.encoder(normalised, device="cpu", batch=8)(pictures(3)), atol=1e-2
+    )
+
+
+def test_brightness_and_tint_are_nothing_to_a_normalised_model(
+    weights: bytes, normalised: bytes
+) -> None:
+    """Gains and offsets in levels that nothing is cut off or rounded by."""
+    coarse = pictures(4).reshape(-1, 3) // 8 * 4  # 0, 4, …, 124
+    tinted = (coarse * np.array([2, 1, 1]) + np.array([0, 100, 3])).astype(np.uint8)
+    for data, alike in ((normalised, True), (weights, False)):
+        encode = autoencoder.encoder(data, device="cpu", batch=8)
+        one, other = (encode(part.reshape(4, -1)) for part in (coarse, tinted))
+        assert np.allclose(one, other, atol=1e-4) is alike
+
+
+def test_a_normalised_model_is_to_rebuild_the_standardised_image() -> None:
+    """Mean 127.5 and spread 42.5 in every channel, cut off at 3 spreads; the loss is to that."""
+    training = train(pixels=pictures(8), normalise=True, held_out=0.5)
+    levels = pictures(8).reshape(8, -1, 3).astype(float)
+    spread = levels.std(axis=1, keepdims=True)
+    wanted = 42.5 * (levels - levels.mean(axis=1, keepdims=True)) / spread
+    target = np.clip(wanted, -127.5, 127.5).reshape(8, 64, 64, 3) / 127.5
+    aside = np.random.default_rng(0).permutation(8)[:4]
+    images = torch.from_numpy(levels.reshape(8, 64, 64, 3)).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        found = training.model(images / 127.5 - 1).permute(0, 2, 3, 1).numpy()
+    error = np.square(found - target)[aside].mean()
+    assert training.epochs[-1].held_out_loss == pytest.approx(error, rel=1e-4)
+    assert 0.05 < np.square(target).mean() < 0.12  # 1/9, less what is cut off
+
+
+@pytest.mark.parametrize("kind", ["weights", "normalised"])
+def test_an_image_turned_or_mirrored_has_the_same_latent(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    data = request.getfixturevalue(kind)
+    encode = autoencoder.encoder(data, device="cpu", batch=16, orientations=8)
+    plain = autoencoder.encoder(data, device="cpu", batch=16)
+    squares = pictures(5).reshape(5, 64, 64, 3)
+    whole = encode(squares.reshape(5, -1))
+    every = [np.rot90(part, k, (1, 2)) for part in (squares, squares[:, ::-1]) for k in range(4)]
+    mean = np.mean([plain(np.ascontiguousarray(part).reshape(5, -1)) for part in every], axis=0)
+    assert np.allclose(whole, mean, atol=1e-5)
+    for part in every:
+        found = encode(np.ascontiguousarray(part).reshape(5, -1))
+        assert np.allclose(found, whole, atol=1e-6)
+        # Standardising sums the pixels in another order; without it all is the same to the bit.
+        assert np.array_equal(found, whole) or kind == "normalised"
+    assert not np.allclose(plain(squares[:, ::-1].copy().reshape(5, -1)), plain(pictures(5)))
+    assert np.array_equal(encode(pictures(5)[3:]), whole[3:])
+
+
+def test_other_numbers_of_orientations_are_refused(weights: bytes) -> None:
+    with pytest.raises(ValueError, match=r"is 4, must be one of \(1, 8\)"):
+        autoencoder.encoder(weights, device="cpu", batch=8, orientations=4)
 
 
 def test_training_lowers_the_loss_and_counts_its_images() -> None:

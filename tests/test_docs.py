@@ -42,6 +42,21 @@ def test_the_settings_file_names_every_key_with_its_default_and_a_comment(profil
             assert re.search(r"  # \S", line), f"{line}: say what it is"
 
 
+def test_the_papers_setting_names_what_the_paper_fixes() -> None:
+    """By name, so that other defaults leave it as it is; a comment at each key."""
+    text = (ROOT / "conf/paper.toml").read_text()
+    raw = tomllib.loads(text)
+    build(raw)
+    assert raw["train"] == {"objective": "reconstruction", "normalise": False, "epochs": 8}
+    assert raw["encode"] == {"orientations": 1}
+    assert raw["prune"]["thresholds"] == [0.97, 0.95, 0.93]
+    assert (raw["prune"]["space"], raw["publish"]["space"]) == ("raw", "raw")
+    assert raw["estimate"] == {"components": 3}
+    keys = [line for line in text.splitlines() if re.match(r"\w+ = ", line)]
+    assert len(keys) == sum(map(len, raw.values()))
+    assert all(re.search(r"  # \S", line) for line in keys)
+
+
 def test_every_key_that_the_readme_names_exists() -> None:
     names = re.findall(r"`(\w+)\.(\w+)`", (ROOT / "README.md").read_text())
     known = {(section, key.name) for section, kind in SECTIONS.items() for key in fields(kind)}

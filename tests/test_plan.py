@@ -116,6 +116,19 @@ def test_what_was_measured_here_takes_the_place_of_rates() -> None:
     assert of["prune"].bytes == pytest.approx(1000 * 3 * rates.BYTES["selection"])
     assert of["train"].images == pytest.approx(1000 * 0.95 * 8)
     assert of["train"].bytes == estimates.MODEL
+    slower = build({}, ["encode.orientations=8", "train.objective=reconstruction+instance"])
+    encode8 = estimates.estimate("encode", (), now, 150.0, slower, Rates(), 2)
+    assert encode8.images == 150
+    assert encode8.seconds == rates.SECONDS["encode"].seconds(8 * 150, 0, 2)
+    recognising = estimates.estimate("train", (), now, 150.0, slower, Rates(), 2)
+    plain = estimates.estimate("train", (), now, 150.0, settings, Rates(), 2)
+    assert recognising.images == plain.images
+    assert recognising.seconds > plain.seconds
+    row = row | {"settings": json.dumps(slower.sections())}
+    long = rates.SECONDS["encode"].seconds(8000, 0, 2)
+    eightfold = [done("ingest", 50, images=1000), done("encode", 3 * long)]
+    found = estimates.measured(eightfold, Volume((1000.0,), 0.0, False), warehouse, 2)
+    assert found.factors["encode"] == pytest.approx(3)
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:

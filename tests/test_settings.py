@@ -47,6 +47,10 @@ from jobs.common.settings import SettingsError, build
         ("anomalies.quantile=0.7", "between 0 and 0.5"),
         ("generate.components=4", "only estimate.components = 3 axes are modelled"),
         ('generate.labels=["a", "a"]', "names a class twice"),
+        ("train.objective=instance", "must be one of reconstruction, reconstruction"),
+        ("train.temperature=0", "between 0.001 and 100"),
+        ("train.normalise=1", "must be true or false"),
+        ("encode.orientations=4", "must be 1, or 8"),
         ("ingest.tyle=64", "did you mean tile"),
         ("tile=64", "section.key=value"),
     ],
@@ -89,6 +93,37 @@ def test_shares_may_miss_1_by_rounding() -> None:
     shares = build({}, ['publish.split=["a:0.7", "b: 0.2", "c:0.1"]']).publish.shares
     assert list(shares.items()) == [("a", 0.7), ("b", 0.2), ("c", 0.1)]
     build({}, ['publish.split=["a:0.3333333333", "b:0.3333333333", "c:0.3333333334"]'])
+
+
+def test_what_decides_the_weights() -> None:
+    """What is not read, or is as before there was a choice, leaves a trained model as it is."""
+    before = {"model", "sample", "epochs", "batch_size", "learning_rate", "held_out", "seed"}
+    assert set(build({}).train.learning) == before | {"device"}
+    unread = build({}, ["train.temperature=0.2", "train.instance_weight=1"])
+    assert unread.train.learning == build({}).train.learning
+    second = "train.objective=reconstruction+instance"
+    seen = [
+        build({}, flags).train.learning
+        for flags in (
+            [],
+            ["train.normalise=true"],
+            [second],
+            [second, "train.normalise=true"],
+            [second, "train.temperature=0.2"],
+            [second, "train.instance_weight=1"],
+        )
+    ]
+    assert all(one != other for k, one in enumerate(seen) for other in seen[:k])
+
+
+def test_what_does_not_go_with_eight_orientations() -> None:
+    many = "encode.orientations=8"
+    assert build({}, [many]).encode.orientations == 8
+    with pytest.raises(SettingsError, match=r"generate.count: needs encode.orientations = 1"):
+        build({}, [many, "generate.count=2"])
+    vectors = ["ingest.source=parquet", "ingest.id_column=i", "ingest.vector_column=v"]
+    with pytest.raises(SettingsError, match=r"encode.orientations: turns pixels"):
+        build({}, [many, *vectors])
 
 
 def test_flags_go_over_the_file_and_seed_over_both() -> None:

@@ -61,3 +61,12 @@ def test_what_has_no_axis_is_refused() -> None:
     same = np.random.default_rng(6).random((1, 64), np.float32).repeat(1000, axis=0)
     with pytest.raises(ValueError, match="one direction"):
         Whitening.fitted(Moments.of(same))
+
+
+def test_fewer_axes_are_the_leading_ones() -> None:
+    rows = np.abs(np.random.default_rng(0).normal(size=(300, 40))).astype(np.float32)
+    moments = Moments.of(rows)
+    whole, few = Whitening.fitted(moments), Whitening.fitted(moments, 5)
+    assert len(few.axes) == 5
+    assert np.allclose(few.axes, whole.axes[:5], atol=1e-9)
+    assert np.allclose(few.deviations, whole.deviations[:5])

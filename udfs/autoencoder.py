@@ -1,11 +1,12 @@
 """The autoencoder: its layers, its training, an encoder and a decoder (paper, table 1).
 
-This module and cosine.py are the only ones that know torch.
+This module, views.py, instance.py and cosine.py are the only ones that know torch.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,11 +22,22 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from udfs.instance import Head, Instance, nt_xent
+from udfs.views import Changes, changed, standardised
+
 SIDE = 64
 PIXELS = SIDE * SIDE * 3
 WIDTH = 1024  # of a latent: 256 channels of 2x2
 CHANNELS = (3, 32, 64, 128, 256, 256)
+ORIENTATIONS = (1, 8)  # as it is; with all turns by 90° and their mirror images
+# What a weights file's header says; the second where the model is shown standardised images. One
+# entry: safetensors writes several in an order that changes from file to file.
 ARCHITECTURE = "latent-dedup autoencoder 1"
+NORMALISED = f"{ARCHITECTURE}, standardised images"
+DEVIATIONS = 3.0  # of a standardised image in the decoder's range, [-1, 1]; the rest is cut off
+# Beside the second term every second image is rebuilt: the decoder is three fifths of a plain
+# step's work, and the encoder's second view would otherwise lengthen the step by two fifths.
+REBUILT = 2
 
 Module = TypeVar("Module", bound=nn.Module)
 OnBatch = Callable[[int, int, int, float], None]
@@ -37,10 +49,13 @@ class Autoencoder(nn.Module):
     """Five strided convolutions down to 256x2x2 and their mirror image back (paper, table 1).
 
     1,956,739 parameters. Kernel 3, stride 2 and padding 1 follow from the paper's shapes.
+    normalise: whether it is shown each image and channel at mean 0 and unit spread (beyond the
+    paper), so that brightness, contrast and tint are nothing to it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, normalise: bool = False) -> None:
         super().__init__()
+        self.normalise = normalise
         self.encoder = nn.Sequential()
         for i, o in pairwise(CHANNELS):
             self.encoder.append(nn.Conv2d(i, o, 3, stride=2, padding=1))
@@ -52,25 +67,42 @@ class Autoencoder(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """The latents t = Code(x) (paper, eq. 1): (n, 3, 64, 64) to (n, 1024), all ≥ 0."""
-        return cast(Tensor, self.encoder(images)).flatten(1)
+        return cast(Tensor, self.encoder(self.shown(images))).flatten(1)
 
     def decode(self, latents: Tensor) -> Tensor:
         """(n, 1024) to images (n, 3, 64, 64) in [-1, 1]."""
         return cast(Tensor, self.decoder(latents.reshape(-1, CHANNELS[-1], 2, 2)))
 
     def forward(self, images: Tensor) -> Tensor:
-        """The reconstruction of images (n, 3, 64, 64) in [-1, 1]."""
-        return cast(Tensor, self.decoder(self.encoder(images)))
+        """The reconstruction of images (n, 3, 64, 64) in [-1, 1], to be compared with `target`."""
+        return cast(Tensor, self.decoder(self.encoder(self.shown(images))))
+
+    def shown(self, images: Tensor) -> Tensor:
+        """What the first layer is given of images (n, 3, 64, 64) in [-1, 1]."""
+        return standardised(images) if self.normalise else images
+
+    def target(self, images: Tensor) -> Tensor:
+        """What the decoder is to give back: the images, or standardised ones in its range.
+
+        A standardised value z is the decoder's z/3, so its picture has mean 127.5 and spread 42.5
+        in each channel: the image's own are not in the latent.
+        """
+        return (standardised(images) / DEVIATIONS).clamp(-1, 1) if self.normalise else images
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training images: mean squared errors on the scale [-1, 1]."""
+    """One pass over the training images: mean squared errors on the scale [-1, 1].
+
+    loss: of what was learnt from, changed views where there is a second term. held_out_loss: of
+    unchanged images. instance_loss: the mean NT-Xent, unweighted; None without that term.
+    """
 
     number: int
     loss: float
     held_out_loss: float | None
     seconds: float
+    instance_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,14 +124,19 @@ def train(
     seed: int,
     held_out: float,
     device: str,
+    normalise: bool = False,
+    instance: Instance | None = None,
     on_batch: OnBatch | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Training:
     """Fit the autoencoder to images by Adam on the mean squared error of the reconstruction.
 
     pixels: (n, 64·64·3) uint8 RGB, rows first; held_out: share of the images that is never learnt
-    from, its loss is taken after each epoch. Same pixels, seed and machine: same weights, bit for
-    bit. Raises ValueError for pixels of another shape, or a loss that is no number.
+    from, its loss is taken after each epoch; normalise: as of the Autoencoder; instance: a second
+    term, beyond the paper: then the clean image is rebuilt from a changed one, and two changed
+    views of an image must recognise each other among the batch. Same pixels, seed and machine:
+    same weights, bit for bit. Raises ValueError for pixels of another shape, or a loss that is no
+    number.
     """
     _check_pixels(pixels)
     if len(pixels) == 0:
@@ -108,45 +145,86 @@ def train(
     kept_out = min(len(pixels) - 1, max(1, round(held_out * len(pixels)))) if held_out else 0
     aside, learnt = order[:kept_out], order[kept_out:]
     with _reproducible(seed):
-        model = _placed(Autoencoder(), device)
-        optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+        model = _placed(Autoencoder(normalise), device)
+        objective = _Recognition(model, instance, seed) if instance else _Reconstruction(model)
+        optimizer = torch.optim.Adam(objective.parameters(), lr=learning_rate)
         done = []
         for number in range(1, epochs + 1):
             clock = time.monotonic()
             shuffled = learnt[np.random.default_rng((seed, number)).permutation(len(learnt))]
-            loss = _epoch(model, optimizer, pixels, shuffled, batch_size, number, on_batch)
+            loss, second = _epoch(
+                objective, optimizer, pixels, shuffled, batch_size, number, on_batch
+            )
             outside = _loss(model, pixels, aside, batch_size) if kept_out else None
-            done.append(Epoch(number, loss, outside, time.monotonic() - clock))
+            done.append(Epoch(number, loss, outside, time.monotonic() - clock, second))
             if on_epoch:
                 on_epoch(done[-1])
     return Training(model.cpu().eval(), done, len(learnt), kept_out)
 
 
+class _Reconstruction(nn.Module):
+    """The paper's objective: the error of the reconstruction, and no second term."""
+
+    def __init__(self, model: Autoencoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Of images (n, 3, 64, 64): what is minimised, the error, the second term or None."""
+        error = nn.functional.mse_loss(self.model(images), self.model.target(images))
+        return error, error, None
+
+
+class _Recognition(nn.Module):
+    """The error of clean images rebuilt from changed ones, and NT-Xent of two changed views."""
+
+    def __init__(self, model: Autoencoder, instance: Instance, seed: int) -> None:
+        super().__init__()
+        self.model = model
+        place = next(model.parameters()).device
+        self.head = Head(WIDTH).to(place)
+        self.instance = instance
+        self.draws = torch.Generator(place).manual_seed(seed)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As of the other; both views pass the encoder together, some of the first are rebuilt."""
+        n, rebuilt = len(images), -(-len(images) // REBUILT)
+        views = changed(torch.cat([images, images]), Changes(), self.draws)
+        latents = self.model.encode(views)
+        found = self.model.decode(latents[:rebuilt])
+        error = nn.functional.mse_loss(found, self.model.target(images[:rebuilt]))
+        seen = self.head(latents)
+        second = nt_xent(seen[:n], seen[n:], self.instance.temperature)
+        return error + self.instance.weight * second, error, second
+
+
 def _epoch(
-    model: Autoencoder,
+    objective: _Reconstruction | _Recognition,
     optimizer: torch.optim.Optimizer,
     pixels: NDArray[np.uint8],
     order: NDArray[np.int64],
     batch_size: int,
     number: int,
     on_batch: OnBatch | None,
-) -> float:
-    """One pass in the given order; the mean loss. Raises ValueError where it is no number."""
-    total, batches = 0.0, -(-len(order) // batch_size)
+) -> tuple[float, float | None]:
+    """One pass in the given order; both terms' means. Raises ValueError where one is no number."""
+    device = next(objective.parameters()).device
+    totals, batches = np.zeros(2), -(-len(order) // batch_size)
     for batch in range(batches):
         rows = order[batch * batch_size : (batch + 1) * batch_size]
-        images = _images(pixels[rows], next(model.parameters()).device)
         optimizer.zero_grad(set_to_none=True)
-        error = nn.functional.mse_loss(model(images), images)
-        error.backward()  # type: ignore[no-untyped-call]
+        whole, error, second = objective(_images(pixels[rows], device))
+        whole.backward()
         optimizer.step()
-        loss = error.item()
-        if not np.isfinite(loss):
-            raise ValueError(f"the loss became {loss} in epoch {number}: lower train.learning_rate")
-        total += loss * len(rows)
+        if not np.isfinite(whole.item()):
+            raise ValueError(
+                f"the loss became {whole.item()} in epoch {number}: lower train.learning_rate"
+            )
+        totals += np.array([error.item(), 0.0 if second is None else second.item()]) * len(rows)
         if on_batch:
-            on_batch(number, batch + 1, batches, loss)
-    return total / len(order)
+            on_batch(number, batch + 1, batches, error.item())
+    loss, recognised = (totals / len(order)).tolist()
+    return loss, recognised if isinstance(objective, _Recognition) else None
 
 
 def _loss(
@@ -159,7 +237,8 @@ def _loss(
             images = _images(
                 pixels[rows[start : start + batch_size]], next(model.parameters()).device
             )
-            total += nn.functional.mse_loss(model(images), images).item() * len(images)
+            error = nn.functional.mse_loss(model(images), model.target(images))
+            total += error.item() * len(images)
     return total / len(rows)
 
 
@@ -210,9 +289,22 @@ def _float32() -> Iterator[None]:
 
 
 def weights_bytes(model: Autoencoder) -> bytes:
-    """The weights as a safetensors file: equal weights, equal bytes."""
+    """The weights as a safetensors file: equal weights, equal bytes.
+
+    Its header says whether images are standardised for the model: one goes nowhere without it.
+    """
     state = {name: value.contiguous() for name, value in sorted(model.state_dict().items())}
-    return save_tensors(state, {"architecture": ARCHITECTURE})
+    return save_tensors(state, {"architecture": NORMALISED if model.normalise else ARCHITECTURE})
+
+
+def normalises(data: bytes) -> bool:
+    """Whether a weights file is of a model that is shown standardised images, by its header.
+
+    data: 8 bytes, the length of the JSON that follows, little-endian (the safetensors format).
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    return bool(header.get("__metadata__", {}).get("architecture") == NORMALISED)
 
 
 def model_id(data: bytes) -> str:
@@ -230,7 +322,7 @@ def load(data: bytes) -> Autoencoder:
     except (SafetensorError, ValueError) as broken:
         raise ValueError(f"the weights are no safetensors file: {broken}") from broken
     with torch.random.fork_rng():  # the fresh weights are thrown away: draw nothing for them
-        model = Autoencoder()
+        model = Autoencoder(normalises(data))
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     wrong = [f"{name}: missing" for name in wanted.keys() - found.keys()]
@@ -272,15 +364,20 @@ def encoded_on(place: str, isa_limit: str | None = None) -> str:
     return f"cpu {isa_limit or torch.backends.cpu.get_cpu_capability()}"
 
 
-def encoder(data: bytes, *, device: str, batch: int, threads: int = 1) -> Encoder:
+def encoder(
+    data: bytes, *, device: str, batch: int, threads: int = 1, orientations: int = 1
+) -> Encoder:
     """The encoder of a weights file: (n, 64·64·3) uint8 to latents (n, 1024) float32.
+
+    orientations: 8 for the mean of the latents of an image turned by 0, 90, 180 and 270° and of its
+    mirror image so turned: the same for all eight of them, at eight times the cost.
 
     The images pass in pieces of `batch`, the last one padded, so a latent is the same, bit for bit,
     whatever comes with it in a call and in whatever order. Cost: 34 million multiplications an
     image.
     """
     torch.set_num_threads(threads)
-    layers = _placed(load(data).encoder, device)
+    model = _placed(load(data), device)
 
     def encode(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         _check_pixels(pixels)
@@ -292,11 +389,30 @@ def encoder(data: bytes, *, device: str, batch: int, threads: int = 1) -> Encode
                 piece[:rows] = pixels[start : start + rows]
                 piece[rows:] = 0
                 # A copy in the paper's order of channels: channels-last would flatten otherwise.
-                found = layers(_images(piece, device)).contiguous().flatten(1)
+                found = model.encoder(model.shown(_images(piece, device))).contiguous().flatten(1)
                 latents[start : start + rows] = found[:rows].cpu().numpy()
         return latents
 
-    return encode
+    def encode_all(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        _check_pixels(pixels)
+        # In float64 the order of eight float32 hardly ever matters: then all eight are alike.
+        total = np.zeros((len(pixels), WIDTH))
+        for turned in _orientations(pixels):
+            total += encode(turned)
+        return (total / ORIENTATIONS[-1]).astype(np.float32)
+
+    if orientations not in ORIENTATIONS:
+        raise ValueError(f"orientations: is {orientations}, must be one of {ORIENTATIONS}")
+    return encode if orientations == 1 else encode_all
+
+
+def _orientations(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """The eight orientations of images (n, 64·64·3): the dihedral group of the square."""
+    squares = pixels.reshape(-1, SIDE, SIDE, 3)
+    for faced in (squares, squares[:, :, ::-1]):
+        for quarters in range(4):
+            turned = np.rot90(faced, quarters, axes=(1, 2))
+            yield np.ascontiguousarray(turned).reshape(len(pixels), PIXELS)
 
 
 def decoder(data: bytes, *, device: str, batch: int) -> Decoder:

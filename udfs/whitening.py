@@ -65,8 +65,8 @@ class Whitening:
     deviations: Array
 
     @classmethod
-    def fitted(cls, moments: Moments) -> Self:
-        """The leading axes of the set: at most 128, eigenvalue above 1e-6 of the largest.
+    def fitted(cls, moments: Moments, most: int = AXES) -> Self:
+        """The leading axes of the set: at most `most`, eigenvalue above 1e-6 of the largest.
 
         Divisor n−1. Raises ValueError for fewer than two latents that have a direction, or where
         all are the same: there is no axis then.
@@ -79,7 +79,7 @@ class Whitening:
         width = len(mean)
         with threadpool_limits(1):
             values, vectors = scipy.linalg.eigh(
-                covariance, subset_by_index=(max(0, width - AXES), width - 1)
+                covariance, subset_by_index=(max(0, width - most), width - 1)
             )
         values, axes = values[::-1], vectors.T[::-1]
         # As with principal axes: less than this of the mean squared norm is rounding.

@@ -24,17 +24,22 @@ from udfs import autoencoder, frames
 _pandas_udf: Any = pandas_udf
 _arrow_udf: Any = arrow_udf
 ISA = "ONEDNN_MAX_CPU_ISA"
-_encoders: dict[tuple[str, int, str, int], autoencoder.Encoder] = {}  # what this worker has made
+_encoders: dict[
+    tuple[str, int, str, int, int], autoencoder.Encoder
+] = {}  # what this worker has made
 
 
 class Encoding:
     """A weights file on its way to the workers; there, the encoder made of it."""
 
-    def __init__(self, weights: bytes, model_id: str, batch: int, device: str) -> None:
+    def __init__(
+        self, weights: bytes, model_id: str, batch: int, device: str, orientations: int = 1
+    ) -> None:
         self.weights = weights
         self.model_id = model_id
         self.batch = batch
         self.device = device
+        self.orientations = orientations
 
     def pandas(self) -> Callable[[Column], Column]:
         """Binary pixels to array<float>, by pandas; null where the latent is not finite."""
@@ -63,10 +68,14 @@ class Encoding:
         context = TaskContext.get()
         threads = context.cpus() if context else 1
         device = task_device(self.device)
-        key = (self.model_id, self.batch, device, threads)
+        key = (self.model_id, self.batch, device, threads, self.orientations)
         if key not in _encoders:
             _encoders[key] = autoencoder.encoder(
-                self.weights, device=device, batch=self.batch, threads=threads
+                self.weights,
+                device=device,
+                batch=self.batch,
+                threads=threads,
+                orientations=self.orientations,
             )
         return _encoders[key]
 

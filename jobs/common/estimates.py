@@ -10,7 +10,7 @@ from typing import Any
 from jobs.common import amounts, rates
 from jobs.common.amounts import Files
 from jobs.common.rates import Rates
-from jobs.common.settings import Settings
+from jobs.common.settings import RECONSTRUCTION, Settings
 from jobs.common.sources import Source
 from jobs.common.storage import Warehouse
 
@@ -84,8 +84,8 @@ def measured(
     for row in rows:
         took = (row["finished"] - row["started"]).total_seconds()
         stage, then = row["stage"], float(images.get(row["run_id"], now.images))
+        through = passed(stage, then, json.loads(row["settings"]))
         pairs = now.pairs * (then / now.images) ** 2 if now.images else 0.0
-        through = trained(then, json.loads(row["settings"])["train"]) if stage == "train" else then
         said = rates.SECONDS.get(stage, rates.OTHERS).seconds(through, pairs, cores)
         if took > longest.get(stage, (0.0, 1.0))[0]:
             longest[stage] = took, took / said
@@ -94,6 +94,19 @@ def measured(
         {stage: factor for stage, (_, factor) in longest.items()},
         {table: size[1] / size[0] for table, size in sizes.items() if size and size[0]},
     )
+
+
+def passed(stage: str, images: float, settings: Mapping[str, Any]) -> float:
+    """Images as a stage's rate counts them: in every epoch, from every side.
+
+    settings: by sections, perhaps of a version that had fewer keys.
+    """
+    if stage == "train":
+        slower = settings["train"].get("objective", RECONSTRUCTION) != RECONSTRUCTION
+        return trained(images, settings["train"]) * (rates.RECOGNISING if slower else 1)
+    if stage == "encode":
+        return images * int(settings.get("encode", {}).get("orientations", 1))
+    return images
 
 
 def trained(images: float, train: Mapping[str, Any]) -> float:
@@ -130,4 +143,5 @@ def estimate(
         for table in writes
     )
     size += MODEL if stage == "train" else 0
-    return Estimate(images, pairs, found.seconds(stage, images, pairs, cores), size)
+    through = passed(stage, now.images if stage == "train" else images, settings.sections())
+    return Estimate(images, pairs, found.seconds(stage, through, pairs, cores), size)

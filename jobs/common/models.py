@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def wanted(settings: Settings) -> str:
     So files that come or go do not lead to another model.
     """
     given = autoencoder.model_id(read_given(settings.train.model)) if settings.train.model else ""
-    training = asdict(settings.train) if not given else {}
+    training = settings.train.learning if not given else {}
     decoding = settings.ingest.decoding
     return fingerprint(
         {"train": training, "decoding": decoding, "given": given, "version": VERSION}

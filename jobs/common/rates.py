@@ -31,7 +31,7 @@ class Rate:
 PAIR = 5.48 / 1.25e9
 SECONDS = {
     "ingest": Rate(20.5, 0.656e-3),
-    "train": Rate(5.0, 1 / 252),  # an image of an epoch: 380,000 in 1509.6 s
+    "train": Rate(5.0, 1 / 252),  # an image of an epoch: 380,000 in 1509.6 s; of reconstruction
     "encode": Rate(8.0, 0.900e-3),
     "project": Rate(10.9, 0.215e-3),
     "prune": Rate(7.7, 0.167e-3, PAIR),
@@ -47,6 +47,7 @@ SECONDS = {
     "anomalies": Rate(6.0, 0.106e-3),
     "generate": Rate(8.0, 0.106e-3),
 }
+RECOGNISING = 1.2  # times as long as a step of reconstruction alone
 OTHERS = Rate(8.0, 0.167e-3)
 
 # Bytes an image (docs/results.md, "What it costs").

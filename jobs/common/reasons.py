@@ -12,7 +12,7 @@ from jobs.common.console import some
 # Of which sections a stage's settings are, where not of its own name.
 SECTIONS = {
     "train": ("train", "ingest"),
-    "encode": ("train",),
+    "encode": ("encode", "train"),
     "project": ("estimate",),
     "prune": ("prune", "leaks"),
     "publish": ("publish", "anomalies"),
@@ -20,6 +20,7 @@ SECTIONS = {
 UNIMPORTANT = {  # settings that no result depends on
     "ingest": ("tasks",),
     "train": ("device",),
+    "encode": ("batch", "exchange", "device"),
     "prune": ("block", "window", "largest_class", "device", "audit"),
 }
 

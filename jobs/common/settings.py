@@ -22,6 +22,8 @@ EXCHANGES = ("pandas", "arrow")
 MODES = ("all", "append")
 SCOPES = ("all", "label")
 FORMATS = ("text", "json")  # of what is said on stdout
+RECONSTRUCTION, INSTANCE = "reconstruction", "reconstruction+instance"  # what training minimises
+OBJECTIVES = (RECONSTRUCTION, INSTANCE)
 RAW, WHITENED = "raw", "whitened"  # Sim of the latents; of whitened ones
 SPACES = (RAW, WHITENED)
 FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pair_rate"
@@ -190,6 +192,10 @@ def _named(value: str) -> str | None:
     return None if value else "must not be empty"
 
 
+def _orientations(value: int) -> str | None:
+    return None if value in (1, 8) else "must be 1, or 8: all turns by 90° and their mirror images"
+
+
 def _device(value: str) -> str | None:
     known = re.fullmatch(r"auto|cpu|cuda(:\d+)?", value)
     return None if known else "must be auto, cpu, cuda or cuda:N"
@@ -228,6 +234,10 @@ class Train:
     """The autoencoder's training (spec §2)."""
 
     model: str = _key("")
+    objective: str = _key(RECONSTRUCTION, _one_of(*OBJECTIVES))
+    temperature: float = _key(0.1, _between(1e-3, 100))
+    instance_weight: float = _key(0.1, _between(1e-6, 1e6))
+    normalise: bool = _key(False)
     sample: int = _key(50_000, _between(1, 10_000_000))
     epochs: int = _key(8, _between(1, 100_000))
     batch_size: int = _key(128, _between(1, 65536))
@@ -236,11 +246,28 @@ class Train:
     seed: int = _key(0, _between(0, LARGEST_SEED))
     device: str = _key("auto", _device)
 
+    @property
+    def recognises(self) -> bool:
+        """Whether views of an image must recognise each other, beside the reconstruction."""
+        return self.objective == INSTANCE
+
+    @property
+    def learning(self) -> dict[str, Any]:
+        """The settings that decide the weights.
+
+        Without those that only the second term reads, where there is none; and without those that
+        are as in the paper, so that a model from before there was a choice is still the wanted one.
+        """
+        unread = () if self.recognises else ("objective", "temperature", "instance_weight")
+        unread = unread if self.normalise else (*unread, "normalise")
+        return {key: value for key, value in asdict(self).items() if key not in unread}
+
 
 @dataclass(frozen=True)
 class Encode:
     """How latents are computed on the executors."""
 
+    orientations: int = _key(1, _orientations)
     batch: int = _key(32, _between(8, 4096))
     exchange: str = _key("arrow", _one_of(*EXCHANGES))
     device: str = _key("auto", _device)
@@ -595,6 +622,11 @@ def _across(settings: Settings) -> list[str]:
             f"generate.components = {settings.generate.components}: only estimate.components = "
             f"{settings.estimate.components} axes are modelled; raise that, or sample fewer"
         )
+    if settings.generate.count and settings.encode.orientations > 1:
+        mistakes.append(
+            "generate.count: needs encode.orientations = 1; the mean of eight latents is not what "
+            "the decoder learnt to read"
+        )
     mistakes += _too_few_draws(settings)
     for stage in settings.overwrite:
         if stage not in STAGES:
@@ -626,6 +658,10 @@ def _of_vectors(settings: Settings) -> list[str]:
         mistakes.append("ingest.tile: cuts frames, and with ingest.vector_column there are none")
     if settings.train.model:
         mistakes.append("train.model: encodes pixels, and with ingest.vector_column there are none")
+    if settings.encode.orientations > 1:
+        mistakes.append(
+            "encode.orientations: turns pixels, and with ingest.vector_column there are none"
+        )
     if settings.generate.count:
         mistakes.append(
             "generate.count: images are decoded by the model, and with ingest.vector_column there "
