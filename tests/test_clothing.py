@@ -107,7 +107,7 @@ def test_planted_label_conflicts_are_seen_on_the_page(
         for card in part.locator(".pair").all():
             names = [image.get_attribute("title") for image in card.get_by_role("img").all()]
             seen.add((*names, *card.locator(".labels span").all_inner_texts()))
-        if further.is_disabled():
+        if not further.is_visible() or further.is_disabled():
             break
         further.click()
     for name, copy in planted(real_images / "clothing").items():
