@@ -49,7 +49,7 @@ lint: setup
 	$(BIN)/shellcheck spark-submit.sh .ci/run
 
 test: lint
-	$(BIN)/pytest -n 4 --dist loadfile
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 format: setup
 	$(BIN)/ruff check --fix .

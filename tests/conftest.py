@@ -40,6 +40,35 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
 
 
+# Files with runs of commands and of whole pipelines come first, and such as need the same one of
+# them apart: else one process goes on with them when the others are done, or they wait for it.
+FIRST = (
+    "test_faults",
+    "test_pipeline",
+    "test_clothing",
+    "test_prune",
+    "test_cluster",
+    "test_vectors",
+    "test_readers",
+    "test_ingest",
+    "test_modes",
+    "test_leaks",
+    "test_command",
+    "test_generate",
+    "test_plan",
+    "test_anomalies",
+    "test_similarities",
+    "test_recipes",
+    "test_page",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first; the order within a file stays."""
+    place = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(FIRST)))
+
+
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     session = start_session(
