@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from jobs.common import labels
 from jobs.common import page as rendering
 from tests import invented
 from tests.conftest import Opener
@@ -211,6 +214,55 @@ def test_all_pairs_are_labelled_to_the_end(opened: Opener, full: Path) -> None:
     expect(panel.get_by_role("status")).to_have_text("40 of 40 labelled: 40 same, 0 not")
     page.keyboard.press("d")
     expect(panel.get_by_role("status")).to_have_text("40 of 40 labelled: 39 same, 1 not")
+
+
+GIVEN = [path for path in os.environ.get("TEST_REPORTS", "").split(os.pathsep) if path]
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("place", ["", *GIVEN])
+def test_the_report_of_a_run_is_used(
+    opened: Opener,
+    undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    place: str,
+) -> None:
+    """By keys and clicks; of a pipeline's run here, and of those named by TEST_REPORTS."""
+    report = Path(place or undisturbed[0] / "report/report.html").resolve()
+    assert report.stat().st_size < 20e6
+    data = json.loads(report.read_text("utf-8").split('id="data">')[1].split("</script>")[0])
+    for scheme in ("light", "dark"):
+        assert violations(opened(report, color_scheme=scheme)) == []
+    page = opened(report, accept_downloads=True)
+
+    space = data["rules"][data["published"]]["space"]
+    page.get_by_role("slider", name="Rule").focus()
+    page.keyboard.press("Home")
+    for rule in (rule for rule in data["rules"] if rule["space"] == space):
+        reading = page.locator("#explorer .reading")
+        expect(reading).to_contain_text(rule["title"])
+        expect(reading).to_contain_text(f"{rule['kept']:,}")
+        page.keyboard.press("ArrowRight")
+
+    gallery = page.locator("#gallery")
+    chosen = gallery.get_by_label("Class", exact=True)
+    for option in chosen.locator("option").all()[1:4]:
+        named = option.inner_text()
+        chosen.select_option(label=named)
+        label, count = re.fullmatch(r"(.*) \(([\d,]+)\)", named).groups()  # type: ignore[union-attr]
+        assert set(gallery.locator(".what b").all_inner_texts()) == {label}
+        assert gallery.locator(".group").count() == min(int(count.replace(",", "")), 18)
+
+    panel = page.get_by_role("group", name="Pair to label")
+    panel.focus()
+    for key in ("s", "d", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+    said = panel.get_by_role("status")
+    expect(said).to_have_text(f"4 of {len(data['pairs'])} labelled: 2 same, 2 not")
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Save labels.csv").click()
+    download.value.save_as(tmp_path / "labels.csv")
+    assert labels.read(str(tmp_path / "labels.csv"), {pair[0] for pair in data["pairs"]})
 
 
 def test_lists_show_both_pictures_and_both_labels(opened: Opener, full: Path) -> None:
