@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 WIDTH, HEIGHT = 1100, 720  # CSS pixels: as wide as the page's text column and its list of parts
-COLOURS = 128  # of a palette: a third of the bytes, and text as sharp
+COLOURS = 256  # of a palette: a third of the bytes, and text as sharp
 PARTS = {
     "page_summary": None,
     "page_explorer": "#explorer",
@@ -34,7 +34,11 @@ def main() -> None:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+        page = browser.new_page(
+            viewport={"width": WIDTH, "height": HEIGHT},
+            color_scheme="light",
+            reduced_motion="reduce",
+        )
         page.goto(report.as_uri())
         page.wait_for_selector("html[data-ready]")
         for name, part in PARTS.items():
@@ -45,10 +49,12 @@ def main() -> None:
 def shot(page: Page, part: str | None) -> bytes:
     """The window with a part of the page at its top."""
     page.evaluate(
-        "(part) => part ? document.querySelector(part).scrollIntoView() : window.scrollTo(0, 0)",
+        """(part) => part
+          ? document.querySelector(part).scrollIntoView({ behavior: "instant" })
+          : window.scrollTo(0, 0)""",
         part,
     )
-    page.wait_for_timeout(300)  # pictures are decoded when they come into view
+    page.wait_for_timeout(500)  # pictures are decoded when they come into view
     return page.screenshot()
 
 
