@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from jobs import encode, train
+from jobs import encode, generate, train
 from jobs.common.encoding import Encoding
 from jobs.common.run import Run
 from jobs.common.settings import Train
+from jobs.common.storage import JobError
 from tests.conftest import picture, settings_for
 from udfs import autoencoder
 from udfs.autoencoder import Autoencoder
@@ -74,6 +75,10 @@ def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
         assert np.array_equal(seen(given), stored)
         (on,) = place
         assert on.endswith(", 8 orientations") == (orientations == 8)
+        if orientations == 8:
+            flags = (f"train.model={file}", "generate.count=1")
+            with pytest.raises(JobError, match="means over eight orientations"):
+                generate.main(Run(spark, settings_for(pictures, warehouse, *flags), "generate"))
     about = json.loads(
         (warehouse / "models" / autoencoder.model_id(data) / "model.json").read_text()
     )

@@ -276,6 +276,18 @@ def test_a_warehouse_may_have_any_name(spark: SparkSession, tmp_path: Path, name
     assert row.asDict() == one.to_pylist()[0]
 
 
+def test_rows_that_another_engine_deleted_are_gone(spark: SparkSession, tmp_path: Path) -> None:
+    """By a deletion vector: the file that holds them stays in the log."""
+    warehouse = Warehouse(spark, str(tmp_path))
+    rows = schemas.rows("anomalies", [(name, "a", -1.0, -2.0, 1) for name in "abc"])
+    warehouse.write(rows, "anomalies", Stamp("r", "anomalies", "1"))
+    table = f"delta.`{warehouse.path('anomalies')}`"
+    vectors = "'delta.enableDeletionVectors' = 'true'"
+    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({vectors})")
+    spark.sql(f"DELETE FROM {table} WHERE image_id = 'b'")
+    assert {row.image_id for row in warehouse.read("anomalies").collect()} == {"a", "c"}
+
+
 @pytest.mark.parametrize("name", ["50%", "a\\b", "a[1]"])
 def test_a_name_that_delta_rs_misreads_is_refused(
     spark: SparkSession, tmp_path: Path, name: str

@@ -304,7 +304,7 @@ def normalises(data: bytes) -> bool:
     """
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
-    return bool(header.get("__metadata__", {}).get("architecture") == NORMALISED)
+    return bool((header.get("__metadata__") or {}).get("architecture") == NORMALISED)
 
 
 def model_id(data: bytes) -> str:
