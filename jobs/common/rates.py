@@ -47,7 +47,7 @@ SECONDS = {
     "anomalies": Rate(6.0, 0.106e-3),
     "generate": Rate(8.0, 0.106e-3),
 }
-RECOGNISING = 1.2  # times as long as a step of reconstruction alone
+RECOGNISING = 1.5  # times as long as a step of reconstruction alone
 OTHERS = Rate(8.0, 0.167e-3)
 
 # Bytes an image (docs/results.md, "What it costs").
