@@ -208,7 +208,9 @@ def test_a_new_and_a_lost_file_are_counted(
     (model,) = (undisturbed[0] / "models").glob("[!.]*")
     given = (*QUICK, "train.sample=100", f"train.model={model}")
     for job in (ingest, train, encode):
-        job.main(Run(spark, settings_for(images, warehouse, *given), "pipeline"))
+        run = Run(spark, settings_for(images, warehouse, *given), "pipeline")
+        job.main(run)
+        run.close()  # what it did stands in `runs` then, which the plan reads
     Image.fromarray(picture(77).astype(np.uint8)).save(images / "town/new.png")
     (images / "town/000.png").unlink()
     stages, whole, said = plan(*given, images=images, warehouse=warehouse)
