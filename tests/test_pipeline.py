@@ -347,7 +347,9 @@ def test_the_report_names_the_rule_that_was_published(
 ) -> None:
     shutil.copytree(finished.warehouse.root, tmp_path / "w")
     images = Path(finished.settings.images)
-    publish.main(Run(spark, settings_for(images, tmp_path / "w", "publish.rule=fixed:0.999"), "x"))
+    published = Run(spark, settings_for(images, tmp_path / "w", "publish.rule=fixed:0.999"), "x")
+    publish.main(published)
+    published.close()
     report.main(Run(spark, settings_for(images, tmp_path / "w"), "x"))
     summary = json.loads((tmp_path / "w/report/summary.json").read_text())
     assert summary["published"] == "fixed:0.999"
