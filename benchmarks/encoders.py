@@ -24,7 +24,7 @@ from torch import nn
 from benchmarks import truth
 from benchmarks.truth import Pixels
 from jobs.common.settings import Train, build
-from jobs.train import instance_of
+from jobs.train import fit
 from udfs import autoencoder
 from udfs.autoencoder import Autoencoder, Training
 from udfs.instance import Instance
@@ -57,18 +57,7 @@ def learnt(pixels: Pixels, settings: Train) -> Training:
         each = (time.process_time() - busy) / epoch.number / len(pixels)
         print(f"epoch {epoch.number}: {told}, {each * 1e3:.2f} processor ms an image", flush=True)
 
-    return autoencoder.train(
-        pixels,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        seed=settings.seed,
-        held_out=settings.held_out,
-        device="cpu",
-        normalise=settings.normalise,
-        instance=instance_of(settings),
-        on_epoch=on_epoch,
-    )
+    return fit(pixels, settings, "cpu", on_epoch=on_epoch)
 
 
 def as_written(pixels: Pixels, batch: int) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import time
 from collections.abc import Iterable, Mapping
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from benchmarks.browser import launch
 from benchmarks.session import start
 from jobs import report
 from jobs.common import extras, schemas
@@ -43,7 +43,6 @@ RULES = (
 )
 PICTURES = 4000  # distinct ones; more images repeat them
 PART = 10_000  # images written at a time
-FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 Columns = dict[str, Any]
 
 
@@ -234,9 +233,8 @@ def lists(ids: list[str], label: list[str]) -> dict[str, list[dict[str, Any]]]:
 
 def browse(place: Path) -> dict[str, float]:
     """Seconds to the page's first paint, until it is interactive, and from a key to its frame."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        browser = launch(playwright)
         found: dict[str, list[float]] = {"painted": [], "interactive": [], "key": []}
         for _ in range(5):
             page = browser.new_page(viewport={"width": 1280, "height": 900})

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import io
-import shutil
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+from benchmarks.browser import launch
 
 WIDTH, HEIGHT = 1100, 720  # CSS pixels: as wide as the page's text column and its list of parts
 COLOURS = 256  # of a palette: a third of the bytes, and text as sharp
@@ -31,9 +32,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     given = parser.parse_args()
     report = (given.warehouse / "report/report.html").resolve()
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = launch(playwright)
         page = browser.new_page(
             viewport={"width": WIDTH, "height": HEIGHT},
             color_scheme="light",

@@ -75,8 +75,8 @@ def encoded_on(run: Run) -> str:
     What latents of different ones have here, no stage takes for comparable.
     """
     probe = run.spark.range(1).select(place_of(run.settings.encode.device)(F.col("id")))
-    many = "".join(f", {number} orientations" for number in seen_from(run.settings).values())
-    return f"{probe.collect()[0][0]}{many}"
+    many = run.settings.encode.orientations
+    return f"{probe.collect()[0][0]}{f', {many} orientations' if many > 1 else ''}"
 
 
 def pixels_mark(run: Run) -> str | None:
@@ -96,7 +96,7 @@ def earlier(run: Run, place: str, model_id: str, pixels: str | None) -> DataFram
     stamp = run.warehouse.newest("latents", "encode")
     if stamp is None or "encode" in run.settings.overwrite or stamp.notes.get("pixels") != pixels:
         return None
-    if stamp.notes.get("orientations", 1) != run.settings.encode.orientations:
+    if stamp.orientations != run.settings.encode.orientations:
         return None
     latents = run.warehouse.read("latents", run.warehouse.version("latents"))
     latents = latents.where(F.col("model_id") == model_id)

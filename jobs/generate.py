@@ -109,7 +109,7 @@ def check_fits(work: Work, model: Model) -> None:
         )
     axes = work.run.warehouse.newest("axes", "project")
     latents = work.run.warehouse.newest("latents", "encode")
-    if latents and latents.notes.get("orientations", 1) != 1:
+    if latents and latents.orientations != 1:
         raise JobError(
             "the latents are means over eight orientations, which the decoder cannot read: run "
             "./spark-submit.sh pipeline with encode.orientations = 1 first"

@@ -84,22 +84,28 @@ def learn(work: Work, settings: Train) -> tuple[bytes, dict[str, Any]]:
 
     with work.telling(lambda: done):
         try:
-            training = autoencoder.train(
-                pixels,
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                learning_rate=settings.learning_rate,
-                seed=settings.seed,
-                held_out=settings.held_out,
-                device=device,
-                normalise=settings.normalise,
-                instance=instance_of(settings),
-                on_batch=on_batch,
-                on_epoch=on_epoch,
-            )
+            training = fit(pixels, settings, device, on_batch=on_batch, on_epoch=on_epoch)
         except ValueError as wrong:
             raise JobError(str(wrong)) from wrong
     return autoencoder.weights_bytes(training.model), describe(training, settings, device, work)
+
+
+def fit(
+    pixels: NDArray[np.uint8], settings: Train, device: str, **told: Any
+) -> autoencoder.Training:
+    """A model as the settings ask for it; `told`: the callbacks of autoencoder.train."""
+    return autoencoder.train(
+        pixels,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+        held_out=settings.held_out,
+        device=device,
+        normalise=settings.normalise,
+        instance=instance_of(settings),
+        **told,
+    )
 
 
 def instance_of(settings: Train) -> Instance | None:

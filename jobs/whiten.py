@@ -41,7 +41,8 @@ def main(run: Run) -> None:
         if work.finished:
             return
         latents = work.read("latents")
-        seen = {"orientations": orientations(run, "latents", "encode")}
+        encoded = run.warehouse.newest("latents", "encode")
+        seen = {"orientations": encoded.orientations if encoded else 1}
         whitening = (stored(work) if append else None) or fitted(latents)
         work.write(fit_rows(work, whitening), "spaces", notes=seen)
         work.write(vectors(latents, whitening), "vectors")
@@ -71,19 +72,11 @@ def fitted(latents: DataFrame) -> Whitening:
         raise JobError(f"prune.space = {WHITENED!r}: {refused}") from refused
 
 
-def orientations(run: Run, table: str, stage: str) -> int:
-    """How many orientations a latent is the mean of, as a table's writer noted them."""
-    stamp = run.warehouse.newest(table, stage)
-    return int(stamp.notes.get("orientations", 1)) if stamp else 1
-
-
 def stored(work: Work) -> Whitening | None:
     """The fit that the table `spaces` has of latents of this model, seen from as many sides."""
     warehouse = work.run.warehouse
-    if not warehouse.exists("spaces"):
-        return None
-    fitted_on = orientations(work.run, "spaces", "whiten")
-    if fitted_on != orientations(work.run, "latents", "encode"):
+    made, encoded = warehouse.newest("spaces", "whiten"), warehouse.newest("latents", "encode")
+    if made is None or encoded is None or made.orientations != encoded.orientations:
         return None
     row = warehouse.read("spaces").where(F.col("space") == WHITENED).first()
     if row is None or row.model_id != model_of(work):

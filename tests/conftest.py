@@ -19,6 +19,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from pyspark.sql import SparkSession
 
+from benchmarks.browser import launch
 from benchmarks.session import start as start_session
 from jobs import pipeline
 from jobs.common import schemas
@@ -271,26 +272,16 @@ def undisturbed(survey: Path, once: Once) -> tuple[Path, subprocess.CompletedPro
     return folder / "elsewhere/a ware house", done
 
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 Opener = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if found is None:
-        pytest.skip("no browser: make browser installs Debian's chromium")
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=list(QUIET))
+        try:
+            opened = launch(playwright)
+        except FileNotFoundError as absent:
+            pytest.skip(str(absent))
         yield opened
         opened.close()
 

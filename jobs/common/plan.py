@@ -157,7 +157,7 @@ class Plan(Run):
         if not self.warehouse.exists("images"):
             return now.images
         stamp = self.warehouse.newest("latents", "encode")
-        if stamp and stamp.notes.get("orientations", 1) != self.settings.encode.orientations:
+        if stamp and stamp.orientations != self.settings.encode.orientations:
             return now.images
         lacking = amounts.without_latents(self.warehouse, str(step.depends["model_id"]))
         return lacking + now.fresh

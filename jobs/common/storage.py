@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FEW_FILES = 32  # of more Spark would list the folders by a job (parallelPartitionDiscovery)
 UNSAFE = r"%[]\^|"  # delta-rs 1.6 decodes a path twice, takes \ for /, and panics at the others
+# Of a file in the table's folder: a partition's, another table's or an encoded one has more in it.
+PLAIN = re.compile(r"[\w.-]+")
 LAST_VERSION = "spark.databricks.delta.lastCommitVersionInSession"
 PROPERTIES = {
     "delta.logRetentionDuration": "interval 30 days",
@@ -56,6 +58,11 @@ class Stamp:
         more = self.notes.get("content")
         return f"{self.fingerprint}|{more}" if more else self.fingerprint
 
+    @property
+    def orientations(self) -> int:
+        """How many orientations of an image its latent is the mean of, in what was written."""
+        return int(self.notes.get("orientations", 1))
+
     def json(self) -> str:
         """The stamp as a commit's userMetadata."""
         content = {"run_id": self.run_id, "stage": self.stage, "fingerprint": self.fingerprint}
@@ -75,9 +82,7 @@ class Warehouse:
         self.spark = spark
         self.root = files.absolute(root)
         if files.is_mounted(root) and set(UNSAFE) & set(self.root):
-            raise JobError(
-                f"--warehouse {root}: its path may hold none of {UNSAFE}: choose another"
-            )
+            raise JobError(f"the warehouse {root}: its path may hold none of {UNSAFE}; move it")
         self._stamps: dict[str, list[Stamp]] = {}
         self._versions: dict[str, int] = {}
         self._transactions = 0
@@ -134,12 +139,11 @@ class Warehouse:
         Files that are few are named to Spark's own Parquet reader. Delta's starts two jobs to find
         them, a quarter second of processor time for each scan: 12 of a small pipeline's 30 seconds.
         """
-        stored = self._stored(table, version)
+        stored = self._logged(table, version)
         # A table that others gave deletion vectors or renamed columns is for Delta's own reader.
         if stored is not None and stored.protocol().min_reader_version == 1:
             names = pa.table(stored.get_add_actions()).column("path").to_pylist()
-            # A partition's, another table's or an encoded one has more in it.
-            if 0 < len(names) <= FEW_FILES and all(map(re.compile(r"[\w.-]+").fullmatch, names)):
+            if 0 < len(names) <= FEW_FILES and all(map(PLAIN.fullmatch, names)):
                 schema = StructType.fromJson(json.loads(stored.schema().to_json()))
                 folder = _unglobbed(self.path(table))
                 return self.spark.read.schema(schema).parquet(*(f"{folder}/{n}" for n in names))
@@ -162,7 +166,7 @@ class Warehouse:
         import deltalake
 
         # Not to_pyarrow_table: after it, one process in ten aborts at its end.
-        stored = deltalake.DeltaTable(self._place(table), version=version)
+        stored = self._stored(table, version)
         found = deltalake.QueryBuilder().register("rows", stored).execute(sql).read_all()
         return [dict(row) for row in pa.table(found).to_pylist()]
 
@@ -173,7 +177,7 @@ class Warehouse:
 
     def size(self, table: str, version: int | None = None) -> tuple[int, int] | None:
         """Rows and bytes of a version by its log alone; None where that is not read here."""
-        stored = self._stored(table, version)
+        stored = self._logged(table, version)
         if stored is None:
             return None
         parts = pa.table(stored.get_add_actions())
@@ -182,10 +186,13 @@ class Warehouse:
         )
         return rows, taken
 
-    def _stored(self, table: str, version: int | None) -> deltalake.DeltaTable | None:
-        """A table as delta-rs sees it; None where its log is not read here."""
-        if not files.is_mounted(self.root) or not self.exists(table):
-            return None
+    def _logged(self, table: str, version: int | None) -> deltalake.DeltaTable | None:
+        """The same, for its log; None where there is no table, or its log is not read here."""
+        there = files.is_mounted(self.root) and self.exists(table)
+        return self._stored(table, version) if there else None
+
+    def _stored(self, table: str, version: int | None = None) -> deltalake.DeltaTable:
+        """A table as delta-rs sees it."""
         import deltalake
 
         return deltalake.DeltaTable(self._place(table), version=version)
@@ -238,10 +245,9 @@ class Warehouse:
             more["predicate"] = where
         else:
             more["schema_mode"] = "merge" if append else "overwrite"
-        place = self._place(table)
         note = deltalake.CommitProperties(custom_metadata={"userMetadata": stamp.json()})
-        deltalake.write_deltalake(place, rows, commit_properties=note, **more)
-        return int(deltalake.DeltaTable(place).version())
+        deltalake.write_deltalake(self._place(table), rows, commit_properties=note, **more)
+        return int(self._stored(table).version())
 
     def _write_frame(
         self,
