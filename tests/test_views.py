@@ -71,7 +71,14 @@ def test_a_view_without_changes_is_the_image() -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Changes)])
 def test_each_change_changes_every_image(name: str) -> None:
-    one = replace(NONE, **{name: getattr(Changes(), name)})
+    """A share of views by itself changes nothing, nor does a size of what no view gets."""
+    with_it = {"border": "framed", "framed": "border", "plate": "marked", "marked": "plate"}
+    one = replace(NONE, **{name: 1.0 if name in ("framed", "marked") else getattr(Changes(), name)})
+    if name in with_it:
+        assert (changed(images(), one, seeded()) - images()).abs().max() < 1e-4
+        other = with_it[name]
+        more = 1.0 if other in ("framed", "marked") else getattr(Changes(), other)
+        one = replace(one, **{other: more})
     apart = (changed(images(), one, seeded()) - images()).abs().mean(dim=(1, 2, 3))
     assert (apart > 1e-4).all()
 
@@ -99,6 +106,49 @@ def test_views_stay_in_the_range_and_keep_the_image(seed: int) -> None:
     assert found.min() >= -1
     assert found.max() <= 1
     assert torch.equal(kept, images())  # not written to
+
+
+def test_a_border_is_plain_and_all_of_the_image_is_within() -> None:
+    """Of a ramp across, one down and a flat channel: only what is grey is border."""
+    ramp = torch.linspace(-0.9, 0.9, SIDE).expand(SIDE, SIDE)
+    image = torch.stack([ramp, ramp.T, torch.full_like(ramp, -1)]).expand(300, -1, -1, -1)
+    kinds = set()
+    for view in changed(image, replace(NONE, border=0.2, framed=1.0), seeded()):
+        inside = ((view - view[2]) != 0).any(dim=0)
+        across, down = inside.any(dim=0), inside.any(dim=1)
+        assert torch.equal(inside, across & down[:, None])
+        assert (view[:, ~inside] == view[0, 0, 0]).all()
+        kinds.add((bool(across.all()), bool(down.all())))
+        for way, line in ((across, view[0][down][0]), (down, view[1][:, across][:, 0])):
+            inner = way.nonzero().flatten()
+            assert len(inner) >= 0.6 * SIDE - 1  # a border of 20 % at the most
+            assert inner[0] + inner[-1] == SIDE - 1  # as wide at both sides
+            assert abs(line[way][0] + 0.9) < 0.06
+            assert abs(line[way][-1] - 0.9) < 0.06
+    assert kinds >= {(False, False), (True, False), (False, True)}
+
+
+def test_a_plate_is_a_box_of_one_colour() -> None:
+    given = images(1).expand(300, -1, -1, -1)
+    found = changed(given, replace(NONE, plate=0.3, marked=1.0), seeded())
+    areas = []
+    for view, image in zip(found, given, strict=True):
+        other = (view - image).abs().amax(dim=0) > 1e-3
+        rows, columns = other.any(dim=1).nonzero().flatten(), other.any(dim=0).nonzero().flatten()
+        areas.append(len(rows) * len(columns))
+        if areas[-1]:
+            box = view[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            assert (box == box[:, :1, :1]).all()
+            assert max(box.shape[1:]) <= 0.3 * SIDE + 1
+    assert 0.01 * SIDE**2 < np.mean(areas) < 0.03 * SIDE**2  # a quarter of 0.3², less at the edge
+
+
+@pytest.mark.parametrize("share", ["framed", "marked"])
+def test_a_share_of_the_views(share: str) -> None:
+    one = replace(NONE, border=0.15, plate=0.3, **{share: 0.3})
+    given = images(1).expand(2000, -1, -1, -1)
+    apart = (changed(given, one, seeded()) - given).abs().amax(dim=(1, 2, 3)) > 1e-3
+    assert 0.24 < apart.float().mean() < 0.33
 
 
 def test_a_shift_and_a_turn_by_hand() -> None:

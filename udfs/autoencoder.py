@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -262,6 +263,7 @@ def _check_pixels(pixels: NDArray[Any]) -> None:
 def _reproducible(seed: int) -> Iterator[None]:
     """Torch's generators seeded and its algorithms deterministic; as they were afterwards."""
     deterministic = torch.are_deterministic_algorithms_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else its sums vary (cuBLAS docs)
     with torch.random.fork_rng(), _float32():
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,0 +1,175 @@
+"""What a GPU does for encoding, training and pruning, beside the processor of the same machine.
+
+    .venv/bin/python -m benchmarks.gpu DATA [--images 50000] [--threads 2]
+
+DATA: the folder with ucmerced/. Its tiles of 64 px (stride 32) are encoded, learnt from, and as one
+class pruned at three thresholds. Training starts anew in each run; of each measurement the first
+run warms up and the median of the others is told. Floors: for encoding the network alone on images
+that are on the device already; for pruning the products of all pairs, by themselves, on the device.
+Prints Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from benchmarks import truth
+from benchmarks.truth import Pixels
+from udfs import autoencoder
+from udfs.bounds import spread
+from udfs.cosine import Matrix, squared_norms, unit_rows
+from udfs.greedy import Cover, covers
+from udfs.instance import Instance
+
+THRESHOLDS = (0.97, 0.95, 0.93)
+BATCHES = (32, 128, 512, 2048)
+BLOCKS = (1024, 4096, 16384)
+TOLD = Instance(weight=0.1, temperature=0.1)
+CUDA = "cuda:0"
+
+
+def tiles(data: Path) -> Pixels:
+    """All tiles of UC Merced at stride 32: (n, 64·64·3)."""
+    found = [
+        tile.reshape(-1)
+        for half in (truth.CHOOSE, truth.FIGURES)
+        for _, path in truth.photographs(data, truth.TILES, half)
+        for tile in truth.tiles(truth.open_image(path), 32)
+    ]
+    return np.stack(found)
+
+
+def seconds(work: Callable[[], object], runs: int = 3) -> float:
+    """The median of some runs after one that warms up."""
+    past = []
+    for _ in range(runs + 1):
+        clock = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        past.append(time.perf_counter() - clock)
+    return statistics.median(past[1:])
+
+
+def trained(
+    pixels: Pixels, device: str, instance: Instance | None, batch: int
+) -> autoencoder.Training:
+    return autoencoder.train(
+        pixels,
+        epochs=1,
+        batch_size=batch,
+        learning_rate=1e-3,
+        seed=0,
+        held_out=0.0,
+        device=device,
+        normalise=instance is not None,
+        instance=instance,
+    )
+
+
+def encoding(pixels: Pixels, weights: bytes, threads: int) -> None:
+    """Images a second by batch, on the device and here."""
+    network = autoencoder.load(weights).encoder.to(CUDA).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    print("\n| encoding, batch | GPU, img/s | network alone, img/s | CPU, img/s |")
+    print("| --- | --- | --- | --- |")
+    for batch in BATCHES:
+        there = autoencoder.encoder(weights, device=CUDA, batch=batch)
+        given = torch.rand(batch, 3, 64, 64, device=CUDA)
+        given = given.contiguous(memory_format=torch.channels_last)
+
+        def alone(given: torch.Tensor = given, batch: int = batch) -> None:
+            with torch.inference_mode():
+                for _ in range(len(pixels) // batch):
+                    network(given)
+
+        on_gpu = len(pixels) / seconds(partial(there, pixels))
+        floor = len(pixels) // batch * batch / seconds(alone)
+        here = autoencoder.encoder(weights, device="cpu", batch=batch, threads=threads)
+        few = pixels[: max(4096, batch)]
+        on_cpu = len(few) / seconds(partial(here, few), 1)
+        print(f"| {batch} | {on_gpu:,.0f} | {floor:,.0f} | {on_cpu:,.0f} |", flush=True)
+
+
+def training(pixels: Pixels, threads: int) -> None:
+    """Images a second of both objectives, on the device and here."""
+    torch.set_num_threads(threads)
+    print("\n| training, objective | batch | GPU, img/s | CPU, img/s |")
+    print("| --- | --- | --- | --- |")
+    for name, instance in (("reconstruction", None), ("reconstruction+instance", TOLD)):
+        for batch in (128, 512):
+            fast, few = pixels[: 40 * batch], pixels[: 6 * batch]
+            on_gpu = len(fast) / seconds(partial(trained, fast, CUDA, instance, batch))
+            on_cpu = len(few) / seconds(partial(trained, few, "cpu", instance, batch), 1)
+            print(f"| {name} | {batch} | {on_gpu:,.0f} | {on_cpu:,.0f} |", flush=True)
+
+
+def all_products(units: Matrix, threshold: float, block: int = 8192) -> int:
+    """How many pairs (i ≤ j) lie above T by plain products on the device: the floor."""
+    there, found = torch.from_numpy(units).to(CUDA), 0
+    with torch.inference_mode():
+        for first in range(0, len(there), block):
+            left = there[first : first + block]
+            found += int((left @ there[first:].T > threshold).sum())
+    return found
+
+
+def equal(one: list[Cover], other: list[Cover]) -> bool:
+    return all(
+        np.array_equal(a.keeper, b.keeper) and np.array_equal(a.similarity, b.similarity, True)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def pruning(latents: Matrix, threads: int) -> None:
+    """Greedy covers of one class at three thresholds together, on the device and here."""
+    units = unit_rows(latents, squared_norms(latents))
+    torch.set_float32_matmul_precision("highest")
+    with threadpool_limits(threads):
+        clock = time.perf_counter()
+        here = covers(None, latents, THRESHOLDS)
+        on_cpu = time.perf_counter() - clock
+    kept = ", ".join(
+        f"{cover.kept.sum():,} at {t}" for cover, t in zip(here, THRESHOLDS, strict=True)
+    )
+    print(f"\n{len(latents):,} latents as one class; kept {kept}\n")
+    print("| pruning | seconds | the same |\n| --- | --- | --- |")
+    print(f"| CPU, {threads} threads | {on_cpu:.2f} | |")
+    for block in BLOCKS:
+        found: list[Cover] = []
+
+        def on_gpu(block: int = block, found: list[Cover] = found) -> None:
+            found[:] = covers(None, latents, THRESHOLDS, block=block, device=CUDA)
+
+        spent = seconds(on_gpu, 1)
+        print(f"| GPU, blocks of {block} | {spent:.2f} | {equal(found, here)} |", flush=True)
+    floor = seconds(partial(all_products, units, THRESHOLDS[-1]))
+    print(f"| all products on the GPU, by themselves | {floor:.2f} | |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--images", type=int, default=50_000, help="of one class, for pruning")
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    pixels = tiles(given.data)
+    print(f"{autoencoder.encoded_on(CUDA)}; {autoencoder.encoded_on('cpu')}; {len(pixels):,} tiles")
+    training(pixels, given.threads)
+    weights = autoencoder.weights_bytes(trained(pixels, CUDA, None, 128).model)
+    encoding(pixels, weights, given.threads)
+    latents = autoencoder.encoder(weights, device=CUDA, batch=512)(pixels)
+    pruning(spread(latents, given.images), given.threads)
+
+
+if __name__ == "__main__":
+    main()
