@@ -29,7 +29,7 @@ from udfs import autoencoder
 from udfs.autoencoder import Autoencoder, Training
 from udfs.instance import Instance
 
-TOLD = Instance(weight=0.1, temperature=0.1)
+TOLD = Instance(weight=1.0, temperature=0.1)
 PLAIN = "plain torch loop, reconstruction"
 STEPS = 6  # of a batch in a run
 
@@ -46,7 +46,7 @@ def images(data: Path, what: Sequence[str], most: int) -> Pixels:
 
 
 def learnt(pixels: Pixels, settings: Train) -> Training:
-    """As the job `train`, told epoch by epoch."""
+    """As the job `train`, on its device, told epoch by epoch."""
     busy = time.process_time()
 
     def on_epoch(epoch: autoencoder.Epoch) -> None:
@@ -57,7 +57,7 @@ def learnt(pixels: Pixels, settings: Train) -> Training:
         each = (time.process_time() - busy) / epoch.number / len(pixels)
         print(f"epoch {epoch.number}: {told}, {each * 1e3:.2f} processor ms an image", flush=True)
 
-    return fit(pixels, settings, "cpu", on_epoch=on_epoch)
+    return fit(pixels, settings, autoencoder.device(settings.device), on_epoch=on_epoch)
 
 
 def as_written(pixels: Pixels, batch: int) -> None:
@@ -75,7 +75,9 @@ def as_written(pixels: Pixels, batch: int) -> None:
 def objectives(batch: int) -> dict[str, Callable[[Pixels], object]]:
     """What is timed, by name."""
 
-    def ours(normalise: bool, instance: Instance | None) -> Callable[[Pixels], object]:
+    def ours(
+        normalise: bool, instance: Instance | None, precision: str = autoencoder.FLOAT32
+    ) -> Callable[[Pixels], object]:
         return lambda pixels: autoencoder.train(
             pixels,
             epochs=1,
@@ -86,6 +88,7 @@ def objectives(batch: int) -> dict[str, Callable[[Pixels], object]]:
             device="cpu",
             normalise=normalise,
             instance=instance,
+            precision=precision,
         )
 
     return {
@@ -94,6 +97,7 @@ def objectives(batch: int) -> dict[str, Callable[[Pixels], object]]:
         "reconstruction, normalised": ours(True, None),
         "reconstruction+instance": ours(False, TOLD),
         "reconstruction+instance, normalised": ours(True, TOLD),
+        "the same in bfloat16": ours(True, TOLD, autoencoder.BFLOAT16),
     }
 
 

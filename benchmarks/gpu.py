@@ -33,7 +33,12 @@ from udfs.instance import Instance
 THRESHOLDS = (0.97, 0.95, 0.93)
 BATCHES = (32, 128, 512, 2048)
 BLOCKS = (1024, 4096, 16384)
-TOLD = Instance(weight=0.1, temperature=0.1)
+TOLD = Instance(weight=1.0, temperature=0.1)
+OBJECTIVES = (
+    ("reconstruction", None, autoencoder.FLOAT32),
+    ("reconstruction+instance", TOLD, autoencoder.FLOAT32),
+    ("reconstruction+instance", TOLD, autoencoder.BFLOAT16),
+)
 CUDA = "cuda:0"
 
 
@@ -60,7 +65,7 @@ def seconds(work: Callable[[], object], runs: int = 3) -> float:
 
 
 def trained(
-    pixels: Pixels, device: str, instance: Instance | None, batch: int
+    pixels: Pixels, device: str, instance: Instance | None, precision: str, batch: int
 ) -> autoencoder.Training:
     return autoencoder.train(
         pixels,
@@ -72,6 +77,7 @@ def trained(
         device=device,
         normalise=instance is not None,
         instance=instance,
+        precision=precision,
     )
 
 
@@ -101,14 +107,14 @@ def encoding(pixels: Pixels, weights: bytes, threads: int) -> None:
 def training(pixels: Pixels, threads: int) -> None:
     """Images a second of both objectives, on the device and here."""
     torch.set_num_threads(threads)
-    print("\n| training, objective | batch | GPU, img/s | CPU, img/s |")
-    print("| --- | --- | --- | --- |")
-    for name, instance in (("reconstruction", None), ("reconstruction+instance", TOLD)):
+    print("\n| training, objective | precision | batch | GPU, img/s | CPU, img/s |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, instance, precision in OBJECTIVES:
         for batch in (128, 512):
             fast, few = pixels[: 40 * batch], pixels[: 6 * batch]
-            on_gpu = len(fast) / seconds(partial(trained, fast, CUDA, instance, batch))
-            on_cpu = len(few) / seconds(partial(trained, few, "cpu", instance, batch), 1)
-            print(f"| {name} | {batch} | {on_gpu:,.0f} | {on_cpu:,.0f} |", flush=True)
+            on_gpu = len(fast) / seconds(partial(trained, fast, CUDA, instance, precision, batch))
+            on_cpu = len(few) / seconds(partial(trained, few, "cpu", instance, precision, batch), 1)
+            print(f"| {name} | {precision} | {batch} | {on_gpu:,.0f} | {on_cpu:,.0f} |", flush=True)
 
 
 def all_products(units: Matrix, threshold: float, block: int = 8192) -> int:
@@ -165,7 +171,7 @@ def main() -> None:
     pixels = tiles(given.data)
     print(f"{autoencoder.encoded_on(CUDA)}; {autoencoder.encoded_on('cpu')}; {len(pixels):,} tiles")
     training(pixels, given.threads)
-    weights = autoencoder.weights_bytes(trained(pixels, CUDA, None, 128).model)
+    weights = autoencoder.weights_bytes(trained(pixels, CUDA, None, autoencoder.FLOAT32, 128).model)
     encoding(pixels, weights, given.threads)
     latents = autoencoder.encoder(weights, device=CUDA, batch=512)(pixels)
     pruning(spread(latents, given.images), given.threads)

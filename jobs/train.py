@@ -104,6 +104,7 @@ def fit(
         device=device,
         normalise=settings.normalise,
         instance=instance_of(settings),
+        precision=precision_of(settings, device),
         **told,
     )
 
@@ -111,6 +112,13 @@ def fit(
 def instance_of(settings: Train) -> Instance | None:
     """The term beside the reconstruction, where the settings ask for it."""
     return Instance(settings.instance_weight, settings.temperature) if settings.recognises else None
+
+
+def precision_of(settings: Train, device: str) -> str:
+    """What `train.precision` comes to; the paper's objective keeps to float32 unless told."""
+    if settings.precision != "auto":
+        return settings.precision
+    return autoencoder.fast_precision(device) if settings.recognises else autoencoder.FLOAT32
 
 
 def sample(images: DataFrame, settings: Train) -> NDArray[np.uint8]:
@@ -146,6 +154,7 @@ def describe(
         "images": training.images,
         "held_out": training.held_out,
         "device": autoencoder.encoded_on(device),
+        "precision": precision_of(settings, device),
         "epochs": [asdict(epoch) for epoch in training.epochs],
         "summary": f"{last.number} epochs on {training.images:,} images, loss {last.loss:.4f}",
     }

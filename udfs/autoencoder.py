@@ -30,6 +30,7 @@ SIDE = 64
 PIXELS = SIDE * SIDE * 3
 WIDTH = 1024  # of a latent: 256 channels of 2x2
 CHANNELS = (3, 32, 64, 128, 256, 256)
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
 ORIENTATIONS = (1, 8)  # as it is; with all turns by 90° and their mirror images
 # What a weights file's header says; the second where the model is shown standardised images. One
 # entry: safetensors writes several in an order that changes from file to file.
@@ -127,6 +128,7 @@ def train(
     device: str,
     normalise: bool = False,
     instance: Instance | None = None,
+    precision: str = FLOAT32,
     on_batch: OnBatch | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Training:
@@ -135,11 +137,14 @@ def train(
     pixels: (n, 64·64·3) uint8 RGB, rows first; held_out: share of the images that is never learnt
     from, its loss is taken after each epoch; normalise: as of the Autoencoder; instance: a second
     term, beyond the paper: then the clean image is rebuilt from a changed one, and two changed
-    views of an image must recognise each other among the batch. Same pixels, seed and machine:
-    same weights, bit for bit. Raises ValueError for pixels of another shape, or a loss that is no
-    number.
+    views of an image must recognise each other among the batch. precision: of the convolutions and
+    products while learning, float32 or bfloat16; weights are float32 in any case. Same pixels, seed
+    and machine: same weights, bit for bit. Raises ValueError for pixels of another shape, another
+    precision, or a loss that is no number.
     """
     _check_pixels(pixels)
+    if precision not in (FLOAT32, BFLOAT16):
+        raise ValueError(f"precision: is {precision}, must be {FLOAT32} or {BFLOAT16}")
     if len(pixels) == 0:
         raise ValueError("pixels: there is no image to train on")
     order = np.random.default_rng(seed).permutation(len(pixels))
@@ -154,7 +159,7 @@ def train(
             clock = time.monotonic()
             shuffled = learnt[np.random.default_rng((seed, number)).permutation(len(learnt))]
             loss, second = _epoch(
-                objective, optimizer, pixels, shuffled, batch_size, number, on_batch
+                objective, optimizer, pixels, shuffled, batch_size, number, precision, on_batch
             )
             outside = _loss(model, pixels, aside, batch_size) if kept_out else None
             done.append(Epoch(number, loss, outside, time.monotonic() - clock, second))
@@ -194,8 +199,9 @@ class _Recognition(nn.Module):
         latents = self.model.encode(views)
         found = self.model.decode(latents[:rebuilt])
         error = nn.functional.mse_loss(found, self.model.target(images[:rebuilt]))
-        seen = self.head(latents)
-        second = nt_xent(seen[:n], seen[n:], self.instance.temperature)
+        seen = self.head(latents).float()
+        with torch.autocast(images.device.type, enabled=False):  # its three digits are too few here
+            second = nt_xent(seen[:n], seen[n:], self.instance.temperature)
         return error + self.instance.weight * second, error, second
 
 
@@ -206,6 +212,7 @@ def _epoch(
     order: NDArray[np.int64],
     batch_size: int,
     number: int,
+    precision: str,
     on_batch: OnBatch | None,
 ) -> tuple[float, float | None]:
     """One pass in the given order; both terms' means. Raises ValueError where one is no number."""
@@ -214,7 +221,9 @@ def _epoch(
     for batch in range(batches):
         rows = order[batch * batch_size : (batch + 1) * batch_size]
         optimizer.zero_grad(set_to_none=True)
-        whole, error, second = objective(_images(pixels[rows], device))
+        images = _images(pixels[rows], device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == BFLOAT16):
+            whole, error, second = objective(images)
         whole.backward()
         optimizer.step()
         if not np.isfinite(whole.item()):
@@ -354,6 +363,16 @@ def device(requested: str = "auto", task_gpu: str | None = None) -> str:
     if requested != "auto":
         raise ValueError(f"device {requested}: torch sees no GPU here; use auto or cpu")
     return "cpu"
+
+
+def fast_precision(place: str) -> str:
+    """bfloat16 where the device has units for its products (AMX; NVIDIA from Ampere), else float32.
+
+    On processors without them it takes longer.
+    """
+    if place.startswith("cuda"):
+        return BFLOAT16 if torch.cuda.get_device_capability(place) >= (8, 0) else FLOAT32
+    return BFLOAT16 if torch.cpu.get_capabilities().get("amx_bf16") else FLOAT32
 
 
 def encoded_on(place: str, isa_limit: str | None = None) -> str:

@@ -24,6 +24,8 @@ SCOPES = ("all", "label")
 FORMATS = ("text", "json")  # of what is said on stdout
 RECONSTRUCTION, INSTANCE = "reconstruction", "reconstruction+instance"  # what training minimises
 OBJECTIVES = (RECONSTRUCTION, INSTANCE)
+BFLOAT16 = "bfloat16"
+PRECISIONS = ("auto", "float32", BFLOAT16)
 RAW, WHITENED = "raw", "whitened"  # Sim of the latents; of whitened ones
 SPACES = (RAW, WHITENED)
 FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pair_rate"
@@ -236,7 +238,7 @@ class Train:
     model: str = _key("")
     objective: str = _key(RECONSTRUCTION, _one_of(*OBJECTIVES))
     temperature: float = _key(0.1, _between(1e-3, 100))
-    instance_weight: float = _key(0.1, _between(1e-6, 1e6))
+    instance_weight: float = _key(1.0, _between(1e-6, 1e6))
     normalise: bool = _key(False)
     sample: int = _key(50_000, _between(1, 10_000_000))
     epochs: int = _key(8, _between(1, 100_000))
@@ -244,6 +246,7 @@ class Train:
     learning_rate: float = _key(1e-3, _between(1e-9, 10))
     held_out: float = _key(0.05, _between(0, 0.9))
     seed: int = _key(0, _between(0, LARGEST_SEED))
+    precision: str = _key("auto", _one_of(*PRECISIONS))
     device: str = _key("auto", _device)
 
     @property
@@ -260,6 +263,8 @@ class Train:
         """
         unread = () if self.recognises else ("objective", "temperature", "instance_weight")
         unread = unread if self.normalise else (*unread, "normalise")
+        if not self.recognises and self.precision != BFLOAT16:
+            unread = (*unread, "precision")
         return {key: value for key, value in asdict(self).items() if key not in unread}
 
 
