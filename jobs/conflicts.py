@@ -9,19 +9,19 @@ from pyspark import Broadcast
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from jobs.common import command, comparing, schemas
+from jobs.common import command, comparing, schemas, spaces
 from jobs.common.comparing import ConflictScan, Held
 from jobs.common.console import Progress
 from jobs.common.run import Run
-from jobs.common.settings import RAW, SettingsError
+from jobs.common.settings import SettingsError
 from jobs.common.storage import JobError
 
 VERSION = 1
 
 
 def main(run: Run) -> None:
-    """Table latents → conflicts."""
-    settings = run.settings.conflicts
+    """Table latents, or vectors → conflicts: in the first space of `prune.space`."""
+    settings, space = run.settings.conflicts, run.settings.prune.space[0]
     if not settings.threshold:
         raise SettingsError(
             "conflicts: set conflicts.threshold, such as 0.99: pairs above it under unlike labels "
@@ -29,14 +29,14 @@ def main(run: Run) -> None:
         )
     with run.stage(
         "conflicts",
-        reads={"latents": "encode"},
+        reads=spaces.reads([space]),
         writes=("conflicts",),
         depends={"threshold": settings.threshold, "most": settings.most},
         version=VERSION,
     ) as work:
         if work.finished:
             return
-        latents = work.read("latents")
+        latents = spaces.vectors(work, [space])[space]
         images, begun = latents.count(), time.monotonic()
         found = [schemas.arrow_schema(comparing.PAIRS).empty_table()]
 
@@ -57,7 +57,7 @@ def main(run: Run) -> None:
                 )
         frame = run.spark.createDataFrame(pa.concat_tables(found), comparing.PAIRS)
         columns = {
-            "space": F.lit(RAW),
+            "space": F.lit(space),
             "threshold": F.lit(settings.threshold),
         }
         ordered = frame.withColumns(columns).select(schemas.TABLES["conflicts"].schema.names)

@@ -10,19 +10,20 @@ from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import classes, command, comparing, schemas
+from jobs.common import classes, command, comparing, schemas, spaces
 from jobs.common.comparing import Held, LeakScan
 from jobs.common.pruning import Rules
 from jobs.common.run import Run, Work
-from jobs.common.settings import RAW, Leaks, Settings, SettingsError
+from jobs.common.settings import Leaks, Settings, SettingsError
 from jobs.common.storage import JobError, Warehouse
 
 VERSION = 1
 
 
 def main(run: Run) -> None:
-    """Table latents → leaks."""
+    """Table latents, or vectors → leaks: in the first space of `prune.space`."""
     settings = run.settings
+    space = settings.prune.space[0]
     if not settings.leaks.asked:
         raise SettingsError(
             "leaks: nothing to compare with: give leaks.split, such as ['test'], or leaks.warehouse"
@@ -30,19 +31,19 @@ def main(run: Run) -> None:
     other = elsewhere(run, settings.leaks)
     with run.stage(
         "leaks",
-        reads={"latents": "encode"},
+        reads=spaces.reads([space]),
         writes=("leaks",),
         depends=[comparing.asked(settings), other and _mark(other)],
         version=VERSION,
     ) as work:
         if work.finished:
             return
-        latents = work.read("latents")
+        latents = spaces.vectors(work, [space])[space]
         of_split = F.coalesce(F.col("split").isin(list(settings.leaks.split)), F.lit(False))
         if other:
-            reference = other.read("latents", other.version("latents"))
-            candidates = latents
-            check_alike(reference, latents, other.root)
+            latents_there = other.read("latents", other.version("latents"))
+            check_alike(latents_there, run.warehouse.read("latents"), other.root)
+            reference, candidates = spaces.elsewhere(run.warehouse, other, space), latents
         else:
             reference, candidates = latents.where(of_split), latents.where(~of_split)
         images = reference.count()
@@ -55,7 +56,7 @@ def main(run: Run) -> None:
             )
         found = hits(reference, candidates, images, settings)
         frame = rows(run, found, settings, other.root if other else None)
-        stamp = run.warehouse.newest("latents", "encode")
+        stamp = run.warehouse.newest(*spaces.table_of(space))
         notes = {"asked": comparing.asked(settings), "latents": stamp and stamp.content}
         work.write(frame, "leaks", notes=notes)
         summarise(work, images)
@@ -132,7 +133,7 @@ def rows(run: Run, found: pa.Table, settings: Settings, root: str | None) -> Dat
         run.spark.createDataFrame(found, comparing.HITS)
         .withColumns(
             {
-                "space": F.lit(RAW),
+                "space": F.lit(settings.prune.space[0]),
                 "threshold": thresholds[F.col("rule")],
                 "reference_warehouse": F.lit(root).cast("string"),
             }

@@ -162,7 +162,7 @@ def leaked(work: Work, settings: Settings) -> DataFrame | None:
     if not settings.leaks.remove:
         return None
     stamp = work.run.warehouse.newest("leaks", "leaks")
-    newest = work.run.warehouse.newest("latents", "encode")
+    newest = work.run.warehouse.newest(*spaces.table_of(settings.prune.space[0]))
     if (
         stamp is None
         or newest is None
@@ -190,7 +190,8 @@ def reference_of(work: Work, members: DataFrame, settings: Settings) -> DataFram
         return members.where(F.col("split").isin(list(settings.leaks.split)))
     other = Warehouse(work.run.spark, settings.leaks.warehouse)
     name = F.concat(F.lit(f"{other.root}#"), "image_id")
-    return other.read("latents").withColumn("image_id", name)
+    seen = spaces.elsewhere(work.run.warehouse, other, settings.prune.space[0])
+    return seen.withColumn("image_id", name)
 
 
 def earlier(work: Work, members: DataFrame, settings: Settings) -> DataFrame | None:

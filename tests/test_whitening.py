@@ -30,6 +30,25 @@ def test_axes_are_those_of_the_covariance_of_unit_vectors() -> None:
     assert (largest > 0).all()
 
 
+@pytest.mark.parametrize(("latents", "most", "axes"), [(60, 256, 30), (60, 12, 12), (2, 256, 1)])
+def test_at_most_half_as_many_axes_as_latents(latents: int, most: int, axes: int) -> None:
+    rows = spectral(latents + 1, 200, 5)
+    rows[0] = 0  # is none of them
+    assert len(Whitening.fitted(Moments.of(rows), most).axes) == axes
+
+
+def test_a_copy_in_a_small_set_stays_near() -> None:
+    """With an axis for every latent all cosines would be alike, copy or not."""
+    rows = spectral(61, 200, 6)
+    rows[60] = rows[0] * np.float32(1.01) + np.float32(1e-3)
+    found = (
+        units(Whitening.fitted(Moments.of(rows))(rows))
+        @ units(Whitening.fitted(Moments.of(rows))(rows)).T
+    )
+    assert found[60, 0] > 0.9
+    assert np.triu(found[:60, :60], 1).max() < 0.9
+
+
 def test_a_vector_does_not_depend_on_what_comes_with_it() -> None:
     rows = spectral(2500, 40, 3)
     whiten = Whitening.fitted(Moments.of(rows))

@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 from udfs.cosine import Matrix, squared_norms
 
 Array = NDArray[np.float64]
-AXES = 128  # at most
+AXES = 256  # at most
+IMAGES = 2  # for each axis, at least: fewer, and a copy lies as far from its original as any image
 LEAST = 1e-6  # of the largest eigenvalue: an axis with less is noise
 EXISTS = 1e-12  # of the mean squared norm, which is 1: a smaller eigenvalue is no component
 BATCH = 1024  # rows at a time: of one shape, so that a row's result does not depend on the others
@@ -68,12 +69,15 @@ class Whitening:
     def fitted(cls, moments: Moments, most: int = AXES) -> Self:
         """The leading axes of the set: at most `most`, eigenvalue above 1e-6 of the largest.
 
-        Divisor n−1. Raises ValueError for fewer than two latents that have a direction, or where
-        all are the same: there is no axis then.
+        And at most half as many as latents (beyond the spec): along the last axes of a small set
+        lies little but what sets a copy apart, which would count as much as all else. Divisor n−1.
+        Raises ValueError for fewer than two latents that have a direction, or where all are the
+        same: there is no axis then.
         """
         n = moments.count
         if n < 2:
             raise ValueError(f"{n} latents are not zero: whitening needs two or more")
+        most = min(most, n // IMAGES)
         mean = moments.total / n
         covariance = (moments.products - n * np.outer(mean, mean)) / (n - 1)
         width = len(mean)

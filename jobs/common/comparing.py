@@ -20,7 +20,7 @@ from pyspark.sql import types as T
 
 from jobs.common import schemas
 from jobs.common.pruning import Rules
-from jobs.common.settings import Settings
+from jobs.common.settings import RAW, Settings
 from udfs import frames, greedy, pairs
 
 COLUMNS = ("image_id", "label", "split", "latent")
@@ -38,7 +38,9 @@ def asked(settings: Settings) -> list[Any]:
     """What decides which leaks are found, as JSON has it."""
     leaks = settings.leaks
     thresholds = [list(rule) for rule in settings.prune.fixed.items()]
-    return [thresholds, list(leaks.split), leaks.warehouse, leaks.scope]
+    space = settings.prune.space[0]
+    more = [] if space == RAW else [space]  # what was asked for before there was a choice: raw
+    return [thresholds, list(leaks.split), leaks.warehouse, leaks.scope, *more]
 
 
 @dataclass(frozen=True)

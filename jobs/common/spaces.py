@@ -2,26 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
+from jobs.common import schemas
 from jobs.common.run import Work
 from jobs.common.settings import RAW, WHITENED
+from jobs.common.storage import JobError, Warehouse
+from udfs import frames
+from udfs.whitening import Whitening
 
 COLUMNS = ("image_id", "label", "split", "sha256", "model_id", "encoded_on", "latent")
+VECTORS = schemas.TABLES["vectors"].schema
 _TABLES = {RAW: ("latents", "latent", "encode"), WHITENED: ("vectors", "vector", "whiten")}
 
 
 def reads(spaces: Iterable[str]) -> dict[str, str]:
     """The tables of the spaces, and the stages that write them."""
-    return {_TABLES[space][0]: _TABLES[space][2] for space in spaces}
+    return dict(map(table_of, spaces))
+
+
+def table_of(space: str) -> tuple[str, str]:
+    """The table of a space, and the stage that writes it."""
+    table, _, stage = _TABLES[space]
+    return table, stage
 
 
 def vectors(work: Work, spaces: Iterable[str]) -> dict[str, DataFrame]:
     """Of each space what stands for the images, always in the column `latent`."""
-    found = {}
-    for space in spaces:
-        table, vector, _ = _TABLES[space]
-        found[space] = work.read(table).withColumnRenamed(vector, "latent").select(*COLUMNS)
-    return found
+    return {space: _compared(work.read(table_of(space)[0]), space) for space in spaces}
+
+
+def elsewhere(own: Warehouse, other: Warehouse, space: str) -> DataFrame:
+    """The images of another warehouse, seen in a space of this one: as of `vectors`.
+
+    Raises JobError where this one has no fit to see them by.
+    """
+    latents = other.read("latents", other.version("latents"))
+    if space == RAW:
+        return latents.select(*COLUMNS)
+    whitening = fit(own)
+    if whitening is None:
+        raise JobError(
+            f"the warehouse {own.root} has no table spaces to see other images by: run "
+            "./spark-submit.sh whiten first (or pipeline, which does)"
+        )
+    return _compared(whitened(latents, whitening), space)
+
+
+def _compared(table: DataFrame, space: str) -> DataFrame:
+    return table.withColumnRenamed(_TABLES[space][1], "latent").select(*COLUMNS)
+
+
+def fit(warehouse: Warehouse) -> Whitening | None:
+    """The fit that the table `spaces` has."""
+    if not warehouse.exists("spaces"):
+        return None
+    row = warehouse.read("spaces").where(F.col("space") == WHITENED).first()
+    if row is None:
+        return None
+    mean, deviations, axes = (np.array(part) for part in (row.mean, row.deviations, row.axes))
+    return Whitening(mean, axes.reshape(len(deviations), len(mean)), deviations)
+
+
+def fit_id(whitening: Whitening) -> str:
+    """The sha256 of the fit's numbers."""
+    digest = hashlib.sha256()
+    for part in (whitening.mean, whitening.deviations, whitening.axes):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """A fit, on its way to the executors."""
+
+    whitening: Whitening
+    name: str
+
+    def rows(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of `latents` to rows of `vectors`."""
+        for batch in batches:
+            n = batch.num_rows
+            found = self.whitening(frames.matrix(batch.column("latent")))
+            known = set(batch.schema.names) & set(schema.names)
+            columns = {name: batch.column(name) for name in known}
+            columns |= {
+                "space": pa.array([WHITENED] * n, pa.string()),
+                "fit_id": pa.array([self.name] * n, pa.string()),
+                "vector": frames.list_column(found, np.ones(n, np.bool_)),
+            }
+            yield frames.record_batch(columns, schema)
+
+
+def whitened(latents: DataFrame, whitening: Whitening) -> DataFrame:
+    """Rows of `vectors`: one for each latent, where it lies; of a zero latent zeros."""
+    seen = Whitened(whitening, fit_id(whitening))
+    return schemas.mapped(latents.select(*COLUMNS), seen.rows, VECTORS)
