@@ -186,6 +186,6 @@ def test_a_violation_fails_the_run_and_names_an_example(
     work: Any = Written(finished)
     selection = selected(spark, rows)
     with pytest.raises(JobError, match=r"kept images above T, as .*prune again"):
-        auditing.check(work, selection, pruned[1], 120, Prune((THRESHOLD,), audit=10_000))
+        auditing.check(work, selection, pruned[1], 120, Prune((THRESHOLD,), ("raw",), audit=10_000))
     assert work.marks == [False]
     assert work.rows["audit_violations"] > 0

@@ -47,7 +47,12 @@ def test_the_papers_setting_names_what_the_paper_fixes() -> None:
     text = (ROOT / "conf/paper.toml").read_text()
     raw = tomllib.loads(text)
     build(raw)
-    assert raw["train"] == {"objective": "reconstruction", "normalise": False, "epochs": 8}
+    assert raw["train"] == {
+        "objective": "reconstruction",
+        "precision": "float32",
+        "normalise": False,
+        "epochs": 8,
+    }
     assert raw["encode"] == {"orientations": 1}
     assert raw["prune"]["thresholds"] == [0.97, 0.95, 0.93]
     assert (raw["prune"]["space"], raw["publish"]["space"]) == ("raw", "raw")

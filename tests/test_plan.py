@@ -25,7 +25,7 @@ from jobs.common.reasons import Last
 from jobs.common.run import Run
 from jobs.common.settings import build
 from jobs.common.storage import MissingError
-from tests.conftest import QUICK, ROOT, STAGES, flags, picture, settings_for
+from tests.conftest import PAPER, QUICK, ROOT, STAGES, flags, picture, settings_for
 
 Done = tuple[Path, subprocess.CompletedProcess[str]]
 
@@ -79,7 +79,7 @@ class Sizes:
 
 def test_what_was_measured_here_takes_the_place_of_rates() -> None:
     begun = datetime(2026, 1, 2, tzinfo=UTC)
-    settings = build({})
+    settings = build({}, PAPER)
     row = {"run_id": "a", "settings": json.dumps(settings.sections()), "started": begun}
 
     def done(stage: str, seconds: float, **counts: int) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def test_what_was_measured_here_takes_the_place_of_rates() -> None:
     assert of["prune"].bytes == pytest.approx(1000 * 3 * rates.BYTES["selection"])
     assert of["train"].images == pytest.approx(1000 * 0.95 * 8)
     assert of["train"].bytes == estimates.MODEL
-    slower = build({}, ["encode.orientations=8", "train.objective=reconstruction+instance"])
+    slower = build({}, ["encode.orientations=8"])
     encode8 = estimates.estimate("encode", (), now, 150.0, slower, Rates(), 2)
     assert encode8.images == 150
     assert encode8.seconds == rates.SECONDS["encode"].seconds(8 * 150, 0, 2)

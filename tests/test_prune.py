@@ -25,7 +25,12 @@ from udfs.cosine import Matrix
 from udfs.thresholds import Angles, Halving, angles, counted, keep_share, kept_counts, pair_rate
 
 THRESHOLDS = (0.97, 0.9, 0.8)
-FLAGS = (f"prune.thresholds={list(THRESHOLDS)}", "publish.rule=fixed:0.9", "prune.block=16")
+FLAGS = (
+    f"prune.thresholds={list(THRESHOLDS)}",
+    "prune.space=raw",
+    "publish.rule=fixed:0.9",
+    "prune.block=16",
+)
 WIDTH = 40
 
 

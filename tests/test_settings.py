@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.common.settings import SettingsError, build
+from tests.conftest import PAPER
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from jobs.common.settings import SettingsError, build
         ("estimate.step=foo", "must be scott, fd, sturges, normal or a number of cells"),
         ("prune.thresholds=[nan]", "no cosine"),
         ("prune.thresholds=[0.97, 0.970]", "twice"),
-        ("prune.thresholds=[]", "at least one"),
+        ('prune.space=["raw", "whitened"]', "prune.thresholds: name them"),
         ('prune.order=["score", "-score"]', "twice"),
         ('prune.order=["-"]', "no name"),
         ("publish.minimum_kept=-1", "must lie between"),
@@ -98,19 +99,22 @@ def test_shares_may_miss_1_by_rounding() -> None:
 def test_what_decides_the_weights() -> None:
     """What is not read, or is as before there was a choice, leaves a trained model as it is."""
     before = {"model", "sample", "epochs", "batch_size", "learning_rate", "held_out", "seed"}
-    assert set(build({}).train.learning) == before | {"device"}
-    unread = build({}, ["train.temperature=0.2", "train.instance_weight=1"])
-    assert unread.train.learning == build({}).train.learning
+    plain, normalised = PAPER[:2], "train.normalise=true"
+    assert set(build({}, plain).train.learning) == before | {"device"}
+    unread = ("train.temperature=0.2", "train.instance_weight=2", "train.precision=float32")
+    assert build({}, (*plain, *unread)).train.learning == build({}, plain).train.learning
     second = "train.objective=reconstruction+instance"
     seen = [
-        build({}, flags).train.learning
+        build({}, (*plain, *flags)).train.learning
         for flags in (
             [],
-            ["train.normalise=true"],
+            [normalised],
+            ["train.precision=bfloat16"],
             [second],
-            [second, "train.normalise=true"],
+            [second, normalised],
             [second, "train.temperature=0.2"],
-            [second, "train.instance_weight=1"],
+            [second, "train.instance_weight=2"],
+            [second, "train.precision=float32"],
         )
     ]
     assert all(one != other for k, one in enumerate(seen) for other in seen[:k])
@@ -124,6 +128,25 @@ def test_what_does_not_go_with_eight_orientations() -> None:
     vectors = ["ingest.source=parquet", "ingest.id_column=i", "ingest.vector_column=v"]
     with pytest.raises(SettingsError, match=r"encode.orientations: turns pixels"):
         build({}, [many, *vectors])
+
+
+@pytest.mark.parametrize(
+    ("flags", "rules", "published"),
+    [
+        ([], [0.8, 0.7, 0.6], 0.7),
+        (["prune.space=raw"], [0.97, 0.95, 0.93], 0.95),
+        (["prune.space=raw", "prune.thresholds=[0.9]"], [0.9], 0.9),
+        (['prune.space=["raw", "whitened"]', "prune.thresholds=[0.9, 0.8]"], [0.9, 0.8], 0.8),
+        (["publish.rule=fixed:0.8"], [0.8, 0.7, 0.6], 0.8),
+    ],
+)
+def test_thresholds_are_those_usual_in_the_space(
+    flags: list[str], rules: list[float], published: float
+) -> None:
+    settings = build({}, flags)
+    assert list(settings.prune.fixed.values()) == rules
+    assert settings.publish.rule == f"fixed:{published}"
+    assert build({}, flags, 3).publish.rule == settings.publish.rule
 
 
 def test_flags_go_over_the_file_and_seed_over_both() -> None:

@@ -33,6 +33,7 @@ FLAGS = (
     "ingest.id_column=id",
     "ingest.label_column=class",
     "prune.thresholds=[0.999, 0.9]",
+    "prune.space=raw",
     "publish.rule=fixed:0.9",
     f"estimate.components={WIDTH + 2}",
 )
