@@ -33,7 +33,9 @@ def percentile(values: list[float], share: float) -> float:
 
 def test_a_guard_says_how_many_are_anomalies() -> None:
     with pytest.raises(JobError, match=r"at fixed:0.95 and without 2 anomalies .*: more is"):
-        publish.check_removal([Removal("a", 10, 8)], Publish(rule="fixed:0.95", most_removed=0.1), 2)
+        publish.check_removal(
+            [Removal("a", 10, 8)], Publish(rule="fixed:0.95", most_removed=0.1), 2
+        )
 
 
 @pytest.mark.spark

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import deltalake
+import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs import conflicts, leaks
+from jobs import conflicts, leaks, whiten
 from jobs.common.run import Run
 from jobs.common.settings import SettingsError, build
 from jobs.common.storage import JobError, Warehouse
@@ -145,6 +146,53 @@ def test_leaks_from_another_warehouse(spark: SparkSession, given: Given, tmp_pat
     other.write()
     with pytest.raises(JobError, match="cannot be compared with these"):
         run_job(given, leaks.main, *flags)
+
+
+WHITE = ("prune.space=whitened", "prune.thresholds=[0.5, 0.3]", "publish.rule=fixed:0.5")
+
+
+def test_leaks_and_conflicts_in_the_whitened_space(
+    spark: SparkSession, given: Given, tmp_path: Path
+) -> None:
+    """Another warehouse's images are seen by the fit of this one."""
+    run_job(given, whiten.main, *WHITE)
+    vectors = {
+        row["image_id"]: np.array(row["vector"], np.float32) for row in rows_of(given, "vectors")
+    }
+    split = ("leaks.split=['test']", "leaks.remove=true", *WHITE)
+    run_job(given, leaks.main, *split)
+    rows = rows_of(given, "leaks")
+    assert {row["space"] for row in rows} == {"whitened"}
+    expected = {}
+    test = sorted(name for name, image in given.images.items() if image["split"] == "test")
+    for name, threshold, other in itertools.product(vectors, (0.5, 0.3), test):
+        similarity = sim(vectors[name], vectors[other])
+        if given.images[name]["split"] != "test" and similarity > threshold:
+            expected.setdefault((name, f"fixed:{threshold}"), (other, similarity))
+    found = {
+        (row["image_id"], row["rule"]): (row["reference_id"], row["similarity"]) for row in rows
+    }
+    assert found == expected
+    assert len(found) > 3
+    given.prune(*split)
+    removed = {key: kept for key, (kept, *_) in given.selection().items() if key in expected}
+    assert removed.keys() == expected.keys()
+    assert not any(removed.values())
+    run_job(given, conflicts.main, "conflicts.threshold=0.4", *WHITE)
+    for row in rows_of(given, "conflicts"):
+        assert row["space"] == "whitened"
+        assert row["similarity"] == sim(vectors[row["image_id"]], vectors[row["other_id"]]) > 0.4
+    other = Given(spark, tmp_path, {"a": 20})
+    other.write()
+    elsewhere = (f"leaks.warehouse={tmp_path}", "leaks.remove=true", *WHITE)
+    run_job(given, leaks.main, *elsewhere)
+    same = [row for row in rows_of(given, "leaks") if row["similarity"] == 1]
+    assert len(same) >= 20  # the same latents, whitened alike
+    given.prune(*elsewhere)
+    # Vectors that were fitted anew are not those that leaks were looked for in.
+    run_job(given, whiten.main, *WHITE, "prune.axes=8")
+    with pytest.raises(JobError, match=r"run \./spark-submit\.sh leaks with these first"):
+        given.prune(*elsewhere)
 
 
 def test_what_leaks_cannot_do(given: Given, tmp_path: Path) -> None:
