@@ -12,7 +12,7 @@ from pyspark.sql import Row
 
 from jobs.common import command, labels, schemas
 from jobs.common.run import Run
-from jobs.common.settings import NO_LABELS, RAW, Rule, Settings, SettingsError
+from jobs.common.settings import NO_LABELS, Prune, Rule, Settings, SettingsError
 from jobs.common.storage import JobError
 from udfs.precision import Pairs, Threshold, curve, reaching
 
@@ -133,7 +133,7 @@ def following(
     asked = Rule.of(best.threshold)
     where = f"--warehouse {shlex.quote(settings.warehouse)}"
     publish = f"./spark-submit.sh publish {where} --set publish.rule={asked.name}"
-    if list(spaces) != [RAW]:
+    if tuple(spaces) != Prune().space:
         publish += f" --set publish.space={space}"
     if asked.name in rules:
         return [publish]
@@ -141,7 +141,7 @@ def following(
     values = [f'"{rule.name}"' if rule.threshold is None else repr(rule.asked) for rule in given]
     prune = f"./spark-submit.sh prune {where} --set "
     prune += shlex.quote(f"prune.thresholds=[{', '.join(values)}]")
-    if list(spaces) != [RAW]:
+    if tuple(spaces) != Prune().space:
         named = ", ".join(f'"{name}"' for name in spaces)
         prune += f" --set {shlex.quote(f'prune.space=[{named}]')}"
     return [prune, publish]

@@ -24,6 +24,7 @@ from jobs.common import (
     truth,
 )
 from jobs.common.run import Run, Work
+from jobs.common.settings import Prune
 
 VERSION = 3
 READS = {
@@ -132,9 +133,11 @@ def summarise(run: Run) -> None:
     others = [rule["rule"] for rule in known["rules"] if rule["rule"] != known["published"]]
     if others:
         warehouse = shlex.quote(_relative(run.warehouse.root))
+        space = known["published_space"]
+        named = "" if (space,) == Prune().space else f" --set publish.space={space}"
         say(
             f"  next      ./spark-submit.sh publish --warehouse {warehouse} "
-            f"--set publish.rule={others[0]}"
+            f"--set publish.rule={others[0]}{named}"
         )
 
 

@@ -123,10 +123,15 @@ def test_the_line_says_the_precision_of_what_is_published() -> None:
 def test_what_follows_is_to_prune_at_the_threshold_and_to_publish() -> None:
     settings = build({}, [], warehouse="a b")
     rules = ["fixed:0.9", "keep_share_all:0.5"]
-    assert calibrate.following(settings, FOUND, rules, "raw", ["raw"]) == [
+    whole = calibrate.following(settings, FOUND, rules, "whitened", ["whitened"])
+    assert whole == [
         "./spark-submit.sh prune --warehouse 'a b' --set "
         "'prune.thresholds=[0.9, \"keep_share_all:0.5\", 0.95]'",
         "./spark-submit.sh publish --warehouse 'a b' --set publish.rule=fixed:0.95",
+    ]
+    assert calibrate.following(settings, FOUND, rules, "raw", ["raw"]) == [
+        whole[0] + """ --set 'prune.space=["raw"]'""",
+        whole[1] + " --set publish.space=raw",
     ]
     both = ["raw", "whitened"]
     assert calibrate.following(settings, FOUND, ["fixed:0.95"], "whitened", both) == [

@@ -163,7 +163,7 @@ def test_leaks_and_conflicts_in_the_whitened_space(
     run_job(given, leaks.main, *split)
     rows = rows_of(given, "leaks")
     assert {row["space"] for row in rows} == {"whitened"}
-    expected = {}
+    expected: dict[tuple[str, str], tuple[str, float]] = {}
     test = sorted(name for name, image in given.images.items() if image["split"] == "test")
     for name, threshold, other in itertools.product(vectors, (0.5, 0.3), test):
         similarity = sim(vectors[name], vectors[other])
@@ -182,8 +182,8 @@ def test_leaks_and_conflicts_in_the_whitened_space(
     for row in rows_of(given, "conflicts"):
         assert row["space"] == "whitened"
         assert row["similarity"] == sim(vectors[row["image_id"]], vectors[row["other_id"]]) > 0.4
-    other = Given(spark, tmp_path, {"a": 20})
-    other.write()
+    there = Given(spark, tmp_path, {"a": 20})
+    there.write()
     elsewhere = (f"leaks.warehouse={tmp_path}", "leaks.remove=true", *WHITE)
     run_job(given, leaks.main, *elsewhere)
     same = [row for row in rows_of(given, "leaks") if row["similarity"] == 1]

@@ -733,7 +733,7 @@ def _unpublishable(settings: Settings, rules: Sequence[str], spaces: Sequence[st
         )
     if published_space(settings) not in spaces:
         mistakes.append(
-            f"publish.space = {publish.space!r}: not among the computed spaces "
+            f"publish.space = {published_space(settings)!r}: not among the computed spaces "
             f"({', '.join(spaces)}); choose one of them, or add it to prune.space"
         )
     return mistakes
