@@ -459,8 +459,8 @@ def _leaks_told(worth: dict[str, Estimate]) -> None:
     leak = worth[BY_TILE]
     for name, estimate in worth.items():
         if leak.sign > 0 and WITHOUT in name:
-            gone = 1 - estimate.value / leak.value
-            print(f"- {name}: {gone:.0%} of what the leak was worth is gone")
+            left = estimate.value / leak.value
+            print(f"- {name}: {left:.0%} of what the leak was worth is left")
     print()
 
 
