@@ -32,6 +32,7 @@ from PIL import Image
 
 from benchmarks import truth
 from benchmarks.changes import TURNED
+from benchmarks.intervals import bootstrap, interval
 from benchmarks.spaces import SmallAxes, Sums, cosines, nearness, shares
 from benchmarks.truth import Planted
 from jobs.common import models
@@ -42,7 +43,6 @@ from udfs.whitening import Moments, Whitening
 Pixels = NDArray[np.uint8]
 Array = NDArray[np.float64]
 Vectors = Callable[[Pixels], Matrix]
-DRAWS = 2000  # of the bootstrap
 BATCH = 32
 
 
@@ -141,19 +141,6 @@ def flag(likeness: Matrix, flagged: int) -> Found:
     true = np.diagonal(likeness, axis1=1, axis2=2).T
     found = np.where(true > threshold, 1.0, np.where(true == threshold, part, 0.0))
     return Found(float(threshold), found, flagged - float(found.sum()))
-
-
-def bootstrap(values: Array, seed: int = 0) -> Array:
-    """Means of the columns of values (n, k) over photographs drawn with replacement: (2000, k)."""
-    n = len(values)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), DRAWS)
-    return np.asarray(weights @ values / n, np.float64)
-
-
-def interval(values: Array) -> tuple[float, float]:
-    """95 % of the means of values (n,)."""
-    low, high = np.quantile(bootstrap(values[:, None])[:, 0], [0.025, 0.975])
-    return float(low), float(high)
 
 
 def table(found: dict[str, Found], families: Sequence[str], pairs: str) -> None:

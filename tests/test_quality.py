@@ -12,6 +12,7 @@ from PIL import Image
 
 from benchmarks import quality, truth
 from benchmarks.changes import FAMILIES, TRAINED, TURNED
+from benchmarks.intervals import interval
 from benchmarks.spaces import SmallAxes, Sums, cosines, nearness, shares, similarity
 from benchmarks.truth import SHARES
 from tests.conftest import picture
@@ -133,7 +134,7 @@ def test_a_perfect_method_finds_all_and_flags_nothing_else() -> None:
     found = quality.flag(likeness, 10)
     assert found.shares.min() == 1
     assert found.false == 0
-    assert quality.interval(found.shares.mean(axis=1)) == (1, 1)
+    assert interval(found.shares.mean(axis=1)) == (1, 1)
 
 
 def test_intervals_hold_the_mean_and_narrow_with_more_photographs() -> None:
@@ -141,7 +142,7 @@ def test_intervals_hold_the_mean_and_narrow_with_more_photographs() -> None:
     widths = []
     for n in (50, 5000):
         values = (draw.random(n) < 0.7).astype(float)
-        low, high = quality.interval(values)
+        low, high = interval(values)
         assert low < values.mean() < high
         widths.append(high - low)
     assert widths[1] == pytest.approx(2 * 1.96 * np.sqrt(0.21 / 5000), rel=0.15)
