@@ -1,9 +1,10 @@
 """Figures of the spline model for a warehouse: marginals before and after removal; two axes.
 
-    .venv/bin/python -m benchmarks.figures WAREHOUSE docs --rule fixed:0.95 --labels beach river
+    .venv/bin/python -m benchmarks.figures WAREHOUSE docs --labels beach river
 
 Writes marginals.png (component 1 of each class, before and after, with the images' histogram), and
-tensor.png (components 1 and 2 of the first class: tensor model, separable model).
+tensor.png (components 1 and 2 of the first class: tensor model, separable model). Rule and space: as
+the table curated has them.
 """
 
 from __future__ import annotations
@@ -19,21 +20,25 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from benchmarks.latents import published
 from udfs import frames, histogram
 from udfs.bspline import Marginal, Separable
 from udfs.charts import BLUE, GREY, RED
 from udfs.histogram import Histogram
 from udfs.tensor import Tensor
 
+BEFORE = "none"  # the rule of what is before removal
 POINTS = 400  # a curve is drawn through
 GRID = 160  # points of a contour along each axis
 
 
-def marginal(warehouse: str, label: str, rule: str, component: int = 1) -> Marginal:
+def marginal(
+    warehouse: str, label: str, rule: str, space: str | None, component: int = 1
+) -> Marginal:
     wanted = (ds.field("label") == label) & (ds.field("rule") == rule)
     table = DeltaTable(f"{warehouse}/density").to_pyarrow_dataset()
     rows = table.to_table(filter=wanted & (ds.field("component") == component)).to_pylist()
-    row = next(row for row in rows if row["space"] in (None, "raw"))
+    row = next(row for row in rows if row["space"] in (None, space))
     return Marginal(Histogram(row["origin"], row["step"], np.array(row["counts"])))
 
 
@@ -43,12 +48,12 @@ def projected(warehouse: str, label: str) -> NDArray[np.float64]:
     return np.asarray(frames.matrix(rows.column("components"))[:, :2], np.float64)
 
 
-def marginals(warehouse: str, labels: list[str], rule: str) -> Figure:
+def marginals(warehouse: str, labels: list[str], rule: str, space: str) -> Figure:
     """A panel a class."""
     figure = Figure(figsize=(3.1 * len(labels), 3.0), layout="constrained")
     for place, label in enumerate(labels):
         axes = figure.add_subplot(1, len(labels), place + 1)
-        before, after = marginal(warehouse, label, "none"), marginal(warehouse, label, rule)
+        before, after = (marginal(warehouse, label, one, space) for one in (BEFORE, rule))
         cells = before.histogram
         t = np.linspace(*before.support, POINTS)
         shares = cells.probabilities / cells.step
@@ -66,7 +71,7 @@ def marginals(warehouse: str, labels: list[str], rule: str) -> Figure:
 def contours(warehouse: str, label: str) -> Figure:
     """The tensor model of two components beside the product of its marginals."""
     values = projected(warehouse, label)
-    steps = [marginal(warehouse, label, "none", k).histogram.step for k in (1, 2)]
+    steps = [marginal(warehouse, label, BEFORE, None, k).histogram.step for k in (1, 2)]
     cells = histogram.cell(values, np.array(steps))
     tensor = Tensor(histogram.joint(cells, np.ones(len(cells), np.int64), steps))
     separable = tensor.separable()
@@ -99,11 +104,11 @@ def main() -> None:
     )
     parser.add_argument("warehouse")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--rule", default="fixed:0.95")
     parser.add_argument("--labels", nargs="+", required=True)
     given = parser.parse_args()
+    rule, space = published(given.warehouse)
     figures = {
-        "marginals.png": marginals(given.warehouse, given.labels, given.rule),
+        "marginals.png": marginals(given.warehouse, given.labels, rule.name, space),
         "tensor.png": contours(given.warehouse, given.labels[0]),
     }
     for name, figure in figures.items():

@@ -97,7 +97,7 @@ def write(
 def prune(warehouse: Path, settings: dict[str, Any], *submit: str) -> dict[str, int]:
     """Prune by spark-submit, whatever is there already; the peaks of memory."""
     command = [str(ROOT / "spark-submit.sh"), "prune", "--warehouse", str(warehouse)]
-    command += ["--overwrite", "prune"]
+    command += ["--overwrite", "prune", "--set", "prune.space=raw"]
     for name, value in settings.items():
         command += ["--set", f"prune.{name}={value}"]
     command += ["--", "--master", "local[2,4]", *submit]

@@ -10,20 +10,29 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from numpy.typing import NDArray
 
+from jobs.common.settings import RAW, Rule
 from udfs import bounds, frames
 from udfs.cosine import Matrix
 
 Pairs = NDArray[np.int64]
 
 
-def classes(warehouse: str) -> Iterator[tuple[str, list[str], Matrix]]:
-    """Label, ids and latents of each class, in the order of the ids' bytes."""
-    table = DeltaTable(f"{warehouse}/latents").to_pyarrow_dataset()
+def classes(warehouse: str, space: str = RAW) -> Iterator[tuple[str, list[str], Matrix]]:
+    """Label, ids and latents, or their whitened vectors, of each class, in the order of the ids."""
+    name, column = ("latents", "latent") if space == RAW else ("vectors", "vector")
+    table = DeltaTable(f"{warehouse}/{name}").to_pyarrow_dataset()
     labels = sorted(set(table.to_table(columns=["label"]).column("label").to_pylist()))
     for label in labels:
-        rows = table.to_table(columns=["image_id", "latent"], filter=ds.field("label") == label)
+        rows = table.to_table(columns=["image_id", column], filter=ds.field("label") == label)
         rows = rows.sort_by("image_id")
-        yield label, rows.column("image_id").to_pylist(), _matrix(rows)
+        yield label, rows.column("image_id").to_pylist(), _matrix(rows, column)
+
+
+def published(warehouse: str) -> tuple[Rule, str]:
+    """The rule that `curated` is of, and its space."""
+    curated = DeltaTable(f"{warehouse}/curated").to_pyarrow_dataset()
+    row = curated.head(1, columns=["rule", "space"]).to_pylist()[0]
+    return Rule.of(row["rule"]), row["space"]
 
 
 def spread_latents(warehouse: str, count: int) -> Matrix:
@@ -32,7 +41,7 @@ def spread_latents(warehouse: str, count: int) -> Matrix:
         columns=["label", "image_id", "latent"]
     )
     table = table.sort_by([("label", "ascending"), ("image_id", "ascending")])
-    return _matrix(table.take(bounds.spread(np.arange(len(table)), count)))
+    return _matrix(table.take(bounds.spread(np.arange(len(table)), count)), "latent")
 
 
 def coded(left: Pairs, right: Pairs, count: int) -> Pairs:
@@ -41,5 +50,5 @@ def coded(left: Pairs, right: Pairs, count: int) -> Pairs:
     return np.sort(left[upper] * count + right[upper])
 
 
-def _matrix(rows: pa.Table) -> Matrix:
-    return np.ascontiguousarray(frames.matrix(rows.column("latent")))
+def _matrix(rows: pa.Table, column: str) -> Matrix:
+    return np.ascontiguousarray(frames.matrix(rows.column(column)))

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.dataset as ds
@@ -22,7 +23,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.latents import classes
+from benchmarks.latents import classes, published
+from jobs.common.settings import Rule
 from udfs import cosine
 from udfs.images import SIDE
 
@@ -63,24 +65,31 @@ def read_truth(path: Path) -> dict[str, Truth]:
         }
 
 
-def removed_pairs(warehouse: str, threshold: float) -> list[Pair]:
-    """Every removed image with the kept one that justifies it, by falling similarity."""
+def selected(warehouse: str, kept: bool) -> list[dict[str, Any]]:
+    """The images that stay by the published rule, or that go."""
+    rule, space = published(warehouse)
     table = DeltaTable(f"{warehouse}/selection").to_pyarrow_dataset()
-    rule = (ds.field("threshold") == threshold) & ~ds.field("kept")
-    rows = table.to_table(columns=["kept_id", "image_id", "similarity"], filter=rule).to_pylist()
+    chosen = (ds.field("rule") == rule.name) & (ds.field("space") == space)
+    chosen &= ds.field("kept") == kept
+    names = ["kept_id", "image_id", "similarity"]
+    rows: list[dict[str, Any]] = table.to_table(columns=names, filter=chosen).to_pylist()
+    return rows
+
+
+def removed_pairs(warehouse: str) -> list[Pair]:
+    """Every removed image with the kept one that justifies it, by falling similarity."""
+    rows = selected(warehouse, kept=False)
     pairs = [Pair(row["kept_id"], row["image_id"], row["similarity"], True) for row in rows]
     return sorted(pairs, key=lambda pair: (-pair.similarity, pair.right))
 
 
-def closest_kept(warehouse: str, threshold: float) -> Pair:
+def closest_kept(warehouse: str) -> Pair:
     """The two kept images of one class whose similarity comes closest to the threshold."""
-    table = DeltaTable(f"{warehouse}/selection").to_pyarrow_dataset()
-    rule = (ds.field("threshold") == threshold) & ds.field("kept")
-    kept = set(table.to_table(columns=["image_id"], filter=rule).column("image_id").to_pylist())
+    kept = {row["image_id"] for row in selected(warehouse, kept=True)}
     best = Pair("", "", -1.0, False)
-    for _, ids, latents in classes(warehouse):
+    for _, ids, vectors in classes(warehouse, published(warehouse)[1]):
         rows = [row for row, name in enumerate(ids) if name in kept]
-        unit = cosine.unit_rows(latents[rows], cosine.squared_norms(latents[rows]))
+        unit = cosine.unit_rows(vectors[rows], cosine.squared_norms(vectors[rows]))
         similarity = np.triu(cosine.products(unit, unit), k=1)
         place = np.unravel_index(int(similarity.argmax()), similarity.shape)
         found = float(similarity[place])
@@ -179,31 +188,29 @@ def draw(
     return figure
 
 
-def alternative(pairs: Sequence[Pair], truth: dict[str, Truth], threshold: float) -> str:
+def alternative(pairs: Sequence[Pair], truth: dict[str, Truth], rule: Rule) -> str:
     told = [
         f"{label(pair.left)}, {story(pair, truth)}, similarity {shown_similarity(pair)}: "
         + ("removed" if pair.removed else "both stay")
         for pair in pairs
     ]
-    return f"Five pairs of generated aerial images at T = {threshold:g}. " + "; ".join(told) + "."
+    return f"Five pairs of generated aerial images at {rule.title}. " + "; ".join(told) + "."
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("warehouse")
     parser.add_argument("target")
-    parser.add_argument("--threshold", type=float, default=0.95)
     parser.add_argument("--truth", help="default: truth.csv beside the warehouse")
     given = parser.parse_args()
     truth = read_truth(Path(given.truth or Path(given.warehouse).parent / "truth.csv"))
-    removed = removed_pairs(given.warehouse, given.threshold)
-    pairs = choose(removed, closest_kept(given.warehouse, given.threshold), truth)
+    pairs = choose(removed_pairs(given.warehouse), closest_kept(given.warehouse), truth)
     names = [name for pair in pairs for name in (pair.left, pair.right)]
     figure = draw(pairs, pixels(given.warehouse, names), truth)
     target = Path(given.target)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, facecolor=figure.get_facecolor())
-    print(alternative(pairs, truth, given.threshold))
+    print(alternative(pairs, truth, published(given.warehouse)[0]))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Then the entropies; the changes stand beside what random removals of as many images do.
 
-.venv/bin/python -m benchmarks.tables WAREHOUSE [--space raw]
+.venv/bin/python -m benchmarks.tables WAREHOUSE [--space SPACE]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
+from benchmarks.latents import published
 from jobs.common.settings import Rule
 
 Rows = list[dict[str, Any]]
@@ -112,11 +113,12 @@ def changes(warehouse: str, space: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("warehouse")
-    parser.add_argument("--space", default="raw")
+    parser.add_argument("--space", help="raw or whitened; else that of the table curated")
     given = parser.parse_args()
-    images_left(given.warehouse, given.space)
-    kurtosis_lines(given.warehouse, given.space)
-    changes(given.warehouse, given.space)
+    space = given.space or published(given.warehouse)[1]
+    images_left(given.warehouse, space)
+    kurtosis_lines(given.warehouse, space)
+    changes(given.warehouse, space)
 
 
 if __name__ == "__main__":
