@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.figures WAREHOUSE docs --labels beach river
 
 Writes marginals.png (component 1 of each class, before and after, with the images' histogram), and
-tensor.png (components 1 and 2 of the first class: tensor model, separable model). Rule and space: as
-the table curated has them.
+tensor.png (components 1 and 2 of the first class: tensor model, separable model). Rule and space:
+as the table curated has them.
 """
 
 from __future__ import annotations
