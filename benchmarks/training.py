@@ -141,6 +141,7 @@ def encoder(pixels: Pixels, epochs: int, device: str) -> bytes:
         held_out=0.0,
         device=device,
         normalise=settings.normalise,
+        precision=autoencoder.fast_precision(device),
         instance=Instance(settings.instance_weight, settings.temperature),
         on_epoch=lambda epoch: told(f"encoder, epoch {epoch.number}: {epoch.seconds:.0f} s"),
     )
