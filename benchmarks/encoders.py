@@ -6,7 +6,7 @@
 `train` takes photographs of the choosing half alone: tiles of 64 px at a stride of 32, or whole
 photographs; at most `train.sample` of them. `time` runs steps of every objective in turn, beside a
 plain torch loop of the paper's, on the same images: processor seconds of all threads, which other
-programs on the machine disturb less than the clock.
+programs on the machine disturb less than the clock. Then it encodes them, standardised or not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,9 @@ from udfs.instance import Instance
 
 TOLD = Instance(weight=1.0, temperature=0.1)
 PLAIN = "plain torch loop, reconstruction"
+RAW = "of images as they are"
 STEPS = 6  # of a batch in a run
+BATCH, ENCODED = 32, 8192  # images a step, as encode.batch; in a run
 
 
 def images(data: Path, what: Sequence[str], most: int) -> Pixels:
@@ -101,19 +103,39 @@ def objectives(batch: int) -> dict[str, Callable[[Pixels], object]]:
     }
 
 
-def timed(pixels: Pixels, batch: int, runs: int) -> dict[str, list[float]]:
+def encoders(batch: int, threads: int) -> dict[str, Callable[[Pixels], object]]:
+    """The two encoders, by name."""
+
+    def made(normalise: bool) -> Callable[[Pixels], object]:
+        weights = autoencoder.weights_bytes(Autoencoder(normalise))
+        return autoencoder.encoder(weights, device="cpu", batch=batch, threads=threads)
+
+    return {RAW: made(normalise=False), "of standardised images": made(normalise=True)}
+
+
+def timed(
+    ways: Mapping[str, Callable[[Pixels], object]], pixels: Pixels, runs: int
+) -> dict[str, list[float]]:
     """Processor ms an image of each, in interleaved runs."""
     seconds: dict[str, list[float]] = {}
-    steps = objectives(batch)
-    for step in steps.values():
-        step(pixels[:batch])
+    for way in ways.values():
+        way(pixels[: len(pixels) // STEPS])
     for _ in range(runs):
-        for name, step in steps.items():
+        for name, way in ways.items():
             busy = time.process_time()
-            step(pixels)
+            way(pixels)
             each = (time.process_time() - busy) / len(pixels)
             seconds.setdefault(name, []).append(1e3 * each)
     return seconds
+
+
+def told(found: Mapping[str, Sequence[float]], batch: int, floor: str) -> None:
+    """A row of each, beside one of them."""
+    for name, runs in found.items():
+        middle = statistics.median(runs)
+        span = f"{min(runs):.2f}–{max(runs):.2f}"
+        ratio = middle / statistics.median(found[floor])
+        print(f"| {name} | {batch} | {middle:.2f} | {span} | {ratio:.2f} |")
 
 
 def main() -> None:
@@ -140,12 +162,12 @@ def main() -> None:
     print("| objective | batch | processor ms an image (median) | runs | of the plain loop |")
     print("| --- | --- | --- | --- | --- |")
     for batch in given.batches:
-        found = timed(images(given.data, given.what, STEPS * batch), batch, given.runs)
-        floor = statistics.median(found[PLAIN])
-        for name, runs in found.items():
-            middle = statistics.median(runs)
-            span = f"{min(runs):.2f}–{max(runs):.2f}"
-            print(f"| {name} | {batch} | {middle:.2f} | {span} | {middle / floor:.2f} |")
+        pixels = images(given.data, given.what, STEPS * batch)
+        told(timed(objectives(batch), pixels, given.runs), batch, PLAIN)
+    print("\n| encoder | batch | processor ms an image (median) | runs | of the first |")
+    print("| --- | --- | --- | --- | --- |")
+    pixels = images(given.data, given.what, ENCODED)
+    told(timed(encoders(BATCH, given.threads), pixels, given.runs), BATCH, RAW)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,8 @@ def selected(warehouse: str, kept: bool) -> list[dict[str, Any]]:
     rule, space = published(warehouse)
     table = DeltaTable(f"{warehouse}/selection").to_pyarrow_dataset()
     chosen = (ds.field("rule") == rule.name) & (ds.field("space") == space)
-    chosen &= ds.field("kept") == kept
+    # Not `== kept`: by delta-rs's statistics of booleans that would find no file.
+    chosen &= ds.field("kept") if kept else ~ds.field("kept")
     names = ["kept_id", "image_id", "similarity"]
     rows: list[dict[str, Any]] = table.to_table(columns=names, filter=chosen).to_pylist()
     return rows
