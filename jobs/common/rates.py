@@ -30,24 +30,26 @@ class Rate:
 # 5.48 s for 1.25e9 pairs of 50,000 images on two threads (docs/results.md, "Finding pairs")
 PAIR = 5.48 / 1.25e9
 SECONDS = {
-    "ingest": Rate(20.5, 0.656e-3),
-    "train": Rate(5.0, 1 / 252),  # an image of an epoch: 380,000 in 1509.6 s; of reconstruction
-    "encode": Rate(8.0, 0.900e-3),
-    "project": Rate(10.9, 0.215e-3),
-    "prune": Rate(7.7, 0.167e-3, PAIR),
-    "publish": Rate(5.7, 0.104e-3),
-    "estimate": Rate(6.7, 0.106e-3),
-    "report": Rate(11.6, 0.121e-3),
-    "similarities": Rate(8.0, 0.106e-3),
+    "ingest": Rate(15.0, 0.093e-3),
+    "train": Rate(5.0, 1 / 545),  # an image of an epoch, of reconstruction alone; see below
+    "encode": Rate(7.5, 0.417e-3),
+    "project": Rate(6.9, 0.075e-3),
+    "whiten": Rate(3.6, 0.107e-3),
+    "prune": Rate(4.6, 0.054e-3, PAIR),
+    "publish": Rate(2.5, 0.010e-3),
+    "estimate": Rate(3.6, 0.116e-3),
+    "report": Rate(7.0, 0.034e-3),
+    "similarities": Rate(4.2, 0.054e-3),
     # Those that are asked for read the latents, or the projections, once.
-    "whiten": Rate(8.0, 0.215e-3),
     "modes": Rate(8.0, 0.106e-3),
     "leaks": Rate(8.0, 0.167e-3, PAIR),
     "conflicts": Rate(8.0, 0.167e-3, PAIR),
     "anomalies": Rate(6.0, 0.106e-3),
     "generate": Rate(8.0, 0.106e-3),
 }
-RECOGNISING = 1.5  # times as long as a step of reconstruction alone
+# Times as long as reconstruction alone, in bfloat16 (benchmarks/encoders.py time; 1.4 in float32):
+# 380,000 images took 813.0 s.
+RECOGNISING = 1.16
 OTHERS = Rate(8.0, 0.167e-3)
 
 # Bytes an image (docs/results.md, "What it costs").
