@@ -36,7 +36,7 @@ SECONDS = {
     "project": Rate(6.9, 0.075e-3),
     "whiten": Rate(3.6, 0.107e-3),
     "prune": Rate(4.6, 0.054e-3, PAIR),
-    "publish": Rate(2.5, 0.010e-3),
+    "publish": Rate(2.45, 0.0103e-3),
     "estimate": Rate(3.6, 0.116e-3),
     "report": Rate(7.0, 0.034e-3),
     "similarities": Rate(4.2, 0.054e-3),
