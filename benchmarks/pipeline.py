@@ -1,11 +1,11 @@
 """What the pipeline costs beside the least that any program must do on the same images.
 
-The floor is one plain torch process with as many threads as the pipeline has slots, that only
-reads, decodes, cuts, resizes and encodes. The pipeline (without training: it is given the same
-weights) also hashes, stores, projects, prunes, estimates and reports. Encoding on the executors is
-then measured against plain loops at their best batch, in interleaved runs: the encoder alone, and
-the whole stage with what it reads and writes. One plain loop is what one would write (a batch in
-torch's own order of channels through the layers), the other calls this project's encoder.
+A plain torch script is one process with as many threads as the pipeline has slots, that only reads,
+decodes, cuts, resizes and encodes: a batch in torch's own order of channels through the layers. The
+floor is the same with this project's encoder, which is faster. Both take their best batch. The
+pipeline (without training: it is given the same weights) also hashes, stores, projects, prunes,
+estimates and reports. Encoding on the executors is then measured against both encoders in a plain
+loop, in interleaved runs: the encoder alone, and the whole stage with what it reads and writes.
 
     .venv/bin/python -m benchmarks.pipeline IMAGES --model WEIGHTS [--tile 64] [--stride 32]
 
@@ -42,6 +42,7 @@ from benchmarks.memory import ROLES, watched
 from jobs.common import models
 from jobs.common.encoding import Encoding
 from udfs import autoencoder, images
+from udfs.views import LEVEL
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES = (32, 128, 256)
@@ -51,8 +52,8 @@ WRITTEN, OURS = "plain loop", "this project's encoder in a plain loop"
 EXECUTORS = "executors, encoder as a UDF, latents kept nowhere"
 STAGE = "the stage encode: start, Delta read and write included"
 STAGES = (
-    *("ingest", "train", "encode", "project", "prune", "publish", "estimate"),
-    *("similarities", "report"),
+    *("ingest", "train", "encode", "project", "whiten", "prune", "publish"),
+    *("estimate", "similarities", "report"),
 )
 
 
@@ -76,11 +77,22 @@ def tiles(root: Path, tile: int | None, stride: int | None) -> Iterator[NDArray[
         yield np.frombuffer(b"".join(held), np.uint8).reshape(len(held), -1)
 
 
+def script(given: argparse.Namespace) -> None:
+    """The child process: all that the floor does, as one would write it down."""
+    whole(given, as_written(models.read_given(given.model), given.batch))
+
+
 def floor(given: argparse.Namespace) -> None:
-    """The child process: decode, cut and encode everything; prints its figures as JSON."""
-    encode = autoencoder.encoder(
-        models.read_given(given.model), device="cpu", batch=given.batch, threads=given.threads
+    """The child process: the same with this project's encoder."""
+    weights = models.read_given(given.model)
+    whole(
+        given,
+        autoencoder.encoder(weights, device="cpu", batch=given.batch, threads=given.threads),
     )
+
+
+def whole(given: argparse.Namespace, encode: autoencoder.Encoder) -> None:
+    """Decode, cut and encode everything; prints its figures as JSON."""
     clock, decoding, count = time.perf_counter(), 0.0, 0
     started = clock
     for part in tiles(Path(given.images), given.tile or None, given.stride or None):
@@ -112,7 +124,7 @@ def plain_loop(given: argparse.Namespace) -> None:
 
 def as_written(weights: bytes, batch: int) -> autoencoder.Encoder:
     """The encoder as one would write it down, with nothing done for speed."""
-    layers = autoencoder.load(weights).encoder
+    model = autoencoder.load(weights)
 
     def encode(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         found = []
@@ -120,7 +132,10 @@ def as_written(weights: bytes, batch: int) -> autoencoder.Encoder:
             for start in range(0, len(pixels), batch):
                 levels = pixels[start : start + batch].reshape(-1, 64, 64, 3).transpose(0, 3, 1, 2)
                 images = torch.from_numpy(np.ascontiguousarray(levels)) / 127.5 - 1
-                found.append(layers(images).flatten(1).numpy())
+                if model.normalise:
+                    images = images - images.mean(dim=(2, 3), keepdim=True)
+                    images /= images.std(dim=(2, 3), keepdim=True, correction=0).clamp_min(LEVEL)
+                found.append(model.encoder(images).flatten(1).numpy())
         return np.concatenate(found)
 
     return encode
@@ -142,6 +157,9 @@ def on_executors(given: argparse.Namespace) -> None:
     seconds = time.perf_counter() - clock
     print(json.dumps({"rate": frame.count() / seconds}))
     spark.stop()
+
+
+CHILDREN = {"script": script, "floor": floor, "loop": plain_loop, "executors": on_executors}
 
 
 def child(given: argparse.Namespace, what: str, batch: int = 32) -> dict[str, Any]:
@@ -190,8 +208,11 @@ def measure(given: argparse.Namespace) -> None:
         rates: dict[str, list[float]] = defaultdict(list)
         for name, rate in child(given, "loop").items():
             rates[name].append(rate)
-        best = max(BATCHES, key=lambda batch: rates[f"{OURS}, batch {batch}"][0])
-        bare = child(given, "floor", best)
+        best, plain = (
+            max(BATCHES, key=lambda batch: rates[f"{kind}, batch {batch}"][0])
+            for kind in (OURS, WRITTEN)
+        )
+        written, bare = child(given, "script", plain), child(given, "floor", best)
         clock = time.perf_counter()
         peaks = submit(given, "pipeline", warehouse)
         wall = time.perf_counter() - clock
@@ -203,27 +224,41 @@ def measure(given: argparse.Namespace) -> None:
             if turn:
                 for name, rate in child(given, "loop").items():
                     rates[name].append(rate)
-    report_pipeline(bare, best, wall, seconds)
+    report_pipeline(
+        {
+            f"a plain torch script, batch {plain}": written,
+            f"floor: with this project's encoder, batch {best}": bare,
+        },
+        wall,
+        seconds,
+    )
     report_memory(peaks)
     report_bytes(sizes, bare["images"])
     report_encoding(rates)
 
 
 def report_pipeline(
-    bare: dict[str, Any], best: int, wall: float, seconds: dict[str, float]
+    bare: dict[str, dict[str, Any]], wall: float, seconds: dict[str, float]
 ) -> None:
-    print(f"{bare['images']:,} images, {psutil.cpu_count()} cores\n")
-    print("| | seconds | of the floor |\n| --- | --- | --- |")
-    print(
-        f"| floor: plain torch, batch {best}: decode {bare['decoding']:.1f} s, encode "
-        f"{bare['seconds'] - bare['decoding']:.1f} s | {bare['seconds']:.1f} | 1.00 |"
-    )
-    print(f"| **pipeline, all** | {wall:.1f} | **{wall / bare['seconds']:.2f}** |")
+    """Seconds, and in times of what each of the bare scripts took."""
+    floors = [each["seconds"] for each in bare.values()]
+
+    def row(name: str, took: float, strong: str = "") -> None:
+        shares = " | ".join(f"{strong}{took / each:.2f}{strong}" for each in floors)
+        print(f"| {strong}{name}{strong} | {took:.1f} | {shares} |")
+
+    count = next(iter(bare.values()))["images"]
+    print(f"{count:,} images, {psutil.cpu_count()} cores\n")
+    print("| | seconds | of the plain script | of the floor |\n| --- | --- | --- | --- |")
+    for name, each in bare.items():
+        encoding = each["seconds"] - each["decoding"]
+        parts = f"decode {each['decoding']:.1f} s, encode {encoding:.1f} s"
+        row(f"{name}: {parts}", each["seconds"])
+    row("pipeline, all", wall, "**")
     for stage in (stage for stage in STAGES if stage in seconds):
-        took = seconds[stage]
-        print(f"| {stage} | {took:.1f} | {took / bare['seconds']:.2f} |")
-    rest = wall - sum(seconds.values())
-    print(f"| Spark's start, locks, summary | {rest:.1f} | {rest / bare['seconds']:.2f} |\n")
+        row(stage, seconds[stage])
+    row("Spark's start, locks, summary", wall - sum(seconds.values()))
+    print()
 
 
 def report_memory(peaks: dict[str, int]) -> None:
@@ -265,13 +300,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="interleaved runs of encoding alone")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count())
     parser.add_argument("--batch", type=int, default=32, help=argparse.SUPPRESS)
-    parser.add_argument("--child", choices=("floor", "loop", "executors"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
     parser.add_argument("--warehouse", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
     given.images = str(Path(given.images).resolve())
     given.model = str(Path(given.model).resolve())
-    children = {"floor": floor, "loop": plain_loop, "executors": on_executors, None: measure}
-    children[given.child](given)
+    CHILDREN.get(given.child, measure)(given)
 
 
 if __name__ == "__main__":
