@@ -24,7 +24,7 @@ def main(run: Run) -> None:
     settings, space = run.settings.conflicts, run.settings.prune.space[0]
     if not settings.threshold:
         raise SettingsError(
-            "conflicts: set conflicts.threshold, such as 0.99: pairs above it under unlike labels "
+            "conflicts: set conflicts.threshold, such as 0.85: pairs above it under unlike labels "
             "are listed"
         )
     with run.stage(

@@ -1,4 +1,4 @@
-"""whiten: latents seen along the axes of the whole set, each counting the same (spec §7)."""
+"""whiten: latents seen along the axes of the whole set, which count alike (spec §7)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.common.storage import JobError
 from udfs import frames, pca
 from udfs.whitening import Moments, Whitening
 
-VERSION = 1
+VERSION = 2
 ROWS = pca.GROUP * pca.CHUNK  # images whose moments are summed in a task
 SUMS = schemas.struct("piece int, sums binary")
 
@@ -39,7 +39,8 @@ def main(run: Run) -> None:
         latents = work.read("latents")
         encoded = run.warehouse.newest("latents", "encode")
         seen = {"orientations": encoded.orientations if encoded else 1}
-        whitening = (stored(work) if append else None) or fitted(latents, run.settings.prune.axes)
+        most = run.settings.prune.axes
+        whitening = (stored(work, latents, most) if append else None) or fitted(latents, most)
         work.write(fit_rows(work, whitening), "spaces", notes=seen)
         work.write(spaces.whitened(latents, whitening), "vectors")
         work.rows["vectors"] = run.warehouse.count("vectors")
@@ -65,17 +66,29 @@ def fitted(latents: DataFrame, most: int) -> Whitening:
         (_, total), *_ = pieces.added(sums, cut)
         return Whitening.fitted(Moments.from_flat(total), most)
     except ValueError as refused:
-        raise JobError(f"prune.space = {WHITENED!r}: {refused}") from refused
+        raise JobError(f"whiten: {refused}; --set prune.space=raw does without") from refused
 
 
-def stored(work: Work) -> Whitening | None:
-    """The fit that the table `spaces` has of latents of this model, seen from as many sides."""
+def stored(work: Work, latents: DataFrame, most: int) -> Whitening | None:
+    """The fit that the table `spaces` has of latents of this model, seen from as many sides.
+
+    Raises JobError where it has less than half of the axes that all latents have now: along so few
+    of them most images look alike, and would be removed.
+    """
     warehouse = work.run.warehouse
     made, encoded = warehouse.newest("spaces", "whiten"), warehouse.newest("latents", "encode")
     if made is None or encoded is None or made.orientations != encoded.orientations:
         return None
     row = warehouse.read("spaces").where(F.col("space") == WHITENED).first()
-    return spaces.fit(warehouse) if row and row.model_id == model_of(work) else None
+    whitening = spaces.fit(warehouse) if row and row.model_id == model_of(work) else None
+    if whitening and 2 * len(whitening.axes) < min(most, len(whitening.mean)):
+        now = len(fitted(latents, most).axes)
+        if 2 * len(whitening.axes) < now:
+            raise JobError(
+                f"prune.mode = 'append': the axes were fitted on few images, {len(whitening.axes)} "
+                f"where all images now have {now}; --set prune.mode=all decides all anew"
+            )
+    return whitening
 
 
 def model_of(work: Work) -> str:

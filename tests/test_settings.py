@@ -133,11 +133,11 @@ def test_what_does_not_go_with_eight_orientations() -> None:
 @pytest.mark.parametrize(
     ("flags", "rules", "published"),
     [
-        ([], [0.8, 0.7, 0.6], 0.7),
+        ([], [0.9, 0.85, 0.8], 0.85),
         (["prune.space=raw"], [0.97, 0.95, 0.93], 0.95),
         (["prune.space=raw", "prune.thresholds=[0.9]"], [0.9], 0.9),
         (['prune.space=["raw", "whitened"]', "prune.thresholds=[0.9, 0.8]"], [0.9, 0.8], 0.8),
-        (["publish.rule=fixed:0.8"], [0.8, 0.7, 0.6], 0.8),
+        (["publish.rule=fixed:0.8"], [0.9, 0.85, 0.8], 0.8),
     ],
 )
 def test_thresholds_are_those_usual_in_the_space(

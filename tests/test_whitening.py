@@ -2,12 +2,31 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.test_bounds import spectral, units
-from udfs.whitening import AXES, Moments, Whitening
+from udfs.cosine import Matrix
+from udfs.whitening import AXES, FEW, FLOOR, Moments, Whitening
 
 
-def test_whitened_vectors_have_unit_covariance() -> None:
+def second_moments(rows: Matrix) -> NDArray[np.float64]:
+    """Of unit vectors, in float64."""
+    found = units(rows).astype(np.float64)
+    return found.T @ found / len(found)
+
+
+def test_axes_and_divisors_are_those_of_the_second_moments() -> None:
+    rows = spectral(800, 30, 2)
+    whiten = Whitening.fitted(Moments.of(rows))
+    values = np.linalg.eigvalsh(second_moments(rows))[::-1]
+    wanted = values[values > 1e-6 * values[0]] + FLOOR + FEW / 800
+    assert np.allclose(whiten.deviations**2, wanted, rtol=1e-6)
+    assert not whiten.mean.any()
+    largest = np.take_along_axis(whiten.axes, np.abs(whiten.axes).argmax(1)[:, None], axis=1)
+    assert (largest > 0).all()
+
+
+def test_each_axis_counts_its_moment_over_that_and_the_floor() -> None:
     rows = spectral(3000, 200, 1)
     rows[5] = 0
     whiten = Whitening.fitted(Moments.of(rows))
@@ -16,37 +35,34 @@ def test_whitened_vectors_have_unit_covariance() -> None:
     assert found.shape[1] == len(whiten.axes) <= AXES
     assert not found[5].any()
     others = np.delete(found, 5, axis=0).astype(np.float64)
-    assert np.allclose(others.mean(axis=0), 0, atol=1e-4)
-    assert np.allclose(np.cov(others.T), np.eye(found.shape[1]), atol=2e-3)
+    values = np.linalg.eigvalsh(second_moments(np.delete(rows, 5, axis=0)))[::-1][
+        : len(whiten.axes)
+    ]
+    wanted = values / (values + FLOOR + FEW / 2999)
+    assert np.allclose(others.T @ others / 2999, np.diag(wanted), atol=1e-5)
+    assert wanted[0] > 0.9
 
 
-def test_axes_are_those_of_the_covariance_of_unit_vectors() -> None:
-    rows = spectral(800, 30, 2)
-    whiten = Whitening.fitted(Moments.of(rows))
-    values = np.linalg.eigvalsh(np.cov(units(rows).astype(np.float64).T))[::-1]
-    wanted = values[values > 1e-6 * values[0]]
-    assert np.allclose(whiten.deviations**2, wanted, rtol=1e-6)
-    largest = np.take_along_axis(whiten.axes, np.abs(whiten.axes).argmax(1)[:, None], axis=1)
-    assert (largest > 0).all()
+def scenes(count: int, copies: int, seed: int) -> Matrix:
+    """So many latents, and so many more like each: cosines of one about 0.98, of two about 0.5."""
+    draw = np.random.default_rng(seed)
+    places = draw.normal(size=(count, 1024)) + 1
+    near = np.repeat(places, copies, axis=0)
+    return (near + 0.15 * draw.normal(size=near.shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("latents", "most", "axes"), [(60, 256, 30), (60, 12, 12), (2, 256, 1)])
-def test_at_most_half_as_many_axes_as_latents(latents: int, most: int, axes: int) -> None:
-    rows = spectral(latents + 1, 200, 5)
-    rows[0] = 0  # is none of them
-    assert len(Whitening.fitted(Moments.of(rows), most).axes) == axes
-
-
-def test_a_copy_in_a_small_set_stays_near() -> None:
-    """With an axis for every latent all cosines would be alike, copy or not."""
-    rows = spectral(61, 200, 6)
-    rows[60] = rows[0] * np.float32(1.01) + np.float32(1e-3)
-    found = (
-        units(Whitening.fitted(Moments.of(rows))(rows))
-        @ units(Whitening.fitted(Moments.of(rows))(rows)).T
-    )
-    assert found[60, 0] > 0.9
-    assert np.triu(found[:60, :60], 1).max() < 0.9
+@pytest.mark.parametrize(
+    ("count", "copies"), [(1, 2), (1, 30), (2, 10), (20, 10), (40, 50), (600, 2)]
+)
+def test_copies_stay_near_however_many_there_are(count: int, copies: int) -> None:
+    """Were all axes to count the same, those that tell copies apart would part them."""
+    rows = scenes(count, copies, 6)
+    found = units(Whitening.fitted(Moments.of(rows))(rows))
+    cosines = found @ found.T
+    same = np.repeat(np.arange(count), copies)
+    near = same[:, None] == same
+    assert cosines[near].min() > 0.85
+    assert cosines[~near].max(initial=-1) < 0.85
 
 
 def test_a_vector_does_not_depend_on_what_comes_with_it() -> None:
@@ -72,14 +88,14 @@ def test_scale_of_a_latent_does_not_matter() -> None:
     assert np.array_equal(whiten(rows * np.float32(4)), whiten(rows))
 
 
-def test_what_has_no_axis_is_refused() -> None:
-    with pytest.raises(ValueError, match="1 latents are not zero"):
-        Whitening.fitted(Moments.of(np.array([[0, 0], [1, 2]], np.float32)))
-    with pytest.raises(ValueError, match="one direction"):
-        Whitening.fitted(Moments.of(np.ones((9, 3), np.float32)))
-    same = np.random.default_rng(6).random((1, 64), np.float32).repeat(1000, axis=0)
-    with pytest.raises(ValueError, match="one direction"):
-        Whitening.fitted(Moments.of(same))
+def test_equal_latents_have_one_axis_and_no_latent_none() -> None:
+    for rows in (np.array([[0, 0], [1, 2]]), np.ones((9, 3)), np.ones((1000, 64))):
+        latents = rows.astype(np.float32)
+        whiten = Whitening.fitted(Moments.of(latents))
+        assert len(whiten.axes) == 1
+        assert (whiten(latents).any(axis=1) == latents.any(axis=1)).all()
+    with pytest.raises(ValueError, match="all latents are zero"):
+        Whitening.fitted(Moments.of(np.zeros((2, 3), np.float32)))
 
 
 def test_fewer_axes_are_the_leading_ones() -> None:

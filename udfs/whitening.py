@@ -1,4 +1,9 @@
-"""Whitened latents: every leading principal axis of the whole set counts the same (spec §7)."""
+"""Whitened latents: the leading principal axes of the whole set count alike (after spec §7).
+
+Beyond the spec: axes go through the origin, and small axes count less. Centred, two images are
+opposite to each other however alike they are; and with all axes equal, what tells an image's
+copies apart counts as much as what tells images apart, as soon as copies are many or images few.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +20,9 @@ from udfs.cosine import Matrix, squared_norms
 
 Array = NDArray[np.float64]
 AXES = 256  # at most
-IMAGES = 2  # for each axis, at least: fewer, and a copy lies as far from its original as any image
-LEAST = 1e-6  # of the largest eigenvalue: an axis with less is noise
-EXISTS = 1e-12  # of the mean squared norm, which is 1: a smaller eigenvalue is no component
+LEAST = 1e-6  # of the largest second moment: an axis with less is noise
+# Added to the second moments, which add up to 1; chosen by benchmarks/defaults.py.
+FLOOR, FEW = 1e-4, 3.0  # of any set; over the number of latents
 BATCH = 1024  # rows at a time: of one shape, so that a row's result does not depend on the others
 
 
@@ -59,7 +64,10 @@ class Moments:
 
 @dataclass(frozen=True)
 class Whitening:
-    """mean (d,), axes (k, d) and standard deviations (k,) along them, all float64."""
+    """mean (d,), axes (k, d) and what coordinates along them are divided by (k,), all float64.
+
+    mean: zeros; what earlier versions subtracted.
+    """
 
     mean: Array
     axes: Array
@@ -67,32 +75,26 @@ class Whitening:
 
     @classmethod
     def fitted(cls, moments: Moments, most: int = AXES) -> Self:
-        """The leading axes of the set: at most `most`, eigenvalue above 1e-6 of the largest.
+        """The leading principal axes of the set, of unit latents as they are, not centred.
 
-        And at most half as many as latents (beyond the spec): along the last axes of a small set
-        lies little but what sets a copy apart, which would count as much as all else. Divisor n−1.
-        Raises ValueError for fewer than two latents that have a direction, or where all are the
-        same: there is no axis then.
+        At most `most`, with a second moment λ above 1e-6 of the largest; all of them add up to 1.
+        Coordinates are divided by √(λ + ρ), ρ = 1e-4 + 3/n: ridge regularisation, as if each latent
+        differed by so much from itself. Raises ValueError where all latents are zero: they have no
+        direction.
         """
         n = moments.count
-        if n < 2:
-            raise ValueError(f"{n} latents are not zero: whitening needs two or more")
-        most = min(most, n // IMAGES)
-        mean = moments.total / n
-        covariance = (moments.products - n * np.outer(mean, mean)) / (n - 1)
-        width = len(mean)
+        if n == 0:
+            raise ValueError("all latents are zero: there is no axis to whiten")
+        width = len(moments.total)
         with threadpool_limits(1):
             values, vectors = scipy.linalg.eigh(
-                covariance, subset_by_index=(max(0, width - most), width - 1)
+                moments.products / n, subset_by_index=(max(0, width - most), width - 1)
             )
         values, axes = values[::-1], vectors.T[::-1]
-        # As with principal axes: less than this of the mean squared norm is rounding.
-        noise = EXISTS * float(np.trace(moments.products)) / n
-        exist = values > max(LEAST * values[0], noise)
-        if not exist.any():
-            raise ValueError("all latents have one direction: there is no axis to whiten")
+        exist = values > LEAST * values[0]
         signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1))
-        return cls(mean, (axes * signs)[exist], np.sqrt(values[exist]))
+        deviations = np.sqrt(values[exist] + FLOOR + FEW / n)
+        return cls(np.zeros(width), (axes * signs)[exist], deviations)
 
     def __call__(self, latents: Matrix) -> Matrix:
         """Latents (n, d) float32 to whitened vectors (n, k) float32; a zero latent to zeros."""

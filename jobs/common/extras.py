@@ -25,7 +25,7 @@ EXTRAS = {
     "similarities": Extra("similarities"),
     "pairs": Extra("similarities"),
     "calibration": Extra("calibrate", "--set calibrate.labels=labels.csv"),
-    "conflicts": Extra("conflicts", "--set conflicts.threshold=0.8"),
+    "conflicts": Extra("conflicts", "--set conflicts.threshold=0.85"),
     "leaks": Extra("leaks", "--set 'leaks.split=[\"test\"]'"),
     "anomalies": Extra("anomalies", "--set anomalies.quantile=0.01"),
     "modes": Extra("modes", "--set modes.draws=200"),
