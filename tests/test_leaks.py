@@ -184,7 +184,8 @@ def test_leaks_and_conflicts_in_the_whitened_space(
         assert row["similarity"] == sim(vectors[row["image_id"]], vectors[row["other_id"]]) > 0.4
     there = Given(spark, tmp_path, {"a": 20})
     there.write()
-    elsewhere = (f"leaks.warehouse={tmp_path}", "leaks.remove=true", *WHITE)
+    only = ("prune.thresholds=[0.999]", "publish.rule=fixed:0.999")  # nothing but itself is near
+    elsewhere = (f"leaks.warehouse={tmp_path}", "leaks.remove=true", *WHITE, *only)
     run_job(given, leaks.main, *elsewhere)
     same = [row for row in rows_of(given, "leaks") if row["similarity"] == 1]
     assert len(same) >= 20  # the same latents, whitened alike
