@@ -15,6 +15,7 @@ from jobs.common.labels import common, found_by
 from jobs.common.resembling import COMPARED, DRAWN, Comparing, Plan, members
 from jobs.common.run import Run, Work
 from jobs.common.settings import Calibrate, Prune, SettingsError, published_space
+from jobs.common.storage import JobError
 from udfs import strata
 
 VERSION = 1
@@ -69,7 +70,13 @@ def compare(work: Work, rows: DataFrame, prune: Prune, settings: Calibrate, spac
     """Compare the images of each class once; write both tables."""
     counts = {row["group"]: int(row["count"]) for row in rows.groupBy("group").count().collect()}
     work.images = sum(counts.values())
-    edges = strata.edges(thresholds(found_by(work, space)))
+    by_rule = found_by(work, space)
+    if counts and not by_rule:
+        raise JobError(
+            f"the table thresholds has none of the space {space}: run ./spark-submit.sh prune with "
+            "these settings first"
+        )
+    edges = strata.edges(thresholds(by_rule))
     comparing = Comparing(counts, space, edges, settings.pairs, settings.seed)
     found = schemas.mapped(members(rows, counts, prune), comparing.rows, COMPARED)
     kept = found.persist(StorageLevel.DISK_ONLY)

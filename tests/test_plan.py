@@ -41,6 +41,8 @@ def test_reasons_name_what_differs() -> None:
     moved = reasons.reason("prune", last, was, {"latents": 5}, [])
     assert moved == "latents is at version 5, was 2"
     assert "not finished" in reasons.reason("prune", last, was, {"latents": 2}, [])
+    fewer = build({}, ["prune.axes=64", "prune.seed=3"]).sections()
+    assert reasons.changed("whiten", was, fewer) == ["prune.axes = 64, was 256"]
     trained = reasons.changed("train", was, build({}, ["ingest.tile=64"]).sections())
     assert trained == ["ingest.tile = 64, was 0"]
 

@@ -14,8 +14,16 @@ SECTIONS = {
     "train": ("train", "ingest"),
     "encode": ("encode", "train"),
     "project": ("estimate",),
+    "whiten": ("prune",),
+    "leaks": ("leaks", "prune"),
+    "conflicts": ("conflicts", "prune"),
     "prune": ("prune", "leaks"),
     "publish": ("publish", "anomalies"),
+}
+OF_PRUNE = {  # settings of its section that these stages depend on
+    "whiten": ("mode", "axes"),
+    "leaks": ("space", "thresholds"),
+    "conflicts": ("space",),
 }
 UNIMPORTANT = {  # settings that no result depends on
     "ingest": ("tasks",),
@@ -75,6 +83,7 @@ def changed(
         for key, value in now.get(section, {}).items()
         if key in was.get(section, {})
         and key not in UNIMPORTANT.get(section, ())
+        and (section != "prune" or key in OF_PRUNE.get(stage, (key,)))
         and _plain(value) != was[section][key]
     ]
 
