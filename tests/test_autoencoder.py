@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from tests.conftest import picture
-from udfs import autoencoder
+from udfs import autoencoder, views
 from udfs.instance import Instance
 
 TABLE = [
@@ -310,3 +312,26 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_encoded_on_names_the_instruction_set() -> None:
     assert autoencoder.encoded_on("cpu") == f"cpu {torch.backends.cpu.get_cpu_capability()}"
     assert autoencoder.encoded_on("cpu", "AVX2") == "cpu AVX2"
+
+
+def test_views_are_made_in_float32_whatever_is_learnt_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 the places that pixels are taken from would be off by parts of a pixel."""
+    seen = []
+
+    def changed(images: torch.Tensor, *given: Any) -> torch.Tensor:
+        seen.append((torch.is_autocast_enabled("cpu"), views.changed(images, *given).dtype))
+        return images
+
+    monkeypatch.setattr(autoencoder, "changed", changed)
+    autoencoder.train(
+        pictures(8),
+        epochs=1,
+        batch_size=8,
+        learning_rate=1e-3,
+        seed=0,
+        held_out=0.0,
+        device="cpu",
+        instance=Instance(1.0, 0.1),
+        precision=autoencoder.BFLOAT16,
+    )
+    assert seen == [(False, torch.float32)]
