@@ -361,6 +361,18 @@ def test_thresholds_of_both_spaces_that_set_themselves(given: Given) -> None:
         assert row.threshold == shown["small", row.rule, row.space][0]
 
 
+def test_axes_of_few_images_do_not_serve_many(given: Given) -> None:
+    """Along so few axes most images would look alike."""
+    flags = ("prune.space=whitened", "prune.thresholds=[0.9]")
+    given.write(sorted(given.images)[:6])
+    given.job(whiten.main, *flags)
+    given.write()
+    with pytest.raises(JobError, match=r"fitted on few images, 6 where all images now have \d\d;"):
+        given.job(whiten.main, *flags, "prune.mode=append")
+    given.job(whiten.main, *flags)
+    given.job(whiten.main, *flags, "prune.mode=append")
+
+
 def test_columns_that_cannot_serve_are_all_named(given: Given) -> None:
     settings = build(
         {},
