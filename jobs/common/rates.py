@@ -30,16 +30,16 @@ class Rate:
 # 5.48 s for 1.25e9 pairs of 50,000 images on two threads (docs/results.md, "Finding pairs")
 PAIR = 5.48 / 1.25e9
 SECONDS = {
-    "ingest": Rate(15.0, 0.093e-3),
-    "train": Rate(5.0, 1 / 545),  # an image of an epoch, of reconstruction alone; see below
-    "encode": Rate(7.5, 0.417e-3),
-    "project": Rate(6.9, 0.075e-3),
-    "whiten": Rate(3.6, 0.107e-3),
-    "prune": Rate(4.6, 0.054e-3, PAIR),
-    "publish": Rate(2.45, 0.0103e-3),
-    "estimate": Rate(3.6, 0.116e-3),
-    "report": Rate(7.0, 0.034e-3),
-    "similarities": Rate(4.2, 0.054e-3),
+    "ingest": Rate(17.47, 0.1417e-3),
+    "train": Rate(5.0, 1 / 458),  # an image of an epoch, of reconstruction alone; see below
+    "encode": Rate(10.35, 0.3008e-3),
+    "project": Rate(9.07, 0.0442e-3),
+    "whiten": Rate(4.42, 0.1119e-3),
+    "prune": Rate(6.11, 0.0370e-3, PAIR),
+    "publish": Rate(2.15, 0.0092e-3),
+    "estimate": Rate(5.54, 0.0883e-3),
+    "report": Rate(7.45, 0.0493e-3),
+    "similarities": Rate(5.56, 0.0277e-3),
     # Those that are asked for read the latents, or the projections, once.
     "modes": Rate(8.0, 0.106e-3),
     "leaks": Rate(8.0, 0.167e-3, PAIR),
@@ -48,7 +48,7 @@ SECONDS = {
     "generate": Rate(8.0, 0.106e-3),
 }
 # Times as long as reconstruction alone, in bfloat16 (benchmarks/encoders.py time; 1.4 in float32):
-# 380,000 images took 813.0 s.
+# 380,000 images took 966.6 s.
 RECOGNISING = 1.16
 OTHERS = Rate(8.0, 0.167e-3)
 
