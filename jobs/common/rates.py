@@ -55,13 +55,13 @@ OTHERS = Rate(8.0, 0.167e-3)
 # Bytes an image (docs/results.md, "What it costs").
 BYTES = {
     "images": 3655.7,
-    "latents": 2973.0,
-    "vectors": 956.6,  # on 256 axes, of the default's run
-    "projections": 32.0,
-    "selection": 13.3 / 3,  # a row: an image at one of three rules
-    "axes": 6.7,
-    "curated": 2.8,
-    "density": 0.4,
+    "latents": 1554.6,
+    "vectors": 949.4,
+    "projections": 31.8,
+    "selection": 7.6 / 3,  # a row: an image at one of three rules
+    "axes": 6.4,
+    "curated": 2.7,
+    "density": 0.3,
     "effect": 0.2,
 }
 
