@@ -134,7 +134,7 @@ FAMILIES: dict[str, Change] = {
     "mirror": mirror,
     "turned by 90°": turn,
 }
-TRAINED = ("shift", "crop", "slight rotation", "tone", "noise")
+TRAINED = ("shift", "crop", "slight rotation", "tone", "noise", "border", "logo")
 TURNED = ("mirror", "turned by 90°")  # found by what is made for it alone, so apart from the total
 
 

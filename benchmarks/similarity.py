@@ -37,6 +37,7 @@ from udfs.whitening import Moments, Whitening
 THRESHOLDS = (0.93, 0.95, 0.97)
 LEVELS = (16, 32, 64)  # of Panorama: fewer and more were slower at every T tried
 WHITE_LEVELS = (8,)
+WHITE_AXES = 128
 QUERIES = 4096  # rows a call of a library's range search is asked for: its result stays in memory
 SPARK_ROWS = 3000  # of Spark's own join, whose time grows with the square
 
@@ -219,7 +220,7 @@ def main() -> None:
         found = methods(rows, given.threads, given.spark_rows, LEVELS)
         for threshold in given.thresholds:
             measure(rows, threshold, found, given.runs)
-        white = Whitening.fitted(Moments.of(rows))(rows)
+        white = Whitening.fitted(Moments.of(rows), WHITE_AXES)(rows)
         print(f"\n## Whitened: {white.shape[0]:,} of width {white.shape[1]}")
         found = methods(white, given.threads, 0, WHITE_LEVELS)
         for threshold in equal_thresholds(rows, white, given.thresholds):

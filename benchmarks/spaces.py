@@ -139,7 +139,7 @@ class Fits:
             sums = sums + of_pixels if sums else of_pixels
         assert moments is not None
         assert sums is not None
-        return cls(Whitening.fitted(moments), SmallAxes.fitted(sums))
+        return cls(Whitening.fitted(moments, AXES), SmallAxes.fitted(sums))
 
     def vectors(self, images: Images) -> dict[str, Matrix]:
         """What each method compares, by the cosine but for the distance of pixels."""

@@ -521,11 +521,11 @@ def build(
         else:
             merged[section][key] = value
     values = {name: _section(name, merged[name], mistakes) for name in SECTIONS}
-    settings = _completed(Settings(**values, **given))
     if seed is not None and not 0 <= seed <= LARGEST_SEED:
         mistakes.append(f"--seed {seed}: must lie between 0 and {LARGEST_SEED}")
     elif seed is not None:
-        settings = _completed(replace(settings, **_seeded(values, seed)))
+        values |= _seeded(values, seed)
+    settings = _completed(Settings(**values, **given))
     mistakes += _across(settings) + _of_job(settings, job)
     if mistakes:
         raise SettingsError("\n".join(mistakes))
