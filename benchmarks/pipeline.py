@@ -202,62 +202,73 @@ def stored(warehouse: str) -> dict[str, int]:
     return sizes
 
 
+def best_of(given: argparse.Namespace, what: str) -> tuple[int, dict[str, Any]]:
+    """The batch at which a script is done first, and what it said of that run."""
+    found = {batch: child(given, what, batch) for batch in BATCHES}
+    return min(found.items(), key=lambda each: each[1]["seconds"])
+
+
 def measure(given: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory(prefix="latent-dedup-") as folder:
-        warehouse = given.warehouse = str(Path(folder, "warehouse"))
-        rates: dict[str, list[float]] = defaultdict(list)
-        for name, rate in child(given, "loop").items():
-            rates[name].append(rate)
-        best, plain = (
-            max(BATCHES, key=lambda batch: rates[f"{kind}, batch {batch}"][0])
-            for kind in (OURS, WRITTEN)
-        )
-        written, bare = child(given, "script", plain), child(given, "floor", best)
-        clock = time.perf_counter()
-        peaks = submit(given, "pipeline", warehouse)
-        wall = time.perf_counter() - clock
-        seconds, sizes = stage_seconds(warehouse), stored(warehouse)
-        for turn in range(given.runs):
+    rates: dict[str, list[float]] = defaultdict(list)
+    bare: dict[str, list[dict[str, Any]]] = {}
+    batches: dict[str, int] = {}
+    for what in ("script", "floor"):
+        batches[what], first = best_of(given, what)
+        bare[what] = [first]
+    walls: list[float] = []
+    seconds: list[dict[str, float]] = []
+    peaks: dict[str, int] = {}
+    for turn in range(given.runs):
+        with tempfile.TemporaryDirectory(prefix="latent-dedup-") as folder:
+            warehouse = given.warehouse = str(Path(folder, "warehouse"))
+            clock = time.perf_counter()
+            for role, peak in submit(given, "pipeline", warehouse).items():
+                peaks[role] = max(peaks.get(role, 0), peak)
+            walls.append(time.perf_counter() - clock)
+            seconds.append(stage_seconds(warehouse))
+            sizes = stored(warehouse)
             submit(given, "encode", warehouse, "--overwrite", "encode")
-            rates[STAGE].append(bare["images"] / stage_seconds(warehouse)["encode"])
-            rates[EXECUTORS].append(child(given, "executors", best)["rate"])
-            if turn:
-                for name, rate in child(given, "loop").items():
-                    rates[name].append(rate)
-    report_pipeline(
-        {
-            f"a plain torch script, batch {plain}": written,
-            f"floor: with this project's encoder, batch {best}": bare,
-        },
-        wall,
-        seconds,
-    )
+            rates[STAGE].append(bare["floor"][0]["images"] / stage_seconds(warehouse)["encode"])
+            rates[EXECUTORS].append(child(given, "executors", batches["floor"])["rate"])
+            for name, rate in child(given, "loop").items():
+                rates[name].append(rate)
+        if turn:
+            for what, batch in batches.items():
+                bare[what].append(child(given, what, batch))
+    named = {
+        f"a plain torch script, batch {batches['script']}": bare["script"],
+        f"floor: with this project's encoder, batch {batches['floor']}": bare["floor"],
+    }
+    report_pipeline(named, walls, seconds)
     report_memory(peaks)
-    report_bytes(sizes, bare["images"])
+    report_bytes(sizes, bare["floor"][0]["images"])
     report_encoding(rates)
 
 
 def report_pipeline(
-    bare: dict[str, dict[str, Any]], wall: float, seconds: dict[str, float]
+    bare: dict[str, list[dict[str, Any]]], walls: list[float], seconds: list[dict[str, float]]
 ) -> None:
-    """Seconds, and in times of what each of the bare scripts took."""
-    floors = [each["seconds"] for each in bare.values()]
+    """Medians of the runs' seconds, and in times of the medians of the bare scripts."""
+    floors = [statistics.median(run["seconds"] for run in runs) for runs in bare.values()]
 
-    def row(name: str, took: float, strong: str = "") -> None:
-        shares = " | ".join(f"{strong}{took / each:.2f}{strong}" for each in floors)
-        print(f"| {strong}{name}{strong} | {took:.1f} | {shares} |")
+    def row(name: str, took: list[float], strong: str = "") -> None:
+        median = statistics.median(took)
+        shares = " | ".join(f"{strong}{median / each:.2f}{strong}" for each in floors)
+        runs = ", ".join(f"{each:.1f}" for each in took)
+        print(f"| {strong}{name}{strong} | {median:.1f} | {runs} | {shares} |")
 
-    count = next(iter(bare.values()))["images"]
-    print(f"{count:,} images, {psutil.cpu_count()} cores\n")
-    print("| | seconds | of the plain script | of the floor |\n| --- | --- | --- | --- |")
-    for name, each in bare.items():
-        encoding = each["seconds"] - each["decoding"]
-        parts = f"decode {each['decoding']:.1f} s, encode {encoding:.1f} s"
-        row(f"{name}: {parts}", each["seconds"])
-    row("pipeline, all", wall, "**")
-    for stage in (stage for stage in STAGES if stage in seconds):
-        row(stage, seconds[stage])
-    row("Spark's start, locks, summary", wall - sum(seconds.values()))
+    count = next(iter(bare.values()))[0]["images"]
+    print(f"{count:,} images, {psutil.cpu_count()} cores, {len(walls)} interleaved runs\n")
+    print("| | seconds (median) | runs | of the plain script | of the floor |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, runs in bare.items():
+        decoding = statistics.median(run["decoding"] for run in runs)
+        row(f"{name} (decode {decoding:.1f} s)", [run["seconds"] for run in runs])
+    row("pipeline, all", walls, "**")
+    for stage in (stage for stage in STAGES if stage in seconds[0]):
+        row(stage, [run[stage] for run in seconds])
+    rest = [wall - sum(run.values()) for wall, run in zip(walls, seconds, strict=True)]
+    row("Spark's start, locks, summary", rest)
     print()
 
 
@@ -297,7 +308,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="weights.safetensors, or its folder")
     parser.add_argument("--tile", type=int, default=64, help="px; 0: whole frames")
     parser.add_argument("--stride", type=int, default=32)
-    parser.add_argument("--runs", type=int, default=3, help="interleaved runs of encoding alone")
+    parser.add_argument("--runs", type=int, default=3, help="interleaved runs of everything")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count())
     parser.add_argument("--batch", type=int, default=32, help=argparse.SUPPRESS)
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
