@@ -17,7 +17,7 @@ from jobs.common.run import Run, Work
 from jobs.common.settings import Estimate
 from udfs import bspline, control, effect, histogram
 
-VERSION = 2
+VERSION = 3
 KEYS = ["label", "rule", "space", "component"]
 NO_BANDS = (None,) * 2 * len(BANDS)  # where nothing was drawn
 Measures = dict[tuple[Any, ...], Row]

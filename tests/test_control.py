@@ -22,9 +22,13 @@ def values(seed: int = 0, components: int = 2) -> NDArray[np.float64]:
 
 
 def test_a_draw_removes_the_images_smallest_in_their_hash() -> None:
-    order = [IDS[i] for i in removal_order(IDS, 7, 3)]
+    names = [name.encode() for name in IDS]
+    order = [IDS[i] for i in removal_order(names, 7, 3)]
     assert order == sorted(IDS, key=lambda name: hashlib.sha256(f"7|3|{name}".encode()).digest())
-    assert order != [IDS[i] for i in removal_order(IDS, 7, 4)]
+    assert order != [IDS[i] for i in removal_order(names, 7, 4)]
+    twice = removal_order(names + names, 7, 3)  # equal hashes: the first comes first
+    assert [IDS[i % 60] for i in twice[::2]] == order
+    assert (twice[1::2] == twice[::2] + 60).all()
 
 
 @pytest.mark.parametrize("removed", [[0], [20], [45, 5, 30], [56, 57, 59]])
@@ -32,7 +36,7 @@ def test_what_is_left_is_measured_as_it_is_defined(removed: list[int]) -> None:
     points, steps = values(), [2.0, 0.5]
     found = drawn(IDS, points, steps, removed, 4, 1)
     for draw in range(4):
-        order = removal_order(IDS, 1, draw)
+        order = removal_order([name.encode() for name in IDS], 1, draw)
         for size, count in enumerate(removed):
             for k, step in enumerate(steps):
                 left = points[order[count:], k]

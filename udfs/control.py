@@ -36,16 +36,24 @@ class Drawn:
     scale_free: Array
 
 
-def removal_order(ids: Sequence[str], seed: int, draw: int) -> NDArray[np.int64]:
-    """Indices of images by sha256("<seed>|<draw>|<image_id>"): the order a draw removes them in."""
+def removal_order(ids: Sequence[bytes], seed: int, draw: int) -> NDArray[np.int64]:
+    """Indices of images by sha256("<seed>|<draw>|<image_id>"): the order a draw removes them in.
+
+    ids: in UTF-8.
+    """
     start = hashlib.sha256(f"{seed}|{draw}|".encode())
     digests = []
     for name in ids:
         digest = start.copy()
-        digest.update(name.encode())
+        digest.update(name)
         digests.append(digest.digest())
-    words = np.frombuffer(b"".join(digests), ">u8").reshape(-1, 4)
-    return np.lexsort(words.T[::-1])
+    words = np.frombuffer(b"".join(digests), ">u8").reshape(-1, 4).astype(np.uint64)
+    # One word alone takes a twentieth of the time, and two digests hardly ever share their first.
+    order = np.argsort(words[:, 0])
+    leading = words[order, 0]
+    if (leading[1:] == leading[:-1]).any():
+        order = np.lexsort(words.T[::-1])
+    return order
 
 
 def drawn(
@@ -64,8 +72,9 @@ def drawn(
     shape = (draws, len(removed), values.shape[1])
     found = Drawn(*(np.full(shape, np.nan) for _ in range(3)))
     cells = [histogram.cell(values[:, k], step) for k, step in enumerate(steps)]
+    names = [name.encode() for name in ids]
     for draw in range(draws):
-        order = removal_order(ids, seed, draw)
+        order = removal_order(names, seed, draw)
         found.kurtosis[draw] = _kurtosis_of_rest(values[order], removed)
         for k, step in enumerate(steps):
             for size, count in enumerate(removed):
@@ -103,7 +112,8 @@ def _kurtosis_of_rest(values: Array, removed: Sequence[int]) -> Array:
     """
     size = np.abs(values).max(axis=0)
     scaled = values / np.where(size > 0, size, 1.0)
-    powers = np.stack([scaled**p for p in (1, 2, 3, 4)])
+    squares = scaled * scaled  # products: numpy's powers take three times as long
+    powers = np.stack([scaled, squares, squares * scaled, squares * squares])
     sums = np.cumsum(powers[:, ::-1], axis=1)[:, ::-1]  # of all rows from each on
     left = len(values) - np.asarray(removed)
     one, two, three, four = sums[:, np.asarray(removed)] / left[:, None]

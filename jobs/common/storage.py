@@ -97,8 +97,16 @@ class Warehouse:
         return Path(path).as_uri() if files.is_mounted(self.root) else path
 
     def exists(self, table: str) -> bool:
-        """Whether the table was ever written."""
-        return table in self._stamps or DeltaTable.isDeltaTable(self.spark, self.path(table))
+        """Whether the table was ever written.
+
+        Of a mounted log it is seen here: Delta's first answer takes seconds.
+        """
+        if table in self._stamps:
+            return True
+        if files.is_mounted(self.root):
+            log = files.mounted(self.path(table)) / "_delta_log"
+            return next(log.glob("[0-9]" * 20 + ".json"), None) is not None
+        return DeltaTable.isDeltaTable(self.spark, self.path(table))
 
     def stamps(self, table: str) -> list[Stamp]:
         """The stamps of a table's commits, newest first."""
