@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -53,9 +54,8 @@ def main(run: Run) -> None:
             make = partial(encoded, run, model, place) if model else partial(given, run)
             notes = {"pixels": pixels, "content": place} | seen_from(run.settings)
             write_latents(work, images, known, make, notes)
-        lacking = images.join(run.warehouse.read("latents").select(KEY), on=KEY, how="left_anti")
-        work.write(rejected(lacking, brought), "rejects", where="stage = 'encode'")
         work.rows["latents"] = run.warehouse.count("latents")
+        work.write(lacking(work, images, brought), "rejects", where="stage = 'encode'")
         how = f"on {place}" if model else f"given as {model_id}"
         work.summary = f"{work.rows['latents']:,} latents {how}"
 
@@ -183,14 +183,18 @@ def unchanged(known: DataFrame, images: DataFrame) -> bool:
     return known.select(columns).exceptAll(images.select(columns)).isEmpty()
 
 
-def rejected(lacking: DataFrame, brought: bool) -> DataFrame:
+def lacking(work: Work, images: DataFrame, brought: bool) -> DataFrame | pa.Table:
     """Rejects: images that the model gives no finite latent for, or whose vector is gone."""
+    # Every latent is one image's. Looking for what there is none of takes Spark five seconds.
+    if work.rows["latents"] == work.run.warehouse.count("images"):
+        return schemas.rows("rejects", [])
+    latents = work.run.warehouse.read("latents").select(KEY)
     code, message = (
         ("changed", "its vector changed while it was read: run it again")
         if brought
         else ("not_finite", "the encoder gave NaN or infinity for it: look at the model's training")
     )
-    return lacking.select(
+    return images.join(latents, on=KEY, how="left_anti").select(
         "path",
         "image_id",
         "size_bytes",

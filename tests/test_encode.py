@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
@@ -83,3 +84,36 @@ def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
         (warehouse / "models" / autoencoder.model_id(data) / "model.json").read_text()
     )
     assert about["normalise"] is True
+
+
+@pytest.mark.spark
+def test_images_without_a_finite_latent_are_rejects_until_a_model_gives_one(
+    spark: SparkSession, finished: Run, pictures: Path, tmp_path: Path
+) -> None:
+    warehouse, file = tmp_path / "warehouse", tmp_path / "given.safetensors"
+    shutil.copytree(finished.warehouse.root, warehouse)
+    images = {row.image_id for row in finished.warehouse.read("images").collect()}
+
+    def rejected(model: Autoencoder) -> set[tuple[str, str]]:
+        file.write_bytes(autoencoder.weights_bytes(model))
+        flags = (f"train.model={file}", "prune.space=raw")
+        run = Run(spark, settings_for(pictures, warehouse, *flags), "pipeline")
+        train.main(run)
+        encode.main(run)
+        run.close()
+        rows = run.warehouse.read("rejects").where("stage = 'encode'").collect()
+        assert run.warehouse.count("latents") == len(images) - len(rows)
+        return {(row.image_id, row.error_code) for row in rows}
+
+    model = autoencoder.load(drawn(False))
+    assert rejected(model) == set()
+    with torch.no_grad():
+        next(model.encoder.parameters()).fill_(1e38)
+    assert rejected(model) == {(name, "not_finite") for name in images}
+    assert rejected(autoencoder.load(drawn(True))) == set()
+    others = run_rejects(finished) - {"encode"}
+    assert run_rejects(Run(spark, settings_for(pictures, warehouse), "pipeline")) == others
+
+
+def run_rejects(run: Run) -> set[str]:
+    return {row.stage for row in run.warehouse.read("rejects").collect()}
