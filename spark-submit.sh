@@ -115,8 +115,8 @@ if [ "$PROFILE" = local ]; then
   mkdir -p "$here/build/no-conf"
   export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$here/build/no-conf}
   options="\"-Dlog4j2.configurationFile=file:$here/conf/log4j2.properties\""
-  if [ -n "${ARCHIVE_CLASSES:-}" ]; then
-    options+=" \"-XX:ArchiveClassesAtExit=$ARCHIVE_CLASSES\""
+  if [ -n "${LATENT_DEDUP_ARCHIVE:-}" ]; then
+    options+=" \"-XX:ArchiveClassesAtExit=$LATENT_DEDUP_ARCHIVE\""
   elif [ -s "$here/build/classes.jsa" ]; then
     options+=" \"-XX:SharedArchiveFile=$here/build/classes.jsa\""
   fi

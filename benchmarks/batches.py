@@ -39,7 +39,8 @@ def halves(root: Path) -> tuple[list[Path], list[Path]]:
     first: list[Path] = []
     rest: list[Path] = []
     for folder in sorted(each for each in root.iterdir() if each.is_dir()):
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        found = (path for path in folder.rglob("*") if path.is_file())
+        files = sorted(found, key=lambda path: path.relative_to(root).as_posix().encode())
         first += files[: len(files) // 2]
         rest += files[len(files) // 2 :]
     return first, rest

@@ -202,23 +202,21 @@ def stored(warehouse: str) -> dict[str, int]:
     return sizes
 
 
-def best_of(given: argparse.Namespace, what: str) -> tuple[int, dict[str, Any]]:
-    """The batch at which a script is done first, and what it said of that run."""
-    found = {batch: child(given, what, batch) for batch in BATCHES}
-    return min(found.items(), key=lambda each: each[1]["seconds"])
+def best_of(given: argparse.Namespace, what: str) -> int:
+    """The batch at which a script is done first."""
+    return min(BATCHES, key=lambda batch: child(given, what, batch)["seconds"])
 
 
 def measure(given: argparse.Namespace) -> None:
     rates: dict[str, list[float]] = defaultdict(list)
-    bare: dict[str, list[dict[str, Any]]] = {}
-    batches: dict[str, int] = {}
-    for what in ("script", "floor"):
-        batches[what], first = best_of(given, what)
-        bare[what] = [first]
+    bare: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    batches = {what: best_of(given, what) for what in ("script", "floor")}
     walls: list[float] = []
     seconds: list[dict[str, float]] = []
     peaks: dict[str, int] = {}
-    for turn in range(given.runs):
+    for _ in range(given.runs):
+        for what, batch in batches.items():
+            bare[what].append(child(given, what, batch))
         with tempfile.TemporaryDirectory(prefix="latent-dedup-") as folder:
             warehouse = given.warehouse = str(Path(folder, "warehouse"))
             clock = time.perf_counter()
@@ -232,9 +230,6 @@ def measure(given: argparse.Namespace) -> None:
             rates[EXECUTORS].append(child(given, "executors", batches["floor"])["rate"])
             for name, rate in child(given, "loop").items():
                 rates[name].append(rate)
-        if turn:
-            for what, batch in batches.items():
-                bare[what].append(child(given, what, batch))
     named = {
         f"a plain torch script, batch {batches['script']}": bare["script"],
         f"floor: with this project's encoder, batch {batches['floor']}": bare["floor"],

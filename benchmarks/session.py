@@ -40,12 +40,13 @@ def start(slots: int, changed: Mapping[str, str] = MappingProxyType({})) -> Spar
     options = f'"-Dlog4j2.configurationFile=file:{ROOT}/conf/log4j2.properties"'
     if CLASSES.is_file() and CLASSES.stat().st_size:
         options += f' "-XX:SharedArchiveFile={CLASSES}" -Xlog:cds*=off'
+    given = os.environ.get("SPARK_SUBMIT_OPTS", "")
     os.environ |= {
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": str(ROOT),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_CONF_DIR": str(ROOT / "build/no-conf"),
-        "SPARK_SUBMIT_OPTS": options,
+        "SPARK_SUBMIT_OPTS": given if options in given else f"{options} {given}",
     }
     builder = SparkSession.builder.appName("latent-dedup").master(f"local[{slots},4]")
     for name, value in (settings() | dict(changed)).items():

@@ -27,6 +27,7 @@ FEW_FILES = 32  # of more Spark would list the folders by a job (parallelPartiti
 UNSAFE = r"%[]\^|"  # delta-rs 1.6 decodes a path twice, takes \ for /, and panics at the others
 # Of a file in the table's folder: a partition's, another table's or an encoded one has more in it.
 PLAIN = re.compile(r"[\w.-]+")
+COMMIT = re.compile(r"\d{20}\.json")  # of a table's log
 LAST_VERSION = "spark.databricks.delta.lastCommitVersionInSession"
 PROPERTIES = {
     "delta.logRetentionDuration": "interval 30 days",
@@ -105,7 +106,10 @@ class Warehouse:
             return True
         if files.is_mounted(self.root):
             log = files.mounted(self.path(table)) / "_delta_log"
-            return next(log.glob("[0-9]" * 20 + ".json"), None) is not None
+            try:
+                return any(COMMIT.fullmatch(path.name) for path in log.iterdir())
+            except FileNotFoundError:
+                return False
         return DeltaTable.isDeltaTable(self.spark, self.path(table))
 
     def stamps(self, table: str) -> list[Stamp]:
