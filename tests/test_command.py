@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -185,6 +187,60 @@ def test_the_script_without_java(tmp_path: Path) -> None:
     assert (answer.returncode, "use provided or packages" in answer.stderr) == (2, True)
     answer = shell("sample", PYSPARK_PYTHON="/usr/bin/false")
     assert (answer.returncode, "run make setup" in answer.stderr) == (1, True)
+
+
+# Starts what Spark's launcher names by itself; of the JVM that would run the job, tells its words.
+JAVA_THAT_TELLS = """#!/bin/sh
+case " $* " in
+  *launcher.Main* | *-version*) exec "{java}" "$@" ;;
+  *) printf '%s\\n' "$@" ;;
+esac
+"""
+
+
+def test_a_start_takes_the_archive_of_classes_where_there_is_one(tmp_path: Path) -> None:
+    """In a folder with a space in its name, the user's own options last."""
+    root, java = tmp_path / "a project", tmp_path / "java home/bin/java"
+    for folder in ("conf", "jobs", "udfs"):
+        shutil.copytree(ROOT / folder, root / folder)
+    shutil.copy(ROOT / "spark-submit.sh", root)
+    real = shutil.which("java", path=f"{os.environ.get('JAVA_HOME', '')}/bin:{os.environ['PATH']}")
+    java.parent.mkdir(parents=True)
+    java.write_text(JAVA_THAT_TELLS.format(java=real))
+    java.chmod(0o755)
+
+    def words(**more: str) -> list[str]:
+        _, base = command_line("sample")
+        given = {"JAVA_HOME": str(java.parent.parent), "PYSPARK_PYTHON": sys.executable}
+        done = subprocess.run(
+            [str(root / "spark-submit.sh"), "sample"],
+            env=base | given | {"DELTA_JARS": "provided"} | more,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    def classpath(said: list[str]) -> list[str]:
+        return said[said.index("-cp") + 1].split(":")
+
+    archive = root / "build/classes.jsa"
+    assert not any("Archive" in word for word in words())
+    archive.write_bytes(b"")  # none could be made
+    assert not any("Archive" in word for word in words())
+    archive.write_bytes(b"classes")
+    said = words(SPARK_SUBMIT_OPTS="-Xss4m")
+    assert said.index(f"-XX:SharedArchiveFile={archive}") < said.index("-Xss4m")
+    assert f"-Dlog4j2.configurationFile=file:{root}/conf/log4j2.properties" in said
+    # Java takes no archive where a folder with files is among what classes come from.
+    (folder,) = (Path(entry) for entry in classpath(said) if Path(entry).is_dir())
+    assert not list(folder.iterdir())
+    said = words(LATENT_DEDUP_ARCHIVE=f"{tmp_path}/new.jsa")
+    assert f"-XX:ArchiveClassesAtExit={tmp_path}/new.jsa" in said
+    assert not any("SharedArchiveFile" in word for word in said)
+    assert str(ROOT / "conf") in " ".join(classpath(words(SPARK_CONF_DIR=str(ROOT / "conf"))))
 
 
 def test_a_job_ends_by_0_1_and_2(tmp_path: Path) -> None:
