@@ -22,8 +22,7 @@ from pathlib import Path
 import polars as pl
 from deltalake import DeltaTable
 
-from benchmarks.memory import watched
-from benchmarks.pipeline import ROOT
+from benchmarks.pipeline import submit
 
 SETTINGS = (
     "prune.space=raw",
@@ -54,17 +53,17 @@ def copied(files: list[Path], root: Path, folder: Path) -> None:
         shutil.copy2(path, place)
 
 
-def pipeline(images: Path, warehouse: Path, given: argparse.Namespace, *more: str) -> float:
-    """Run the pipeline on a folder; its seconds."""
-    command = [str(ROOT / "spark-submit.sh"), "pipeline", "--images", str(images)]
-    command += ["--warehouse", str(warehouse), "--set", f"train.model={given.model}"]
-    if given.tile:
-        command += ["--set", f"ingest.tile={given.tile}", "--set", f"ingest.stride={given.stride}"]
-    for setting in (*SETTINGS, *more):
-        command += ["--set", setting]
+def pipeline(
+    name: str, given: argparse.Namespace, images: Path, warehouse: Path, *more: str
+) -> None:
+    """Run the pipeline on a folder and print the row of this run."""
+    flags = [word for setting in (*SETTINGS, *more) for word in ("--set", setting)]
+    on_folder = argparse.Namespace(**vars(given) | {"images": str(images)})
     clock = time.monotonic()
-    watched(command)
-    return time.monotonic() - clock
+    submit(on_folder, "pipeline", str(warehouse), *flags)
+    seconds = time.monotonic() - clock
+    count = sum(path.is_file() for path in images.rglob("*"))
+    print(f"| {name} | {count:,} | {seconds:.1f} | {encoded(warehouse):,} |", flush=True)
 
 
 def selection(warehouse: Path) -> pl.DataFrame:
@@ -73,11 +72,10 @@ def selection(warehouse: Path) -> pl.DataFrame:
     return rows.select(ROW).sort("rule", "label", "image_id")
 
 
-def encoded(warehouse: Path) -> list[int]:
-    """How many latents each commit of the table wrote, oldest first."""
-    commits = DeltaTable(str(warehouse / "latents")).history()
-    writes = [each for each in commits if each["operation"] == "WRITE"]
-    return [int(each["operationMetrics"]["numOutputRows"]) for each in reversed(writes)]
+def encoded(warehouse: Path) -> int:
+    """How many latents the newest commit of the table wrote."""
+    (newest,) = DeltaTable(str(warehouse / "latents")).history(1)
+    return int(newest["operationMetrics"]["numOutputRows"])
 
 
 def main() -> None:
@@ -94,21 +92,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="latent-dedup-") as folder:
         growing, batches, whole = (Path(folder, name) for name in ("images", "batches", "whole"))
         copied(first, given.images, growing)
-        seconds = pipeline(growing, batches, given)
-        print(f"| first half | {len(first):,} | {seconds:.1f} | {encoded(batches)[-1]:,} |")
+        pipeline("first half", given, growing, batches)
         before = selection(batches)
         copied(rest, given.images, growing)
-        seconds = pipeline(growing, batches, given, "prune.mode=append")
-        files = len(first) + len(rest)
-        print(f"| the rest, append | {files:,} | {seconds:.1f} | {encoded(batches)[-1]:,} |")
-        seconds = pipeline(growing, whole, given)
-        print(f"| one run | {files:,} | {seconds:.1f} | {encoded(whole)[-1]:,} |\n", flush=True)
+        pipeline("the rest, append", given, growing, batches, "prune.mode=append")
+        pipeline("one run", given, growing, whole)
+        print()
         after, once = selection(batches), selection(whole)
     told(before, after, once)
 
 
 def told(before: pl.DataFrame, after: pl.DataFrame, once: pl.DataFrame) -> None:
-    """What stays by rule, in sentences whether it is the same."""
+    """What stays by rule, and how many rows are not the same."""
     print("| rule | images | kept of two batches | kept of one run | rows that differ |")
     print("| --- " * 5 + "|")
     for rule in sorted(once["rule"].unique(), reverse=True):

@@ -235,8 +235,8 @@ def test_a_start_takes_the_archive_of_classes_where_there_is_one(tmp_path: Path)
     assert said.index(f"-XX:SharedArchiveFile={archive}") < said.index("-Xss4m")
     assert f"-Dlog4j2.configurationFile=file:{root}/conf/log4j2.properties" in said
     # Java takes no archive where a folder with files is among what classes come from.
-    (folder,) = (Path(entry) for entry in classpath(said) if Path(entry).is_dir())
-    assert not list(folder.iterdir())
+    (empty,) = (Path(entry) for entry in classpath(said) if Path(entry).is_dir())
+    assert not list(empty.iterdir())
     said = words(LATENT_DEDUP_ARCHIVE=f"{tmp_path}/new.jsa")
     assert f"-XX:ArchiveClassesAtExit={tmp_path}/new.jsa" in said
     assert not any("SharedArchiveFile" in word for word in said)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,8 @@ from tests.conftest import picture, settings_for
 from udfs import autoencoder
 from udfs.autoencoder import Autoencoder
 from udfs.instance import Instance
+
+Encoded = Callable[..., Run]  # by a model's weights and further settings
 
 
 def drawn(normalise: bool) -> bytes:
@@ -48,61 +52,61 @@ def test_the_settings_name_the_second_term() -> None:
     assert train.instance_of(asked) == Instance(weight=0.5, temperature=0.2)
 
 
-@pytest.mark.spark
-def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
-    spark: SparkSession, finished: Run, pictures: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def encoded(spark: SparkSession, finished: Run, pictures: Path, tmp_path: Path) -> Encoded:
+    """Encodes by a given model, in a copy of a warehouse."""
     warehouse, file = tmp_path / "warehouse", tmp_path / "given.safetensors"
     shutil.copytree(finished.warehouse.root, warehouse)
-    data = drawn(True)
-    file.write_bytes(data)
-    images = {row.image_id: row.pixels for row in finished.warehouse.read("images").collect()}
 
-    def latents(orientations: int) -> tuple[list[str], NDArray[np.float32], set[str]]:
-        flags = (f"train.model={file}", f"encode.orientations={orientations}")
-        run = Run(spark, settings_for(pictures, warehouse, *flags), "pipeline")
+    def by(data: bytes, *flags: str) -> Run:
+        file.write_bytes(data)
+        given = settings_for(pictures, warehouse, f"train.model={file}", *flags)
+        run = Run(spark, given, "pipeline")
         train.main(run)
         encode.main(run)
         run.close()
-        rows = run.warehouse.read("latents").collect()
-        stored = np.array([row.latent for row in rows], np.float32)
-        return [row.image_id for row in rows], stored, {row.encoded_on for row in rows}
+        return run
 
+    return by
+
+
+@pytest.mark.spark
+def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
+    finished: Run, encoded: Encoded
+) -> None:
+    data = drawn(True)
+    images = {row.image_id: row.pixels for row in finished.warehouse.read("images").collect()}
     for orientations in (8, 1):
-        ids, stored, place = latents(orientations)
+        run = encoded(data, f"encode.orientations={orientations}")
+        rows = run.warehouse.read("latents").collect()
+        ids = [row.image_id for row in rows]
         seen = autoencoder.encoder(data, device="cpu", batch=32, orientations=orientations)
         given = np.stack([np.frombuffer(images[name], np.uint8) for name in ids])
         assert set(ids) == set(images)
-        assert np.array_equal(seen(given), stored)
-        (on,) = place
+        assert np.array_equal(seen(given), np.array([row.latent for row in rows], np.float32))
+        (on,) = {row.encoded_on for row in rows}
         assert on.endswith(", 8 orientations") == (orientations == 8)
         if orientations == 8:
-            flags = (f"train.model={file}", "generate.count=1")
+            asked = replace(run.settings, generate=replace(run.settings.generate, count=1))
             with pytest.raises(JobError, match="means over eight orientations"):
-                generate.main(Run(spark, settings_for(pictures, warehouse, *flags), "generate"))
-    about = json.loads(
-        (warehouse / "models" / autoencoder.model_id(data) / "model.json").read_text()
-    )
-    assert about["normalise"] is True
+                generate.main(Run(run.spark, asked, "generate"))
+    model = Path(run.warehouse.root, "models", autoencoder.model_id(data))
+    assert json.loads((model / "model.json").read_text())["normalise"] is True
 
 
 @pytest.mark.spark
 def test_images_without_a_finite_latent_are_rejects_until_a_model_gives_one(
-    spark: SparkSession, finished: Run, pictures: Path, tmp_path: Path
+    finished: Run, encoded: Encoded
 ) -> None:
-    warehouse, file = tmp_path / "warehouse", tmp_path / "given.safetensors"
-    shutil.copytree(finished.warehouse.root, warehouse)
     images = {row.image_id for row in finished.warehouse.read("images").collect()}
+    others = {row.path for row in finished.warehouse.read("rejects").collect()}
 
     def rejected(model: Autoencoder) -> set[tuple[str, str]]:
-        file.write_bytes(autoencoder.weights_bytes(model))
-        flags = (f"train.model={file}", "prune.space=raw")
-        run = Run(spark, settings_for(pictures, warehouse, *flags), "pipeline")
-        train.main(run)
-        encode.main(run)
-        run.close()
-        rows = run.warehouse.read("rejects").where("stage = 'encode'").collect()
-        assert run.warehouse.count("latents") == len(images) - len(rows)
+        warehouse = encoded(autoencoder.weights_bytes(model)).warehouse
+        rejects = warehouse.read("rejects").collect()
+        rows = [row for row in rejects if row.stage == "encode"]
+        assert warehouse.count("latents") == len(images) - len(rows)
+        assert {row.path for row in rejects if row.stage != "encode"} == others
         return {(row.image_id, row.error_code) for row in rows}
 
     model = autoencoder.load(drawn(False))
@@ -111,9 +115,3 @@ def test_images_without_a_finite_latent_are_rejects_until_a_model_gives_one(
         next(model.encoder.parameters()).fill_(1e38)
     assert rejected(model) == {(name, "not_finite") for name in images}
     assert rejected(autoencoder.load(drawn(True))) == set()
-    others = run_rejects(finished) - {"encode"}
-    assert run_rejects(Run(spark, settings_for(pictures, warehouse), "pipeline")) == others
-
-
-def run_rejects(run: Run) -> set[str]:
-    return {row.stage for row in run.warehouse.read("rejects").collect()}

@@ -105,12 +105,16 @@ class Warehouse:
         if table in self._stamps:
             return True
         if files.is_mounted(self.root):
-            log = files.mounted(self.path(table)) / "_delta_log"
-            try:
-                return any(COMMIT.fullmatch(path.name) for path in log.iterdir())
-            except FileNotFoundError:
-                return False
+            return bool(self._log(table))
         return DeltaTable.isDeltaTable(self.spark, self.path(table))
+
+    def _log(self, table: str) -> list[Path]:
+        """The commits of a mounted table that its log still has; none where there is no table."""
+        log = files.mounted(self.path(table)) / "_delta_log"
+        try:
+            return [path for path in log.iterdir() if COMMIT.fullmatch(path.name)]
+        except FileNotFoundError:
+            return []
 
     def stamps(self, table: str) -> list[Stamp]:
         """The stamps of a table's commits, newest first."""
@@ -132,8 +136,7 @@ class Warehouse:
             history = DeltaTable.forPath(self.spark, self.path(table)).history()
             rows = history.select("version", "userMetadata").collect()
             return [(row.version, row.userMetadata) for row in rows]
-        log = files.mounted(self.path(table)) / "_delta_log"
-        return [(int(path.stem), _metadata(path)) for path in log.glob("[0-9]" * 20 + ".json")]
+        return [(int(path.stem), _metadata(path)) for path in self._log(table)]
 
     def newest(self, table: str, stage: str | None = None) -> Stamp | None:
         """The stamp of the newest commit to a table, of one stage or of any."""
