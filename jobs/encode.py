@@ -142,7 +142,7 @@ def encoded(run: Run, model: models.Model, place: str, images: DataFrame) -> Dat
         model.weights, model.model_id, settings.batch, settings.device, settings.orientations
     )
     encode = encoding.pandas() if settings.exchange == "pandas" else encoding.arrow()
-    latents = images.select(
+    return images.select(
         "image_id",
         "label",
         "split",
@@ -151,7 +151,6 @@ def encoded(run: Run, model: models.Model, place: str, images: DataFrame) -> Dat
         F.lit(place).alias("encoded_on"),
         encode(F.col("pixels")).alias("latent"),
     ).where("latent IS NOT NULL")
-    return latents.sortWithinPartitions("label", "image_id")
 
 
 def given(run: Run, images: DataFrame) -> DataFrame:

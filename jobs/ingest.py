@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -18,6 +19,7 @@ from jobs.common.run import Run, Work
 from jobs.common.schemas import arrow_schema
 from jobs.common.settings import Ingest, SettingsError
 from jobs.common.storage import fingerprint
+from jobs.common.writing import Made
 
 VERSION = 1
 FILE_BYTES = 256 << 20  # of a file of the table images
@@ -48,12 +50,13 @@ def main(run: Run) -> None:
         known = earlier_images(run, source)
         record_vanished(work, candidates, source, known)
         write_images(work, candidates, earlier, source, decoding)
-        rejects = examined(work, candidates, earlier, source).unionByName(losers)
-        work.write(
-            rejects.unionByName(still_vanished(work, candidates, source, known is not None)),
-            "rejects",
-            where="stage = 'ingest'",
-        )
+        if known is None and all_used(work, source):
+            rejects: DataFrame | pa.Table = schemas.rows("rejects", [])
+        else:
+            failed = examined(work, candidates, earlier, source).unionByName(losers)
+            gone = still_vanished(work, candidates, source, known is not None)
+            rejects = failed.unionByName(gone)
+        work.write(rejects, "rejects", where="stage = 'ingest'")
         summarise(work, source)
 
 
@@ -192,24 +195,26 @@ def write_images(
     if stays.count() == earlier.images.count():
         work.write(rows, "images", append=True, notes=notes)
     else:
-        work.write(stays.unionByName(rows), "images", notes=notes)
+        work.write(stays.unionByName(rows.mapped()), "images", notes=notes)
 
 
-def decoded(run: Run, candidates: DataFrame, source: sources.Source) -> DataFrame:
+def decoded(run: Run, candidates: DataFrame, source: sources.Source) -> Made:
     """Candidates as rows of `images`: read, hashed, decoded and cut on the executors, once."""
     own = [field for field in candidates.schema if field.name not in sources.OURS]
     schema = T.StructType([*IMAGES.fields[:-1], *own, IMAGES.fields[-1]])
     settings = run.settings.ingest
     tasks = settings.tasks or _tasks(source, session.slots(run.spark))
-    return (
-        candidates.where(_is_complete())
-        .repartitionByRange(tasks, "label", "image_id")
-        .sortWithinPartitions("label", "image_id")
-        .mapInArrow(
-            partial(source.reader(settings).image_rows, schema=arrow_schema(schema)),
-            schema,
-        )
-    )
+    shared = candidates.where(_is_complete()).repartitionByRange(tasks, "label", "image_id")
+    in_order = shared.sortWithinPartitions("label", "image_id")
+    return Made(in_order, source.reader(settings).image_rows, schema)
+
+
+def all_used(work: Work, source: sources.Source) -> bool:
+    """Whether every file of a folder became an image; looking for others takes Spark seconds."""
+    if not source.is_folder:
+        return False
+    (used,) = work.query("images", "SELECT count(DISTINCT path) AS files FROM rows")
+    return int(used["files"]) == source.count
 
 
 def examined(

@@ -18,6 +18,7 @@ from jobs.common.densities import Density
 from jobs.common.projecting import PIECEWISE, PROJECTED, SUMS, Densities
 from jobs.common.run import Run
 from jobs.common.settings import Estimate
+from jobs.common.writing import Made
 from udfs import bspline, histogram, pca
 
 VERSION = 3
@@ -205,7 +206,7 @@ def model(run: Run, projected: DataFrame, settings: Estimate) -> list[Density]:
     ]
 
 
-def projections(projected: DataFrame, before: list[Density], settings: Estimate) -> DataFrame:
+def projections(projected: DataFrame, before: list[Density], settings: Estimate) -> Made:
     """Rows of the table `projections`: where each image lies, and how dense its class is there."""
     marginals: dict[str, list[Density]] = {}
     for density in before:
@@ -225,7 +226,7 @@ def projections(projected: DataFrame, before: list[Density], settings: Estimate)
         F.lit(None).cast("double").alias("log_density"),
         "components",
     )
-    return schemas.mapped(images, Densities(models).rows, PROJECTIONS)
+    return Made(images, Densities(models).rows, PROJECTIONS)
 
 
 if __name__ == "__main__":

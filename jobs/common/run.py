@@ -22,6 +22,7 @@ from jobs.common.settings import Settings
 from jobs.common.sources import Source
 from jobs.common.storage import JobError, MissingError, Stamp, Warehouse, fingerprint
 from jobs.common.tasks import Tasks
+from jobs.common.writing import Made
 
 CODE_VERSION = "LATENT_DEDUP_VERSION"  # the git hash, exported by spark-submit.sh
 
@@ -78,7 +79,7 @@ class Work:
 
     def write(
         self,
-        frame: DataFrame | pa.Table,
+        frame: DataFrame | pa.Table | Made,
         table: str,
         *,
         append: bool = False,

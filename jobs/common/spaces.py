@@ -15,6 +15,7 @@ from jobs.common import schemas
 from jobs.common.run import Work
 from jobs.common.settings import RAW, WHITENED
 from jobs.common.storage import JobError, Warehouse
+from jobs.common.writing import Made
 from udfs import frames
 from udfs.whitening import Whitening
 
@@ -53,7 +54,7 @@ def elsewhere(own: Warehouse, other: Warehouse, space: str) -> DataFrame:
             f"the warehouse {own.root} has no table spaces to see other images by: run "
             "./spark-submit.sh whiten first (or pipeline, which does)"
         )
-    return _compared(whitened(latents, whitening), space)
+    return _compared(whitened(latents, whitening).mapped(), space)
 
 
 def _compared(table: DataFrame, space: str) -> DataFrame:
@@ -103,7 +104,7 @@ class Whitened:
             yield frames.record_batch(columns, schema)
 
 
-def whitened(latents: DataFrame, whitening: Whitening) -> DataFrame:
+def whitened(latents: DataFrame, whitening: Whitening) -> Made:
     """Rows of `vectors`: one for each latent, where it lies; of a zero latent zeros."""
     seen = Whitened(whitening, fit_id(whitening))
-    return schemas.mapped(latents.select(*COLUMNS), seen.rows, VECTORS)
+    return Made(latents.select(*COLUMNS), seen.rows, VECTORS)

@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from jobs.common import files, schemas
+from jobs.common.writing import Made, as_they_are
 
 if TYPE_CHECKING:
     import deltalake
@@ -32,6 +33,7 @@ LAST_VERSION = "spark.databricks.delta.lastCommitVersionInSession"
 PROPERTIES = {
     "delta.logRetentionDuration": "interval 30 days",
     "delta.deletedFileRetentionDuration": "interval 30 days",
+    "delta.enableDeletionVectors": "false",  # whoever writes next: every reader must cope
 }
 
 
@@ -214,26 +216,36 @@ class Warehouse:
 
     def write(
         self,
-        frame: DataFrame | pa.Table,
+        frame: DataFrame | pa.Table | Made,
         table: str,
         stamp: Stamp,
         *,
         append: bool = False,
         where: str | None = None,
     ) -> int:
-        """Write a frame in one commit and return the table's new version.
-
-        Rows that are on the driver anyway (`schemas.rows`) are written by delta-rs: a tenth of a
-        second, where Spark and Delta take one or two of processor time for their plans.
+        """Write rows in one commit and return the table's new version.
 
         The whole table is replaced, or (`append`) added to, or (`where`) the rows of a predicate
         are. Raises SchemaError naming every column that differs from the declaration.
+
+        Spark and Delta take a second or two of processor time to plan and commit a write, however
+        small. So rows that are on the driver anyway (`schemas.rows`) are written by delta-rs, and
+        others by the executors (`writing`): a tenth of that. Spark's own writing is left for what
+        delta-rs does not do: callers' columns, of any type, and a predicate's rows.
         """
         fresh = not self.exists(table)
+        if fresh:
+            append, where = True, None
         if isinstance(frame, pa.Table):
             version = self._write_rows(frame, table, stamp, fresh, append, where)
         else:
-            version = self._write_frame(frame, table, stamp, fresh, append, where)
+            schemas.check(table, frame.schema)
+            declared = schemas.TABLES[table]
+            ours = set(frame.schema.names) == set(declared.schema.names)
+            if ours and not where and not declared.partition and files.is_mounted(self.root):
+                version = self._write_files(frame, table, stamp, fresh, append)
+            else:
+                version = self._write_frame(frame, table, stamp, fresh, append, where)
         done = replace(stamp, version=version)
         self._stamps[table] = [done, *self.stamps(table)] if not fresh else [done]
         self._versions[table] = version
@@ -250,47 +262,72 @@ class Warehouse:
     ) -> int:
         import deltalake
 
-        declared = schemas.TABLES[table]
-        more: dict[str, Any] = {"mode": "append" if append or fresh else "overwrite"}
+        more: dict[str, Any] = {"mode": "append" if append else "overwrite"}
         if fresh:
-            columns = {"delta.dataSkippingNumIndexedCols": str(declared.scalars)}
-            more["configuration"] = PROPERTIES | columns
-            more["partition_by"] = list(declared.partition)
+            more["configuration"] = properties(table)
+            more["partition_by"] = list(schemas.TABLES[table].partition)
         elif where:
             more["predicate"] = where
         else:
             more["schema_mode"] = "merge" if append else "overwrite"
-        note = deltalake.CommitProperties(custom_metadata={"userMetadata": stamp.json()})
-        deltalake.write_deltalake(self._place(table), rows, commit_properties=note, **more)
+        more["commit_properties"] = _noted(stamp)
+        deltalake.write_deltalake(self._place(table), rows, **more)
+        return int(self._stored(table).version())
+
+    def _write_files(
+        self, frame: DataFrame | Made, table: str, stamp: Stamp, fresh: bool, append: bool
+    ) -> int:
+        import deltalake
+        from deltalake.transaction import AddAction, create_table_with_add_actions
+
+        declared = schemas.TABLES[table]
+        made = frame if isinstance(frame, Made) else Made(frame, as_they_are, declared.schema)
+        added = [
+            AddAction(row.path, row.size, {}, row.modified, True, row.stats)
+            for row in made.written(files.mounted(self.path(table)), declared.scalars)
+        ]
+        columns = deltalake.Schema.from_json(made.schema.json())
+        note = _noted(stamp)
+        if fresh:
+            create_table_with_add_actions(
+                self._place(table),
+                columns,
+                added,
+                configuration=properties(table),
+                commit_properties=note,
+            )
+        else:
+            mode = "append" if append else "overwrite"
+            self._stored(table).create_write_transaction(
+                [*added], mode, columns, commit_properties=note
+            )
         return int(self._stored(table).version())
 
     def _write_frame(
         self,
-        frame: DataFrame,
+        frame: DataFrame | Made,
         table: str,
         stamp: Stamp,
         fresh: bool,
         append: bool,
         where: str | None,
     ) -> int:
-        schemas.check(table, frame.schema)
+        rows = frame.mapped() if isinstance(frame, Made) else frame
         writer = (
-            frame.write.format("delta")
-            .mode("append" if append or (fresh and where) else "overwrite")
+            rows.write.format("delta")
+            .mode("append" if append else "overwrite")
             .option("userMetadata", stamp.json())
             .option("txnAppId", f"{stamp.run_id}/{stamp.stage}/{table}")
             .option("txnVersion", str(self._transaction()))
         )
-        if where and not fresh:
+        if where:
             writer = writer.option("replaceWhere", where)
         elif append:
             writer = writer.option("mergeSchema", "true")
         else:
             writer = writer.option("overwriteSchema", "true")
         if fresh:
-            writer = writer.options(**PROPERTIES).option(
-                "delta.dataSkippingNumIndexedCols", str(schemas.TABLES[table].scalars)
-            )
+            writer = writer.options(**properties(table))
             writer = writer.partitionBy(*schemas.TABLES[table].partition)
         writer.save(self.path(table))
         return int(cast(str, self.spark.conf.get(LAST_VERSION)))
@@ -313,6 +350,18 @@ class Warehouse:
     def _transaction(self) -> int:
         self._transactions += 1
         return self._transactions
+
+
+def properties(table: str) -> dict[str, str]:
+    """What a new table's log says of it."""
+    return PROPERTIES | {"delta.dataSkippingNumIndexedCols": str(schemas.TABLES[table].scalars)}
+
+
+def _noted(stamp: Stamp) -> deltalake.CommitProperties:
+    """A stamp for delta-rs."""
+    import deltalake
+
+    return deltalake.CommitProperties(custom_metadata={"userMetadata": stamp.json()})
 
 
 def _unglobbed(path: str) -> str:
