@@ -35,11 +35,10 @@ import torch
 from deltalake import DeltaTable
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from benchmarks import session
 from benchmarks.memory import ROLES, watched
-from jobs.common import models
+from jobs.common import models, schemas
 from jobs.common.encoding import Encoding
 from udfs import autoencoder, images
 from udfs.views import LEVEL
@@ -49,7 +48,8 @@ BATCHES = (32, 128, 256)
 LOOP = 5  # pieces that the loop encodes at each batch: 20,480 images
 PIECE = 4096  # images the plain loop holds decoded at a time
 WRITTEN, OURS = "plain loop", "this project's encoder in a plain loop"
-EXECUTORS = "executors, encoder as a UDF, latents kept nowhere"
+LATENT = schemas.struct("latent array<float>")
+EXECUTORS = "the encoder on executors, latents kept nowhere"
 STAGE = "the stage encode: start, Delta read and write included"
 STAGES = (
     *("ingest", "train", "encode", "project", "whiten", "prune", "publish"),
@@ -142,14 +142,15 @@ def as_written(weights: bytes, batch: int) -> autoencoder.Encoder:
 
 
 def on_executors(given: argparse.Namespace) -> None:
-    """The child process: the same encoder as an Arrow UDF over the table images, kept nowhere."""
+    """The child process: the same encoder by Arrow over the table images, latents kept nowhere."""
     weights = models.read_given(given.model)
     spark = session.start(given.threads)
     frame = spark.read.format("delta").load(f"{given.warehouse}/images")
-    encode = Encoding(weights, "benchmark", given.batch, "cpu").arrow()
+    encoding = Encoding(weights, "benchmark", given.batch, "cpu")
 
     def run(rows: DataFrame) -> None:
-        rows.select(encode(F.col("pixels"))).write.format("noop").mode("overwrite").save()
+        latents = schemas.mapped(rows.select("pixels"), encoding.rows, LATENT)
+        latents.write.format("noop").mode("overwrite").save()
 
     run(frame.limit(2 * given.batch).repartition(given.threads))  # starts workers, loads the model
     clock = time.perf_counter()

@@ -18,13 +18,15 @@ from jobs.common.encoding import ISA, Encoding, place_of
 from jobs.common.run import Run, Work
 from jobs.common.settings import Settings
 from jobs.common.storage import JobError
-from jobs.common.vectors import GIVEN, LATENTS, VECTOR, Vectors
+from jobs.common.vectors import GIVEN, VECTOR, VECTORS, Vectors
+from jobs.common.writing import Made, as_they_are
 
 VERSION = 1
 KEY = ["image_id", "sha256", "model_id"]  # a latent with all three equal is not computed again
 WRITES = ("latents", "rejects")
-COLUMNS = schemas.TABLES["latents"].schema.names
-Make = Callable[[DataFrame], DataFrame]  # rows of `images` with a model_id → rows of `latents`
+LATENTS = schemas.TABLES["latents"].schema
+COLUMNS = LATENTS.names
+Make = Callable[[DataFrame], Made]  # rows of `images` with a model_id → rows of `latents`
 
 
 def main(run: Run) -> None:
@@ -132,28 +134,23 @@ def write_latents(
     elif unchanged(known, narrow) and work.run.warehouse.count("latents") == held:
         work.write(made, "latents", append=True, notes=notes)
     else:
-        work.write(stays.unionByName(made), "latents", notes=notes)
+        work.write(stays.unionByName(made.mapped()), "latents", notes=notes)
 
 
-def encoded(run: Run, model: models.Model, place: str, images: DataFrame) -> DataFrame:
+def encoded(run: Run, model: models.Model, place: str, images: DataFrame) -> Made:
     """Latents by the model, in the exchange that the settings name."""
     settings = run.settings.encode
     encoding = Encoding(
         model.weights, model.model_id, settings.batch, settings.device, settings.orientations
     )
-    encode = encoding.pandas() if settings.exchange == "pandas" else encoding.arrow()
-    return images.select(
-        "image_id",
-        "label",
-        "split",
-        "sha256",
-        "model_id",
-        F.lit(place).alias("encoded_on"),
-        encode(F.col("pixels")).alias("latent"),
-    ).where("latent IS NOT NULL")
+    rows = images.select(*KEY, "label", "split", "pixels").withColumn("encoded_on", F.lit(place))
+    if settings.exchange == "arrow":
+        return Made(rows, encoding.rows, LATENTS)
+    latents = rows.withColumn("latent", encoding.pandas()(F.col("pixels")))
+    return Made(latents.select(COLUMNS).where("latent IS NOT NULL"), as_they_are, LATENTS)
 
 
-def given(run: Run, images: DataFrame) -> DataFrame:
+def given(run: Run, images: DataFrame) -> Made:
     """The vectors of the rows that became images: with the same id and the same hash.
 
     Raises JobError where the table is not the one that ingest read.
@@ -168,12 +165,12 @@ def given(run: Run, images: DataFrame) -> DataFrame:
         )
     reading = Vectors(source.width or 0)
     rows = source.frame.select("image_id", VECTOR)
-    vectors = schemas.mapped(rows, reading.latent_rows, LATENTS)
+    vectors = schemas.mapped(rows, reading.latent_rows, VECTORS)
     narrow = images.select(*KEY, "label", "split").withColumn("encoded_on", F.lit(GIVEN))
     latents = vectors.join(narrow, on=["image_id", "sha256"], how="inner").select(COLUMNS)
     # Rows of the table may be alike in id and vector: one of them became the image.
     latents = latents.dropDuplicates(["image_id"]).repartitionByRange("label", "image_id")
-    return latents.sortWithinPartitions("label", "image_id")
+    return Made(latents.sortWithinPartitions("label", "image_id"), as_they_are, LATENTS)
 
 
 def unchanged(known: DataFrame, images: DataFrame) -> bool:

@@ -75,7 +75,7 @@ def find_earlier(run: Run, source: sources.Source, decoding: str) -> Earlier | N
         return None
     if stamp.notes.get("decoding") != decoding:
         return None
-    rejects = run.spark.createDataFrame([], REJECTS)
+    rejects = schemas.frame(run.spark, [], REJECTS)
     if run.warehouse.exists("rejects"):
         rejects = run.warehouse.read("rejects").where("stage = 'ingest'")
     return Earlier(
@@ -106,7 +106,7 @@ def unique(source: sources.Source, settings: Ingest) -> tuple[DataFrame, DataFra
     Only rows that can become an image compete: one without a class must not push another out.
     """
     rows = source.frame
-    nothing = rows.sparkSession.createDataFrame([], REJECTS)
+    nothing = schemas.frame(rows.sparkSession, [], REJECTS)
     if source.is_folder:  # a path is there once
         return rows, nothing
     complete = rows.where(_is_complete())
@@ -232,7 +232,7 @@ def examined(
     used = run.warehouse.read("images").select(base.alias("image_id")).distinct()
     complete = candidates.where(_is_complete())
     unusable = complete.join(used, on="image_id", how="left_anti").select(candidates.columns)
-    kept = run.spark.createDataFrame([], REJECTS)
+    kept = schemas.frame(run.spark, [], REJECTS)
     if earlier is not None:
         kept = earlier.rejects.join(unusable.select(FILE_KEY), on=FILE_KEY, how="left_semi")
         kept = kept.select(REJECTS.names).where("error_code != 'missing_label'")
@@ -261,7 +261,7 @@ def still_vanished(
     """The rejects of vanished images of this source that have not come back."""
     warehouse = work.run.warehouse
     if not same_root or not warehouse.exists("rejects"):
-        return work.run.spark.createDataFrame([], REJECTS)
+        return schemas.frame(work.run.spark, [], REJECTS)
     rows = warehouse.read("rejects").where("stage = 'ingest' AND error_code = 'vanished'")
     back = candidates.select(source.key)
     gone = rows.join(back, on=source.key, how="left_anti").dropDuplicates(["image_id"])

@@ -16,7 +16,6 @@ from jobs.common.splitting import Split, sublabels
 from udfs import bspline, histogram, modes
 
 VERSION = 1
-MODES = schemas.TABLES["modes"].schema
 Found = dict[str, dict[int, modes.Modes]]  # by label and component
 
 
@@ -39,7 +38,7 @@ def main(run: Run) -> None:
             return
         rows = densities(work.read("density"))
         found = examine(work, rows, settings)
-        work.write(run.spark.createDataFrame(table(rows, found), MODES), "modes")
+        work.write(schemas.rows("modes", table(rows, found)), "modes")
         proposed = splits(rows, found)
         frame = sublabels(work.read("projections"), proposed)
         work.write(frame.sortWithinPartitions("label", "image_id"), "sublabels")

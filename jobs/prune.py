@@ -303,9 +303,8 @@ def fixed(marked: DataFrame, rules: Rules) -> DataFrame:
     """Protected images stay by every rule."""
     new = marked.where("protected AND NOT known").select("image_id", "label", "space", "group")
     given = zip(rules.names, rules.common, strict=True)
-    named = marked.sparkSession.createDataFrame(
-        list(given), schemas.struct("rule string, threshold double")
-    )
+    spark = marked.sparkSession
+    named = schemas.frame(spark, given, schemas.struct("rule string, threshold double"))
     every = new.crossJoin(F.broadcast(named))
     if rules.own:
         found = [
@@ -313,9 +312,8 @@ def fixed(marked: DataFrame, rules: Rules) -> DataFrame:
             for group, values in rules.own.items()
             for pair in zip(rules.names, values, strict=True)
         ]
-        own = marked.sparkSession.createDataFrame(
-            found, schemas.struct("group string, rule string, own double")
-        )
+        columns = schemas.struct("group string, rule string, own double")
+        own = schemas.frame(spark, found, columns)
         every = every.join(F.broadcast(own), on=["group", "rule"], how="left")
         every = every.withColumn("threshold", F.coalesce("own", "threshold"))
     # A group of protected images alone has no T of a rule that finds its own: null.

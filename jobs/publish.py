@@ -175,7 +175,7 @@ def splits(selection: DataFrame, settings: Publish) -> DataFrame:
     The group of an image is the kept one that stands for it, itself where it is kept.
     """
     if not settings.split:
-        return selection.sparkSession.createDataFrame([], schemas.TABLES["splits"].schema)
+        return schemas.frame(selection.sparkSession, [], schemas.TABLES["splits"].schema)
     group = F.coalesce("kept_id", "image_id")
     return selection.select(
         "image_id",

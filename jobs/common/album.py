@@ -64,7 +64,7 @@ def coded(images_table: DataFrame, wanted: Iterable[str]) -> dict[str, bytes]:
     ids = sorted(set(wanted))
     if not ids:
         return {}
-    rows = images_table.sparkSession.createDataFrame([(name,) for name in ids], IDS)
+    rows = schemas.frame(images_table.sparkSession, zip(ids), IDS)
     shown = images_table.select("image_id", "pixels").where("pixels IS NOT NULL")
     shown = shown.join(F.broadcast(rows), on="image_id", how="left_semi")
     found = schemas.mapped(shown, _coded, CODED).collect()

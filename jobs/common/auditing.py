@@ -23,6 +23,8 @@ from jobs.common.settings import Prune
 from jobs.common.storage import JobError
 from udfs import audit, frames
 
+IDS = schemas.struct("image_id string")
+KEEPERS = schemas.struct("image_id string, rule string, group string")
 PAIRS = schemas.struct("sample_id string, image_id string, group string, cosine double")
 AGAIN = (
     "do not use this selection; prune again with --overwrite prune and prune.mode = all, and "
@@ -163,7 +165,7 @@ def _wanted(
 ) -> pa.Table:
     """Latents of the sampled images, and of those that removals among them name."""
     ids = {row["image_id"] for row in [*stay, *removed]} | {row["kept_id"] for row in removed}
-    names = latents.sparkSession.createDataFrame([(name,) for name in ids], "image_id string")
+    names = schemas.frame(latents.sparkSession, zip(ids), IDS)
     wanted = latents.join(F.broadcast(names), on="image_id")
     return wanted.select("image_id", "group", "latent").toArrow()
 
@@ -172,9 +174,8 @@ def _keepers(reference: DataFrame | None, removed: list[dict[str, Any]]) -> pa.T
     """Latents of the reference images that removals name."""
     if reference is None:
         return None
-    names = reference.sparkSession.createDataFrame(
-        [(name,) for name in {row["kept_id"] for row in removed}], "image_id string"
-    )
+    named = {row["kept_id"] for row in removed}
+    names = schemas.frame(reference.sparkSession, zip(named), IDS)
     wanted = reference.join(F.broadcast(names), on="image_id")
     return wanted.select("image_id", "latent").toArrow()
 
@@ -258,10 +259,8 @@ def _unjustified(
     """Removals without a kept image of their group, or a reference, above T and as stored."""
     if not removed:
         return []
-    named = selection.sparkSession.createDataFrame(
-        [(row["kept_id"], row["rule"], row["group"]) for row in removed],
-        "image_id string, rule string, group string",
-    ).distinct()
+    keepers = {(row["kept_id"], row["rule"], row["group"]) for row in removed}
+    named = schemas.frame(selection.sparkSession, keepers, KEEPERS)
     kept = selection.where("kept").join(F.broadcast(named), on=["image_id", "rule", "group"])
     standing = {(row["image_id"], row["rule"], row["group"]) for row in kept.collect()}
     columns = ["image_id", "latent"]

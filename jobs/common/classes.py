@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from jobs.common import schemas
 from jobs.common.run import Work
 
 TASKS_A_SLOT = 4  # enough to even out, few enough that starting them costs nothing
@@ -44,7 +45,7 @@ def placed(
     schema = T.StructType(
         [T.StructField(key, T.StringType()), T.StructField("task", T.IntegerType())]
     )
-    where = latents.sparkSession.createDataFrame(list(tasks.items()), schema)
+    where = schemas.frame(latents.sparkSession, tasks.items(), schema)
     joined = latents.join(F.broadcast(where), on=key, how="inner")
     ordered = joined.repartitionById(number, F.col("task"))
     return ordered.sortWithinPartitions(key, *order, "image_id").drop("task")

@@ -67,7 +67,7 @@ def quartiles(values: DataFrame) -> dict[tuple[str, int], list[float]]:
 
 def grid(spark: SparkSession, steps: Iterable[tuple[str, int, float]]) -> DataFrame:
     """The step of each class's component as a small frame."""
-    return spark.createDataFrame(list(steps), GRID)
+    return schemas.frame(spark, steps, GRID)
 
 
 def counts(values: DataFrame, steps: DataFrame, keys: Sequence[str]) -> list[tuple[Key, Any]]:

@@ -7,7 +7,7 @@ theirs would be a new one in every task.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -16,13 +16,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark import TaskContext
 from pyspark.sql import Column
-from pyspark.sql.pandas.functions import arrow_udf, pandas_udf
+from pyspark.sql.pandas.functions import pandas_udf
 
 from udfs import autoencoder, frames
 
-# Their overloads for type checkers do not know iterators of series.
+# Its overloads for type checkers do not know iterators of series.
 _pandas_udf: Any = pandas_udf
-_arrow_udf: Any = arrow_udf
 ISA = "ONEDNN_MAX_CPU_ISA"
 _encoders: dict[
     tuple[str, int, str, int, int], autoencoder.Encoder
@@ -52,16 +51,17 @@ class Encoding:
 
         return _column_function(_pandas_udf(encode, "array<float>"))
 
-    def arrow(self) -> Callable[[Column], Column]:
-        """Binary pixels to array<float>, by Arrow; null where the latent is not finite."""
-
-        def encode(parts: Iterator[pa.Array]) -> Iterator[pa.Array]:
-            run = self.encoder()
-            for pixels in parts:
-                latents = run(frames.binary_matrix(pixels, autoencoder.PIXELS))
-                yield frames.list_column(latents, _finite(latents))
-
-        return _column_function(_arrow_udf(encode, "array<float>"))
+    def rows(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows with pixels to rows of `latents`, by Arrow; none where the latent is not finite."""
+        run = self.encoder()
+        for batch in batches:
+            latents = run(frames.binary_matrix(batch.column("pixels"), autoencoder.PIXELS))
+            columns = {name: batch.column(name) for name in schema.names if name != "latent"}
+            finite = _finite(latents)
+            columns["latent"] = frames.list_column(latents, finite)
+            yield frames.record_batch(columns, schema).filter(pa.array(finite))
 
     def encoder(self) -> autoencoder.Encoder:
         """The worker's encoder: made once, kept between tasks."""

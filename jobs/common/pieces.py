@@ -48,7 +48,7 @@ def placed(latents: DataFrame, pieces: Sequence[Piece]) -> DataFrame:
         (number, piece.label, piece.first, after.first if _goes_on(piece, after) else None)
         for number, (piece, after) in enumerate(zip_longest(pieces, pieces[1:]))
     ]
-    table = latents.sparkSession.createDataFrame(bounds, BOUNDS)
+    table = schemas.frame(latents.sparkSession, bounds, BOUNDS)
     inside = (
         (F.col("label") == F.col("class"))
         & (F.col("image_id") >= F.col("first"))

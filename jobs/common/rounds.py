@@ -60,9 +60,8 @@ def place(work: Work, found: DataFrame, counts: dict[str, int], order: Sequence[
     packed = schemas.mapped(chosen.select(*_PACKED.names), pack, _PACKED)
     pieces = [-(-count // PIECE) for count in counts.values()]
     firsts = zip(counts, np.cumsum([0, *pieces[:-1]]).tolist(), strict=True)
-    numbers = work.run.spark.createDataFrame(
-        list(firsts), schemas.struct("group string, first_piece int")
-    )
+    columns = schemas.struct("group string, first_piece int")
+    numbers = schemas.frame(work.run.spark, firsts, columns)
     piece = (F.col("first_piece") + F.floor(F.col("rank") / PIECE)).cast("int")
     placed = (
         packed.join(ranked, on="image_id")
@@ -138,9 +137,8 @@ class Rounds:
             for group in groups
             for rule, threshold in zip(self._rules.names, self._rules.values(group), strict=True)
         ]
-        thresholds = self._work.run.spark.createDataFrame(
-            known, schemas.struct("group string, rule string, threshold double")
-        )
+        columns = schemas.struct("group string, rule string, threshold double")
+        thresholds = schemas.frame(self._work.run.spark, known, columns)
         return found.join(F.broadcast(thresholds), on=["group", "rule"]).select(
             "image_id",
             "label",
@@ -257,7 +255,7 @@ class Rounds:
         later = group.undecided[last + 1 :]
         spark = self._work.run.spark
         if not len(stays.ranks) or not later.any():
-            yield spark.createDataFrame([], REMOVALS)
+            yield schemas.frame(spark, [], REMOVALS)
             return
         window = spark.sparkContext.broadcast(stays)
         try:

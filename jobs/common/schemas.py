@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
@@ -53,6 +53,15 @@ def rows(name: str, content: Iterable[Sequence[Any] | Mapping[str, Any]]) -> pa.
         for row in content
     ]
     return pa.Table.from_pylist(named, schema)
+
+
+def frame(spark: SparkSession, content: Iterable[Sequence[Any]], schema: T.StructType) -> DataFrame:
+    """A few rows of the driver for Spark, in the order of the columns.
+
+    By way of Arrow they are part of the plan; a list goes through a job with Python workers.
+    """
+    named = [dict(zip(schema.names, row, strict=True)) for row in content]
+    return spark.createDataFrame(pa.Table.from_pylist(named, arrow_schema(schema)), schema)
 
 
 def mapped(frame: DataFrame, rows: Callable[..., Any], schema: T.StructType) -> DataFrame:

@@ -57,7 +57,7 @@ def compare(
     """
     if not path:
         return [], []
-    roots = selection.sparkSession.createDataFrame(known(path), ROOTS)
+    roots = schemas.frame(selection.sparkSession, known(path), ROOTS)
     group = F.coalesce(F.col("kept_id"), F.col("image_id"))
     rows = selection.select("image_id", *KEY, "kept", group.alias("group"))
     of_known = rows.join(F.broadcast(roots), on="image_id", how="inner")

@@ -15,7 +15,7 @@ from udfs import frames, vectors
 
 VECTOR = "_vector"  # of a candidate: its vector, array<double>
 GIVEN = "given"  # latents.encoded_on of vectors brought along
-LATENTS = schemas.struct("image_id string, sha256 string, latent array<float>")
+VECTORS = schemas.struct("image_id string, sha256 string, latent array<float>")
 _MADE = ("sha256", "width", "height", "pixels")
 
 
@@ -49,7 +49,7 @@ class Vectors(Reading):
     def latent_rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Candidates with a usable vector to rows of LATENTS."""
+        """Candidates with a usable vector to rows of VECTORS."""
         for batch in batches:
             found = self._checked(batch)
             columns = {
