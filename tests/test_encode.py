@@ -76,8 +76,9 @@ def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
 ) -> None:
     data = drawn(True)
     images = {row.image_id: row.pixels for row in finished.warehouse.read("images").collect()}
-    for orientations in (8, 1):
-        run = encoded(data, f"encode.orientations={orientations}")
+    for orientations, exchange in ((8, "arrow"), (1, "pandas")):
+        flags = f"encode.orientations={orientations}", f"encode.exchange={exchange}"
+        run = encoded(data, *flags)
         rows = run.warehouse.read("latents").collect()
         ids = [row.image_id for row in rows]
         seen = autoencoder.encoder(data, device="cpu", batch=32, orientations=orientations)
