@@ -179,7 +179,7 @@ def test_images_learn_to_be_recognised() -> None:
     epochs = train(instance=Instance(1.0, 0.1), epochs=15).epochs
     assert epochs[0].instance_loss is not None
     assert epochs[-1].instance_loss is not None
-    assert epochs[-1].instance_loss < 0.7 * epochs[0].instance_loss
+    assert epochs[-1].instance_loss < 0.8 * epochs[0].instance_loss  # 0.66 to 0.72, by processor
     assert epochs[-1].loss < epochs[0].loss
     assert train().epochs[0].instance_loss is None
 

@@ -327,6 +327,11 @@ def test_copies_follow_the_originals_of_the_inflated_classes(data: Path) -> None
     assert len(training.inflated_classes([f"{i}" for i in range(9)])) == training.INFLATED
 
 
+def cells(said: str) -> list[list[str]]:
+    """The rows of all tables of a text."""
+    return [line.split(" | ") for line in said.splitlines() if line.startswith("| ")]
+
+
 def test_all_experiments_from_photographs_to_tables(
     data: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -337,7 +342,10 @@ def test_all_experiments_from_photographs_to_tables(
     monkeypatch.setattr(sys, "argv", ["training", str(data), *flags, "--threads", "1"])
     training.main()
     said = capsys.readouterr().out
-    rows = [line.split(" | ") for line in said.splitlines() if line.startswith("| ")]
+    everything, fourth = cells(said), cells(said[said.index("## Experiment 4") :])
+    rows = everything[: -len(fourth)]
+    for name in (training.OURS, training.ALIKE, training.ALL):
+        assert sum(row[0] == f"| {name}" for row in fourth) == 2
     for name in (training.OURS, training.ALIKE, training.RANDOM, training.PIXELS, training.FRESH):
         assert sum(row[0] == f"| {name}" for row in rows) == 4
     n = len(known(data).ids)
@@ -345,12 +353,19 @@ def test_all_experiments_from_photographs_to_tables(
     assert int(half) == pytest.approx(n / 2, abs=2)
     assert {row[1] for row in rows if row[0] == f"| {training.WEIGHTED}"} == {f"{n:,}"}
     assert sum(row[0].startswith("| pruned, ") for row in rows) == 4
-    split = {row[0].strip("| "): row for row in rows}
+    split = {row[0].strip("| "): row for row in everything}
     assert split[training.BY_PHOTOGRAPH][2] == "0.0%"
     assert split[f"{training.BY_TILE}"][2] != "0.0%"
     assert "A gain of ours over “random, our counts”: " in said
     assert "nan" not in said
-    for part in ("encoder", "experiment 1", "experiment 2", "experiment 3", "**all**"):
+    for part in (
+        "encoder",
+        "experiment 1",
+        "experiment 2",
+        "experiment 3",
+        "experiment 4",
+        "**all**",
+    ):
         assert part in split
 
 
