@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -26,6 +28,7 @@ from udfs import frames
 IMAGES = schemas.TABLES["images"].schema
 ARROW = schemas.arrow_schema(IMAGES)
 LABELS = ["field", "straße", "水"]
+STAMP = Stamp("run", "ingest", "mark")
 NOTED = datetime(2026, 3, 4, 5, 6, 7, 123456, UTC)
 
 
@@ -100,28 +103,27 @@ def test_a_table_is_the_one_that_spark_would_write(spark: SparkSession, tmp_path
 @pytest.mark.spark
 def test_what_is_added_and_what_replaces(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = Warehouse(spark, str(tmp_path / "a b#é"))
-    stamp = Stamp("run", "ingest", "mark")
-    warehouse.write(made(spark, 0, 4), "images", stamp)
+    warehouse.write(made(spark, 0, 4), "images", STAMP)
     frame = made(spark, 4, 6).mapped().withColumn("width", F.lit(7))  # not null, and elsewhere
     columns = ["width", *(name for name in IMAGES.names if name != "width")]
-    assert warehouse.write(frame.select(columns), "images", stamp, append=True) == 1
+    assert warehouse.write(frame.select(columns), "images", STAMP, append=True) == 1
     assert ids(warehouse) == [f"{number:05d}" for number in range(6)]
     # Spark's writing and the executors' own go on from each other.
-    assert warehouse.write(made(spark, 0, 1), "images", stamp, where="image_id < '00002'") == 2
+    assert warehouse.write(made(spark, 0, 1), "images", STAMP, where="image_id < '00002'") == 2
     assert ids(warehouse) == [f"{number:05d}" for number in (0, 2, 3, 4, 5)]
-    assert warehouse.write(made(spark, 8, 9), "images", stamp) == 3
+    assert warehouse.write(made(spark, 8, 9), "images", STAMP) == 3
     assert ids(warehouse) == ["00008"]
     assert len(ids(warehouse, 2)) == 5
-    assert warehouse.write(made(spark, -3, 0), "images", stamp) == 4
+    assert warehouse.write(made(spark, -3, 0), "images", STAMP) == 4
     assert warehouse.count("images") == 0
     assert ids(warehouse) == []
     assert warehouse.size("images") == (0, 0)
     # Callers' own columns come and go.
     own = made(spark, 0, 2).mapped().withColumn("mine", F.lit(1))
     columns = [*IMAGES.names[:-1], "mine", "pixels"]
-    warehouse.write(own.select(columns), "images", stamp)
+    warehouse.write(own.select(columns), "images", STAMP)
     assert "mine" in warehouse.read("images").columns
-    warehouse.write(made(spark, 0, 2), "images", stamp)
+    warehouse.write(made(spark, 0, 2), "images", STAMP)
     assert "mine" not in warehouse.read("images").columns
     assert "mine" not in spark.read.format("delta").load(warehouse.path("images")).columns
 
@@ -129,7 +131,7 @@ def test_what_is_added_and_what_replaces(spark: SparkSession, tmp_path: Path) ->
 @pytest.mark.spark
 def test_a_table_without_a_row_can_be_the_first(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = Warehouse(spark, str(tmp_path))
-    warehouse.write(made(spark, -3, 0), "images", Stamp("run", "ingest", "mark"))
+    warehouse.write(made(spark, -3, 0), "images", STAMP)
     assert warehouse.count("images") == 0
     assert ids(warehouse) == []
     assert warehouse.read("images").schema == IMAGES
@@ -138,7 +140,7 @@ def test_a_table_without_a_row_can_be_the_first(spark: SparkSession, tmp_path: P
 @pytest.mark.spark
 def test_readers_skip_files_by_their_bounds(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = Warehouse(spark, str(tmp_path))
-    warehouse.write(made(spark, 0, 30), "images", Stamp("run", "ingest", "mark"))
+    warehouse.write(made(spark, 0, 30), "images", STAMP)
     found = DeltaTable(str(tmp_path / "images")).get_add_actions(flatten=True)
     bounds = pa.table(found).sort_by("min.image_id")
     assert bounds.column("num_records").to_pylist() == [10, 10, 10]
@@ -158,15 +160,14 @@ def test_readers_skip_files_by_their_bounds(spark: SparkSession, tmp_path: Path)
 @pytest.mark.spark
 def test_a_task_that_fails_leaves_no_table_and_no_file(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = Warehouse(spark, str(tmp_path))
-    stamp = Stamp("run", "ingest", "mark")
     frame = spark.range(0, 9, numPartitions=1)
     with pytest.raises(PythonException, match="No space left on device"):
-        warehouse.write(Made(frame, broken, IMAGES), "images", stamp)
+        warehouse.write(Made(frame, broken, IMAGES), "images", STAMP)
     assert not warehouse.exists("images")
     assert list(tmp_path.rglob("*.parquet")) == []
-    warehouse.write(made(spark, 0, 4), "images", stamp)
+    warehouse.write(made(spark, 0, 4), "images", STAMP)
     with pytest.raises(PythonException):
-        warehouse.write(Made(frame, broken, IMAGES), "images", stamp)
+        warehouse.write(Made(frame, broken, IMAGES), "images", STAMP)
     assert warehouse.version("images") == 0
     assert len(ids(warehouse)) == 4
 
@@ -178,7 +179,7 @@ def test_columns_of_callers_are_written_by_spark(spark: SparkSession, tmp_path: 
     schema = type(IMAGES)([*IMAGES.fields[:-1], *wider, IMAGES.fields[-1]])
     frame = made(spark, 0, 2).mapped().withColumn("mine", F.create_map(F.lit("a"), F.lit(1)))
     frame = frame.withColumn("mine", F.col("mine").cast("map<string,bigint>"))
-    warehouse.write(Made(frame, as_they_are, schema), "images", Stamp("run", "ingest", "mark"))
+    warehouse.write(Made(frame, as_they_are, schema), "images", STAMP)
     assert warehouse.read("images").select("mine").collect()[0].mine == {"a": 1}
     with pytest.raises(schemas.SchemaError, match="latent: missing"):
         warehouse.write(made(spark, 0, 2), "latents", Stamp("run", "encode", "mark"))
@@ -186,9 +187,16 @@ def test_columns_of_callers_are_written_by_spark(spark: SparkSession, tmp_path: 
 
 def test_memory_is_bounded_by_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "GROUP_BYTES", 1 << 20)
-    numbers = [pa.record_batch({"id": list(range(n, n + 40))}) for n in range(0, 400, 40)]
+    begun = []
+
+    def numbers() -> Iterator[pa.RecordBatch]:
+        for n in range(0, 400, 40):
+            begun.append(any(tmp_path.iterdir()))
+            yield pa.record_batch({"id": list(range(n, n + 40))})
+
     files = Files(tmp_path, rows, ARROW, tuple(ARROW.names[:9]))
-    (told,) = files.written(numbers, schemas.arrow_schema(writing.ADDED))
+    (told,) = files.written(numbers(), schemas.arrow_schema(writing.ADDED))
+    assert begun == [False] * 3 + [True] * 7  # the first is written before the others are made
     (path,) = tmp_path.iterdir()
     assert told.to_pylist()[0]["path"] == path.name
     assert told.to_pylist()[0]["size"] == path.stat().st_size
@@ -218,6 +226,79 @@ def test_statistics_are_those_of_all_rows() -> None:
         "maxValues": {"name": "é", "number": 9},
         "nullCount": {"name": 2, "number": 2, "never": 5},
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([2.0, float("inf")], pa.float64()),
+        ([float("nan"), 2.0], pa.float64()),
+        ([float("nan")], pa.float64()),
+        (["x" * 300, "a"], pa.string()),
+        ([NOTED], pa.timestamp("us", "UTC")),
+    ],
+)
+def test_what_the_log_cannot_tell_has_no_bounds(values: list[Any], kind: pa.DataType) -> None:
+    stats = Statistics(("column", "number"))
+    for part in (values, [None] * 2, values[-1:]):
+        column = pa.array(part, kind)
+        stats.add(pa.table({"column": column, "number": [0.5] * len(part)}))
+    told = json.loads(stats.json())
+    assert told["minValues"] == told["maxValues"] == {"number": 0.5}
+    assert told["nullCount"] == {"column": 2, "number": 0}
+
+
+@pytest.mark.spark
+def test_no_reader_skips_numbers_that_are_none(spark: SparkSession, tmp_path: Path) -> None:
+    warehouse = Warehouse(spark, str(tmp_path))
+    schema = schemas.TABLES["anomalies"].schema
+    values = [1.0, float("nan"), 0.5, float("inf"), float("-inf"), None]
+    content = [(str(n), "a", value, value, n) for n, value in enumerate(values)]
+    warehouse.write(schemas.frame(spark, content, schema), "anomalies", STAMP)
+    delta = spark.read.format("delta").load(warehouse.path("anomalies"))
+    for frame in (delta, warehouse.read("anomalies")):
+        found = frame.where("log_density > 100").select("image_id").collect()
+        assert {row.image_id for row in found} == {"1", "3"}  # to Spark NaN is above all numbers
+        found = frame.where("cut < -100").select("image_id").collect()
+        assert [row.image_id for row in found] == ["4"]
+    assert warehouse.count("anomalies") == len(values)
+
+
+@pytest.mark.spark
+def test_tables_that_others_changed_are_for_spark(spark: SparkSession, tmp_path: Path) -> None:
+    warehouse = Warehouse(spark, str(tmp_path / "a"))
+    warehouse.write(made(spark, 0, 4), "images", STAMP)
+    table = f"delta.`{warehouse.path('images')}`"
+    spark.sql(f"ALTER TABLE {table} ADD CONSTRAINT small CHECK (width < 6)")
+    warehouse.write(made(spark, 4, 6), "images", STAMP, append=True)
+    with pytest.raises(Py4JJavaError, match="CHECK constraint small"):
+        warehouse.write(made(spark, 6, 7), "images", STAMP, append=True)
+    assert len(ids(warehouse)) == 6
+
+    # Of an earlier version, with a column less.
+    older = Warehouse(spark, str(tmp_path / "b"))
+    frame = made(spark, 0, 4).mapped().drop("height")
+    frame.write.format("delta").options(**properties("images")).save(older.path("images"))
+    assert older.write(made(spark, 4, 6), "images", STAMP, append=True) == 1
+    heights = {row.image_id: row.height for row in older.read("images").collect()}
+    assert heights == dict.fromkeys(("00000", "00001", "00002", "00003", "00005")) | {"00004": 4}
+
+
+@pytest.mark.spark
+def test_what_others_add_meanwhile_stays(spark: SparkSession, tmp_path: Path) -> None:
+    warehouse = Warehouse(spark, str(tmp_path))
+    warehouse.write(made(spark, 0, 4), "images", STAMP)
+    theirs = made(spark, 7, 8).mapped()
+
+    def meanwhile(folder: Path, scalars: int) -> list[Any]:
+        theirs.write.format("delta").mode("append").save(str(folder))
+        return ours.written(folder, scalars)
+
+    ours = made(spark, 4, 6)
+    between = Made(ours.frame, ours.rows, ours.schema)
+    object.__setattr__(between, "written", meanwhile)
+    warehouse.write(between, "images", STAMP)
+    assert ids(warehouse) == ["00004", "00005", "00007"]
 
 
 def test_a_task_without_rows_writes_no_file(tmp_path: Path) -> None:

@@ -240,16 +240,44 @@ class Warehouse:
             version = self._write_rows(frame, table, stamp, fresh, append, where)
         else:
             schemas.check(table, frame.schema)
-            declared = schemas.TABLES[table]
-            ours = set(frame.schema.names) == set(declared.schema.names)
-            if ours and not where and not declared.partition and files.is_mounted(self.root):
-                version = self._write_files(frame, table, stamp, fresh, append)
+            stored = None if fresh else self._logged(table, None)
+            if not where and self._is_plain(frame, table, stored, append):
+                version = self._write_files(frame, table, stamp, stored, append)
             else:
                 version = self._write_frame(frame, table, stamp, fresh, append, where)
         done = replace(stamp, version=version)
         self._stamps[table] = [done, *self.stamps(table)] if not fresh else [done]
         self._versions[table] = version
         return version
+
+    def _is_plain(
+        self,
+        frame: DataFrame | Made,
+        table: str,
+        stored: deltalake.DeltaTable | None,
+        append: bool,
+    ) -> bool:
+        """Whether the rows can be written as files that are then added to the log.
+
+        Not callers' columns, which may be of any type; not to a table that others gave constraints,
+        renamed columns and the like; and not where it would get columns, or they other types.
+        """
+        declared = schemas.TABLES[table]
+        ours = set(frame.schema.names) == set(declared.schema.names)
+        if not ours or declared.partition or not files.is_mounted(self.root):
+            return False
+        if stored is None:
+            return True
+        protocol, settings = stored.protocol(), stored.metadata().configuration
+        if (protocol.min_reader_version, protocol.min_writer_version) != (1, 2):
+            return False
+        if settings.get("delta.appendOnly") == "true" or stored.metadata().partition_columns:
+            return False
+        known = StructType.fromJson(json.loads(stored.schema().to_json()))
+        if any(column.metadata for column in known):  # of one, what may stand in it
+            return False
+        kinds = {column.name: column.dataType for column in known}
+        return not append or all(kinds.get(c.name) == c.dataType for c in declared.schema)
 
     def _write_rows(
         self,
@@ -275,8 +303,14 @@ class Warehouse:
         return int(self._stored(table).version())
 
     def _write_files(
-        self, frame: DataFrame | Made, table: str, stamp: Stamp, fresh: bool, append: bool
+        self,
+        frame: DataFrame | Made,
+        table: str,
+        stamp: Stamp,
+        stored: deltalake.DeltaTable | None,
+        append: bool,
     ) -> int:
+        """As files of the executors; stored: the table as it is before they are made."""
         import deltalake
         from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -288,7 +322,7 @@ class Warehouse:
         ]
         columns = deltalake.Schema.from_json(made.schema.json())
         note = _noted(stamp)
-        if fresh:
+        if stored is None:
             create_table_with_add_actions(
                 self._place(table),
                 columns,
@@ -298,9 +332,7 @@ class Warehouse:
             )
         else:
             mode = "append" if append else "overwrite"
-            self._stored(table).create_write_transaction(
-                [*added], mode, columns, commit_properties=note
-            )
+            stored.create_write_transaction([*added], mode, columns, commit_properties=note)
         return int(self._stored(table).version())
 
     def _write_frame(

@@ -6,6 +6,7 @@ after the other, which for latents is a third of the work of encoding them.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from jobs.common import schemas
 from udfs import frames
 
 GROUP_BYTES = 64 << 20  # of a row group before compression, which a worker holds
+LONGEST = 256  # characters of a string that is a bound in the log
 ADDED = schemas.struct("path string, size bigint, modified bigint, stats string")
 
 
@@ -104,10 +106,10 @@ class Files:
             compression="zstd",
             compression_level=3,  # pixels take a quarter less than at 1, in a tenth of decoding
             use_dictionary=list(self.scalars),  # no number or picture occurs twice
-            write_statistics=list(self.scalars),
+            write_statistics=[name for name in self.scalars if _is_ordered(self.schema, name)],
             store_schema=False,
         ) as writer:
-            for group in (first, *others):
+            for group in itertools.chain((first,), others):
                 stats.add(group)
                 writer.write_table(group)
         return stats.json()
@@ -116,14 +118,24 @@ class Files:
 def row_groups(batches: Iterable[pa.RecordBatch], most: int) -> Iterator[pa.Table]:
     """The rows of batches, some `most` bytes at a time."""
     held: list[pa.RecordBatch] = []
+    taken = 0
     for batch in batches:
         if batch.num_rows:
             held.append(batch)
-        if sum(each.nbytes for each in held) >= most:
+            taken += batch.nbytes
+        if taken >= most:
             yield pa.Table.from_batches(held)
-            held = []
+            held, taken = [], 0
     if held:
         yield pa.Table.from_batches(held)
+
+
+def _is_ordered(schema: pa.Schema, name: str) -> bool:
+    """Whether readers may go by the bounds of a column in a file's footer.
+
+    To Spark NaN is above all numbers, to Parquet it is none.
+    """
+    return not pa.types.is_floating(schema.field(name).type)
 
 
 @dataclass
@@ -135,6 +147,7 @@ class Statistics:
     nulls: dict[str, int] = field(default_factory=dict)
     lowest: dict[str, Any] = field(default_factory=dict)
     highest: dict[str, Any] = field(default_factory=dict)
+    unbounded: set[str] = field(default_factory=set)
 
     def add(self, rows: pa.Table) -> None:
         """Take further rows in."""
@@ -142,22 +155,36 @@ class Statistics:
         for name in self.columns:
             column = rows.column(name)
             self.nulls[name] = self.nulls.get(name, 0) + column.null_count
-            if pa.types.is_timestamp(
-                column.type
-            ):  # Delta's are cut to milliseconds: not the bounds
+            low, high = _bounds(column)
+            if low is None or high is None:
+                if column.null_count < len(column):
+                    self.unbounded.add(name)
                 continue
-            low, high = pc.min_max(column).as_py().values()
-            if low is not None:
-                self.lowest[name] = min(low, self.lowest.get(name, low))
-                self.highest[name] = max(high, self.highest.get(name, high))
+            self.lowest[name] = min(low, self.lowest.get(name, low))
+            self.highest[name] = max(high, self.highest.get(name, high))
 
     def json(self) -> str:
         """The text of an add action's `stats`."""
-        return json.dumps(
-            {
-                "numRecords": self.rows,
-                "minValues": self.lowest,
-                "maxValues": self.highest,
-                "nullCount": self.nulls,
-            }
-        )
+        bounds = [
+            {name: value for name, value in ends.items() if name not in self.unbounded}
+            for ends in (self.lowest, self.highest)
+        ]
+        found = {"numRecords": self.rows, "minValues": bounds[0], "maxValues": bounds[1]}
+        return json.dumps(found | {"nullCount": self.nulls}, allow_nan=False)
+
+
+def _bounds(column: pa.ChunkedArray) -> tuple[Any, Any]:
+    """The lowest and highest value of a column; None where the log is to have none.
+
+    So of timestamps, which it cuts to milliseconds, of numbers that JSON has no word for, and of
+    long strings.
+    """
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return None, None
+    if pa.types.is_floating(kind) and not pc.all(pc.is_finite(column)).as_py():
+        return None, None
+    low, high = pc.min_max(column).as_py().values()
+    if isinstance(low, str) and max(len(low), len(high)) > LONGEST:
+        return None, None
+    return low, high
