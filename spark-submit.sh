@@ -136,11 +136,12 @@ export LATENT_DEDUP_VERSION
 # Settings that are not given come from the project, wherever the command is called.
 export LATENT_DEDUP_SETTINGS=$here/conf/$PROFILE.toml
 
-# The launcher names its incubator module on every start; only that line is dropped.
+# The launcher names its incubator module on every start; only that line is dropped. Ctrl-C reaches
+# all of them: who drops it must live on, to pass on what the job says at its end.
 "$spark/bin/spark-submit" \
   --properties-file "$here/conf/spark-$PROFILE.conf" \
   --deploy-mode client \
   --py-files "$app" \
   ${delta[@]+"${delta[@]}"} ${logging[@]+"${logging[@]}"} ${submit[@]+"${submit[@]}"} \
   "$here/jobs/$job.py" ${arguments[@]+"${arguments[@]}"} \
-  2> >(grep -v --line-buffered 'Using incubator modules' >&2)
+  2> >(trap '' INT; exec grep -v --line-buffered 'Using incubator modules' >&2)

@@ -235,3 +235,23 @@ def test_killed_at_three_stages_and_run_again(
     assert_same_tables(spark, undisturbed[0], warehouse)
     assert (warehouse / "report/report.html").exists()
     assert not list((ROOT / "build").glob(f"app.{run.shell.pid}.zip"))
+
+
+def test_ctrl_c_ends_in_one_line(
+    spark: SparkSession,
+    survey: Path,
+    start: Callable[[list[str], Path], Living],
+    tmp_path: Path,
+) -> None:
+    """It reaches every process of the run at once, as from a terminal."""
+    warehouse = tmp_path / "warehouse"
+    run = start(["--images", str(survey), "--warehouse", str(warehouse), *flags(*QUICK)], tmp_path)
+    run.wait_until("its beginning in runs", lambda: has_begun(warehouse, "ingest"))
+    run.wait_until("the table images", lambda: commits(warehouse, "images") == 1)
+    os.killpg(run.shell.pid, signal.SIGINT)
+    run.wait_until_gone()
+    said = run.output.read_text().rstrip()
+    assert said.endswith("\npipeline: interrupted; the same command goes on where this one stopped")
+    assert "Traceback" not in said
+    assert run.shell.returncode == 130
+    assert [state for _, state in states(spark, warehouse)][-1] == "failed"

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import ctypes
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -94,6 +95,7 @@ def run(job: str, main: Callable[[Run], None], meanwhile: Sequence[str] = ()) ->
             loading = threading.Thread(target=_import, args=(meanwhile,), daemon=True)
             loading.start()
             spark = session.start(job)
+            signal.signal(signal.SIGINT, interrupted)
             loading.join()
             current = Run(spark, settings, job)
             try:
@@ -105,6 +107,16 @@ def run(job: str, main: Callable[[Run], None], meanwhile: Sequence[str] = ()) ->
             spark.stop()
 
     run_plain(job, with_session)
+
+
+def interrupted(number: int, frame: object) -> None:
+    """Ctrl-C, which the JVM gets as well.
+
+    Spark's own handler asks the JVM, which is ending, to cancel its jobs, in the middle of another
+    question to it; what comes of that is logged with its stacks.
+    """
+    logging.disable(logging.CRITICAL)
+    raise KeyboardInterrupt
 
 
 def _import(modules: Sequence[str]) -> None:
