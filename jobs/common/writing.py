@@ -104,7 +104,7 @@ class Files:
             path,
             self.schema,
             compression="zstd",
-            compression_level=3,  # pixels take a quarter less than at 1, in a tenth of decoding
+            compression_level=3,  # pixels take a quarter less than at 1, for 9 µs more an image
             use_dictionary=list(self.scalars),  # no number or picture occurs twice
             write_statistics=[name for name in self.scalars if _is_ordered(self.schema, name)],
             store_schema=False,
