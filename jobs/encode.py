@@ -1,4 +1,4 @@
-"""encode: the encoder runs on the executors as a pandas UDF; one latent an image.
+"""encode: the encoder runs on the executors, by Arrow or as a pandas UDF; one latent an image.
 
 Vectors that a table brings along are taken over as they are.
 """

@@ -6,7 +6,6 @@ So do the rows of a table, of images or of vectors.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +15,6 @@ from pyspark.sql import types as T
 
 from jobs.common import command, schemas, session, sources
 from jobs.common.run import Run, Work
-from jobs.common.schemas import arrow_schema
 from jobs.common.settings import Ingest, SettingsError
 from jobs.common.storage import fingerprint
 from jobs.common.writing import Made
@@ -115,10 +113,7 @@ def unique(source: sources.Source, settings: Ingest) -> tuple[DataFrame, DataFra
         return rows, nothing
     schema = T.StructType([*rows.schema, *schemas.struct("_usable int, sha256 string")])
     hashed = complete.join(twice, on="image_id", how="left_semi").select(rows.columns)
-    hashed = hashed.mapInArrow(
-        partial(source.reader(settings).hashed_rows, schema=arrow_schema(schema)),
-        schema,
-    )
+    hashed = schemas.mapped(hashed, source.reader(settings).hashed_rows, schema)
     first = Window.partitionBy("image_id").orderBy(
         F.desc("_usable"),
         F.asc("sha256"),
@@ -238,13 +233,8 @@ def examined(
         kept = kept.select(REJECTS.names).where("error_code != 'missing_label'")
         unusable = unusable.join(kept.select(FILE_KEY), on=FILE_KEY, how="left_anti")
         unusable = unusable.select(candidates.columns)
-    failed = unusable.repartition(session.slots(run.spark)).mapInArrow(
-        partial(
-            source.reader(run.settings.ingest).reject_rows,
-            schema=arrow_schema(REJECTS),
-        ),
-        REJECTS,
-    )
+    shared = unusable.repartition(session.slots(run.spark))
+    failed = schemas.mapped(shared, source.reader(run.settings.ingest).reject_rows, REJECTS)
     no_id = F.lit("the row has no id: fill the column that ingest.id_column names")
     no_label = F.lit("it has no class: put it into a folder, or fill ingest.label_column's column")
     incomplete = candidates.where(~_is_complete()).select(

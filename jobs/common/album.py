@@ -15,7 +15,6 @@ from udfs import frames, images
 
 QUALITY = 78
 MOST_BYTES = 11_000_000  # of all pictures, as base64
-IDS = schemas.struct("image_id string")
 CODED = schemas.struct("image_id string, picture binary")
 
 
@@ -61,10 +60,10 @@ class Album:
 
 def coded(images_table: DataFrame, wanted: Iterable[str]) -> dict[str, bytes]:
     """The pictures of some images, by id; none of those that have no pixels. One Spark job."""
-    ids = sorted(set(wanted))
-    if not ids:
+    names = sorted(set(wanted))
+    if not names:
         return {}
-    rows = schemas.frame(images_table.sparkSession, zip(ids), IDS)
+    rows = schemas.ids(images_table.sparkSession, names)
     shown = images_table.select("image_id", "pixels").where("pixels IS NOT NULL")
     shown = shown.join(F.broadcast(rows), on="image_id", how="left_semi")
     found = schemas.mapped(shown, _coded, CODED).collect()

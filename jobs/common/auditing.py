@@ -23,7 +23,6 @@ from jobs.common.settings import Prune
 from jobs.common.storage import JobError
 from udfs import audit, frames
 
-IDS = schemas.struct("image_id string")
 KEEPERS = schemas.struct("image_id string, rule string, group string")
 PAIRS = schemas.struct("sample_id string, image_id string, group string, cosine double")
 AGAIN = (
@@ -165,7 +164,7 @@ def _wanted(
 ) -> pa.Table:
     """Latents of the sampled images, and of those that removals among them name."""
     ids = {row["image_id"] for row in [*stay, *removed]} | {row["kept_id"] for row in removed}
-    names = schemas.frame(latents.sparkSession, zip(ids), IDS)
+    names = schemas.ids(latents.sparkSession, ids)
     wanted = latents.join(F.broadcast(names), on="image_id")
     return wanted.select("image_id", "group", "latent").toArrow()
 
@@ -174,8 +173,7 @@ def _keepers(reference: DataFrame | None, removed: list[dict[str, Any]]) -> pa.T
     """Latents of the reference images that removals name."""
     if reference is None:
         return None
-    named = {row["kept_id"] for row in removed}
-    names = schemas.frame(reference.sparkSession, zip(named), IDS)
+    names = schemas.ids(reference.sparkSession, {row["kept_id"] for row in removed})
     wanted = reference.join(F.broadcast(names), on="image_id")
     return wanted.select("image_id", "latent").toArrow()
 

@@ -64,6 +64,11 @@ def frame(spark: SparkSession, content: Iterable[Sequence[Any]], schema: T.Struc
     return spark.createDataFrame(pa.Table.from_pylist(named, arrow_schema(schema)), schema)
 
 
+def ids(spark: SparkSession, names: Iterable[str]) -> DataFrame:
+    """Some images by name, in the column `image_id`, to join with."""
+    return frame(spark, zip(names), struct("image_id string"))
+
+
 def mapped(frame: DataFrame, rows: Callable[..., Any], schema: T.StructType) -> DataFrame:
     """A frame through `rows(batches, schema=…)`, which gives Arrow batches of a schema."""
     return frame.mapInArrow(partial(rows, schema=arrow_schema(schema)), schema)
