@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import command, models, schemas, sources
+from jobs.common import command, models, scanning, schemas, session, sources
 from jobs.common.encoding import ISA, Encoding, place_of
 from jobs.common.run import Run, Work
 from jobs.common.settings import Settings
@@ -26,7 +26,13 @@ KEY = ["image_id", "sha256", "model_id"]  # a latent with all three equal is not
 WRITES = ("latents", "rejects")
 LATENTS = schemas.TABLES["latents"].schema
 COLUMNS = LATENTS.names
-Make = Callable[[DataFrame], Made]  # rows of `images` with a model_id → rows of `latents`
+# Rows of `images` with a model_id, and whether these are all of them → rows of `latents`.
+Make = Callable[[DataFrame, bool], Made]
+# What the encoder takes and hands on.
+SEEN = schemas.struct(
+    "image_id string, label string, split string, sha256 string, model_id string, "
+    "encoded_on string, pixels binary"
+)
 
 
 def main(run: Run) -> None:
@@ -53,7 +59,7 @@ def main(run: Run) -> None:
         if "latents" in work.pending:
             pixels = pixels_mark(run)
             known = earlier(run, place, model_id, pixels)
-            make = partial(encoded, run, model, place) if model else partial(given, run)
+            make = partial(encoded, work, model, place) if model else partial(given, run)
             notes = {"pixels": pixels, "content": place} | seen_from(run.settings)
             write_latents(work, images, known, make, notes)
         work.rows["latents"] = run.warehouse.count("latents")
@@ -72,13 +78,24 @@ def seen_from(settings: Settings) -> dict[str, int]:
 
 
 def encoded_on(run: Run) -> str:
-    """Device and instruction set of the executors: asked of one of them; orientations beside one.
+    """Device and instruction set of the executors; orientations beside one.
 
-    What latents of different ones have here, no stage takes for comparable.
+    What latents of different ones have here, no stage takes for comparable. All slots are asked,
+    for each worker loads torch to answer, two seconds that it is spared later.
+
+    Raises JobError where executors differ.
     """
-    probe = run.spark.range(1).select(place_of(run.settings.encode.device)(F.col("id")))
+    slots = session.slots(run.spark)
+    probe = run.spark.range(0, slots, 1, slots)
+    answers = probe.select(place_of(run.settings.encode.device)(F.col("id")).alias("place"))
+    places = sorted({row.place for row in answers.collect()})
+    if len(places) > 1:
+        raise JobError(
+            f"the executors are of unlike kinds ({'; '.join(places)}), whose latents differ in the "
+            f"last bits: encode on machines of one kind ({ISA} makes CPUs alike)"
+        )
     many = run.settings.encode.orientations
-    return f"{probe.collect()[0][0]}{f', {many} orientations' if many > 1 else ''}"
+    return f"{places[0]}{f', {many} orientations' if many > 1 else ''}"
 
 
 def pixels_mark(run: Run) -> str | None:
@@ -120,37 +137,42 @@ def write_latents(
     notes: dict[str, Any],
 ) -> None:
     """Make what has no latent yet; append, or replace the table where rows leave it."""
+    count = work.run.warehouse.count("images")
+    if known is None:
+        work.images = count
+        work.write(make(images, True), "latents", notes=notes)
+        return
     narrow = images.select(*KEY, "label", "split")
-    stays = None
-    todo, held = images, 0
-    if known is not None:
-        held = known.count()
-        stays = known.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
-        todo = images.join(known.select(KEY), on=KEY, how="left_anti")
-    work.images = work.run.warehouse.count("images") - held
-    made = make(todo)
-    if stays is None or known is None:
-        work.write(made, "latents", notes=notes)
-    elif unchanged(known, narrow) and work.run.warehouse.count("latents") == held:
+    held = known.count()
+    work.images = count - held
+    stays = known.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
+    made = make(images.join(known.select(KEY), on=KEY, how="left_anti"), False)
+    if unchanged(known, narrow) and work.run.warehouse.count("latents") == held:
         work.write(made, "latents", append=True, notes=notes)
     else:
         work.write(stays.unionByName(made.mapped()), "latents", notes=notes)
 
 
-def encoded(run: Run, model: models.Model, place: str, images: DataFrame) -> Made:
+def encoded(work: Work, model: models.Model, place: str, images: DataFrame, every: bool) -> Made:
     """Latents by the model, in the exchange that the settings name."""
-    settings = run.settings.encode
+    settings = work.run.settings.encode
     encoding = Encoding(
         model.weights, model.model_id, settings.batch, settings.device, settings.orientations
     )
-    rows = images.select(*KEY, "label", "split", "pixels").withColumn("encoded_on", F.lit(place))
-    if settings.exchange == "arrow":
+    arrow = settings.exchange == "arrow"
+    stored = work.stored("images") if every and arrow else None
+    if stored is not None:
+        tasks = session.slots(work.run.spark) * scanning.TASKS_A_SLOT
+        constants = {"model_id": model.model_id, "encoded_on": place}
+        return stored.whole(SEEN, tasks, **constants).through(encoding.rows, LATENTS)
+    rows = images.withColumn("encoded_on", F.lit(place)).select(SEEN.names)
+    if arrow:
         return Made(rows, encoding.rows, LATENTS)
     latents = rows.withColumn("latent", encoding.pandas()(F.col("pixels")))
     return Made(latents.select(COLUMNS).where("latent IS NOT NULL"), as_they_are, LATENTS)
 
 
-def given(run: Run, images: DataFrame) -> Made:
+def given(run: Run, images: DataFrame, every: bool) -> Made:
     """The vectors of the rows that became images: with the same id and the same hash.
 
     Raises JobError where the table is not the one that ingest read.

@@ -14,14 +14,17 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.common import classes, command, densities, pieces, projecting, schemas, session
+from jobs.common.candidates import WIDTH
 from jobs.common.densities import Density
 from jobs.common.projecting import PIECEWISE, PROJECTED, SUMS, Densities
 from jobs.common.run import Run
+from jobs.common.scanning import Stored
 from jobs.common.settings import Estimate
 from jobs.common.writing import Made
 from udfs import bspline, histogram, pca
 
 VERSION = 3
+LATENT = schemas.struct("image_id string, label string, latent array<float>")
 NONE = "none"  # the rule's name before removal; its space is null
 PROJECTIONS = schemas.TABLES["projections"].schema
 
@@ -42,12 +45,13 @@ def main(run: Run) -> None:
     ) as work:
         if work.finished:
             return
-        latents = work.read("latents").select("image_id", "label", "latent")
+        latents = work.read("latents").select(LATENT.names)
         counts = classes.sizes(work)
         work.images = sum(counts.values())
         with ExitStack() as held:
             largest = run.settings.prune.largest_class
-            projected = project(latents, counts, settings.components, largest, held)
+            stored = work.stored("latents")
+            projected = project(latents, counts, settings.components, largest, held, stored)
             work.write(axes(projected, settings), "axes", notes={"latents": content(run)})
             before = model(run, projected, settings)
             work.write(densities.rows(before), "density", where=f"rule = '{NONE}'")
@@ -68,38 +72,47 @@ def project(
     components: int,
     largest: int,
     held: ExitStack,
+    stored: Stored | None = None,
     group: int = pca.GROUP,
 ) -> DataFrame:
     """Rows of PROJECTED: axes and projections of every class, the same whether it is cut or not.
 
     A class above `largest` images and one group of chunks is cut into its groups, the others are
     whole in a task. What several steps are made of is kept on the executors' disks while `held` is
-    open; what an executor loses is computed again.
+    open; what an executor loses is computed again. stored: where workers read the latents
+    themselves if the classes lie together in it; None: Spark deals them out.
     """
     most = max(largest, group * pca.CHUNK)
     cut = {label: n for label, n in counts.items() if n > most}
     whole = {label: n for label, n in counts.items() if n <= most}
     if not cut:
-        return project_whole(latents, whole, components, held, group)
+        return project_whole(latents, whole, components, held, stored, group)
     in_pieces = project_cut(latents, cut, components, held, group)
     if not whole:
         return in_pieces
-    return project_whole(latents, whole, components, held, group).unionByName(in_pieces)
+    return project_whole(latents, whole, components, held, stored, group).unionByName(in_pieces)
 
 
 def project_whole(
-    latents: DataFrame, counts: dict[str, int], components: int, held: ExitStack, group: int
+    latents: DataFrame,
+    counts: dict[str, int],
+    components: int,
+    held: ExitStack,
+    stored: Stored | None,
+    group: int,
 ) -> DataFrame:
     """Whole classes as tasks, in one pass."""
-    width = classes.width(latents)
-    tasks = classes.placed(
-        latents,
-        counts,
-        session.slots(latents.sparkSession),
-        lambda n: float(n) * width * width + 20.0 * min(n, width) ** 3,
-    )
+    slots = session.slots(latents.sparkSession)
     rows = projecting.Projecting(components, group).rows
-    return _kept(schemas.mapped(tasks.select("image_id", "label", "latent"), rows, PROJECTED), held)
+
+    def cost(n: int) -> float:
+        return float(n) * WIDTH**2 + 20.0 * min(n, WIDTH) ** 3  # as of latents of this width
+
+    scan = stored.by_class(LATENT, classes.dealt(counts, slots, cost)) if stored else None
+    if scan is not None:
+        return _kept(scan.through(rows, PROJECTED).mapped(), held)
+    tasks = classes.placed(latents, counts, slots, cost).select(LATENT.names)
+    return _kept(schemas.mapped(tasks, rows, PROJECTED), held)
 
 
 def project_cut(

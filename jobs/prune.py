@@ -26,7 +26,7 @@ from jobs.common import (
 )
 from jobs.common import thresholds as found_thresholds
 from jobs.common.console import some
-from jobs.common.pruning import Progress, Pruning, Rules
+from jobs.common.pruning import Plain, Progress, Pruning, Rules
 from jobs.common.rounds import PLACED, ROUNDS, Rounds, place
 from jobs.common.run import Run, Work
 from jobs.common.settings import RAW, Rule, Settings
@@ -138,8 +138,8 @@ def fit(work: Work) -> str | None:
     """Which fit the whitened vectors are of."""
     if "vectors" not in work.reads:
         return None
-    row = work.read("vectors").select("fit_id").first()
-    return str(row.fit_id) if row else None
+    found = work.query("vectors", "SELECT fit_id FROM rows LIMIT 1")
+    return str(found[0]["fit_id"]) if found else None
 
 
 def rules_of(
@@ -270,11 +270,14 @@ def select(
     prune = settings.prune
     compared = marked.where("standing != 0 OR undecided != 0")
     order = candidates.in_order(prune)
-    width = classes.width(work.read("latents"))
+    width = classes.width_stored(work)
     fits = candidates.fitting(prune.largest_class, width)
     small = {name: n for name, n in counts.items() if n <= fits}
     large = {name: n for name, n in counts.items() if n > fits}
-    selection = whole(work.run.spark, compared, small, Pruning(rules, progress), order)
+    pruning = Pruning(rules, progress)
+    selection = scanned(work, small, pruning, settings)
+    if selection is None:
+        selection = whole(work.run.spark, compared, small, pruning, order)
     if prune.protect or settings.leaks.remove:
         selection = selection.unionByName(fixed(marked, rules))
     if large:
@@ -283,6 +286,38 @@ def select(
         rounds.settle(list(large))
         selection = selection.unionByName(rounds.selection(list(large)))
     return selection
+
+
+def scanned(
+    work: Work, counts: dict[str, int], pruning: Pruning, settings: Settings
+) -> DataFrame | None:
+    """As `whole`, of latents that workers read by themselves; None where that does not do.
+
+    It does where groups are the classes of one space, in the order of the ids, and nothing is
+    fixed: then all that decides lies in one table.
+    """
+    prune = settings.prune
+    table, _ = spaces.table_of(prune.space[0])
+    if (
+        len(prune.space) > 1
+        or not candidates.by_label(prune)
+        or candidates.needs_images(prune)
+        or prune.order
+        or prune.mode == "append"
+        or settings.leaks.remove
+    ):
+        return None
+    stored = work.stored(table)
+    labels = {candidates.rest_of(group): n for group, n in counts.items()}
+    tasks = classes.dealt(labels, session.slots(work.run.spark), cost)
+    plain = Plain(pruning, prune.space[0], spaces.column_of(prune.space[0]))
+    scan = stored.by_class(plain.columns, tasks) if stored else None
+    return scan.through(plain.selection_rows, SELECTION).mapped() if scan else None
+
+
+def cost(n: int) -> float:
+    """Of comparing so many images, for dealing them out."""
+    return float(n) * n
 
 
 def whole(
@@ -294,7 +329,7 @@ def whole(
 ) -> DataFrame:
     """The greedy cover of every small group, as tasks on the executors."""
     slots = session.slots(spark)
-    tasks = classes.placed(compared, counts, slots, lambda n: float(n) * n, order, key="group")
+    tasks = classes.placed(compared, counts, slots, cost, order, key="group")
     columns = ("image_id", "label", "group", "standing", "undecided", "latent")
     return schemas.mapped(tasks.select(*columns), pruning.selection_rows, SELECTION)
 

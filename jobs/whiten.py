@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import command, pieces, schemas, spaces
+from jobs.common import command, scanning, schemas, session, spaces
 from jobs.common.run import Run, Work
 from jobs.common.settings import WHITENED
 from jobs.common.storage import JobError
-from udfs import frames, pca
+from jobs.common.writing import Made
+from udfs import frames
 from udfs.whitening import Moments, Whitening
 
-VERSION = 2
-ROWS = pca.GROUP * pca.CHUNK  # images whose moments are summed in a task
-SUMS = schemas.struct("piece int, sums binary")
+VERSION = 3
+TASKS_A_SLOT, MOST_TASKS = 2, 32  # that sum moments: each sends 4 MB to the driver
+LATENT = schemas.struct("latent array<float>")
+SUMS = schemas.struct("sums binary")
 
 
 def main(run: Run) -> None:
@@ -36,40 +40,61 @@ def main(run: Run) -> None:
     ) as work:
         if work.finished:
             return
-        latents = work.read("latents")
         encoded = run.warehouse.newest("latents", "encode")
         seen = {"orientations": encoded.orientations if encoded else 1}
         most = run.settings.prune.axes
-        whitening = (stored(work, latents, most) if append else None) or fitted(latents, most)
+        whitening = (known(work, most) if append else None) or fitted(work, most)
         work.write(fit_rows(work, whitening), "spaces", notes=seen)
-        work.write(spaces.whitened(latents, whitening), "vectors")
+        work.write(vectors(work, whitening), "vectors")
         work.rows["vectors"] = run.warehouse.count("vectors")
         work.summary = f"{work.rows['vectors']:,} vectors on {len(whitening.axes)} axes"
 
 
-def piece_moments(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Latents of pieces, sorted by piece and id, to rows of SUMS: their moments in a line."""
-    for piece, rows in frames.groups(batches, "piece"):
-        moments = Moments.of(frames.matrix(rows.column("latent")))
-        yield frames.record_batch({"piece": [piece], "sums": [moments.flat().tobytes()]}, schema)
+def moments(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """A task's latents to one row of SUMS: their moments in a line; none where there is no latent.
+
+    The task holds a batch of latents at a time.
+    """
+    parts = (Moments.of(frames.matrix(batch.column("latent"))) for batch in batches if len(batch))
+    first = next(parts, None)
+    if first is not None:
+        total = functools.reduce(operator.add, parts, first)
+        yield frames.record_batch({"sums": [total.flat().tobytes()]}, schema)
 
 
-def fitted(latents: DataFrame, most: int) -> Whitening:
-    """At most so many axes of all latents, from moments of pieces added in the order of the ids.
+def fitted(work: Work, most: int) -> Whitening:
+    """At most so many axes of all latents; their moments are whole numbers, added in any order.
 
     Raises JobError where there is none.
     """
-    whole = latents.select("image_id", F.lit("").alias("label"), "latent")
-    cut = pieces.cut(whole, [""], ROWS)
-    sums = schemas.mapped(pieces.placed(whole, cut), piece_moments, SUMS)
+    tasks = min(MOST_TASKS, TASKS_A_SLOT * session.slots(work.run.spark))
+    stored = work.stored("latents")
+    if stored is not None:
+        sums = stored.whole(LATENT, tasks).through(moments, SUMS).mapped()
+    else:
+        latents = work.read("latents").select(LATENT.names)
+        sums = schemas.mapped(latents.coalesce(tasks), moments, SUMS)
+    parts = [Moments.from_flat(np.frombuffer(row.sums, np.int64)) for row in sums.collect()]
     try:
-        (_, total), *_ = pieces.added(sums, cut)
-        return Whitening.fitted(Moments.from_flat(total), most)
+        if not parts:
+            raise ValueError("there are no latents")
+        return Whitening.fitted(functools.reduce(operator.add, parts), most)
     except ValueError as refused:
         raise JobError(f"whiten: {refused}; --set prune.space=raw does without") from refused
 
 
-def stored(work: Work, latents: DataFrame, most: int) -> Whitening | None:
+def vectors(work: Work, whitening: Whitening) -> Made:
+    """Rows of `vectors`."""
+    stored = work.stored("latents")
+    if stored is None:
+        return spaces.whitened(work.read("latents"), whitening)
+    tasks = scanning.TASKS_A_SLOT * session.slots(work.run.spark)
+    return stored.whole(spaces.LATENTS, tasks).through(
+        spaces.Whitened(whitening, spaces.fit_id(whitening)).rows, spaces.VECTORS
+    )
+
+
+def known(work: Work, most: int) -> Whitening | None:
     """The fit that the table `spaces` has of latents of this model, seen from as many sides.
 
     Raises JobError where it has less than half of the axes that all latents have now: along so few
@@ -82,7 +107,7 @@ def stored(work: Work, latents: DataFrame, most: int) -> Whitening | None:
     row = warehouse.read("spaces").where(F.col("space") == WHITENED).first()
     whitening = spaces.fit(warehouse) if row and row.model_id == model_of(work) else None
     if whitening and 2 * len(whitening.axes) < min(most, len(whitening.mean)):
-        now = len(fitted(latents, most).axes)
+        now = len(fitted(work, most).axes)
         if 2 * len(whitening.axes) < now:
             raise JobError(
                 f"prune.mode = 'append': the axes were fitted on few images, {len(whitening.axes)} "
@@ -93,8 +118,8 @@ def stored(work: Work, latents: DataFrame, most: int) -> Whitening | None:
 
 def model_of(work: Work) -> str:
     """The model of the latents."""
-    row = work.read("latents").select("model_id").first()
-    return str(row.model_id) if row else ""
+    found = work.query("latents", "SELECT model_id FROM rows LIMIT 1")
+    return str(found[0]["model_id"]) if found else ""
 
 
 def fit_rows(work: Work, whitening: Whitening) -> pa.Table:
@@ -103,7 +128,7 @@ def fit_rows(work: Work, whitening: Whitening) -> pa.Table:
         WHITENED,
         model_of(work),
         spaces.fit_id(whitening),
-        work.read("latents").count(),
+        work.query("latents", "SELECT count(*) AS images FROM rows")[0]["images"],
         whitening.mean.tolist(),
         whitening.deviations.tolist(),
         whitening.axes.ravel().tolist(),

@@ -148,7 +148,7 @@ def test_tables_do_not_depend_on_how_rows_lie(compared: Given) -> None:
     """1, 7 and 64 partitions, and as many tasks."""
     settings = build({}, (*FLAGS, ORDER, f"calibrate.pairs={PAIRS}"))
     warehouse = Warehouse(compared.spark, str(compared.folder))
-    latents = {"raw": warehouse.read("latents").select(*spaces.COLUMNS)}
+    latents = {"raw": warehouse.read("latents").select(spaces.LATENTS.names)}
     marked = candidates.grouped(latents, warehouse.read("images"), None, settings.prune)
     counts = {row["group"]: row["count"] for row in marked.groupBy("group").count().collect()}
     comparing = Comparing(counts, "raw", EDGES, PAIRS, 0)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.test_bounds import spectral, units
@@ -73,13 +75,32 @@ def test_a_vector_does_not_depend_on_what_comes_with_it() -> None:
         assert np.array_equal(whiten(rows[some]), whole[some])
 
 
-def test_moments_add_up() -> None:
-    rows = spectral(2048, 10, 4)
-    both = Moments.of(rows[:1024]) + Moments.of(rows[1024:])
+def test_moments_are_the_same_in_whatever_order_they_are_added() -> None:
+    rows = spectral(2500, 10, 4)
+    rows[7] = 0
     whole = Moments.of(rows)
-    assert both.count == whole.count == 2048
-    assert np.array_equal(both.total, whole.total)
-    assert np.array_equal(both.products, whole.products)
+    mixed = np.random.default_rng(0).permutation(rows)
+    for first in (1, 900, 2499):
+        both = Moments.of(mixed[first:]) + Moments.of(mixed[:first])
+        assert both.count == whole.count == 2499
+        assert np.array_equal(both.products, whole.products)
+    units = rows[rows.any(axis=1)].astype(np.float64)
+    units /= np.linalg.norm(units, axis=1)[:, None]
+    assert np.abs(whole.mean_products - units.T @ units / 2499).max() < 1e-7
+
+
+@given(st.integers(1, 9), st.integers(1, 5))
+def test_moments_in_a_line_are_the_same(n: int, width: int) -> None:
+    moments = Moments.of(np.random.default_rng(n).normal(size=(n, width)).astype(np.float32))
+    twice = Moments.from_flat(moments.flat() + moments.flat())
+    assert twice.count == 2 * n
+    assert np.array_equal(twice.products, 2 * moments.products)
+
+
+def test_moments_of_more_latents_than_fit_are_refused() -> None:
+    many = Moments(2**26, np.zeros((2, 2), np.int64))
+    with pytest.raises(ValueError, match="no room"):
+        many + Moments(1, np.zeros((2, 2), np.int64))
 
 
 def test_scale_of_a_latent_does_not_matter() -> None:

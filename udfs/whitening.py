@@ -19,47 +19,66 @@ from threadpoolctl import threadpool_limits
 from udfs.cosine import Matrix, squared_norms
 
 Array = NDArray[np.float64]
+Whole = NDArray[np.int64]
 AXES = 256  # at most
 LEAST = 1e-6  # of the largest second moment: an axis with less is noise
 # Added to the second moments, which add up to 1; chosen by benchmarks/defaults.py.
 FLOOR, FEW = 1e-4, 3.0  # of any set; over the number of latents
 BATCH = 1024  # rows at a time: of one shape, so that a row's result does not depend on the others
+# Moments are of coordinates in units of 2^-18 (a turn of a latent by at most 6e-5): sums of whole
+# numbers have no rounding, and so no order. A batch's stay below 2^53, of 2^26 latents below 2^62.
+_UNIT = 2.0**18
+_MOST = 2**26
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, sum (d,) and sum of products (d, d) of unit latents, to be added in a fixed order."""
+    """Count and sum of products (d, d) of unit latents, exact: added in whatever order, the same.
+
+    products: in units of 2^-36.
+    """
 
     count: int
-    total: Array
-    products: Array
+    products: Whole
 
     @classmethod
     def of(cls, latents: Matrix) -> Self:
         """Of latents (n, d) float32; zero ones are left out, they have no direction."""
         width = latents.shape[1]
-        total, products, count = np.zeros(width), np.zeros((width, width)), 0
+        products, count = np.zeros((width, width), np.int64), 0
         with threadpool_limits(1):
             for start in range(0, len(latents), BATCH):
-                units = _directions(latents[start : start + BATCH])[1]
-                total, products = total + units.sum(axis=0), products + units.T @ units
+                units = np.rint(_directions(latents[start : start + BATCH])[1] * _UNIT)
+                products += (units.T @ units).astype(np.int64)
                 count += len(units)
-        return cls(count, total, products)
+        return cls(count, products)
 
-    def flat(self) -> Array:
-        """All in a line, (1 + d + d·d,): lines add up as the moments do."""
-        return np.concatenate([[self.count], self.total, self.products.ravel()])
+    @property
+    def width(self) -> int:
+        """How many numbers a latent has."""
+        return len(self.products)
+
+    @property
+    def mean_products(self) -> Array:
+        """The second moments, (d, d)."""
+        return self.products / (_UNIT**2 * self.count)
+
+    def flat(self) -> Whole:
+        """All in a line: the count and one triangle of the products, (1 + d·(d+1)/2,)."""
+        return np.concatenate([[self.count], self.products[np.triu_indices(self.width)]])
 
     @classmethod
-    def from_flat(cls, line: Array) -> Self:
-        """From what `flat` gives."""
-        width = round(math.sqrt(len(line) - 0.75) - 0.5)
-        return cls(int(line[0]), line[1 : width + 1], line[width + 1 :].reshape(width, width))
+    def from_flat(cls, line: Whole) -> Self:
+        """From what `flat` gives, or a sum of such lines."""
+        width = (math.isqrt(8 * (len(line) - 1) + 1) - 1) // 2
+        products = np.zeros((width, width), np.int64)
+        products[np.triu_indices(width)] = line[1:]
+        return cls(int(line[0]), products + np.triu(products, 1).T)
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(
-            self.count + other.count, self.total + other.total, self.products + other.products
-        )
+        if self.count + other.count > _MOST:
+            raise ValueError(f"moments of more than {_MOST:,} latents have no room in 64 bits")
+        return Moments(self.count + other.count, self.products + other.products)
 
 
 @dataclass(frozen=True)
@@ -85,10 +104,10 @@ class Whitening:
         n = moments.count
         if n == 0:
             raise ValueError("all latents are zero: there is no axis to whiten")
-        width = len(moments.total)
+        width = moments.width
         with threadpool_limits(1):
             values, vectors = scipy.linalg.eigh(
-                moments.products / n, subset_by_index=(max(0, width - most), width - 1)
+                moments.mean_products, subset_by_index=(max(0, width - most), width - 1)
             )
         values, axes = values[::-1], vectors.T[::-1]
         exist = values > LEAST * values[0]

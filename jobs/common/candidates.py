@@ -29,6 +29,11 @@ def space_of(group: str) -> str:
     return group.partition("/")[0]
 
 
+def rest_of(group: str) -> str:
+    """What follows the space in a group's name: of groups by label the label."""
+    return group.partition("/")[2]
+
+
 def space_column() -> Column:
     """The space in the column `group`."""
     return F.substring_index("group", "/", 1)

@@ -27,6 +27,12 @@ def width(latents: DataFrame) -> int:
     return int(row.width) if row else 0
 
 
+def width_stored(work: Work) -> int:
+    """The same of the table `latents`, without a job."""
+    found = work.query("latents", "SELECT array_length(latent) AS width FROM rows LIMIT 1")
+    return int(found[0]["width"]) if found else 0
+
+
 def placed(
     latents: DataFrame,
     counts: dict[str, int],
@@ -40,8 +46,8 @@ def placed(
     cost: of a class of n images; the largest classes are dealt first, each to the task that has
     least. order: what comes before image_id within a class. key: what makes a class.
     """
-    number = max(1, min(len(counts), TASKS_A_SLOT * slots))
-    tasks = deal({label: cost(count) for label, count in counts.items()}, number)
+    tasks = dealt(counts, slots, cost)
+    number = max(tasks.values(), default=0) + 1
     schema = T.StructType(
         [T.StructField(key, T.StringType()), T.StructField("task", T.IntegerType())]
     )
@@ -49,6 +55,12 @@ def placed(
     joined = latents.join(F.broadcast(where), on=key, how="inner")
     ordered = joined.repartitionById(number, F.col("task"))
     return ordered.sortWithinPartitions(key, *order, "image_id").drop("task")
+
+
+def dealt(counts: dict[str, int], slots: int, cost: Callable[[int], float]) -> dict[str, int]:
+    """The task of each class; cost: of a class of n images."""
+    number = max(1, min(len(counts), TASKS_A_SLOT * slots))
+    return deal({label: cost(count) for label, count in counts.items()}, number)
 
 
 def deal(costs: dict[str, float], number: int) -> dict[str, int]:

@@ -9,11 +9,13 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark import Accumulator, Broadcast
 from pyspark.sql import SparkSession
+from pyspark.sql import types as T
 
-from jobs.common import console
+from jobs.common import console, schemas
 from jobs.common.candidates import space_of
 from jobs.common.settings import Prune
 from udfs import frames, greedy
@@ -158,6 +160,39 @@ class Pruning:
         self.progress.images.add(len(latents) - first)
         stays = np.any([cover.kept for cover in covers], axis=0)
         self.progress.kept.add(int(np.count_nonzero(stays)))
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Whole classes of one space, of which every image is to be decided by every rule."""
+
+    pruning: Pruning
+    space: str
+    column: str  # of the vectors
+
+    @property
+    def columns(self) -> T.StructType:
+        """What of the space's table is wanted."""
+        return schemas.struct(f"image_id string, label string, {self.column} array<float>")
+
+    def selection_rows(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of the table, sorted by class and id, to rows of `selection`."""
+        return self.pruning.selection_rows(map(self._marked, batches), schema)
+
+    def _marked(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        n = batch.num_rows
+        every = (1 << len(self.pruning.rules.names)) - 1
+        columns = {
+            "image_id": batch.column("image_id"),
+            "label": batch.column("label"),
+            "group": pc.binary_join_element_wise(self.space, batch.column("label"), "/"),
+            "standing": pa.array(np.zeros(n, np.int64)),
+            "undecided": pa.array(np.full(n, every, np.int64)),
+            "latent": batch.column(self.column),
+        }
+        return pa.RecordBatch.from_pydict(columns)
 
 
 @dataclass(frozen=True)

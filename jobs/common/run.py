@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs.common.console import Console, Progress
 from jobs.common.ledger import Ledger
+from jobs.common.scanning import Stored
 from jobs.common.settings import Settings
 from jobs.common.sources import Source
 from jobs.common.storage import JobError, MissingError, Stamp, Warehouse, fingerprint
@@ -72,6 +73,10 @@ class Work:
     def read(self, table: str) -> DataFrame:
         """An input table at the version pinned when the stage started, or one written by it."""
         return self.run.warehouse.read(table, self.writes.get(table, self.reads.get(table)))
+
+    def stored(self, table: str) -> Stored | None:
+        """The same for workers to read by themselves, where they can."""
+        return self.run.warehouse.stored(table, self.writes.get(table, self.reads.get(table)))
 
     def query(self, table: str, sql: str = "SELECT * FROM rows") -> list[dict[str, Any]]:
         """What a query says of an input table at its pinned version, without Spark."""

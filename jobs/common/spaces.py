@@ -19,7 +19,7 @@ from jobs.common.writing import Made
 from udfs import frames
 from udfs.whitening import Whitening
 
-COLUMNS = ("image_id", "label", "split", "sha256", "model_id", "encoded_on", "latent")
+LATENTS = schemas.TABLES["latents"].schema
 VECTORS = schemas.TABLES["vectors"].schema
 _TABLES = {RAW: ("latents", "latent", "encode"), WHITENED: ("vectors", "vector", "whiten")}
 
@@ -35,6 +35,11 @@ def table_of(space: str) -> tuple[str, str]:
     return table, stage
 
 
+def column_of(space: str) -> str:
+    """The column of that table that holds the vectors."""
+    return _TABLES[space][1]
+
+
 def vectors(work: Work, spaces: Iterable[str]) -> dict[str, DataFrame]:
     """Of each space what stands for the images, always in the column `latent`."""
     return {space: _compared(work.read(table_of(space)[0]), space) for space in spaces}
@@ -47,7 +52,7 @@ def elsewhere(own: Warehouse, other: Warehouse, space: str) -> DataFrame:
     """
     latents = other.read("latents", other.version("latents"))
     if space == RAW:
-        return latents.select(*COLUMNS)
+        return latents.select(LATENTS.names)
     whitening = fit(own)
     if whitening is None:
         raise JobError(
@@ -58,7 +63,7 @@ def elsewhere(own: Warehouse, other: Warehouse, space: str) -> DataFrame:
 
 
 def _compared(table: DataFrame, space: str) -> DataFrame:
-    return table.withColumnRenamed(_TABLES[space][1], "latent").select(*COLUMNS)
+    return table.withColumnRenamed(column_of(space), "latent").select(LATENTS.names)
 
 
 def fit(warehouse: Warehouse) -> Whitening | None:
@@ -107,4 +112,4 @@ class Whitened:
 def whitened(latents: DataFrame, whitening: Whitening) -> Made:
     """Rows of `vectors`: one for each latent, where it lies; of a zero latent zeros."""
     seen = Whitened(whitening, fit_id(whitening))
-    return Made(latents.select(*COLUMNS), seen.rows, VECTORS)
+    return Made(latents.select(LATENTS.names), seen.rows, VECTORS)

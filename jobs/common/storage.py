@@ -18,7 +18,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from jobs.common import files, schemas
+from jobs.common import files, scanning, schemas
 from jobs.common.writing import Made, as_they_are
 
 if TYPE_CHECKING:
@@ -157,17 +157,28 @@ class Warehouse:
         them, a quarter second of processor time for each scan: 12 of a small pipeline's 30 seconds.
         """
         stored = self._logged(table, version)
-        # A table that others gave deletion vectors or renamed columns is for Delta's own reader.
-        if stored is not None and stored.protocol().min_reader_version == 1:
-            names = pa.table(stored.get_add_actions()).column("path").to_pylist()
-            if 0 < len(names) <= FEW_FILES and all(map(PLAIN.fullmatch, names)):
-                schema = StructType.fromJson(json.loads(stored.schema().to_json()))
-                folder = _unglobbed(self.path(table))
-                return self.spark.read.schema(schema).parquet(*(f"{folder}/{n}" for n in names))
+        names = _files(stored) if stored is not None else []
+        if stored is not None and 0 < len(names) <= FEW_FILES:
+            schema = StructType.fromJson(json.loads(stored.schema().to_json()))
+            folder = _unglobbed(self.path(table))
+            return self.spark.read.schema(schema).parquet(*(f"{folder}/{n}" for n in names))
         reader = self.spark.read.format("delta")
         if version is not None:
             reader = reader.option("versionAsOf", version)
         return reader.load(self.path(table))
+
+    def stored(self, table: str, version: int | None = None) -> scanning.Stored | None:
+        """A table's files for workers to read by themselves; None where that is left to Spark.
+
+        So of a table that is not mounted, that others gave deletion vectors and the like, or that
+        has very many files, whose footers are read here.
+        """
+        log = self._logged(table, version)
+        names = _files(log) if log is not None else []
+        if not 0 < len(names) <= scanning.MOST_FILES:
+            return None
+        folder = files.mounted(self.path(table))
+        return scanning.Stored(self.spark, folder, scanning.pieces(folder, names))
 
     def rows(
         self, table: str, sql: str = "SELECT * FROM rows", version: int | None = None
@@ -394,6 +405,17 @@ def _noted(stamp: Stamp) -> deltalake.CommitProperties:
     import deltalake
 
     return deltalake.CommitProperties(custom_metadata={"userMetadata": stamp.json()})
+
+
+def _files(log: deltalake.DeltaTable) -> list[str]:
+    """The files of a version; none where they are for Delta's own reader alone.
+
+    So where others gave the table deletion vectors, renamed columns or partitions.
+    """
+    if log.protocol().min_reader_version != 1:
+        return []
+    names = pa.table(log.get_add_actions()).column("path").to_pylist()
+    return names if all(map(PLAIN.fullmatch, names)) else []
 
 
 def _unglobbed(path: str) -> str:

@@ -24,7 +24,9 @@ from pyspark.sql import types as T
 from jobs.common import schemas
 from udfs import frames
 
-GROUP_BYTES = 64 << 20  # of a row group before compression, which a worker holds
+# Of a row group before compression: what a worker holds, and the least that tasks share out among
+# them (`scanning`): 2,048 latents.
+GROUP_BYTES = 8 << 20
 LONGEST = 256  # characters of a string that is a bound in the log
 ADDED = schemas.struct("path string, size bigint, modified bigint, stats string")
 

@@ -1,0 +1,216 @@
+"""Tables that workers read by themselves: the rows are those that Spark would have given them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from jobs import project
+from jobs.common import classes, scanning, schemas
+from jobs.common.scanning import Piece, Reader, Share, Stored
+from jobs.common.storage import Stamp, Warehouse, properties
+from jobs.common.writing import Made
+from tests.test_pca import cloud
+from udfs import frames
+
+STAMP = Stamp("run", "encode", "mark")
+LATENTS = schemas.TABLES["latents"].schema
+SOME = schemas.struct("image_id string, label string, model_id string, latent array<float>")
+SIZES = {"a": 300, "b": 1, "straße": 700, "水": 45}
+NAMES = [(label, f"{label}/{i:04d}é") for label, n in SIZES.items() for i in range(n)]
+WIDTH = 24
+ROWS = cloud(3, len(NAMES), WIDTH)
+
+
+def latents(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """For each number a latent."""
+    for batch in batches:
+        numbers = batch.column("id").to_pylist()
+        columns = {name: ["x"] * len(numbers) for name in schema.names}
+        columns["label"] = [NAMES[number][0] for number in numbers]
+        columns["image_id"] = [NAMES[number][1] for number in numbers]
+        columns["latent"] = frames.list_column(ROWS[numbers], np.ones(len(numbers), np.bool_))
+        yield frames.record_batch(columns, schema)
+
+
+def written(spark: SparkSession, folder: Path, *, mixed: bool = False) -> Warehouse:
+    """Three files of several row groups, by class or mixed."""
+    numbers = spark.range(0, len(NAMES), 1, 3)
+    if mixed:
+        numbers = numbers.repartition(3).sortWithinPartitions("id")
+    warehouse = Warehouse(spark, str(folder))
+    warehouse.write(Made(numbers, latents, LATENTS), "latents", STAMP)
+    return warehouse
+
+
+def seen(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Rows as they come, with a number that counts them in their task."""
+    places = itertools.count()
+    for batch in batches:
+        columns = {name: batch.column(name) for name in SOME.names}
+        columns["place"] = [next(places) for _ in range(batch.num_rows)]
+        yield frames.record_batch(columns, schema)
+
+
+SEEN = schemas.struct(
+    "image_id string, label string, model_id string, latent array<float>, place bigint"
+)
+
+
+def grouped(folder: Path, *, rows: int = 100) -> None:
+    """The table's files anew, with row groups of so many rows."""
+    for path in folder.glob("*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table, path, row_group_size=rows)
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("tasks", [1, 4, 64])
+def test_all_rows_come_once_and_in_order(spark: SparkSession, tmp_path: Path, tasks: int) -> None:
+    warehouse = written(spark, tmp_path)
+    grouped(tmp_path / "latents")
+    stored = warehouse.stored("latents")
+    assert stored is not None
+    assert stored.rows == len(NAMES)
+    assert len(stored.pieces) > 9
+    scan = stored.whole(SOME, tasks, model_id="another")
+    assert len(scan.reader.tasks) == min(tasks, len(stored.pieces))
+    found = scan.through(seen, SEEN).mapped().collect()
+    order = {task.path: i for i, task in enumerate(stored.pieces)}
+    assert len(order) == 3
+    assert sorted((row.label, row.image_id) for row in found) == sorted(NAMES)
+    assert {row.model_id for row in found} == {"another"}
+    place = {name: number for number, name in enumerate(NAMES)}
+    for row in found:
+        assert row.latent == ROWS[place[row.label, row.image_id]].tolist()
+
+
+def test_tasks_have_about_as_many_rows_of_neighbouring_files(spark: SparkSession) -> None:
+    sizes = [700, 10, 10, 2000, 300, 300, 300, 5, 5, 900]
+    pieces = tuple(Piece(f"{i}", 0, rows) for i, rows in enumerate(sizes))
+    scan = Stored(spark, Path(), pieces).whole(SOME, 3)
+    parts = [[piece.rows for share in task for piece in share.pieces] for task in scan.reader.tasks]
+    assert list(itertools.chain(*parts)) == sizes
+    assert [sum(part) for part in parts] == [720, 2300, 1510]
+    assert Stored(spark, Path(), ()).whole(SOME, 3).reader.tasks == ()
+
+
+@pytest.mark.spark
+def test_a_class_comes_whole_and_by_id_as_by_a_shuffle(spark: SparkSession, tmp_path: Path) -> None:
+    warehouse = written(spark, tmp_path)
+    grouped(tmp_path / "latents")
+    stored = warehouse.stored("latents")
+    assert stored is not None
+    dealt = classes.dealt(SIZES, 2, float)
+    assert sorted(set(dealt.values())) == [0, 1, 2, 3]
+    scan = stored.by_class(SOME, dealt)
+    assert scan is not None
+    parts = scan.through(seen, SEEN).mapped().rdd.glom().collect()
+    placed = classes.placed(warehouse.read("latents"), SIZES, 2, float)
+    expected = schemas.mapped(placed.select(SOME.names), seen, SEEN).rdd.glom().collect()
+    assert sorted(parts) == sorted(expected)
+
+
+@pytest.mark.spark
+def test_scattered_classes_are_left_to_spark(spark: SparkSession, tmp_path: Path) -> None:
+    warehouse = written(spark, tmp_path, mixed=True)
+    stored = warehouse.stored("latents")
+    assert stored is not None
+    assert stored.by_class(SOME, {label: i for i, label in enumerate(SIZES)}) is None
+    one = stored.by_class(SOME, {"straße": 0})  # of every file a part
+    assert one is not None
+    rows = one.through(seen, SEEN).mapped().collect()
+    assert [row.image_id for row in rows] == [name for label, name in NAMES if label == "straße"]
+
+
+@pytest.mark.spark
+def test_axes_are_the_same_to_the_bit(spark: SparkSession, tmp_path: Path) -> None:
+    warehouse = written(spark, tmp_path)
+    grouped(tmp_path / "latents")
+    rows = warehouse.read("latents")
+    found = []
+    for stored in (None, warehouse.stored("latents")):
+        with ExitStack() as held:
+            projected = project.project(rows, SIZES, 3, 10_000, held, stored)
+            found.append(sorted(repr(row.asDict()) for row in projected.collect()))
+    assert found[0] == found[1]
+    assert len(found[0]) == len(NAMES) + 3 + 3 + 3
+
+
+@pytest.mark.spark
+def test_files_of_others_are_read_as_spark_reads_them(spark: SparkSession, tmp_path: Path) -> None:
+    """Written by Spark, without a column that came later, and compacted."""
+    warehouse = written(spark, tmp_path)
+    place = warehouse.path("latents")
+    more = Made(spark.range(0, 5), latents, LATENTS).mapped().drop("model_id")
+    more.write.format("delta").mode("append").save(place)
+    DeltaTable(place).optimize.compact()
+    Warehouse(spark, str(tmp_path)).write(
+        Made(spark.range(5, 9), latents, LATENTS), "latents", STAMP, append=True
+    )
+    again = Warehouse(spark, str(tmp_path))
+    stored = again.stored("latents")
+    assert stored is not None
+    found = stored.whole(SOME, 2).through(seen, SEEN).mapped().drop("place").collect()
+    assert sorted(map(repr, found)) == sorted(
+        map(repr, again.read("latents").select(SOME.names).collect())
+    )
+    assert sum(row.model_id is None for row in found) == 5
+    before = again.stored("latents", 0)
+    assert before is not None
+    assert before.rows == len(NAMES)
+
+
+@pytest.mark.spark
+def test_what_only_delta_can_read_is_left_to_it(spark: SparkSession, tmp_path: Path) -> None:
+    warehouse = written(spark, tmp_path / "plain")
+    assert warehouse.stored("latents") is not None
+    assert warehouse.stored("nothing") is None
+    deletion = Warehouse(spark, str(tmp_path / "deletion"))
+    features = {"delta.enableDeletionVectors": "true"}
+    frame = warehouse.read("latents")
+    more = frame.write.format("delta").options(**(properties("latents") | features))
+    more.save(deletion.path("latents"))
+    assert deletion.stored("latents") is None
+
+
+@pytest.mark.spark
+def test_very_many_files_are_left_to_spark(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = written(spark, tmp_path)
+    monkeypatch.setattr(scanning, "MOST_FILES", 2)
+    assert warehouse.stored("latents") is None
+
+
+def test_a_footer_without_bounds_may_hold_every_class(tmp_path: Path) -> None:
+    table = pa.table({"label": ["a", "c"], "image_id": ["1", "2"]})
+    pq.write_table(table, tmp_path / "with", row_group_size=2)
+    pq.write_table(table, tmp_path / "without", write_statistics=False)
+    null = pa.table({"label": ["a", None], "image_id": ["1", "2"]})
+    pq.write_table(null, tmp_path / "null")
+    bounds = {piece.path: piece for piece in scanning.pieces(tmp_path, ["with", "without", "null"])}
+    assert bounds["with"].labels == ("a", "c")
+    assert [bounds["with"].may_hold(label) for label in "abcd"] == [True, True, True, False]
+    assert bounds["without"].labels is bounds["null"].labels is None
+    assert bounds["without"].may_hold("d")
+
+
+def test_a_file_is_read_in_batches(tmp_path: Path) -> None:
+    """A worker does not hold a file, nor a row group."""
+    n = 10 * scanning.BATCH
+    pq.write_table(pa.table({"image_id": [f"{i}" for i in range(n)]}), tmp_path / "file")
+    pieces = scanning.pieces(tmp_path, ["file"])
+    columns = schemas.struct("image_id string")
+    reader = Reader(tmp_path, ((Share(pieces),),), columns)
+    sizes = [batch.num_rows for batch in reader.batches(0)]
+    assert sizes == [scanning.BATCH] * 10
