@@ -8,6 +8,7 @@ estimates and reports. Encoding on the executors is then measured against both e
 loop, in interleaved runs: the encoder alone, and the whole stage with what it reads and writes.
 
     .venv/bin/python -m benchmarks.pipeline IMAGES --model WEIGHTS [--tile 64] [--stride 32]
+        [--settings FILE] [--set KEY=VALUE] [--without STAGE ...]
 
 IMAGES: a folder by class; WEIGHTS: a weights.safetensors, or its folder (a pipeline that trained
 leaves one in <warehouse>/models/). Prints Markdown tables.
@@ -26,6 +27,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +36,13 @@ import psutil
 import torch
 from deltalake import DeltaTable
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
 
 from benchmarks import session
 from benchmarks.memory import ROLES, watched
 from jobs.common import models, schemas
 from jobs.common.encoding import Encoding
+from jobs.common.scanning import TASKS_A_SLOT, Stored
+from jobs.common.storage import Warehouse
 from udfs import autoencoder, images
 from udfs.views import LEVEL
 
@@ -48,6 +51,7 @@ BATCHES = (32, 128, 256)
 LOOP = 5  # pieces that the loop encodes at each batch: 20,480 images
 PIECE = 4096  # images the plain loop holds decoded at a time
 WRITTEN, OURS = "plain loop", "this project's encoder in a plain loop"
+PIXELS = schemas.struct("pixels binary")
 LATENT = schemas.struct("latent array<float>")
 EXECUTORS = "the encoder on executors, latents kept nowhere"
 STAGE = "the stage encode: start, Delta read and write included"
@@ -145,18 +149,20 @@ def on_executors(given: argparse.Namespace) -> None:
     """The child process: the same encoder by Arrow over the table images, latents kept nowhere."""
     weights = models.read_given(given.model)
     spark = session.start(given.threads)
-    frame = spark.read.format("delta").load(f"{given.warehouse}/images")
+    stored = Warehouse(spark, given.warehouse).stored("images")
+    assert stored is not None
     encoding = Encoding(weights, "benchmark", given.batch, "cpu")
 
-    def run(rows: DataFrame) -> None:
-        latents = schemas.mapped(rows.select("pixels"), encoding.rows, LATENT)
+    def run(images: Stored, tasks: int) -> None:
+        latents = images.whole(PIXELS, tasks).through(encoding.rows, LATENT).mapped()
         latents.write.format("noop").mode("overwrite").save()
 
-    run(frame.limit(2 * given.batch).repartition(given.threads))  # starts workers, loads the model
+    few = replace(stored, pieces=stored.pieces[: given.threads])
+    run(few, given.threads)  # starts workers, loads the model
     clock = time.perf_counter()
-    run(frame)
+    run(stored, given.threads * TASKS_A_SLOT)
     seconds = time.perf_counter() - clock
-    print(json.dumps({"rate": frame.count() / seconds}))
+    print(json.dumps({"rate": stored.rows / seconds}))
     spark.stop()
 
 
@@ -181,6 +187,8 @@ def submit(given: argparse.Namespace, job: str, warehouse: str, *more: str) -> d
     command += ["--warehouse", warehouse, "--set", f"train.model={given.model}"]
     if given.tile:
         command += ["--set", f"ingest.tile={given.tile}", "--set", f"ingest.stride={given.stride}"]
+    for pair in given.set:
+        command += ["--set", pair]
     return watched([*command, *more])
 
 
@@ -221,12 +229,13 @@ def measure(given: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory(prefix="latent-dedup-") as folder:
             warehouse = given.warehouse = str(Path(folder, "warehouse"))
             clock = time.perf_counter()
-            for role, peak in submit(given, "pipeline", warehouse).items():
+            chosen = ["--settings", given.settings] if given.settings else []
+            for role, peak in submit(given, "pipeline", warehouse, *chosen).items():
                 peaks[role] = max(peaks.get(role, 0), peak)
             walls.append(time.perf_counter() - clock)
             seconds.append(stage_seconds(warehouse))
             sizes = stored(warehouse)
-            submit(given, "encode", warehouse, "--overwrite", "encode")
+            submit(given, "encode", warehouse, "--overwrite", "encode", *chosen)
             rates[STAGE].append(bare["floor"][0]["images"] / stage_seconds(warehouse)["encode"])
             rates[EXECUTORS].append(child(given, "executors", batches["floor"])["rate"])
             for name, rate in child(given, "loop").items():
@@ -235,14 +244,17 @@ def measure(given: argparse.Namespace) -> None:
         f"a plain torch script, batch {batches['script']}": bare["script"],
         f"floor: with this project's encoder, batch {batches['floor']}": bare["floor"],
     }
-    report_pipeline(named, walls, seconds)
+    report_pipeline(named, walls, seconds, given.without)
     report_memory(peaks)
     report_bytes(sizes, bare["floor"][0]["images"])
     report_encoding(rates)
 
 
 def report_pipeline(
-    bare: dict[str, list[dict[str, Any]]], walls: list[float], seconds: list[dict[str, float]]
+    bare: dict[str, list[dict[str, Any]]],
+    walls: list[float],
+    seconds: list[dict[str, float]],
+    without: list[str],
 ) -> None:
     """Medians of the runs' seconds, and in times of the medians of the bare scripts."""
     floors = [statistics.median(run["seconds"] for run in runs) for runs in bare.values()]
@@ -261,6 +273,12 @@ def report_pipeline(
         decoding = statistics.median(run["decoding"] for run in runs)
         row(f"{name} (decode {decoding:.1f} s)", [run["seconds"] for run in runs])
     row("pipeline, all", walls, "**")
+    if without:
+        left = [
+            wall - sum(run[stage] for stage in without)
+            for wall, run in zip(walls, seconds, strict=True)
+        ]
+        row(f"pipeline without {', '.join(without)}", left, "**")
     for stage in (stage for stage in STAGES if stage in seconds[0]):
         row(stage, [run[stage] for run in seconds])
     rest = [wall - sum(run.values()) for wall, run in zip(walls, seconds, strict=True)]
@@ -305,6 +323,9 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=64, help="px; 0: whole frames")
     parser.add_argument("--stride", type=int, default=32)
     parser.add_argument("--runs", type=int, default=3, help="interleaved runs of everything")
+    parser.add_argument("--settings", default="", help="of the pipeline, such as conf/paper.toml")
+    parser.add_argument("--set", action="append", default=[], help="of the pipeline: key=value")
+    parser.add_argument("--without", nargs="*", default=[], choices=STAGES, metavar="STAGE")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count())
     parser.add_argument("--batch", type=int, default=32, help=argparse.SUPPRESS)
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)

@@ -25,8 +25,8 @@ from jobs.common import schemas
 from udfs import frames
 
 # Of a row group before compression: what a worker holds, and the least that tasks share out among
-# them (`scanning`): 2,048 latents.
-GROUP_BYTES = 8 << 20
+# them (`scanning`): 1,024 latents.
+GROUP_BYTES = 4 << 20
 LONGEST = 256  # characters of a string that is a bound in the log
 ADDED = schemas.struct("path string, size bigint, modified bigint, stats string")
 
