@@ -235,6 +235,8 @@ def measure(given: argparse.Namespace) -> None:
             walls.append(time.perf_counter() - clock)
             seconds.append(stage_seconds(warehouse))
             sizes = stored(warehouse)
+            if given.pipeline_only:
+                continue
             submit(given, "encode", warehouse, "--overwrite", "encode", *chosen)
             rates[STAGE].append(bare["floor"][0]["images"] / stage_seconds(warehouse)["encode"])
             rates[EXECUTORS].append(child(given, "executors", batches["floor"])["rate"])
@@ -247,7 +249,8 @@ def measure(given: argparse.Namespace) -> None:
     report_pipeline(named, walls, seconds, given.without)
     report_memory(peaks)
     report_bytes(sizes, bare["floor"][0]["images"])
-    report_encoding(rates)
+    if rates:
+        report_encoding(rates)
 
 
 def report_pipeline(
@@ -326,6 +329,7 @@ def main() -> None:
     parser.add_argument("--settings", default="", help="of the pipeline, such as conf/paper.toml")
     parser.add_argument("--set", action="append", default=[], help="of the pipeline: key=value")
     parser.add_argument("--without", nargs="*", default=[], choices=STAGES, metavar="STAGE")
+    parser.add_argument("--pipeline-only", action="store_true", help="not encoding by itself")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count())
     parser.add_argument("--batch", type=int, default=32, help=argparse.SUPPRESS)
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)

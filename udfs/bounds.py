@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from udfs.cosine import FLOAT32_ROUNDOFF, Matrix, OnDevice, products, products_at, screen
 
@@ -148,14 +149,17 @@ class Screen:
         best = cls(thresholds, np.empty((0, width), np.float32), device=device)
         if len(units) < 2 or width < 4 * LEAD[0] or min(thresholds, default=1.0) >= 1:
             return best
-        axes = leading_axes(units, min(AXES, width // 4))
-        trial = spread(units, 2 * _TRIAL)
-        least = _SCAN + product_cost(width)
-        for lead in (lead for lead in LEAD if lead <= len(axes)):
-            tried = cls(thresholds, axes, lead, device)
-            cost = tried.cost(tried.sides(trial[::2]), tried.sides(trial[1::2]))
-            if cost < least:
-                best, least = tried, cost
+        # Of so small matrices a second thread takes nothing off, and where other programs want the
+        # cores it waits for its turn: seconds instead of a tenth.
+        with threadpool_limits(1, user_api="blas"):
+            axes = leading_axes(units, min(AXES, width // 4))
+            trial = spread(units, 2 * _TRIAL)
+            least = _SCAN + product_cost(width)
+            for lead in (lead for lead in LEAD if lead <= len(axes)):
+                tried = cls(thresholds, axes, lead, device)
+                cost = tried.cost(tried.sides(trial[::2]), tried.sides(trial[1::2]))
+                if cost < least:
+                    best, least = tried, cost
         return best
 
     def cost(self, left: Sides, right: Sides) -> float:
