@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_greedy import KINDS, images
-from udfs.bounds import Screen, leading_axes, spread
+from udfs import bounds
+from udfs.bounds import Coarse, Screen, leading_axes, spread
 from udfs.cosine import (
     Matrix,
+    byte_products,
     exact_similarity,
+    has_byte_products,
     margin,
     products,
     products_at,
@@ -72,6 +75,88 @@ def check(screen: Screen, left: Matrix, right: Matrix, thresholds: list[float]) 
                 assert true <= min(thresholds)
             else:
                 assert abs(whole[i, j] - true) <= margin(left.shape[1])
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(KINDS),
+    st.integers(1, 40),
+    st.integers(1, 12),
+    st.sampled_from([0.0025, 0.005, 0.02, 0.3]),
+    st.integers(1, 3),
+    st.lists(st.sampled_from([-1.5, -0.3, 0.0, 0.5, 0.9, 0.97, 0.999, 1.0]), min_size=1),
+)
+def test_bytes_rule_nothing_out_wrongly(
+    seed: int, kind: str, width: int, lead: int, step: float, parts: int, thresholds: list[float]
+) -> None:
+    """Whatever the step; rows that have no place in so few bytes are passed on."""
+    if not has_byte_products():
+        pytest.skip("this processor has no products of bytes")
+    rows = some_images(seed, kind, 24, width)
+    if len(rows) < 2:
+        return
+    basis = leading_axes(units(rows), min(lead, width))
+    coarse = Coarse(step, (parts,) * len(basis))
+    screen = Screen(thresholds, basis, len(basis), coarse=coarse)
+    check(screen, rows[: len(rows) // 2], rows[len(rows) // 2 :], thresholds)
+
+
+def test_the_bound_of_bytes_is_one_and_tight() -> None:
+    rows = units(spectral(900, 512, 11))
+    axes = leading_axes(rows, 48)
+    projected = rows.astype(np.float64) @ axes.T
+    rest = np.maximum(0, 1 - np.square(projected).sum(axis=1)) + 1e-7
+    cosine = rows.astype(np.float64) @ rows.T
+    length = np.sqrt(rest)
+    ideal = projected @ projected.T + np.outer(length, length)
+    for step, most in ((0.0025, 0.016), (0.005, 0.035)):
+        coarse = Coarse.fitted(projected, step)
+        assert coarse is not None
+        left, right, loose = coarse.sides(projected, rest)
+        assert left.shape == right.shape == (900, coarse.depth)
+        assert not loose.any()
+        bound = coarse.step**2 * (left.astype(np.int64) @ right.T.astype(np.int64))
+        assert (bound >= cosine).all()
+        assert (bound - ideal).max() < most
+
+
+def test_numbers_in_bytes() -> None:
+    for parts in (1, 2, 3, 4):
+        numbers = np.arange(-127 * parts, 127 * parts + 1)
+        found = bounds._in_bytes(numbers, parts)
+        assert (found.sum(axis=0) == numbers).all()
+        assert np.abs(found).max() == 127
+
+
+def test_rows_unlike_the_sample_are_passed_on() -> None:
+    """A code fitted on small coordinates, and rows that lie on one axis."""
+    rows = units(spectral(64, 64, 12))
+    axes = np.eye(64, dtype=np.float32)[:8]
+    coarse = Coarse(0.001, (1,) * 8)
+    screen = Screen([0.5], axes, 8, coarse=coarse)
+    lone = np.eye(64, dtype=np.float32)[:8]
+    assert screen.sides(lone).loose.all()
+    check(screen, np.concatenate([lone, rows]), np.concatenate([rows, lone]), [0.5])
+
+
+def test_products_of_bytes_are_exact() -> None:
+    if not has_byte_products():
+        pytest.skip("this processor has no products of bytes")
+    random = np.random.default_rng(0)
+    for depth in (1, 3, 64, 129):
+        left, right = (random.choice([-127, 127, 1], (n, depth)).astype(np.int8) for n in (5, 70))
+        expected = left.astype(np.int64) @ right.T.astype(np.int64)
+        assert np.array_equal(byte_products(left, right), expected)
+    assert byte_products(left[:0], right).shape == (0, 70)
+
+
+def test_without_byte_products_bounds_are_of_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = units(spectral(2048, 512, 2))
+    monkeypatch.setattr(bounds, "has_byte_products", lambda: False)
+    screen = Screen.fitted(rows, [0.97])
+    assert screen.lead > 0
+    assert screen.coarse is None
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])

@@ -10,9 +10,10 @@ IndexFlatIPPanorama (arXiv 2510.00566). What is lost by rounding is inside the b
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -20,13 +21,26 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from udfs.cosine import FLOAT32_ROUNDOFF, Matrix, OnDevice, products, products_at, screen
+from udfs.cosine import (
+    FLOAT32_ROUNDOFF,
+    Bytes,
+    Matrix,
+    OnDevice,
+    byte_products,
+    has_byte_products,
+    products,
+    products_at,
+    screen,
+)
 
 Rows = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 AXES = 128  # of the second bound: of latents they hold 99.6 % of the energy
 LEAD = (8, 16, 24, 32, 48, 64, 96)  # axes that the first bound may take
+STEPS = (0.002, 0.004)  # that coordinates in bytes may have
+BYTE_LEAD = (32, 64, 96)  # axes that the first bound may take in bytes
+MOST_PARTS = 4  # bytes that a coordinate may take
 SAMPLE = 2048  # rows that the axes are found from
 LEAST = 8192  # fewer vectors are compared sooner than axes are found for them
 _TRIAL = 512  # rows whose pairs with as many others tell how much a bound rules out
@@ -34,12 +48,22 @@ _CHUNK = 128  # numbers a float32 sum of a projection runs over
 # Nanoseconds a pair on one core, measured; their ratios alone decide, and only what is done first.
 _SCAN = 0.15  # the largest entry of each row
 _PRODUCT = (0.6, 0.024)  # a matrix product: at depth 0, and for each number more
+_BYTES = (0.3, 0.0025)  # a product of bytes: the same
 _SINGLE = (25.0, 0.17)  # one entry of such a product by itself: the same
+
+
+_BYTE = 127
+_UP = 1 + 1e-9  # more than what float64 rounds off on the way
 
 
 def product_cost(depth: int) -> float:
     """What an entry of a matrix product of this depth costs."""
     return _PRODUCT[0] + _PRODUCT[1] * depth
+
+
+def byte_cost(depth: int) -> float:
+    """What an entry of a product of bytes costs."""
+    return _BYTES[0] + _BYTES[1] * depth
 
 
 def single_cost(depth: int) -> float:
@@ -53,32 +77,121 @@ class Sides:
 
     units: (n, width). near: (n, lead + 1), coordinates on the lead axes and the length of the
     rest. far: (n, axes + 1), the same for all axes. Without axes near and far are empty.
+    left, right, loose: what takes the place of near where the first bound is of bytes (`Coarse`).
     """
 
     units: Matrix
     near: Matrix
     far: Matrix
+    left: Bytes
+    right: Bytes
+    loose: Flags
 
     def __len__(self) -> int:
         return len(self.units)
 
     def at(self, rows: Rows | slice) -> Self:
         """Some of them; a slice copies nothing."""
-        return type(self)(self.units[rows], self.near[rows], self.far[rows])
+        return type(self)(*(part[rows] for part in self.parts()))
 
     @classmethod
     def empty(cls, count: int, like: Self) -> Self:
         """Room for so many; memory is touched only as far as it is filled."""
-        return cls(*(np.empty((count, m.shape[1]), np.float32) for m in like.parts()))
+        return cls(*(np.empty((count, *part.shape[1:]), part.dtype) for part in like.parts()))
 
     def put(self, rows: slice, others: Self) -> None:
         """Fill some of them."""
         for mine, theirs in zip(self.parts(), others.parts(), strict=True):
             mine[rows] = theirs
 
-    def parts(self) -> tuple[Matrix, Matrix, Matrix]:
-        """The three matrices."""
-        return self.units, self.near, self.far
+    def parts(self) -> tuple[NDArray[Any], ...]:
+        """The arrays, in the order of the fields."""
+        return self.units, self.near, self.far, self.left, self.right, self.loose
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """Coordinates in bytes, so that a product of whole numbers bounds the cosine from above.
+
+    With p a unit vector's coordinates, p = step·w + e with whole numbers w, and rest as above,
+
+        x·y ≤ step²·w_x·w_y + |e_x1||p_y1| + |p_x1||e_y1| + ‖e_x2‖‖p_y2‖ + ‖p_x2‖‖e_y2‖ + ρ_x·ρ_y,
+
+    1 the first axis, on which nearly all of a latent lies, 2 the other ones together, and
+    ρ² = rest² + ‖e‖² (Cauchy and Schwarz). All of it is one product of bytes, the factors after
+    the first sum rounded up: a processor with byte products (VNNI) does four of these for one of
+    floats, and rounds nothing. A number beyond ±127 is a sum of `parts` bytes, which takes parts²
+    places of the product.
+
+    step: of a coordinate. parts: bytes of each of the leading axes' coordinates.
+    """
+
+    step: float
+    parts: tuple[int, ...]
+
+    @classmethod
+    def fitted(cls, projected: NDArray[np.float64], step: float) -> Self | None:
+        """For coordinates like a sample's, (n, axes); None where one takes too many bytes."""
+        widest = np.abs(projected).max(axis=0) / (_BYTE * step)
+        parts = np.maximum(1, np.ceil(widest)).astype(int)
+        return None if parts.max() > MOST_PARTS else cls(step, tuple(parts.tolist()))
+
+    @property
+    def rest_parts(self) -> int:
+        """Bytes of a length, which is hardly more than 1."""
+        return math.ceil(1.01 / (_BYTE * self.step))
+
+    @property
+    def depth(self) -> int:
+        """Places of the product."""
+        return sum(part**2 for part in self.parts) + 4 + self.rest_parts**2
+
+    def least(self, low: float) -> int:
+        """A product up to this tells that the bound is at most `low`."""
+        return math.floor(low / self.step**2)
+
+    def sides(
+        self, projected: NDArray[np.float64], rest_squared: NDArray[np.float64]
+    ) -> tuple[Bytes, Bytes, Flags]:
+        """Left and right factors, (n, depth) each, and which rows have no place in bytes: (n,).
+
+        projected: (n, axes). rest_squared: (n,), rounded up.
+        """
+        most = _BYTE * np.array(self.parts)
+        whole = np.clip(np.rint(projected / self.step), -most, most)
+        error = projected - self.step * whole
+        first, others = np.abs(error[:, 0]), _lengths(error[:, 1:])
+        lengths = np.stack([np.abs(projected[:, 0]), _lengths(projected[:, 1:])], axis=1)
+        # Factors of a product u·v: u over 126·step² and v times 126, both rounded up.
+        small = np.ceil(np.stack([first, others], axis=1) * (_UP / (126 * self.step**2)))
+        large = np.ceil(lengths * (_UP * 126))
+        rest = np.ceil(np.sqrt(rest_squared + first**2 + others**2) * (_UP / self.step))
+        many = self.rest_parts
+        loose = (small > _BYTE).any(axis=1) | (large > _BYTE).any(axis=1) | (rest > _BYTE * many)
+        bytes_ = [
+            _in_bytes(column.astype(np.int64), part)
+            for column, part in zip((*whole.T, rest), (*self.parts, many), strict=True)
+        ]
+        left = [np.repeat(parts, len(parts), axis=0) for parts in bytes_]
+        right = [np.tile(parts, (len(parts), 1)) for parts in bytes_]
+        return (
+            _stacked([*left, small.T, large.T]),
+            _stacked([*right, large.T, small.T]),
+            loose,
+        )
+
+
+def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows)))
+
+
+def _in_bytes(numbers: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
+    """Numbers within ±127·parts as sums of as many within ±127: (parts, n)."""
+    return (numbers + np.arange(parts)[:, None]) // parts
+
+
+def _stacked(rows: list[NDArray[Any]]) -> Bytes:
+    return np.ascontiguousarray(np.concatenate(rows).clip(-_BYTE, _BYTE).T.astype(np.int8))
 
 
 class Candidates(NamedTuple):
@@ -108,10 +221,12 @@ class Screen:
         axes: Matrix,
         lead: int = 0,
         device: OnDevice | None = None,
+        coarse: Coarse | None = None,
     ) -> None:
         """axes: (k, width) float32, nearly orthonormal, by falling energy; (0, width) for none.
 
-        device: where products are computed; None: here, by NumPy.
+        device: where products are computed; None: here, by NumPy. coarse: what the first bound has
+        of its `lead` axes; None: float32.
 
         Raises ValueError where the first bound would take none of them, or more.
         """
@@ -121,6 +236,7 @@ class Screen:
         self._device = device
         self.axes = axes
         self.lead = lead
+        self.coarse = coarse
         self.width = axes.shape[1]
         count = len(axes)
         product = axes.astype(np.float64) @ axes.T.astype(np.float64)
@@ -134,6 +250,7 @@ class Screen:
         low, high = max(low, -2.0), max(high, -2.0)  # below −1 all the same, and inside float32
         self.plain = screen(low, self.width)[0]
         self.near = _down(low - self._widening(lead + 1))
+        self.least = coarse.least(low - self._widening(lead + 1)) if coarse else 0
         self.far = _down(low - self._widening(count + 1))
         self.certain = math.inf if high >= 1 else _up(high + self._widening(count + 1))
 
@@ -160,19 +277,25 @@ class Screen:
                 cost = tried.cost(tried.sides(trial[::2]), tried.sides(trial[1::2]))
                 if cost < least:
                     best, least = tried, cost
+            if device is None and has_byte_products():
+                for lead, coarse in _coarse(axes, best.lead, trial):
+                    tried = cls(thresholds, axes, lead, coarse=coarse)
+                    cost = tried.cost(tried.sides(trial[::2]), tried.sides(trial[1::2]))
+                    if cost < least:
+                        best, least = tried, cost
         return best
 
     def cost(self, left: Sides, right: Sides) -> float:
         """Expected nanoseconds a pair of such vectors."""
         pairs = len(left) * len(right)
-        near = np.count_nonzero(products(left.near, right.near) > self.near) / pairs
+        near = len(self._passing(left, right)) / pairs
         far = products(left.far, right.far)
         low = far - 2 * np.outer(left.far[:, -1], right.far[:, -1])
         open_ = np.count_nonzero((far > self.far) & (low <= self.certain)) / pairs
         depth = len(self.axes) + 1
         return (
             _SCAN
-            + product_cost(self.lead + 1)
+            + (byte_cost(self.coarse.depth) if self.coarse else product_cost(self.lead + 1))
             + min(near * single_cost(depth), product_cost(depth) + _SCAN)
             + min(open_ * single_cost(self.width), product_cost(self.width))
         )
@@ -182,17 +305,19 @@ class Screen:
         n, count = len(units), len(self.axes)
         if not count:
             empty = np.empty((n, 0), np.float32)
-            return Sides(units, empty, empty)
+            return Sides(units, empty, empty, *_no_bytes(n))
         projected = np.zeros((n, count))
         for first in range(0, self.width, _CHUNK):
             part = slice(first, first + _CHUNK)
             projected += units[:, part] @ self.axes[:, part].T
         squares = np.cumsum(projected**2, axis=1)
-        return Sides(
-            units,
-            self._with_rest(projected[:, : self.lead], squares[:, self.lead - 1]),
-            self._with_rest(projected, squares[:, -1]),
-        )
+        far = self._with_rest(projected, squares[:, -1])
+        leading, of_lead = projected[:, : self.lead], squares[:, self.lead - 1]
+        if self.coarse:
+            rest = np.maximum(0.0, 1.0 - of_lead + self._slack())
+            coarse = self.coarse.sides(leading, rest)
+            return Sides(units, np.empty((n, 0), np.float32), far, *coarse)
+        return Sides(units, self._with_rest(leading, of_lead), far, *_no_bytes(n))
 
     def candidates(self, left: Sides, right: Sides) -> Candidates:
         """The pairs of a row of `left` and one of `right` that may be similar, and what is known.
@@ -205,8 +330,19 @@ class Screen:
             product = self._products(left.units, right.units)
             at = _above(product, self.plain)
             return Candidates(*np.divmod(at, max(1, len(right))), product.ravel()[at])
-        at = _above(self._products(left.near, right.near), self.near)
+        at = self._passing(left, right)
         return self._settled(left, right, *self._second(left, right, at), self._whole)
+
+    def _passing(self, left: Sides, right: Sides) -> Rows:
+        """Flat places of the pairs that pass the first bound."""
+        if not self.coarse:
+            return _above(self._products(left.near, right.near), self.near)
+        product = byte_products(left.left, right.right)
+        if left.loose.any() or right.loose.any():
+            return np.flatnonzero(
+                (product > self.least) | left.loose[:, None] | right.loose[None, :]
+            )
+        return np.flatnonzero(product > self.least)
 
     def _on_device(self, device: OnDevice, left: Sides, right: Sides) -> Candidates:
         if not len(self.axes):
@@ -263,11 +399,14 @@ class Screen:
 
     def _with_rest(self, projected: NDArray[np.float64], squares: NDArray[np.float64]) -> Matrix:
         """Coordinates and the length of the rest, rounded up, as float32."""
-        slack = 2 * self.error * (1 + self.error) + 2 * self.skew + 2.0**-22
-        rest = np.sqrt(np.maximum(0.0, 1.0 - squares + slack))
+        rest = np.sqrt(np.maximum(0.0, 1.0 - squares + self._slack()))
         joined = np.concatenate([projected, rest[:, None]], axis=1).astype(np.float32)
         joined[:, -1] = np.nextafter(joined[:, -1], np.float32(np.inf))
         return joined
+
+    def _slack(self) -> float:
+        """How much longer the square of a rest may be than one minus the coordinates' squares."""
+        return 2 * self.error * (1 + self.error) + 2 * self.skew + 2.0**-22
 
     def _widening(self, depth: int) -> float:
         """How far a computed bound of this depth may lie on the wrong side of the true one.
@@ -278,6 +417,21 @@ class Screen:
         """
         projections = 2 * self.error + 2 * self.skew
         return 2 * (projections + (depth + 8) * FLOAT32_ROUNDOFF)
+
+
+def _no_bytes(count: int) -> tuple[Bytes, Bytes, Flags]:
+    empty = np.empty((count, 0), np.int8)
+    return empty, empty, np.zeros(count, np.bool_)
+
+
+def _coarse(axes: Matrix, lead: int, trial: Matrix) -> Iterator[tuple[int, Coarse]]:
+    """Codes of so many leading axes, for vectors like some: at least as many as `lead`."""
+    projected = trial.astype(np.float64) @ axes.T
+    for step, count in itertools.product(STEPS, BYTE_LEAD):
+        if lead <= count <= len(axes):
+            coarse = Coarse.fitted(projected[:, :count], step)
+            if coarse:
+                yield count, coarse
 
 
 def leading_axes(units: Matrix, count: int) -> Matrix:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float32]
 Vector = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Bytes = NDArray[np.int8]
 
 FLOAT32_ROUNDOFF = 2.0**-24
 LARGEST_WIDTH = 2**20  # the bounds below keep their slack up to here
@@ -49,10 +50,11 @@ def exact_similarity(a: Matrix, b: Matrix) -> float:
     return min(1.0, max(-1.0, exact_dot(a, b) / scale)) if scale > 0 else math.nan
 
 
-def squared_norms(rows: Matrix) -> Vector:
+def squared_norms(rows: Matrix, named_from: int = 0) -> Vector:
     """D(a, a) of every row of an (n, width) float32 matrix: (n,), exact as `exact_dot`, ~2 µs each.
 
-    Raises ValueError where a row holds NaN or infinity.
+    Raises ValueError where a row holds NaN or infinity, with its number, counted from
+    `named_from`.
     """
     rounded = np.empty(len(rows))
     step = max(1, _CHUNK // max(1, rows.shape[1]))
@@ -61,7 +63,9 @@ def squared_norms(rows: Matrix) -> Vector:
         np.einsum("ij,ij->i", part, part, out=rounded[first : first + step])
     if not np.isfinite(rounded).all():
         row = int(np.flatnonzero(~np.isfinite(rounded))[0])
-        raise ValueError(f"row {row} holds NaN or infinity; every number must be finite")
+        raise ValueError(
+            f"row {named_from + row} holds NaN or infinity; every number must be finite"
+        )
     return _dots(rows, rows, rounded)
 
 
@@ -134,6 +138,45 @@ def products_at(left: Matrix, right: Matrix, rows: Indices, columns: Indices) ->
     )
     found: Matrix = sampled.values().numpy()
     return found
+
+
+def byte_products(left: Bytes, right: Bytes) -> NDArray[np.int32]:
+    """Dot products of all rows of `left` (n, depth) with all of `right` (m, depth): (n, m), exact.
+
+    A quarter nanosecond an entry at depth 32, a third at 64, where float32 takes 0.7 and 1.3.
+    """
+    import torch
+
+    if not (len(left) and len(right)):
+        return np.zeros((len(left), len(right)), np.int32)
+    if left.shape[1] == 1:  # of a single column torch 2.13 multiplies what is not there
+        left, right = (np.pad(side, ((0, 0), (0, 1))) for side in (left, right))
+    product = torch._int_mm(torch.from_numpy(left), torch.from_numpy(right).T)
+    found: NDArray[np.int32] = product.numpy()
+    return found
+
+
+@functools.cache
+def has_byte_products() -> bool:
+    """Whether this processor multiplies bytes (VNNI), and torch does it here without an error.
+
+    Without such instructions sums of two products are cut off at 16 bits.
+    """
+    import torch
+
+    try:
+        if not torch.cpu._is_vnni_supported():
+            return False
+        random = np.random.default_rng(0)
+        for n, m, depth in ((64, 33, 96), (17, 64, 7), (1, 5, 130), (5, 1, 64)):
+            left, right = (random.integers(-127, 128, (k, depth), np.int8) for k in (n, m))
+            left[::3], right[::2] = 127, -127
+            expected = left.astype(np.int64) @ right.T.astype(np.int64)
+            if not np.array_equal(byte_products(left, right), expected):
+                return False
+        return True
+    except (AttributeError, RuntimeError):  # of another torch, or one built without oneDNN
+        return False
 
 
 class OnDevice:

@@ -76,7 +76,10 @@ class Searched:
             raise ValueError("threshold is NaN")
         self.rows = rows
         self.threshold = threshold
-        self.squared = squared_norms(rows)
+        starts = range(0, len(rows), block)
+        with ThreadPoolExecutor(threads) as pool:
+            parts = pool.map(lambda a: squared_norms(rows[a : a + block], a), starts)
+            self.squared = np.concatenate([np.empty(0), *parts])
         self.names = np.flatnonzero(self.squared > 0)
         trial = self.names[:0]
         if bounded is None:
