@@ -80,10 +80,10 @@ def seen_from(settings: Settings) -> dict[str, int]:
 def encoded_on(run: Run) -> str:
     """Device and instruction set of the executors; orientations beside one.
 
-    What latents of different ones have here, no stage takes for comparable. All slots are asked,
-    for each worker loads torch to answer, two seconds that it is spared later.
+    What latents of different ones have here, no stage takes for comparable. As many tasks ask as
+    there are slots, for a worker loads torch to answer, two seconds that it is spared later.
 
-    Raises JobError where executors differ.
+    Raises JobError where those that answer differ.
     """
     slots = session.slots(run.spark)
     probe = run.spark.range(0, slots, 1, slots)

@@ -305,6 +305,7 @@ def scanned(
         or prune.order
         or prune.mode == "append"
         or settings.leaks.remove
+        or not all("/" in group for group in counts)  # of images without a label
     ):
         return None
     stored = work.stored(table)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from jobs.common import command, scanning, schemas, session, spaces
+from jobs.common import classes, command, pieces, scanning, schemas, session, spaces
 from jobs.common.run import Run, Work
 from jobs.common.settings import WHITENED
 from jobs.common.storage import JobError
@@ -20,6 +20,7 @@ from udfs.whitening import Moments, Whitening
 
 VERSION = 3
 TASKS_A_SLOT, MOST_TASKS = 2, 32  # that sum moments: each sends 4 MB to the driver
+COLLECTED = 1 << 28  # bytes of moments that the driver takes at once
 LATENT = schemas.struct("latent array<float>")
 SUMS = schemas.struct("sums binary")
 
@@ -74,11 +75,15 @@ def fitted(work: Work, most: int) -> Whitening:
     else:
         latents = work.read("latents").select(LATENT.names)
         sums = schemas.mapped(latents.coalesce(tasks), moments, SUMS)
-    parts = [Moments.from_flat(np.frombuffer(row.sums, np.int64)) for row in sums.collect()]
+    # One row a task, a job each if they are streamed: of wide vectors they are too large for all.
+    wide = tasks * classes.width_stored(work) ** 2 * 4 > COLLECTED
+    rows = iter(pieces.streamed(sums) if wide else sums.collect())
+    parts = (Moments.from_flat(np.frombuffer(row.sums, np.int64)) for row in rows)
     try:
-        if not parts:
+        first = next(parts, None)
+        if first is None:
             raise ValueError("there are no latents")
-        return Whitening.fitted(functools.reduce(operator.add, parts), most)
+        return Whitening.fitted(functools.reduce(operator.add, parts, first), most)
     except ValueError as refused:
         raise JobError(f"whiten: {refused}; --set prune.space=raw does without") from refused
 

@@ -12,6 +12,7 @@ from udfs import bounds
 from udfs.bounds import Coarse, Screen, leading_axes, spread
 from udfs.cosine import (
     Matrix,
+    OnDevice,
     byte_products,
     exact_similarity,
     has_byte_products,
@@ -138,6 +139,12 @@ def test_rows_unlike_the_sample_are_passed_on() -> None:
     lone = np.eye(64, dtype=np.float32)[:8]
     assert screen.sides(lone).loose.all()
     check(screen, np.concatenate([lone, rows]), np.concatenate([rows, lone]), [0.5])
+
+
+def test_a_device_has_no_bytes() -> None:
+    axes = np.eye(4, dtype=np.float32)
+    with pytest.raises(ValueError, match="no products of bytes"):
+        Screen([0.5], axes, 4, device=OnDevice("cpu"), coarse=Coarse(0.01, (1,) * 4))
 
 
 def test_products_of_bytes_are_exact() -> None:

@@ -192,17 +192,74 @@ def test_very_many_files_are_left_to_spark(
     assert warehouse.stored("latents") is None
 
 
-def test_a_footer_without_bounds_may_hold_every_class(tmp_path: Path) -> None:
+def test_bounds_of_a_footer(tmp_path: Path) -> None:
     table = pa.table({"label": ["a", "c"], "image_id": ["1", "2"]})
     pq.write_table(table, tmp_path / "with", row_group_size=2)
     pq.write_table(table, tmp_path / "without", write_statistics=False)
     null = pa.table({"label": ["a", None], "image_id": ["1", "2"]})
     pq.write_table(null, tmp_path / "null")
-    bounds = {piece.path: piece for piece in scanning.pieces(tmp_path, ["with", "without", "null"])}
+    other = pa.table(
+        {"label": pa.array([b"\xff", b"\xfe"]).view(pa.string()), "image_id": ["1", "2"]}
+    )
+    pq.write_table(other, tmp_path / "other")
+    names = ["with", "without", "null", "other"]
+    bounds = {piece.path: piece for piece in scanning.pieces(tmp_path, names)}
     assert bounds["with"].labels == ("a", "c")
-    assert [bounds["with"].may_hold(label) for label in "abcd"] == [True, True, True, False]
-    assert bounds["without"].labels is bounds["null"].labels is None
-    assert bounds["without"].may_hold("d")
+    assert bounds["with"].ids == bounds["null"].ids == ("1", "2")
+    assert bounds["without"].labels is bounds["null"].labels is bounds["other"].labels is None
+
+
+def ranges(spark: SparkSession, *parts: tuple[str, str, str, str]) -> Stored:
+    """Row groups of ten rows between two labels and two ids."""
+    pieces = [
+        Piece(f"{i}", 0, 10, (first, last), (low, high))
+        for i, (first, last, low, high) in enumerate(parts)
+    ]
+    return Stored(spark, Path(), tuple(pieces))
+
+
+def test_row_groups_of_a_class_are_read_by_their_ids(spark: SparkSession) -> None:
+    stored = ranges(spark, ("a", "a", "5", "7"), ("a", "b", "8", "9"), ("a", "a", "1", "4"))
+    scan = stored.by_class(SOME, {"a": 0, "b": 0, "c": 1})
+    assert scan is not None
+    read = [[(s.label, [p.path for p in s.pieces]) for s in task] for task in scan.reader.tasks]
+    assert read == [[("a", ["2", "0", "1"]), ("b", ["1"])], [("c", [])]]
+    overlapping = ranges(spark, ("a", "a", "1", "5"), ("a", "b", "5", "9"))
+    assert overlapping.by_class(SOME, {"a": 0, "b": 0}) is None
+    unknown = Stored(spark, Path(), (Piece("0", 0, 10, None, ("1", "2")),))
+    assert unknown.by_class(SOME, {"a": 0}) is None
+
+
+def test_a_row_group_out_of_order_is_sorted(tmp_path: Path) -> None:
+    ids = [f"{i:05d}é" for i in range(3000)]
+    mixed = np.random.default_rng(0).permutation(3000)
+    table = pa.table({"image_id": [ids[i] for i in mixed], "label": ["ab"[i % 2] for i in mixed]})
+    pq.write_table(table, tmp_path / "file")
+    share = Share(scanning.pieces(tmp_path, ["file"]), "b")
+    reader = Reader(tmp_path, ((share,),), schemas.struct("image_id string, label string"))
+    found = pa.Table.from_batches(reader.batches(0)).column("image_id").to_pylist()
+    assert found == ids[1::2]
+
+
+def test_a_class_is_not_held_whole(tmp_path: Path) -> None:
+    """Peak of what Arrow holds beside the rows that are handed on: some row groups."""
+    n, width = 8192, 256
+    columns = {
+        "image_id": [f"{i:05d}" for i in range(n)],
+        "label": ["a"] * n,
+        "latent": frames.list_column(np.ones((n, width), np.float32), np.ones(n, np.bool_)),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "file", row_group_size=512)
+    del columns
+    share = Share(scanning.pieces(tmp_path, ["file"]), "a")
+    narrow = schemas.struct("image_id string, label string, latent array<float>")
+    reader = Reader(tmp_path, ((share,),), narrow)
+    pool = pa.default_memory_pool()
+    before, most = pool.bytes_allocated(), 0
+    for batch in reader.batches(0):
+        most = max(most, pool.bytes_allocated() - before)
+        del batch
+    assert most < 4 * 512 * width * 4 < n * width * 4 / 3
 
 
 def test_a_file_is_read_in_batches(tmp_path: Path) -> None:

@@ -98,9 +98,10 @@ def test_moments_in_a_line_are_the_same(n: int, width: int) -> None:
 
 
 def test_moments_of_more_latents_than_fit_are_refused() -> None:
-    many = Moments(2**26, np.zeros((2, 2), np.int64))
+    many = Moments(2**26, np.diag([2**61, 2**61]))
+    assert (many + many).products[0, 0] == 2**62
     with pytest.raises(ValueError, match="no room"):
-        many + Moments(1, np.zeros((2, 2), np.int64))
+        many + many + Moments(1, np.diag([1, 2**12]))
 
 
 def test_scale_of_a_latent_does_not_matter() -> None:

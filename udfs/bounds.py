@@ -228,10 +228,13 @@ class Screen:
         device: where products are computed; None: here, by NumPy. coarse: what the first bound has
         of its `lead` axes; None: float32.
 
-        Raises ValueError where the first bound would take none of them, or more.
+        Raises ValueError where the first bound would take none of them, or more, or bytes on a
+        device.
         """
         if len(axes) and not 1 <= lead <= len(axes):
             raise ValueError(f"lead is {lead}; it must lie between 1 and the {len(axes)} axes")
+        if device and coarse:
+            raise ValueError("a device computes no products of bytes: give it no coarse bound")
         self._memory = threading.local()
         self._device = device
         self.axes = axes

@@ -160,7 +160,8 @@ def byte_products(left: Bytes, right: Bytes) -> NDArray[np.int32]:
 def has_byte_products() -> bool:
     """Whether this processor multiplies bytes (VNNI), and torch does it here without an error.
 
-    Without such instructions sums of two products are cut off at 16 bits.
+    Without such instructions, or where ONEDNN_MAX_CPU_ISA forbids them, sums of two products are
+    cut off at 16 bits: so it is tried.
     """
     import torch
 
@@ -168,7 +169,7 @@ def has_byte_products() -> bool:
         if not torch.cpu._is_vnni_supported():
             return False
         random = np.random.default_rng(0)
-        for n, m, depth in ((64, 33, 96), (17, 64, 7), (1, 5, 130), (5, 1, 64)):
+        for n, m, depth in ((512, 600, 133), (17, 64, 7), (1, 5, 130), (5, 1, 64)):
             left, right = (random.integers(-127, 128, (k, depth), np.int8) for k in (n, m))
             left[::3], right[::2] = 127, -127
             expected = left.astype(np.int64) @ right.T.astype(np.int64)

@@ -26,9 +26,10 @@ LEAST = 1e-6  # of the largest second moment: an axis with less is noise
 FLOOR, FEW = 1e-4, 3.0  # of any set; over the number of latents
 BATCH = 1024  # rows at a time: of one shape, so that a row's result does not depend on the others
 # Moments are of coordinates in units of 2^-18 (a turn of a latent by at most 6e-5): sums of whole
-# numbers have no rounding, and so no order. A batch's stay below 2^53, of 2^26 latents below 2^62.
+# numbers have no rounding, and so no order. A batch's stay below 2^53, those of 2^26 latents below
+# 2^62 even if all lie on one axis.
 _UNIT = 2.0**18
-_MOST = 2**26
+_MOST = 2.0**62
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,12 @@ class Moments:
         return cls(int(line[0]), products + np.triu(products, 1).T)
 
     def __add__(self, other: Moments) -> Moments:
-        if self.count + other.count > _MOST:
-            raise ValueError(f"moments of more than {_MOST:,} latents have no room in 64 bits")
-        return Moments(self.count + other.count, self.products + other.products)
+        # No product is larger than the largest square (Cauchy and Schwarz).
+        squares = self.products.diagonal().astype(float) + other.products.diagonal()
+        count = self.count + other.count
+        if squares.max(initial=0.0) > _MOST:
+            raise ValueError(f"the moments of {count:,} latents have no room in 64 bits")
+        return Moments(count, self.products + other.products)
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,11 @@ def added(frame: DataFrame, pieces: Sequence[Piece]) -> Iterator[tuple[str, NDAr
     frame: one row (piece, sums) a partition, sums as the bytes of float64. The driver holds one
     piece's beside the class's.
     """
-    for label, rows in groupby(_streamed(frame), key=lambda row: pieces[row.piece].label):
+    for label, rows in groupby(streamed(frame), key=lambda row: pieces[row.piece].label):
         yield label, pca.added(np.frombuffer(row.sums) for row in rows)
 
 
-def _streamed(frame: DataFrame) -> Iterator[Row]:
+def streamed(frame: DataFrame) -> Iterator[Row]:
     """The rows in order, one partition at a time here.
 
     They are made and kept on the executors' disks first: toLocalIterator alone would have the

@@ -6,6 +6,8 @@ latents as much work as fitting axes to them. A task here is told which row grou
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,21 +30,24 @@ BATCH = 1024  # rows that are decoded at a time
 Rows = Callable[..., Iterator[pa.RecordBatch]]
 
 
+Ends = tuple[str, str]  # lowest and highest of a column
+
+
 class Piece(NamedTuple):
-    """A row group of a file; lowest and highest label in it where its footer says."""
+    """A row group of a file; between which labels and ids its rows lie, where its footer says."""
 
     path: str
     group: int
     rows: int
-    labels: tuple[str, str] | None = None
-
-    def may_hold(self, label: str) -> bool:
-        """Whether rows of a class may be in it."""
-        return self.labels is None or self.labels[0] <= label <= self.labels[1]
+    labels: Ends | None = None
+    ids: Ends | None = None
 
 
 class Share(NamedTuple):
-    """What a task reads in one go: row groups in order, of these the rows of one class or all."""
+    """What a task reads in one go: row groups in order, of these the rows of one class or all.
+
+    Of one class by id, each row group sorted.
+    """
 
     pieces: tuple[Piece, ...]
     label: str | None = None
@@ -76,18 +81,30 @@ class Stored:
         return self._scan([(Share(tuple(share)),) for share in dealt.values()], columns, constants)
 
     def by_class(self, columns: T.StructType, tasks: Mapping[str, int]) -> Scan | None:
-        """Whole classes, each sorted by image_id, in the task that each is dealt to.
+        """Whole classes, each by image_id, in the task that each is dealt to.
 
-        None where the classes lie so scattered that much would be read more than once. columns:
-        label and image_id among them.
+        None where they cannot be read so a row group at a time: where row groups of a class
+        overlap in their ids, or the classes lie so scattered that much would be read more than
+        once. columns: label and image_id among them.
         """
+        labels = sorted(tasks)
+        found: dict[str, list[Piece]] = {label: [] for label in labels}
+        read = 0
+        for piece in self.pieces:
+            if piece.labels is None or piece.ids is None:
+                return None
+            low, high = piece.labels
+            for label in labels[bisect_left(labels, low) : bisect_right(labels, high)]:
+                found[label].append(piece)
+                read += piece.rows
+            if read > OVER * self.rows:
+                return None
         dealt: dict[int, list[Share]] = {}
-        for label, task in sorted(tasks.items()):
-            pieces = tuple(piece for piece in self.pieces if piece.may_hold(label))
-            dealt.setdefault(task, []).append(Share(pieces, label))
-        read = sum(p.rows for shares in dealt.values() for share in shares for p in share.pieces)
-        if read > OVER * self.rows:
-            return None
+        for label, own in found.items():
+            own.sort(key=_first_id)
+            if any(_last_id(a) >= _first_id(b) for a, b in itertools.pairwise(own)):
+                return None
+            dealt.setdefault(tasks[label], []).append(Share(tuple(own), label))
         return self._scan([tuple(shares) for _, shares in sorted(dealt.items())], columns, {})
 
     def _scan(
@@ -126,17 +143,12 @@ class Reader:
         """The rows of a task."""
         schema = schemas.arrow_schema(self.columns)
         for share in self.tasks[task]:
-            found = (batch for piece in share.pieces for batch in self._piece(piece, schema))
-            if share.label is None:
-                yield from found
-                continue
-            label = pa.scalar(share.label, pa.string())
-            rows = pa.Table.from_batches(
-                [batch.filter(pc.equal(batch.column("label"), label)) for batch in found], schema
-            )
-            # Arrow compares strings by their bytes, as Spark does.
-            rows = rows.sort_by("image_id")
-            yield from rows.to_batches()
+            for piece in share.pieces:
+                batches = self._piece(piece, schema)
+                if share.label is None:
+                    yield from batches
+                else:
+                    yield from _of_class(batches, share.label)
 
     def _piece(self, piece: Piece, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(self.folder / piece.path) as file:
@@ -176,6 +188,20 @@ class Through:
         return self.rows(read, schema=schema)
 
 
+def _of_class(batches: Iterable[pa.RecordBatch], label: str) -> Iterator[pa.RecordBatch]:
+    """The rows of a class in a row group, by id."""
+    wanted = pa.scalar(label, pa.string())
+    own = [batch.filter(pc.equal(batch.column("label"), wanted)) for batch in batches]
+    if not own:
+        return
+    # Arrow compares strings by their bytes, as Spark does.
+    ids = pa.chunked_array([batch.column("image_id") for batch in own]).combine_chunks()
+    if pc.all(pc.less(ids[:-1], ids[1:])).as_py() in (True, None):
+        yield from own
+    else:
+        yield from pa.Table.from_batches(own).sort_by("image_id").to_batches()
+
+
 def pieces(folder: Path, names: Sequence[str]) -> tuple[Piece, ...]:
     """The row groups of a table's files, in the order of the files' names."""
     return tuple(piece for name in sorted(names) for piece in _of_file(folder, name))
@@ -183,18 +209,33 @@ def pieces(folder: Path, names: Sequence[str]) -> tuple[Piece, ...]:
 
 def _of_file(folder: Path, name: str) -> Iterator[Piece]:
     footer = pq.read_metadata(folder / name)
-    for group in range(footer.num_row_groups):
-        found = footer.row_group(group)
-        yield Piece(name, group, found.num_rows, _labels(found))
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        ends = _ends(group, "label"), _ends(group, "image_id")
+        yield Piece(name, number, group.num_rows, *ends)
 
 
-def _labels(group: Any) -> tuple[str, str] | None:
+def _ends(group: Any, name: str) -> Ends | None:
+    """Between which strings a column lies; None where that is not said, or some are null."""
     for number in range(group.num_columns):
         column = group.column(number)
-        if column.path_in_schema == "label":
+        if column.path_in_schema == name:
             bounds = column.statistics
             if bounds is None or not bounds.has_min_max or bounds.null_count:
                 return None
-            ends = bounds.min, bounds.max
+            try:
+                ends = bounds.min, bounds.max
+            except UnicodeDecodeError:  # another writer's
+                return None
             return ends if all(isinstance(end, str) for end in ends) else None
     return None
+
+
+def _first_id(piece: Piece) -> str:
+    assert piece.ids is not None
+    return piece.ids[0]
+
+
+def _last_id(piece: Piece) -> str:
+    assert piece.ids is not None
+    return piece.ids[1]

@@ -171,14 +171,18 @@ class Warehouse:
         """A table's files for workers to read by themselves; None where that is left to Spark.
 
         So of a table that is not mounted, that others gave deletion vectors and the like, or that
-        has very many files, whose footers are read here.
+        has very many files, whose footers are read here. And of one that lost a file: Spark says
+        which.
         """
         log = self._logged(table, version)
         names = _files(log) if log is not None else []
         if not 0 < len(names) <= scanning.MOST_FILES:
             return None
         folder = files.mounted(self.path(table))
-        return scanning.Stored(self.spark, folder, scanning.pieces(folder, names))
+        try:
+            return scanning.Stored(self.spark, folder, scanning.pieces(folder, names))
+        except FileNotFoundError:
+            return None
 
     def rows(
         self, table: str, sql: str = "SELECT * FROM rows", version: int | None = None
@@ -412,7 +416,7 @@ def _files(log: deltalake.DeltaTable) -> list[str]:
 
     So where others gave the table deletion vectors, renamed columns or partitions.
     """
-    if log.protocol().min_reader_version != 1:
+    if log.protocol().min_reader_version != 1 or log.metadata().partition_columns:
         return []
     names = pa.table(log.get_add_actions()).column("path").to_pylist()
     return names if all(map(PLAIN.fullmatch, names)) else []
