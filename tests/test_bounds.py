@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_the_bound_of_bytes_is_one_and_tight() -> None:
 
 def test_numbers_in_bytes() -> None:
     for parts in (1, 2, 3, 4):
-        numbers = np.arange(-127 * parts, 127 * parts + 1)
+        numbers = np.arange(-127.0 * parts, 127 * parts + 1)
         found = bounds._in_bytes(numbers, parts)
         assert (found.sum(axis=0) == numbers).all()
         assert np.abs(found).max() == 127
@@ -151,11 +152,21 @@ def test_products_of_bytes_are_exact() -> None:
     if not has_byte_products():
         pytest.skip("this processor has no products of bytes")
     random = np.random.default_rng(0)
-    for depth in (1, 3, 64, 129):
-        left, right = (random.choice([-127, 127, 1], (n, depth)).astype(np.int8) for n in (5, 70))
+    numbers = (1, 2, 3, 17, 64)
+    for n, m, depth in itertools.product(numbers, numbers, (1, 2, 3, 17, 64, 129)):
+        left, right = (
+            random.choice([-127, 127, 1], (k + 2, depth)).astype(np.int8) for k in (n, m)
+        )
         expected = left.astype(np.int64) @ right.T.astype(np.int64)
-        assert np.array_equal(byte_products(left, right), expected)
-    assert byte_products(left[:0], right).shape == (0, 70)
+        some = random.permutation(n + 2)[:n]  # a single one has strange strides
+        turned = np.asfortranarray(left[1 : n + 1])
+        memory = np.full((n, m), 77, np.int32)
+        assert np.array_equal(byte_products(left[some], right[:m]), expected[some][:, :m])
+        assert np.array_equal(byte_products(turned, right[2:]), expected[1 : n + 1, 2:])
+        found = byte_products(left[:n], right[1 : m + 1], memory)
+        assert found is memory
+        assert np.array_equal(found, expected[:n, 1 : m + 1])
+    assert byte_products(left[:0], right).shape == (0, len(right))
 
 
 def test_without_byte_products_bounds_are_of_floats(monkeypatch: pytest.MonkeyPatch) -> None:

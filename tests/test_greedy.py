@@ -182,17 +182,22 @@ def test_windows_one_after_the_other_are_one_run(case: Case, window: int, batch:
     st.sampled_from([2, 7, 1024]),
     st.integers(0, 40),
     st.integers(1, 40),
-    st.sampled_from([None, cosine.OnDevice("cpu")]),
+    st.sampled_from([None, cosine.OnDevice("cpu"), 0.003, 0.02, 0.3]),
 )
 def test_covers_are_their_definition_with_bounds(
-    case: Case, block: int, count: int, lead: int, device: cosine.OnDevice | None
+    case: Case, block: int, count: int, lead: int, how: cosine.OnDevice | float | None
 ) -> None:
+    """Of floats here and on a device, and of bytes in such steps."""
     rows = np.concatenate([case.reference, case.candidates])
     directed = rows[np.any(rows != 0, axis=1)]
     axes = bounds.leading_axes(
         unit_rows(directed, squared_norms(directed)), min(count, rows.shape[1])
     )
-    screen = bounds.Screen(case.thresholds, axes, min(lead, len(axes)), device)
+    lead, coarse = min(lead, len(axes)), None
+    device = how if isinstance(how, cosine.OnDevice) else None
+    if isinstance(how, float) and lead and cosine.has_byte_products():
+        coarse = bounds.Coarse(how, (2,) * lead)
+    screen = bounds.Screen(case.thresholds, axes, lead, device, coarse)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bounds.Screen, "fitted", lambda *_: screen)
         found = covers(case.reference, case.candidates, case.thresholds, case.order, block=block)
@@ -211,7 +216,7 @@ def test_covers_of_many_are_the_same_with_and_without_bounds() -> None:
         fitted: list[Any] = []
         patch.setattr(bounds.Screen, "sides", record(fitted, bounds.Screen.sides))
         found = covers(None, rows, thresholds)
-    assert fitted[-1].near.shape[1] > 1, "no bound was chosen"
+    assert fitted[-1].far.shape[1] > 1, "no bound was chosen"
     for one, other in zip(found, expected, strict=True):
         assert_same(one, other)
 

@@ -10,7 +10,6 @@ IndexFlatIPPanorama (arXiv 2510.00566). What is lost by rounding is inside the b
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +37,7 @@ Flags = NDArray[np.bool_]
 
 AXES = 128  # of the second bound: of latents they hold 99.6 % of the energy
 LEAD = (8, 16, 24, 32, 48, 64, 96)  # axes that the first bound may take
-STEPS = (0.002, 0.004)  # that coordinates in bytes may have
+STEP = 0.003  # of coordinates in bytes
 BYTE_LEAD = (32, 64, 96)  # axes that the first bound may take in bytes
 MOST_PARTS = 4  # bytes that a coordinate may take
 SAMPLE = 2048  # rows that the axes are found from
@@ -48,7 +47,8 @@ _CHUNK = 128  # numbers a float32 sum of a projection runs over
 # Nanoseconds a pair on one core, measured; their ratios alone decide, and only what is done first.
 _SCAN = 0.15  # the largest entry of each row
 _PRODUCT = (0.6, 0.024)  # a matrix product: at depth 0, and for each number more
-_BYTES = (0.3, 0.0025)  # a product of bytes: the same
+_BYTES = (0.1, 0.0055)  # a product of bytes: the same
+_HIT = 20.0  # to find one that passes
 _SINGLE = (25.0, 0.17)  # one entry of such a product by itself: the same
 
 
@@ -168,15 +168,16 @@ class Coarse:
         rest = np.ceil(np.sqrt(rest_squared + first**2 + others**2) * (_UP / self.step))
         many = self.rest_parts
         loose = (small > _BYTE).any(axis=1) | (large > _BYTE).any(axis=1) | (rest > _BYTE * many)
-        bytes_ = [
-            _in_bytes(column.astype(np.int64), part)
-            for column, part in zip((*whole.T, rest), (*self.parts, many), strict=True)
+        wide = [
+            (column, part) for column, part in zip(whole.T, self.parts, strict=True) if part > 1
         ]
-        left = [np.repeat(parts, len(parts), axis=0) for parts in bytes_]
-        right = [np.tile(parts, (len(parts), 1)) for parts in bytes_]
+        split = [_in_bytes(column, part) for column, part in [*wide, (rest, many)]]
+        single = whole[:, np.array(self.parts) == 1].T
+        left = [np.repeat(parts, len(parts), axis=0) for parts in split]
+        right = [np.tile(parts, (len(parts), 1)) for parts in split]
         return (
-            _stacked([*left, small.T, large.T]),
-            _stacked([*right, large.T, small.T]),
+            _stacked([single, *left, small.T, large.T]),
+            _stacked([single, *right, large.T, small.T]),
             loose,
         )
 
@@ -185,13 +186,13 @@ def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows)))
 
 
-def _in_bytes(numbers: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
-    """Numbers within ±127·parts as sums of as many within ±127: (parts, n)."""
-    return (numbers + np.arange(parts)[:, None]) // parts
+def _in_bytes(numbers: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
+    """Whole numbers within ±127·parts as sums of as many within ±127: (parts, n)."""
+    return np.asarray((numbers + np.arange(parts)[:, None]) // parts)
 
 
-def _stacked(rows: list[NDArray[Any]]) -> Bytes:
-    return np.ascontiguousarray(np.concatenate(rows).clip(-_BYTE, _BYTE).T.astype(np.int8))
+def _stacked(rows: list[NDArray[np.float64]]) -> Bytes:
+    return np.ascontiguousarray(np.concatenate(rows).clip(-_BYTE, _BYTE).astype(np.int8).T)
 
 
 class Candidates(NamedTuple):
@@ -298,6 +299,7 @@ class Screen:
         depth = len(self.axes) + 1
         return (
             _SCAN
+            + near * _HIT
             + (byte_cost(self.coarse.depth) if self.coarse else product_cost(self.lead + 1))
             + min(near * single_cost(depth), product_cost(depth) + _SCAN)
             + min(open_ * single_cost(self.width), product_cost(self.width))
@@ -340,7 +342,8 @@ class Screen:
         """Flat places of the pairs that pass the first bound."""
         if not self.coarse:
             return _above(self._products(left.near, right.near), self.near)
-        product = byte_products(left.left, right.right)
+        shape = len(left), len(right)
+        product = byte_products(left.left, right.right, self._memory_of(shape).view(np.int32))
         if left.loose.any() or right.loose.any():
             return np.flatnonzero(
                 (product > self.least) | left.loose[:, None] | right.loose[None, :]
@@ -394,11 +397,15 @@ class Screen:
 
     def _products(self, left: Matrix, right: Matrix) -> Matrix:
         """`products` in memory that this thread uses again: take what is wanted of it at once."""
-        wanted = len(left) * len(right)
+        return products(left, right, self._memory_of((len(left), len(right))))
+
+    def _memory_of(self, shape: tuple[int, int]) -> Matrix:
+        """A matrix of this thread's memory."""
+        wanted = shape[0] * shape[1]
         buffer: Matrix | None = getattr(self._memory, "buffer", None)
         if buffer is None or buffer.size < wanted:
             buffer = self._memory.buffer = np.empty(wanted, np.float32)
-        return products(left, right, buffer[:wanted].reshape(len(left), len(right)))
+        return buffer[:wanted].reshape(shape)
 
     def _with_rest(self, projected: NDArray[np.float64], squares: NDArray[np.float64]) -> Matrix:
         """Coordinates and the length of the rest, rounded up, as float32."""
@@ -430,9 +437,9 @@ def _no_bytes(count: int) -> tuple[Bytes, Bytes, Flags]:
 def _coarse(axes: Matrix, lead: int, trial: Matrix) -> Iterator[tuple[int, Coarse]]:
     """Codes of so many leading axes, for vectors like some: at least as many as `lead`."""
     projected = trial.astype(np.float64) @ axes.T
-    for step, count in itertools.product(STEPS, BYTE_LEAD):
+    for count in BYTE_LEAD:
         if lead <= count <= len(axes):
-            coarse = Coarse.fitted(projected[:, :count], step)
+            coarse = Coarse.fitted(projected[:, :count], STEP)
             if coarse:
                 yield count, coarse
 
