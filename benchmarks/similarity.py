@@ -5,8 +5,9 @@
 
 WAREHOUSE: one whose `latents` are there; so many of them, spread over the table, are taken as one
 class. Raw latents at T = 0.93, 0.95, 0.97; then their whitened vectors, at the T of as many pairs.
-Every method has the same unit vectors, two threads and its index built within its time. The sets of
-pairs are compared with ours, which are exact. Prints Markdown tables.
+Every method has the same unit vectors, two threads and its index built within its time; putting its
+pairs in order is not. The sets of pairs are compared with ours, which are exact. Prints Markdown
+tables.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from functools import partial
 import faiss
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pyspark.sql import functions as F
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
@@ -30,7 +32,15 @@ from threadpoolctl import threadpool_limits
 from benchmarks import session
 from benchmarks.latents import Pairs, coded, spread_latents
 from udfs import bounds
-from udfs.cosine import Matrix, products, products_at, screen, squared_norms, unit_rows
+from udfs.cosine import (
+    Matrix,
+    byte_products,
+    products,
+    products_at,
+    screen,
+    squared_norms,
+    unit_rows,
+)
 from udfs.pairs import similar_pairs
 from udfs.whitening import Moments, Whitening
 
@@ -42,35 +52,36 @@ QUERIES = 4096  # rows a call of a library's range search is asked for: its resu
 SPARK_ROWS = 3000  # of Spark's own join, whose time grows with the square
 
 
+Found = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows of each pair
+
+
 @dataclass
 class Method:
-    """How to find pairs (codes i·n + j, i < j, rising) of the unit vectors above T."""
+    """How to find pairs of the unit vectors above T, in whatever order, both ways or one."""
 
     name: str
-    find: Callable[[float], Pairs]
+    find: Callable[[float], Found]
     rows: int | None = None  # of which it had so many only; its seconds are extrapolated by n²
 
 
-def range_search(index: faiss.Index, queries: Matrix, threshold: float) -> Pairs:
+def range_search(index: faiss.Index, queries: Matrix, threshold: float) -> Found:
     """The pairs a FAISS index finds, asked for a few thousand rows at a time."""
-    found, count = [], len(queries)
-    for first in range(0, count, QUERIES):
+    lefts, rights = [], []
+    for first in range(0, len(queries), QUERIES):
         limits, _, right = index.range_search(queries[first : first + QUERIES], threshold)
-        left = (
-            np.repeat(np.arange(len(limits) - 1), (limits[1:] - limits[:-1]).astype(np.int64))
-            + first
-        )
-        found.append(coded(left, right, count))
-    return np.concatenate(found)
+        hits = (limits[1:] - limits[:-1]).astype(np.int64)
+        lefts.append(np.repeat(np.arange(first, first + len(hits)), hits))
+        rights.append(right)
+    return np.concatenate(lefts), np.concatenate(rights)
 
 
-def flat(units: Matrix, threshold: float) -> Pairs:
+def flat(units: Matrix, threshold: float) -> Found:
     index = faiss.IndexFlatIP(units.shape[1])
     index.add(units)
     return range_search(index, units, threshold)
 
 
-def panorama(units: Matrix, levels: int, threshold: float) -> Pairs:
+def panorama(units: Matrix, levels: int, threshold: float) -> Found:
     """Rotated to principal axes first, as its authors do; the rotation is inside its time."""
     index = faiss.IndexFlatIPPanorama(units.shape[1], levels)
     axes = bounds.leading_axes(bounds.spread(units, 4 * bounds.SAMPLE), units.shape[1])
@@ -79,16 +90,16 @@ def panorama(units: Matrix, levels: int, threshold: float) -> Pairs:
     return range_search(index, rotated, threshold)
 
 
-def neighbours(units: Matrix, threshold: float) -> Pairs:
+def neighbours(units: Matrix, threshold: float) -> Found:
     """scikit-learn, by Euclidean distance: 2 − 2 Sim = distance² for unit vectors."""
     radius = float(np.sqrt(2 - 2 * threshold))
     search = NearestNeighbors(radius=radius, algorithm="brute", n_jobs=1).fit(units)
-    found, count = [], len(units)
-    for first in range(0, count, QUERIES):
+    lefts, rights = [], []
+    for first in range(0, len(units), QUERIES):
         hits = search.radius_neighbors(units[first : first + QUERIES], return_distance=False)
-        left = np.repeat(np.arange(len(hits)), [len(hit) for hit in hits]) + first
-        found.append(coded(left, np.concatenate(hits), count))
-    return np.concatenate(found)
+        lefts.append(np.repeat(np.arange(len(hits)), [len(hit) for hit in hits]) + first)
+        rights.append(np.concatenate(hits))
+    return np.concatenate(lefts), np.concatenate(rights)
 
 
 class SparkJoin:
@@ -98,25 +109,21 @@ class SparkJoin:
         self.count = len(units)
         self.frame = session.numbered(session.start(threads), units)
 
-    def __call__(self, threshold: float) -> Pairs:
-        """The pairs' codes."""
+    def __call__(self, threshold: float) -> Found:
+        """The pairs."""
         left, right = self.frame.alias("a"), self.frame.alias("b")
         joined = left.join(right, F.expr("a.i < b.i"))
         above = joined.where(F.expr(f"vector_cosine_similarity(a.v, b.v) > {threshold}"))
-        table = above.select(F.expr(f"a.i * {self.count}L + b.i").alias("code")).toPandas()
-        return np.sort(table["code"].to_numpy())
+        table = above.select(F.expr("a.i").alias("i"), F.expr("b.i").alias("j")).toPandas()
+        return table["i"].to_numpy(), table["j"].to_numpy()
 
 
 def methods(rows: Matrix, threads: int, spark_rows: int, levels: tuple[int, ...]) -> list[Method]:
     squared = squared_norms(rows)
-    units, count = unit_rows(rows, squared), len(rows)
+    units = unit_rows(rows, squared)
 
-    def ours(bounded: bool) -> Callable[[float], Pairs]:
-        def find(threshold: float) -> Pairs:
-            found = similar_pairs(rows, threshold, threads=threads, bounded=bounded)
-            return coded(*found, count)
-
-        return find
+    def ours(bounded: bool) -> Callable[[float], Found]:
+        return lambda threshold: similar_pairs(rows, threshold, threads=threads, bounded=bounded)
 
     found = [
         Method("**this engine**", ours(True)),
@@ -143,8 +150,9 @@ def measure(rows: Matrix, threshold: float, found: list[Method], runs: int) -> N
         if turn and (sum(past) > 40 or method.rows):
             continue
         clock = time.perf_counter()
-        pairs[method.name] = method.find(threshold)
+        i, j = method.find(threshold)
         past.append(time.perf_counter() - clock)
+        pairs[method.name] = coded(i, j, method.rows or count)
     ours = pairs[found[0].name]
     base = statistics.median(seconds[found[0].name])
     print(f"\nT = {threshold:.4f}: {len(ours):,} of {count * (count - 1) // 2:,} pairs\n")
@@ -170,16 +178,25 @@ def roofline(rows: Matrix, threshold: float, seconds: float) -> None:
     """How far the engine is from the first product alone, its depth chosen as it chooses it."""
     units = unit_rows(rows, squared_norms(rows))
     finder = bounds.Screen.fitted(bounds.spread(units, bounds.SAMPLE), [threshold])
-    sides = finder.sides(units)
-    matrix = sides.near if finder.lead else units
+    parts = [finder.sides(units[first : first + 1024]) for first in range(0, len(units), 1024)]
+    memory = np.empty(1024 * 1024, np.float32)
     clock = time.perf_counter()
     with threadpool_limits(1, user_api="blas"):
-        for first in range(0, len(units), 1024):
-            for other in range(first, len(units), 1024):
-                products(matrix[first : first + 1024], matrix[other : other + 1024])
+        for number, left in enumerate(parts):
+            for right in parts[number:]:
+                out = memory[: len(left) * len(right)].reshape(len(left), len(right))
+                if finder.coarse:
+                    byte_products(left.left, right.right, out.view(np.int32))
+                elif finder.lead:
+                    products(left.near, right.near, out)
+                else:
+                    products(left.units, right.units, out)
     alone = (time.perf_counter() - clock) / 2  # two threads
+    depth = f"{finder.lead + 1}" if finder.lead else f"{rows.shape[1]}"
+    if finder.coarse:
+        depth = f"{finder.coarse.depth} bytes, of {finder.lead} axes"
     print(
-        f"\nFirst product: depth {matrix.shape[1]}; by itself {alone:.2f} s on two cores, "
+        f"\nFirst product: depth {depth}; by itself {alone:.2f} s on two cores, "
         f"{alone / seconds:.0%} of the engine's time."
     )
 

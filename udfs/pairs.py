@@ -76,25 +76,34 @@ class Searched:
             raise ValueError("threshold is NaN")
         self.rows = rows
         self.threshold = threshold
-        starts = range(0, len(rows), block)
-        with ThreadPoolExecutor(threads) as pool:
-            parts = pool.map(lambda a: squared_norms(rows[a : a + block], a), starts)
-            self.squared = np.concatenate([np.empty(0), *parts])
-        self.names = np.flatnonzero(self.squared > 0)
-        trial = self.names[:0]
+        trial = np.arange(len(rows))
         if bounded is None:
-            trial = bounds.spread(self.names, bounds.SAMPLE)
-        elif bounded:
-            trial = bounds.sample(self.names)
-        self.finder = Screen.fitted(unit_rows(rows[trial], self.squared[trial]), [threshold])
-        starts = range(0, len(self.names), block)
+            trial = bounds.spread(trial, bounds.SAMPLE)
+        else:
+            trial = bounds.sample(trial) if bounded else trial[:0]
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+            fitting = pool.submit(self._fitted, trial)
+            starts = range(0, len(rows), block)
+            norms = pool.map(lambda a: squared_norms(rows[a : a + block], a), starts)
+            self.squared = np.concatenate([np.empty(0), *norms])
+            self.names = np.flatnonzero(self.squared > 0)
+            self.finder = fitting.result()
+            starts = range(0, len(self.names), block)
 
             def of_block(first: int) -> Sides:
-                places = self.names[first : first + block]
+                places: Indices | slice = self.names[first : first + block]
+                if len(self.names) == len(rows):
+                    places = slice(first, first + block)  # copies nothing
                 return self.finder.sides(unit_rows(rows[places], self.squared[places]))
 
             self.sides = dict(zip(starts, pool.map(of_block, starts), strict=True))
+
+    def _fitted(self, trial: Indices) -> Screen:
+        """A screen for vectors like these rows, as far as they have a direction."""
+        squared = squared_norms(self.rows[trial])
+        some = squared > 0
+        units = unit_rows(self.rows[trial[some]], squared[some])
+        return Screen.fitted(units, [self.threshold])
 
     def pairs(
         self, others: Matrix, allowed: Callable[[Indices, Indices], NDArray[np.bool_]]
