@@ -41,7 +41,7 @@ from benchmarks import session
 from benchmarks.memory import ROLES, watched
 from jobs.common import models, schemas
 from jobs.common.encoding import Encoding
-from jobs.common.scanning import TASKS_A_SLOT, Stored
+from jobs.common.scanning import Stored
 from jobs.common.storage import Warehouse
 from udfs import autoencoder, images
 from udfs.views import LEVEL
@@ -160,7 +160,7 @@ def on_executors(given: argparse.Namespace) -> None:
     few = replace(stored, pieces=stored.pieces[: given.threads])
     run(few, given.threads)  # starts workers, loads the model
     clock = time.perf_counter()
-    run(stored, given.threads * TASKS_A_SLOT)
+    run(stored, stored.tasks(given.threads))
     seconds = time.perf_counter() - clock
     print(json.dumps({"rate": stored.rows / seconds}))
     spark.stop()

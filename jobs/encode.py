@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import command, models, scanning, schemas, session, sources
+from jobs.common import command, models, schemas, session, sources
 from jobs.common.encoding import ISA, Encoding, place_of
 from jobs.common.run import Run, Work
 from jobs.common.settings import Settings
@@ -160,11 +160,9 @@ def encoded(work: Work, model: models.Model, place: str, images: DataFrame, ever
         model.weights, model.model_id, settings.batch, settings.device, settings.orientations
     )
     arrow = settings.exchange == "arrow"
-    stored = work.stored("images") if every and arrow else None
-    if stored is not None:
-        tasks = session.slots(work.run.spark) * scanning.TASKS_A_SLOT
-        constants = {"model_id": model.model_id, "encoded_on": place}
-        return stored.whole(SEEN, tasks, **constants).through(encoding.rows, LATENTS)
+    if every and arrow:
+        more = {"model_id": model.model_id, "encoded_on": place}
+        return work.scan("images", SEEN, encoding.rows, LATENTS, constants=more)
     rows = images.withColumn("encoded_on", F.lit(place)).select(SEEN.names)
     if arrow:
         return Made(rows, encoding.rows, LATENTS)

@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from jobs.common import classes, command, pieces, scanning, schemas, session, spaces
+from jobs.common import classes, command, pieces, schemas, session, spaces
 from jobs.common.run import Run, Work
 from jobs.common.settings import WHITENED
 from jobs.common.storage import JobError
-from jobs.common.writing import Made
 from udfs import frames
 from udfs.whitening import Moments, Whitening
 
@@ -46,7 +45,9 @@ def main(run: Run) -> None:
         most = run.settings.prune.axes
         whitening = (known(work, most) if append else None) or fitted(work, most)
         work.write(fit_rows(work, whitening), "spaces", notes=seen)
-        work.write(vectors(work, whitening), "vectors")
+        seen_as = spaces.Whitened(whitening, spaces.fit_id(whitening))
+        made = work.scan("latents", spaces.LATENTS, seen_as.rows, spaces.VECTORS)
+        work.write(made, "vectors")
         work.rows["vectors"] = run.warehouse.count("vectors")
         work.summary = f"{work.rows['vectors']:,} vectors on {len(whitening.axes)} axes"
 
@@ -69,12 +70,7 @@ def fitted(work: Work, most: int) -> Whitening:
     Raises JobError where there is none.
     """
     tasks = min(MOST_TASKS, TASKS_A_SLOT * session.slots(work.run.spark))
-    stored = work.stored("latents")
-    if stored is not None:
-        sums = stored.whole(LATENT, tasks).through(moments, SUMS).mapped()
-    else:
-        latents = work.read("latents").select(LATENT.names)
-        sums = schemas.mapped(latents.coalesce(tasks), moments, SUMS)
+    sums = work.scan("latents", LATENT, moments, SUMS, tasks=tasks).mapped()
     # One row a task, a job each if they are streamed: of wide vectors they are too large for all.
     wide = tasks * classes.width_stored(work) ** 2 * 4 > COLLECTED
     rows = iter(pieces.streamed(sums) if wide else sums.collect())
@@ -86,17 +82,6 @@ def fitted(work: Work, most: int) -> Whitening:
         return Whitening.fitted(functools.reduce(operator.add, parts, first), most)
     except ValueError as refused:
         raise JobError(f"whiten: {refused}; --set prune.space=raw does without") from refused
-
-
-def vectors(work: Work, whitening: Whitening) -> Made:
-    """Rows of `vectors`."""
-    stored = work.stored("latents")
-    if stored is None:
-        return spaces.whitened(work.read("latents"), whitening)
-    tasks = scanning.TASKS_A_SLOT * session.slots(work.run.spark)
-    return stored.whole(spaces.LATENTS, tasks).through(
-        spaces.Whitened(whitening, spaces.fit_id(whitening)).rows, spaces.VECTORS
-    )
 
 
 def known(work: Work, most: int) -> Whitening | None:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_greedy import KINDS, images
-from udfs import bounds
-from udfs.bounds import Coarse, Screen, leading_axes, spread
+from udfs import bounds, coarse
+from udfs.bounds import Screen, leading_axes, spread
+from udfs.coarse import Coarse
 from udfs.cosine import (
     Matrix,
     OnDevice,
@@ -126,7 +127,7 @@ def test_the_bound_of_bytes_is_one_and_tight() -> None:
 def test_numbers_in_bytes() -> None:
     for parts in (1, 2, 3, 4):
         numbers = np.arange(-127.0 * parts, 127 * parts + 1)
-        found = bounds._in_bytes(numbers, parts)
+        found = coarse._in_bytes(numbers, parts)
         assert (found.sum(axis=0) == numbers).all()
         assert np.abs(found).max() == 127
 

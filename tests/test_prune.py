@@ -279,6 +279,27 @@ def test_rounds_that_were_stopped_fit_other_limits(
     assert given.selection() == given.defined()
 
 
+def test_classes_that_workers_read_by_themselves(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file a class, by id: no row goes through Spark, and no other image stays."""
+    given = Given(spark, tmp_path, {"large": 130, "sm/all": 40, "one": 1})
+    given.write()
+    warehouse = Warehouse(spark, str(tmp_path))
+    rows = warehouse.read("latents").repartitionByRange(3, "label")
+    stamp = warehouse.newest("latents", "encode")
+    assert stamp is not None
+    rows = rows.sortWithinPartitions("image_id").localCheckpoint()
+    warehouse.write(rows, "latents", replace(stamp, run_id="again"))
+
+    def never(*_: Any) -> DataFrame:
+        raise AssertionError("Spark dealt the classes out")
+
+    monkeypatch.setattr(prune, "whole", never)
+    given.prune()
+    assert given.selection() == given.defined()
+
+
 @pytest.mark.parametrize("partitions", [1, 7, 64])
 def test_partitions_decide_nothing(given: Given, partitions: int) -> None:
     latents = Warehouse(given.spark, str(given.folder)).read("latents")

@@ -82,7 +82,7 @@ def test_all_rows_come_once_and_in_order(spark: SparkSession, tmp_path: Path, ta
     assert stored is not None
     assert stored.rows == len(NAMES)
     assert len(stored.pieces) > 9
-    scan = stored.whole(SOME, tasks, model_id="another")
+    scan = stored.whole(SOME, tasks, {"model_id": "another"})
     assert len(scan.reader.tasks) == min(tasks, len(stored.pieces))
     found = scan.through(seen, SEEN).mapped().collect()
     order = {task.path: i for i, task in enumerate(stored.pieces)}
@@ -102,6 +102,11 @@ def test_tasks_have_about_as_many_rows_of_neighbouring_files(spark: SparkSession
     assert list(itertools.chain(*parts)) == sizes
     assert [sum(part) for part in parts] == [720, 2300, 1510]
     assert Stored(spark, Path(), ()).whole(SOME, 3).reader.tasks == ()
+
+
+def test_a_task_has_not_too_many_rows(spark: SparkSession) -> None:
+    few, many = (Stored(spark, Path(), (Piece("0", 0, n),)) for n in (100_000, 10_000_000))
+    assert [few.tasks(2), many.tasks(2), many.tasks(100)] == [16, 153, 800]
 
 
 @pytest.mark.spark

@@ -15,7 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
+from jobs.common import session
 from jobs.common.console import Console, Progress
 from jobs.common.ledger import Ledger
 from jobs.common.scanning import Stored
@@ -77,6 +80,29 @@ class Work:
     def stored(self, table: str) -> Stored | None:
         """The same for workers to read by themselves, where they can."""
         return self.run.warehouse.stored(table, self.writes.get(table, self.reads.get(table)))
+
+    def scan(
+        self,
+        table: str,
+        columns: StructType,
+        rows: Callable[..., Iterator[pa.RecordBatch]],
+        schema: StructType,
+        *,
+        tasks: int | None = None,
+        constants: Mapping[str, str] | None = None,
+    ) -> Made:
+        """An input table's rows through `rows(batches, schema=…)`, which gives batches of a schema.
+
+        Workers read them by themselves where they can, else Spark does. tasks: so many at most;
+        None: as many as suit. constants: columns of one value.
+        """
+        stored = self.stored(table)
+        if stored is not None:
+            number = tasks or stored.tasks(session.slots(self.run.spark))
+            return stored.whole(columns, number, constants).through(rows, schema)
+        values = {name: F.lit(value) for name, value in (constants or {}).items()}
+        frame = self.read(table).withColumns(values).select(columns.names)
+        return Made(frame.coalesce(tasks) if tasks else frame, rows, schema)
 
     def query(self, table: str, sql: str = "SELECT * FROM rows") -> list[dict[str, Any]]:
         """What a query says of an input table at its pinned version, without Spark."""

@@ -7,6 +7,7 @@ latents as much work as fitting axes to them. A task here is told which row grou
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,13 +24,12 @@ from jobs.common import schemas
 from jobs.common.writing import Made
 
 MOST_FILES = 256  # whose footers the driver reads: milliseconds each
-TASKS_A_SLOT = 8  # at most: enough that the last ones end together; each costs Spark 0.07 s
+TASKS_A_SLOT = 8  # enough that the last ones end together; each costs Spark 0.07 s
+MOST_ROWS = 65_536  # of a task, where that makes more: what is lost with one, and a file it writes
 OVER = 2.0  # rows may be read so many times before a shuffle is cheaper
 BATCH = 1024  # rows that are decoded at a time
 
 Rows = Callable[..., Iterator[pa.RecordBatch]]
-
-
 Ends = tuple[str, str]  # lowest and highest of a column
 
 
@@ -66,7 +66,13 @@ class Stored:
         """Rows of all pieces."""
         return sum(piece.rows for piece in self.pieces)
 
-    def whole(self, columns: T.StructType, tasks: int, **constants: str) -> Scan:
+    def tasks(self, slots: int) -> int:
+        """How many tasks to make of all rows, of which so many run at a time."""
+        return max(TASKS_A_SLOT * slots, math.ceil(self.rows / MOST_ROWS))
+
+    def whole(
+        self, columns: T.StructType, tasks: int, constants: Mapping[str, str] | None = None
+    ) -> Scan:
         """All rows in the order of the files, in at most so many tasks of about as many rows.
 
         constants: further columns, of one value.
@@ -78,7 +84,9 @@ class Stored:
             # To the task that its middle falls in.
             dealt.setdefault(int((before + piece.rows / 2) // most), []).append(piece)
             before += piece.rows
-        return self._scan([(Share(tuple(share)),) for share in dealt.values()], columns, constants)
+        return self._scan(
+            [(Share(tuple(share)),) for share in dealt.values()], columns, constants or {}
+        )
 
     def by_class(self, columns: T.StructType, tasks: Mapping[str, int]) -> Scan | None:
         """Whole classes, each by image_id, in the task that each is dealt to.
