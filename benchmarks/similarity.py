@@ -23,7 +23,6 @@ from functools import partial
 
 import faiss
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pyspark.sql import functions as F
 from sklearn.neighbors import NearestNeighbors
@@ -31,16 +30,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import session
 from benchmarks.latents import Pairs, coded, spread_latents
-from udfs import bounds
-from udfs.cosine import (
-    Matrix,
-    byte_products,
-    products,
-    products_at,
-    screen,
-    squared_norms,
-    unit_rows,
-)
+from udfs import bounds, kernels
+from udfs.cosine import Matrix, products, screen, squared_norms, unit_rows
 from udfs.pairs import similar_pairs
 from udfs.whitening import Moments, Whitening
 
@@ -176,9 +167,11 @@ def measure(rows: Matrix, threshold: float, found: list[Method], runs: int) -> N
 
 def roofline(rows: Matrix, threshold: float, seconds: float) -> None:
     """How far the engine is from the first product alone, its depth chosen as it chooses it."""
-    units = unit_rows(rows, squared_norms(rows))
-    finder = bounds.Screen.fitted(bounds.spread(units, bounds.SAMPLE), [threshold])
-    parts = [finder.sides(units[first : first + 1024]) for first in range(0, len(units), 1024)]
+    squared = squared_norms(rows)
+    trial = bounds.spread(np.arange(len(rows)), bounds.SAMPLE)
+    finder = bounds.Screen.fitted(unit_rows(rows[trial], squared[trial]), [threshold])
+    slices = [slice(first, first + 1024) for first in range(0, len(rows), 1024)]
+    parts = [finder.sides(rows[part], squared[part]) for part in slices]
     memory = np.empty(1024 * 1024, np.float32)
     clock = time.perf_counter()
     with threadpool_limits(1, user_api="blas"):
@@ -186,15 +179,18 @@ def roofline(rows: Matrix, threshold: float, seconds: float) -> None:
             for right in parts[number:]:
                 out = memory[: len(left) * len(right)].reshape(len(left), len(right))
                 if finder.coarse:
-                    byte_products(left.left, right.right, out.view(np.int32))
+                    loose = left.loose, right.loose
+                    kernels.passing(
+                        left.left, right.right, finder.coarse.words, finder.least, loose
+                    )
                 elif finder.lead:
                     products(left.near, right.near, out)
                 else:
-                    products(left.units, right.units, out)
+                    products(left.rows, right.rows, out)
     alone = (time.perf_counter() - clock) / 2  # two threads
     depth = f"{finder.lead + 1}" if finder.lead else f"{rows.shape[1]}"
     if finder.coarse:
-        depth = f"{finder.coarse.depth} bytes, of {finder.lead} axes"
+        depth = f"{4 * finder.coarse.steps} bytes, of {finder.lead} axes, with what passes"
     print(
         f"\nFirst product: depth {depth}; by itself {alone:.2f} s on two cores, "
         f"{alone / seconds:.0%} of the engine's time."
@@ -228,10 +224,9 @@ def main() -> None:
     parser.add_argument("--spark-rows", type=int, default=SPARK_ROWS, help="0: leave Spark out")
     parser.add_argument("--thresholds", type=float, nargs="+", default=list(THRESHOLDS))
     given = parser.parse_args()
-    torch.set_num_threads(1)  # of this engine's threads each
-    products_at(*(np.ones((1, 1), np.float32),) * 2, *(np.zeros(1, np.int64),) * 2)  # imports torch
     faiss.omp_set_num_threads(given.threads)
     rows = spread_latents(given.warehouse, given.images)
+    similar_pairs(rows[: bounds.LEAST], given.thresholds[0])  # compiles what is to be compiled
     with threadpool_limits(given.threads):
         print(f"## Raw latents: {rows.shape[0]:,} of width {rows.shape[1]}")
         found = methods(rows, given.threads, given.spark_rows, LEVELS)

@@ -7,20 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tests.test_greedy import KINDS, images
-from udfs import bounds, coarse
-from udfs.bounds import Screen, leading_axes, spread
-from udfs.coarse import Coarse
+from udfs import kernels
+from udfs.bounds import Screen, Sides, leading_axes, spread
+from udfs.coarse import Coarse, Codes
 from udfs.cosine import (
     Matrix,
     OnDevice,
-    byte_products,
     exact_similarity,
-    has_byte_products,
     margin,
     products,
-    products_at,
     squared_norms,
     unit_rows,
 )
@@ -28,6 +26,10 @@ from udfs.cosine import (
 
 def units(rows: Matrix) -> Matrix:
     return unit_rows(rows, squared_norms(rows))
+
+
+def sides(screen: Screen, rows: Matrix) -> Sides:
+    return screen.sides(rows, squared_norms(rows))
 
 
 def some_images(seed: int, kind: str, count: int, width: int) -> Matrix:
@@ -65,7 +67,7 @@ def test_nothing_is_ruled_out_or_let_in_wrongly(
 
 
 def check(screen: Screen, left: Matrix, right: Matrix, thresholds: list[float]) -> None:
-    found = screen.candidates(screen.sides(units(left)), screen.sides(units(right)))
+    found = screen.candidates(sides(screen, left), sides(screen, right))
     order = found.row * len(right) + found.column
     assert (np.diff(order) > 0).all()
     whole = found.dense((len(left), len(right)))
@@ -87,20 +89,26 @@ def check(screen: Screen, left: Matrix, right: Matrix, thresholds: list[float]) 
     st.integers(1, 40),
     st.integers(1, 12),
     st.sampled_from([0.0025, 0.005, 0.02, 0.3]),
-    st.integers(1, 3),
+    st.lists(st.booleans(), min_size=12, max_size=12),
     st.lists(st.sampled_from([-1.5, -0.3, 0.0, 0.5, 0.9, 0.97, 0.999, 1.0]), min_size=1),
 )
 def test_bytes_rule_nothing_out_wrongly(
-    seed: int, kind: str, width: int, lead: int, step: float, parts: int, thresholds: list[float]
+    seed: int,
+    kind: str,
+    width: int,
+    lead: int,
+    step: float,
+    wide: list[bool],
+    thresholds: list[float],
 ) -> None:
-    """Whatever the step; rows that have no place in so few bytes are passed on."""
-    if not has_byte_products():
+    """Whatever the step; rows that have no place in bytes are passed on."""
+    if not kernels.has_byte_products():
         pytest.skip("this processor has no products of bytes")
     rows = some_images(seed, kind, 24, width)
     if len(rows) < 2:
         return
     basis = leading_axes(units(rows), min(lead, width))
-    coarse = Coarse(step, (parts,) * len(basis))
+    coarse = Coarse(step, tuple(wide[: len(basis)]))
     screen = Screen(thresholds, basis, len(basis), coarse=coarse)
     check(screen, rows[: len(rows) // 2], rows[len(rows) // 2 :], thresholds)
 
@@ -115,64 +123,81 @@ def test_the_bound_of_bytes_is_one_and_tight() -> None:
     ideal = projected @ projected.T + np.outer(length, length)
     for step, most in ((0.0025, 0.016), (0.005, 0.035)):
         coarse = Coarse.fitted(projected, step)
-        assert coarse is not None
         left, right, loose = coarse.sides(projected, rest)
-        assert left.shape == right.shape == (900, coarse.depth)
+        assert left.shape == right.shape == (900, coarse.steps)
         assert not loose.any()
-        bound = coarse.step**2 * (left.astype(np.int64) @ right.T.astype(np.int64))
+        bound = coarse.step**2 * decoded(left, right, coarse.words)
         assert (bound >= cosine).all()
         assert (bound - ideal).max() < most
 
 
-def test_numbers_in_bytes() -> None:
-    for parts in (1, 2, 3, 4):
-        numbers = np.arange(-127.0 * parts, 127 * parts + 1)
-        found = coarse._in_bytes(numbers, parts)
-        assert (found.sum(axis=0) == numbers).all()
-        assert np.abs(found).max() == 127
+def decoded(left: Codes, right: Codes, words: int) -> NDArray[np.int64]:
+    """Products of all rows, of which the last steps are of numbers of 16 bits."""
+    steps = left.shape[1] - words
+    parts = []
+    for codes, more in ((left, 128), (right, 0)):
+        narrow = np.ascontiguousarray(codes[:, :steps]).view(np.uint8 if more else np.int8)
+        wide = np.ascontiguousarray(codes[:, steps:]).view(np.int16)
+        parts.append(np.concatenate([narrow.astype(np.int64) - more, wide], axis=1))
+    return np.asarray(parts[0] @ parts[1].T)
 
 
 def test_rows_unlike_the_sample_are_passed_on() -> None:
     """A code fitted on small coordinates, and rows that lie on one axis."""
     rows = units(spectral(64, 64, 12))
     axes = np.eye(64, dtype=np.float32)[:8]
-    coarse = Coarse(0.001, (1,) * 8)
+    coarse = Coarse(0.001, (False,) * 8)
     screen = Screen([0.5], axes, 8, coarse=coarse)
     lone = np.eye(64, dtype=np.float32)[:8]
-    assert screen.sides(lone).loose.all()
+    assert sides(screen, lone).loose.all()
     check(screen, np.concatenate([lone, rows]), np.concatenate([rows, lone]), [0.5])
 
 
 def test_a_device_has_no_bytes() -> None:
     axes = np.eye(4, dtype=np.float32)
     with pytest.raises(ValueError, match="no products of bytes"):
-        Screen([0.5], axes, 4, device=OnDevice("cpu"), coarse=Coarse(0.01, (1,) * 4))
+        Screen([0.5], axes, 4, device=OnDevice("cpu"), coarse=Coarse(0.01, (False,) * 4))
 
 
-def test_products_of_bytes_are_exact() -> None:
-    if not has_byte_products():
+def coded(random: np.random.Generator, count: int, steps: int, words: int) -> tuple[Codes, Codes]:
+    """The same whole numbers as left and as right factors: extreme ones, and any."""
+    narrow = random.choice([-127, 127, 1], (count, 4 * (steps - words))).astype(np.int8)
+    wide = random.choice([-4000, 4000, 3], (count, 2 * words)).astype(np.int16)
+    right = np.concatenate([narrow.view(np.int32), wide.view(np.int32)], axis=1)
+    left = np.concatenate([(narrow ^ np.int8(-128)).view(np.int32), wide.view(np.int32)], axis=1)
+    return left, right
+
+
+def test_what_passes_is_what_whole_numbers_say() -> None:
+    if not kernels.has_byte_products():
         pytest.skip("this processor has no products of bytes")
     random = np.random.default_rng(0)
-    numbers = (1, 2, 3, 17, 64)
-    for n, m, depth in itertools.product(numbers, numbers, (1, 2, 3, 17, 64, 129)):
-        left, right = (
-            random.choice([-127, 127, 1], (k + 2, depth)).astype(np.int8) for k in (n, m)
-        )
-        expected = left.astype(np.int64) @ right.T.astype(np.int64)
-        some = random.permutation(n + 2)[:n]  # a single one has strange strides
-        turned = np.asfortranarray(left[1 : n + 1])
-        memory = np.full((n, m), 77, np.int32)
-        assert np.array_equal(byte_products(left[some], right[:m]), expected[some][:, :m])
-        assert np.array_equal(byte_products(turned, right[2:]), expected[1 : n + 1, 2:])
-        found = byte_products(left[:n], right[1 : m + 1], memory)
-        assert found is memory
-        assert np.array_equal(found, expected[:n, 1 : m + 1])
-    assert byte_products(left[:0], right).shape == (0, len(right))
+    for n, m in itertools.product((0, 1, 2, 5, 6, 7, 13, 64), (0, 1, 15, 63, 64, 65, 130)):
+        for steps, words in ((1, 1), (2, 1), (3, 3), (9, 2), (33, 4)):
+            left, right = coded(random, n, steps, words)[0], coded(random, m, steps, words)[1]
+            product = decoded(left, right, words)
+            loose = random.random(n) < 0.1, random.random(m) < 0.1
+            for least in (int(np.median(product)) if product.size else 0, 10**8, -(10**8)):
+                row, column = kernels.passing(left, right, words, least, loose)
+                expected = np.nonzero((product > least) | loose[0][:, None] | loose[1])
+                assert np.array_equal(row, expected[0])
+                assert np.array_equal(column, expected[1])
+
+
+def test_numbers_above_a_bound() -> None:
+    random = np.random.default_rng(1)
+    for n, m in itertools.product((0, 1, 7), (0, 1, 63, 64, 65, 200)):
+        product = random.integers(0, 4, (n, m)).astype(np.float32)
+        for low in (-1, 0, 2.5, 3, np.inf, -np.inf):
+            row, column = kernels.above(product, np.float32(low))
+            expected = np.nonzero(product > low)
+            assert np.array_equal(row, expected[0])
+            assert np.array_equal(column, expected[1])
 
 
 def test_without_byte_products_bounds_are_of_floats(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = units(spectral(2048, 512, 2))
-    monkeypatch.setattr(bounds, "has_byte_products", lambda: False)
+    monkeypatch.setattr(kernels, "has_byte_products", lambda: False)
     screen = Screen.fitted(rows, [0.97])
     assert screen.lead > 0
     assert screen.coarse is None
@@ -202,7 +227,7 @@ def test_bounds_are_chosen_where_they_pay_and_only_there() -> None:
 def test_most_pairs_are_ruled_out_on_a_falling_spectrum() -> None:
     rows = units(spectral(2048, 512, 4))
     screen = Screen.fitted(rows, [0.97])
-    found = screen.candidates(screen.sides(rows[:1000]), screen.sides(rows[1000:]))
+    found = screen.candidates(sides(screen, rows[:1000]), sides(screen, rows[1000:]))
     assert len(found.row) < 0.05 * 1000 * 1048
 
 
@@ -222,10 +247,10 @@ def test_single_products_are_those_of_the_matrix_product() -> None:
     chosen = random.random((37, 53)) < 0.2
     chosen[5] = False
     rows, columns = np.nonzero(chosen)
-    found = products_at(left, right, rows, columns)
+    found = kernels.products_at(left, right, rows, columns)
     assert found.dtype == np.float32
     assert np.abs(found - products(left, right)[rows, columns]).max() < 2 * margin(130)
-    assert products_at(left, right, rows[:0], columns[:0]).shape == (0,)
+    assert kernels.products_at(left, right, rows[:0], columns[:0]).shape == (0,)
 
 
 def test_spread_takes_rows_from_end_to_end() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from udfs import bounds, cosine
+from udfs import bounds, cosine, kernels
 from udfs.coarse import Coarse
 from udfs.cosine import Matrix, margin, squared_norms, unit_rows
 from udfs.greedy import Cover, Flags, Indices, Reference, cover, covers
@@ -196,8 +196,8 @@ def test_covers_are_their_definition_with_bounds(
     )
     lead, coarse = min(lead, len(axes)), None
     device = how if isinstance(how, cosine.OnDevice) else None
-    if isinstance(how, float) and lead and cosine.has_byte_products():
-        coarse = Coarse(how, (2,) * lead)
+    if isinstance(how, float) and lead and kernels.has_byte_products():
+        coarse = Coarse(how, (True,) + (False,) * (lead - 1))
     screen = bounds.Screen(case.thresholds, axes, lead, device, coarse)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bounds.Screen, "fitted", lambda *_: screen)

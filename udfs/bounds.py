@@ -12,43 +12,39 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from udfs.coarse import Coarse
-from udfs.cosine import (
-    FLOAT32_ROUNDOFF,
-    Bytes,
-    Matrix,
-    OnDevice,
-    byte_products,
-    has_byte_products,
-    products,
-    products_at,
-    screen,
-)
+from udfs import kernels
+from udfs.coarse import Coarse, Codes
+from udfs.cosine import FLOAT32_ROUNDOFF, Matrix, OnDevice, products, screen, unit_rows
+from udfs.kernels import Places
 
 Rows = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-AXES = 128  # of the second bound: of latents they hold 99.6 % of the energy
+AXES = 127  # of the second bound, with the rest's length 512 bytes; of latents 99.6 % of the energy
 LEAD = (8, 16, 24, 32, 48, 64, 96)  # axes that the first bound may take
-BYTE_LEAD = (32, 64, 96)  # the same in bytes
+COARSE_LEAD = (16, 32, 48, 64, 96)  # the same in bytes
 SAMPLE = 2048  # rows that the axes are found from
 LEAST = 8192  # fewer vectors are compared sooner than axes are found for them
 _TRIAL = 512  # rows whose pairs with as many others tell how much a bound rules out
 _CHUNK = 128  # numbers a float32 sum of a projection runs over
+_SHORT, _LONG = (
+    2.0**-40,
+    2.0**40,
+)  # lengths of vectors whose float32 products neither underflow nor overflow
 # Nanoseconds a pair on one core, measured; their ratios alone decide, and only what is done first.
-_SCAN = 0.15  # the largest entry of each row
+_SCAN = 0.1  # to compare one with a bound
 _PRODUCT = (0.6, 0.024)  # a matrix product: at depth 0, and for each number more
-_BYTES = (0.1, 0.0055)  # a product of bytes: the same
-_HIT = 20.0  # to find one that passes
-_SINGLE = (25.0, 0.17)  # one entry of such a product by itself: the same
+_STEPS = (0.05, 0.022)  # a product of whole numbers, compared: the same, for each step
+_HIT = 3.0  # to note one that passes
+_SINGLE = (10.0, 0.1)  # one entry of such a product by itself: the same
 
 
 def product_cost(depth: int) -> float:
@@ -56,9 +52,9 @@ def product_cost(depth: int) -> float:
     return _PRODUCT[0] + _PRODUCT[1] * depth
 
 
-def byte_cost(depth: int) -> float:
-    """What an entry of a product of bytes costs."""
-    return _BYTES[0] + _BYTES[1] * depth
+def coarse_cost(steps: int) -> float:
+    """What an entry of a product of whole numbers costs."""
+    return _STEPS[0] + _STEPS[1] * steps
 
 
 def single_cost(depth: int) -> float:
@@ -68,22 +64,24 @@ def single_cost(depth: int) -> float:
 
 @dataclass(frozen=True)
 class Sides:
-    """Unit vectors as the bounds want them.
+    """Vectors as the bounds want them.
 
-    units: (n, width). near: (n, lead + 1), coordinates on the lead axes and the length of the
-    rest. far: (n, axes + 1), the same for all axes. Without axes near and far are empty.
+    rows: (n, width), and their lengths (n,): of products of whole vectors. near: (n, lead + 1), the
+    unit vectors' coordinates on the lead axes and the length of the rest. far: (n, axes + 1), the
+    same for all axes. Without axes near and far are empty.
     left, right, loose: what takes the place of near where the first bound is of bytes (`Coarse`).
     """
 
-    units: Matrix
+    rows: Matrix
+    lengths: NDArray[np.float64]
     near: Matrix
     far: Matrix
-    left: Bytes
-    right: Bytes
+    left: Codes
+    right: Codes
     loose: Flags
 
     def __len__(self) -> int:
-        return len(self.units)
+        return len(self.rows)
 
     def at(self, rows: Rows | slice) -> Self:
         """Some of them; a slice copies nothing."""
@@ -101,7 +99,7 @@ class Sides:
 
     def parts(self) -> tuple[NDArray[Any], ...]:
         """The arrays, in the order of the fields."""
-        return self.units, self.near, self.far, self.left, self.right, self.loose
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
 class Candidates(NamedTuple):
@@ -111,8 +109,8 @@ class Candidates(NamedTuple):
     surely above every threshold.
     """
 
-    row: Rows
-    column: Rows
+    row: Places
+    column: Places
     value: Matrix
 
     def dense(self, shape: tuple[int, int]) -> Matrix:
@@ -184,54 +182,66 @@ class Screen:
         with threadpool_limits(1, user_api="blas"):
             axes = leading_axes(units, min(AXES, width // 4))
             trial = spread(units, 2 * _TRIAL)
+            ones = np.ones(len(trial))
             least = _SCAN + product_cost(width)
-            for lead in (lead for lead in LEAD if lead <= len(axes)):
-                tried = cls(thresholds, axes, lead, device)
-                cost = tried.cost(tried.sides(trial[::2]), tried.sides(trial[1::2]))
+            tries: Iterable[Self] = (
+                cls(thresholds, axes, lead, device) for lead in LEAD if lead <= len(axes)
+            )
+            if device is None and kernels.has_byte_products():
+                tries = (
+                    cls(thresholds, axes, lead, coarse=Coarse.fitted(trial @ axes[:lead].T))
+                    for lead in COARSE_LEAD
+                    if lead <= len(axes)
+                )
+            for tried in tries:
+                cost = tried.cost(*(tried.sides(trial[k::2], ones[k::2]) for k in (0, 1)))
                 if cost < least:
                     best, least = tried, cost
-            if device is None and has_byte_products():
-                for lead, coarse in _coarse(axes, best.lead, trial):
-                    tried = cls(thresholds, axes, lead, coarse=coarse)
-                    cost = tried.cost(tried.sides(trial[::2]), tried.sides(trial[1::2]))
-                    if cost < least:
-                        best, least = tried, cost
         return best
 
     def cost(self, left: Sides, right: Sides) -> float:
         """Expected nanoseconds a pair of such vectors."""
         pairs = len(left) * len(right)
-        near = len(self._passing(left, right)) / pairs
+        near = len(self._passing(left, right)[0]) / pairs
         far = products(left.far, right.far)
         low = far - 2 * np.outer(left.far[:, -1], right.far[:, -1])
         open_ = np.count_nonzero((far > self.far) & (low <= self.certain)) / pairs
         depth = len(self.axes) + 1
         return (
-            _SCAN
-            + near * _HIT
-            + (byte_cost(self.coarse.depth) if self.coarse else product_cost(self.lead + 1))
+            near * _HIT
+            + (
+                coarse_cost(self.coarse.steps)
+                if self.coarse
+                else product_cost(self.lead + 1) + _SCAN
+            )
             + min(near * single_cost(depth), product_cost(depth) + _SCAN)
             + min(open_ * single_cost(self.width), product_cost(self.width))
         )
 
-    def sides(self, units: Matrix) -> Sides:
-        """Unit vectors (n, width), each within 2^-24 of length 1, with their projections."""
-        n, count = len(units), len(self.axes)
+    def sides(self, rows: Matrix, squared: NDArray[np.float64]) -> Sides:
+        """Vectors (n, width) of some direction, and the squares of their lengths (n,)."""
+        n, count = len(rows), len(self.axes)
+        lengths = np.sqrt(squared)
+        # Only pairs are divided by lengths, never whole products; and squares must stay in range.
+        if not count or lengths.min(initial=1) < _SHORT or lengths.max(initial=1) > _LONG:
+            rows, lengths = unit_rows(rows, squared), np.ones(n)
         if not count:
             empty = np.empty((n, 0), np.float32)
-            return Sides(units, empty, empty, *_no_bytes(n))
+            return Sides(rows, lengths, empty, empty, *_no_codes(n))
         projected = np.zeros((n, count))
         for first in range(0, self.width, _CHUNK):
             part = slice(first, first + _CHUNK)
-            projected += units[:, part] @ self.axes[:, part].T
-        squares = np.cumsum(projected**2, axis=1)
-        far = self._with_rest(projected, squares[:, -1])
-        leading, of_lead = projected[:, : self.lead], squares[:, self.lead - 1]
+            projected += rows[:, part] @ self.axes[:, part].T
+        projected /= lengths[:, None]
+        leading = projected[:, : self.lead]
+        of_lead = _squares(leading)
+        of_all = of_lead + _squares(projected[:, self.lead :])
+        far = self._with_rest(projected, of_all)
         if self.coarse:
             rest = np.maximum(0.0, 1.0 - of_lead + self._slack())
-            coarse = self.coarse.sides(leading, rest)
-            return Sides(units, np.empty((n, 0), np.float32), far, *coarse)
-        return Sides(units, self._with_rest(leading, of_lead), far, *_no_bytes(n))
+            near = np.empty((n, 0), np.float32)
+            return Sides(rows, lengths, near, far, *self.coarse.sides(leading, rest))
+        return Sides(rows, lengths, self._with_rest(leading, of_lead), far, *_no_codes(n))
 
     def candidates(self, left: Sides, right: Sides) -> Candidates:
         """The pairs of a row of `left` and one of `right` that may be similar, and what is known.
@@ -241,27 +251,22 @@ class Screen:
         if self._device:
             return self._on_device(self._device, left, right)
         if not len(self.axes):
-            product = self._products(left.units, right.units)
-            at = _above(product, self.plain)
-            return Candidates(*np.divmod(at, max(1, len(right))), product.ravel()[at])
-        at = self._passing(left, right)
-        return self._settled(left, right, *self._second(left, right, at), self._whole)
+            product = self._products(left.rows, right.rows)
+            row, column = kernels.above(product, self.plain)
+            return Candidates(row, column, product[row, column])
+        passing = self._passing(left, right)
+        return self._settled(left, right, *self._second(left, right, *passing), self._whole)
 
-    def _passing(self, left: Sides, right: Sides) -> Rows:
-        """Flat places of the pairs that pass the first bound."""
-        if not self.coarse:
-            return _above(self._products(left.near, right.near), self.near)
-        shape = len(left), len(right)
-        product = byte_products(left.left, right.right, self._memory_of(shape).view(np.int32))
-        if left.loose.any() or right.loose.any():
-            return np.flatnonzero(
-                (product > self.least) | left.loose[:, None] | right.loose[None, :]
-            )
-        return np.flatnonzero(product > self.least)
+    def _passing(self, left: Sides, right: Sides) -> tuple[Places, Places]:
+        """Rows and columns of the pairs that pass the first bound."""
+        if self.coarse:
+            loose = left.loose, right.loose
+            return kernels.passing(left.left, right.right, self.coarse.words, self.least, loose)
+        return kernels.above(self._products(left.near, right.near), self.near)
 
     def _on_device(self, device: OnDevice, left: Sides, right: Sides) -> Candidates:
         if not len(self.axes):
-            return Candidates(*device.above(left.units, right.units, self.plain))
+            return Candidates(*device.above(left.rows, right.rows, self.plain))
         row, column, _ = device.above(left.near, right.near, self.near)
         upper = device.at(left.far, right.far, row, column)
         some = np.flatnonzero(upper > self.far)
@@ -271,37 +276,36 @@ class Screen:
         self,
         left: Sides,
         right: Sides,
-        row: Rows,
-        column: Rows,
+        row: Places,
+        column: Places,
         upper: Matrix,
-        at: Callable[[Matrix, Matrix, Rows, Rows], Matrix],
+        at: Callable[[Matrix, Matrix, Any, Any], Matrix],
     ) -> Candidates:
         """What passes the second bound, and the product of those that it does not let in."""
         lower = upper - 2 * left.far[row, -1] * right.far[column, -1]
         certain = lower > self.certain
         value = np.full(len(row), np.inf, np.float32)
         open_ = np.flatnonzero(~certain)
-        value[open_] = at(left.units, right.units, row[open_], column[open_])
+        row_, column_ = row[open_], column[open_]
+        product = at(left.rows, right.rows, row_, column_)
+        value[open_] = product / (left.lengths[row_] * right.lengths[column_])
         return Candidates(row, column, value)
 
-    def _second(self, left: Sides, right: Sides, at: Rows) -> tuple[Rows, Rows, Matrix]:
+    def _second(
+        self, left: Sides, right: Sides, row: Places, column: Places
+    ) -> tuple[Places, Places, Matrix]:
         """Which of these pairs pass the second bound, and that bound."""
         depth, pairs = len(self.axes) + 1, len(left) * len(right)
-        if at.size * single_cost(depth) < pairs * product_cost(depth):
-            row, column = np.divmod(at, max(1, len(right)))
-            upper = products_at(left.far, right.far, row, column)
-        else:
-            far = self._products(left.far, right.far)
-            at = _above(far, self.far)
-            row, column = np.divmod(at, max(1, len(right)))
-            upper = far.ravel()[at]
-        some = np.flatnonzero(upper > self.far)
-        return row[some], column[some], upper[some]
+        if row.size * single_cost(depth) < pairs * product_cost(depth):
+            return kernels.products_above(left.far, right.far, row, column, self.far)
+        far = self._products(left.far, right.far)
+        row, column = kernels.above(far, self.far)
+        return row, column, far[row, column]
 
-    def _whole(self, left: Matrix, right: Matrix, row: Rows, column: Rows) -> Matrix:
-        """Products of whole unit vectors, by the cheaper of two ways."""
+    def _whole(self, left: Matrix, right: Matrix, row: Places, column: Places) -> Matrix:
+        """Products of whole vectors, by the cheaper of two ways."""
         if row.size * single_cost(self.width) < len(left) * len(right) * product_cost(self.width):
-            return products_at(left, right, row, column)
+            return kernels.products_at(left, right, row, column)
         return self._products(left, right)[row, column]
 
     def _products(self, left: Matrix, right: Matrix) -> Matrix:
@@ -338,19 +342,13 @@ class Screen:
         return 2 * (projections + (depth + 8) * FLOAT32_ROUNDOFF)
 
 
-def _no_bytes(count: int) -> tuple[Bytes, Bytes, Flags]:
-    empty = np.empty((count, 0), np.int8)
+def _squares(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.einsum("ij,ij->i", rows, rows))
+
+
+def _no_codes(count: int) -> tuple[Codes, Codes, Flags]:
+    empty = np.empty((count, 0), np.int32)
     return empty, empty, np.zeros(count, np.bool_)
-
-
-def _coarse(axes: Matrix, lead: int, trial: Matrix) -> Iterator[tuple[int, Coarse]]:
-    """Codes of so many leading axes, for vectors like some: at least as many as `lead`."""
-    projected = trial.astype(np.float64) @ axes.T
-    for count in BYTE_LEAD:
-        if lead <= count <= len(axes):
-            coarse = Coarse.fitted(projected[:, :count])
-            if coarse:
-                yield count, coarse
 
 
 def leading_axes(units: Matrix, count: int) -> Matrix:
@@ -369,16 +367,6 @@ def leading_axes(units: Matrix, count: int) -> Matrix:
     _, vectors = np.linalg.eigh(on_basis.T @ on_basis)
     axes = basis @ vectors[:, ::-1][:, :count]
     return np.ascontiguousarray(axes.T, dtype=np.float32)
-
-
-def _above(product: Matrix, low: np.float32) -> Rows:
-    """Flat places of the entries above a bound; rows without one are passed over quickly."""
-    rows = np.flatnonzero(product.max(axis=1, initial=-np.inf) > low)
-    if 2 * len(rows) > len(product):
-        return np.flatnonzero(product > low)
-    row, column = np.divmod(np.flatnonzero(product[rows] > low), max(1, product.shape[1]))
-    places: Rows = rows[row] * product.shape[1] + column
-    return places
 
 
 def spread(rows: NDArray[Any], count: int) -> NDArray[Any]:

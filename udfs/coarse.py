@@ -1,20 +1,18 @@
-"""The first bound of `bounds` in bytes: whole numbers whose product is never below the cosine."""
+"""The first bound of `bounds` in whole numbers whose product is never below the cosine."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from udfs.cosine import Bytes
-
+Codes = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 
 STEP = 0.003  # of coordinates
-MOST_PARTS = 4  # bytes that a coordinate may take
+LEAST_STEP = 1e-4  # below it products could leave the range of `kernels.passing`
 _BYTE = 127
 _UP = 1 + 1e-9  # more than what float64 rounds off on the way
 
@@ -29,47 +27,52 @@ class Coarse:
         x·y ≤ step²·w_x·w_y + |e_x1||p_y1| + |p_x1||e_y1| + ‖e_x2‖‖p_y2‖ + ‖p_x2‖‖e_y2‖ + ρ_x·ρ_y,
 
     1 the first axis, on which nearly all of a latent lies, 2 the other ones together, and
-    ρ² = rest² + ‖e‖² (Cauchy and Schwarz). All of it is one product of bytes, the factors after
-    the first sum rounded up: it takes a processor with byte products (VNNI) a third of the time of
-    floats, and rounds nothing. A number beyond ±127 is a sum of `parts` bytes, which takes parts²
-    places of the product.
+    ρ² = rest² + ‖e‖² (Cauchy and Schwarz). All of it is one product of whole numbers, the factors
+    after the first sum rounded up: it takes a processor that multiplies bytes (VNNI) a third of the
+    time of floats, and rounds nothing.
 
-    step: of a coordinate. parts: bytes of each of the leading axes' coordinates.
+    step: of a coordinate, at least LEAST_STEP. wide: which of the leading axes' coordinates have
+    numbers of 16 bits, as ρ has; the others have 8.
     """
 
     step: float
-    parts: tuple[int, ...]
+    wide: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        if self.step < LEAST_STEP:
+            raise ValueError(f"step is {self.step}; it must be at least {LEAST_STEP}")
 
     @classmethod
-    def fitted(cls, projected: NDArray[np.float64], step: float = STEP) -> Self | None:
-        """For coordinates like a sample's, (n, axes); None where one takes too many bytes."""
-        widest = np.abs(projected).max(axis=0) / (_BYTE * step)
-        parts = np.maximum(1, np.ceil(widest)).astype(int)
-        return None if parts.max() > MOST_PARTS else cls(step, tuple(parts.tolist()))
+    def fitted(cls, projected: NDArray[np.float64], step: float = STEP) -> Self:
+        """For coordinates like a sample's, (n, axes)."""
+        wide = np.abs(projected).max(axis=0) > _BYTE * step
+        return cls(step, tuple(wide.tolist()))
 
     @property
-    def rest_parts(self) -> int:
-        """Bytes of a length, which is hardly more than 1."""
-        return math.ceil(1.01 / (_BYTE * self.step))
+    def words(self) -> int:
+        """Steps of the product that multiply two numbers of 16 bits each, after all others."""
+        return -(-(sum(self.wide) + 1) // 2)
 
     @property
-    def depth(self) -> int:
-        """Places of the product."""
-        return sum(part**2 for part in self.parts) + 4 + self.rest_parts**2
+    def steps(self) -> int:
+        """Steps of the product; but for `words` they multiply four numbers of 8 bits each."""
+        return -(-(len(self.wide) - sum(self.wide) + 4) // 4) + self.words
 
     def least(self, low: float) -> int:
         """A product up to this tells that the bound is at most `low`."""
-        return math.floor(low / self.step**2)
+        return int(np.floor(low / self.step**2))
 
     def sides(
         self, projected: NDArray[np.float64], rest_squared: NDArray[np.float64]
-    ) -> tuple[Bytes, Bytes, Flags]:
-        """Left and right factors, (n, depth) each, and which rows have no place in bytes: (n,).
+    ) -> tuple[Codes, Codes, Flags]:
+        """Left and right factors as `kernels.passing` wants them, and what has no place in them.
 
-        projected: (n, axes). rest_squared: (n,), rounded up.
+        projected: (n, axes). rest_squared: (n,), rounded up. The factors are (n, steps) each, the
+        flags of rows (n,).
         """
-        most = _BYTE * np.array(self.parts)
-        whole = np.clip(np.rint(projected / self.step), -most, most)
+        wide = np.array(self.wide)
+        whole = np.rint(projected / self.step)
+        np.clip(whole, -_BYTE, _BYTE, out=whole, where=~wide)
         error = projected - self.step * whole
         first, others = np.abs(error[:, 0]), _lengths(error[:, 1:])
         lengths = np.stack([np.abs(projected[:, 0]), _lengths(projected[:, 1:])], axis=1)
@@ -77,30 +80,31 @@ class Coarse:
         small = np.ceil(np.stack([first, others], axis=1) * (_UP / (126 * self.step**2)))
         large = np.ceil(lengths * (_UP * 126))
         rest = np.ceil(np.sqrt(rest_squared + first**2 + others**2) * (_UP / self.step))
-        many = self.rest_parts
-        loose = (small > _BYTE).any(axis=1) | (large > _BYTE).any(axis=1) | (rest > _BYTE * many)
-        wide = [
-            (column, part) for column, part in zip(whole.T, self.parts, strict=True) if part > 1
-        ]
-        split = [_in_bytes(column, part) for column, part in [*wide, (rest, many)]]
-        single = whole[:, np.array(self.parts) == 1].T
-        left = [np.repeat(parts, len(parts), axis=0) for parts in split]
-        right = [np.tile(parts, (len(parts), 1)) for parts in split]
-        return (
-            _stacked([single, *left, small.T, large.T]),
-            _stacked([single, *right, large.T, small.T]),
-            loose,
-        )
+        loose = (np.concatenate([small, large], axis=1) > _BYTE).any(axis=1)
+        words = np.zeros((len(whole), 2 * self.words), np.int16)
+        words[:, : sum(self.wide)] = whole[:, wide]
+        words[:, -1] = rest
+        narrow = whole[:, ~wide]
+        left = self._coded([narrow, small, large], words, 128)
+        right = self._coded([narrow, large, small], words, 0)
+        return left, right, np.asarray(loose)
+
+    def _coded(
+        self, parts: list[NDArray[np.float64]], words: NDArray[np.int16], more: int
+    ) -> Codes:
+        coded = np.empty((len(words), self.steps), np.int32)
+        bytes_ = coded[:, : self.steps - self.words].view(np.int8)
+        bytes_[:] = np.uint8(more).view(np.int8)
+        at = 0
+        for part in parts:
+            end = at + part.shape[1]
+            bytes_[:, at:end] = part.clip(-_BYTE, _BYTE).astype(np.int8)
+            at = end
+        if more:
+            bytes_[:, :at] ^= np.int8(-128)  # 128 more, as an unsigned byte
+        coded[:, self.steps - self.words :] = words.view(np.int32)
+        return coded
 
 
 def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows)))
-
-
-def _in_bytes(numbers: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
-    """Whole numbers within ±127·parts as sums of as many within ±127: (parts, n)."""
-    return np.asarray((numbers + np.arange(parts)[:, None]) // parts)
-
-
-def _stacked(rows: list[NDArray[np.float64]]) -> Bytes:
-    return np.ascontiguousarray(np.concatenate(rows).clip(-_BYTE, _BYTE).astype(np.int8).T)

@@ -254,7 +254,7 @@ class _Kept:
         self.count = 0
         self.screen = screen
         none = np.empty((0, width), np.float32)
-        self.sides = Sides.empty(capacity, like=screen.sides(none))
+        self.sides = Sides.empty(capacity, like=screen.sides(none, np.empty(0)))
         self.places = np.empty(capacity, np.int64)
         self.at = np.empty((thresholds, capacity), np.bool_)
 
@@ -262,7 +262,7 @@ class _Kept:
         """Append the reference images that stand anywhere, whatever they resemble."""
         some = np.flatnonzero(standing.any(axis=0))
         for places in _blocks(vectors.with_direction(some), _REFERENCE):
-            sides = self.screen.sides(vectors.units(places))
+            sides = self.screen.sides(vectors.rows(places), vectors.squared[places])
             self.append(places, sides, standing[:, places])
 
     def append(self, places: Indices, sides: Sides, stays: Flags) -> None:
@@ -322,7 +322,7 @@ class _Search:
         ]
 
     def _compared(self, places: Indices) -> tuple[Sides, Indices]:
-        sides = self.bounds.sides(self.vectors.units(places))
+        sides = self.bounds.sides(self.vectors.rows(places), self.vectors.squared[places])
         keeper = self.keeper[:, places]
         self._against_kept(places, sides, keeper)
         return sides, keeper

@@ -12,15 +12,18 @@ from threadpoolctl import threadpool_limits
 from udfs import bounds
 from udfs.bounds import Screen, Sides
 from udfs.cosine import Matrix, Vector, screen, similarities_at, squared_norms, unit_rows
+from udfs.kernels import Places
 
 Indices = NDArray[np.int64]
+
+_BITS = 31  # of a row's number: two are sorted as one
 
 
 def similar_pairs(
     rows: Matrix,
     threshold: float,
     *,
-    block: int = 1024,
+    block: int = 2048,
     threads: int = 1,
     bounded: bool = True,
 ) -> tuple[Indices, Indices]:
@@ -38,7 +41,7 @@ def similar_pairs(
     tiles = [(a, b) for a in starts for b in starts if a <= b]
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
 
-        def of_tile(tile: tuple[int, int]) -> tuple[Indices, Indices]:
+        def of_tile(tile: tuple[int, int]) -> Indices:
             left, right = tile
             found = _possible(
                 ready.finder, ready.sides[left], ready.sides[right], threshold, left == right
@@ -47,13 +50,12 @@ def similar_pairs(
             unsure = np.flatnonzero(~sure)
             similarity = similarities_at(rows.__getitem__, ready.squared, i[unsure], j[unsure])
             sure[unsure] = similarity > threshold
-            return i[sure], j[sure]
+            codes: Indices = (i[sure] << _BITS) | j[sure]
+            return codes
 
-        pairs = list(pool.map(of_tile, tiles))
-    codes = np.concatenate([np.empty(0, np.int64), *(i * len(rows) + j for i, j in pairs)])
+        codes = np.concatenate([np.empty(0, np.int64), *pool.map(of_tile, tiles)])
     codes.sort()
-    first, second = np.divmod(codes, max(1, len(rows)))
-    return first, second
+    return codes >> _BITS, codes & ((1 << _BITS) - 1)
 
 
 class Searched:
@@ -94,7 +96,7 @@ class Searched:
                 places: Indices | slice = self.names[first : first + block]
                 if len(self.names) == len(rows):
                     places = slice(first, first + block)  # copies nothing
-                return self.finder.sides(unit_rows(rows[places], self.squared[places]))
+                return self.finder.sides(rows[places], self.squared[places])
 
             self.sides = dict(zip(starts, pool.map(of_block, starts), strict=True))
 
@@ -115,7 +117,7 @@ class Searched:
         n = len(self.rows)
         squared = np.concatenate([self.squared, squared_norms(others)])
         names = np.flatnonzero(squared[n:] > 0)
-        right = self.finder.sides(unit_rows(others[names], squared[n:][names]))
+        right = self.finder.sides(others[names], squared[n:][names])
 
         def rows(places: Indices) -> Matrix:
             return np.where(
@@ -138,9 +140,9 @@ class Searched:
 
 def _possible(
     finder: Screen, left: Sides, right: Sides, threshold: float, square: bool
-) -> tuple[Indices, Indices, NDArray[np.bool_]]:
+) -> tuple[Places, Places, NDArray[np.bool_]]:
     """Rows and columns that may be similar, and whether they surely are."""
-    low, high = screen(threshold, left.units.shape[1])
+    low, high = screen(threshold, left.rows.shape[1])
     row, column, value = finder.candidates(left, right)
     some = np.flatnonzero((value > low) & (row < column) if square else value > low)
     return row[some], column[some], value[some] > high

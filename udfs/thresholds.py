@@ -129,7 +129,7 @@ class _Pairs:
         finder = Screen.fitted(unit_rows(rows[trial], squared[trial]), [low, high])
         least = screen(low, rows.shape[1])[0]
         parts = [names[first : first + block] for first in range(0, len(names), block)]
-        sides = [finder.sides(unit_rows(rows[part], squared[part])) for part in parts]
+        sides = [finder.sides(rows[part], squared[part]) for part in parts]
         none = np.empty(0, np.int64)
         found = [(none, none, np.empty(0, np.float32))]
         total = 0
