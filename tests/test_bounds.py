@@ -113,6 +113,41 @@ def test_bytes_rule_nothing_out_wrongly(
     check(screen, rows[: len(rows) // 2], rows[len(rows) // 2 :], thresholds)
 
 
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(KINDS),
+    st.integers(1, 40),
+    st.sampled_from([0.0025, 0.005, 0.02, 0.3]),
+    st.lists(st.booleans(), min_size=40, max_size=40),
+    st.lists(st.sampled_from([-1.5, -0.3, 0.0, 0.5, 0.9, 0.97, 0.999, 1.0]), min_size=1),
+)
+def test_bytes_of_whole_vectors_rule_nothing_out_wrongly(
+    seed: int, kind: str, width: int, step: float, wide: list[bool], thresholds: list[float]
+) -> None:
+    if not kernels.has_byte_products():
+        pytest.skip("this processor has no products of bytes")
+    rows = some_images(seed, kind, 24, width)
+    if len(rows) < 2:
+        return
+    none = np.empty((0, width), np.float32)
+    screen = Screen(thresholds, none, coarse=Coarse(step, tuple(wide[:width])))
+    check(screen, rows[: len(rows) // 2], rows[len(rows) // 2 :], thresholds)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-13, 1e13, 1e30])
+def test_vectors_of_any_length(scale: float) -> None:
+    """Products of some of these would leave the range of float32."""
+    rows = spectral(90, 256, 13)
+    rows[::3] *= np.float32(scale)
+    basis = leading_axes(units(rows), 32)
+    screens = [Screen([0.9, 0.99], basis, 16), Screen([0.9, 0.99], basis[:0])]
+    if kernels.has_byte_products():
+        screens.append(Screen([0.9], basis[:0], coarse=Coarse(0.003, (False,) * 256)))
+    for screen in screens:
+        check(screen, rows[:45], rows[45:], [0.9, 0.99])
+
+
 def test_the_bound_of_bytes_is_one_and_tight() -> None:
     rows = units(spectral(900, 512, 11))
     axes = leading_axes(rows, 48)
@@ -219,6 +254,7 @@ def test_bounds_are_chosen_where_they_pay_and_only_there() -> None:
     assert Screen.fitted(rows, [0.97]).lead > 0
     flat = units(np.random.default_rng(3).standard_normal((2048, 512)).astype(np.float32))
     assert Screen.fitted(flat, [0.1]).lead == 0
+    assert bool(Screen.fitted(flat, [0.4]).coarse) == kernels.has_byte_products()
     assert Screen.fitted(rows, [1.0]).lead == 0
     assert Screen.fitted(rows, []).lead == 0
     assert Screen.fitted(rows[:0], [0.9]).lead == 0
@@ -258,6 +294,18 @@ def test_spread_takes_rows_from_end_to_end() -> None:
     assert spread(np.arange(2), 3).tolist() == [0, 1]
     assert spread(np.arange(9), 0).tolist() == []
     assert spread(np.arange(0), 4).tolist() == []
+
+
+def test_bytes_are_of_the_axes_that_the_first_bound_takes() -> None:
+    axes = np.eye(4, dtype=np.float32)
+    for some, lead, coded in ((axes[:2], 2, 3), (axes[:0], 0, 2)):
+        with pytest.raises(ValueError, match=f"bytes are of {coded} axes"):
+            Screen([0.5], some, lead, coarse=Coarse(0.003, (False,) * coded))
+
+
+def test_steps_are_not_too_small() -> None:
+    with pytest.raises(ValueError, match="at least"):
+        Coarse(1e-5, (False,))
 
 
 @pytest.mark.parametrize("lead", [0, 3])

@@ -196,8 +196,8 @@ def test_covers_are_their_definition_with_bounds(
     )
     lead, coarse = min(lead, len(axes)), None
     device = how if isinstance(how, cosine.OnDevice) else None
-    if isinstance(how, float) and lead and kernels.has_byte_products():
-        coarse = Coarse(how, (True,) + (False,) * (lead - 1))
+    if isinstance(how, float) and kernels.has_byte_products():
+        coarse = Coarse(how, (True,) + (False,) * ((lead or rows.shape[1]) - 1))
     screen = bounds.Screen(case.thresholds, axes, lead, device, coarse)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bounds.Screen, "fitted", lambda *_: screen)

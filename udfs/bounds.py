@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
 
@@ -26,11 +26,13 @@ from udfs.cosine import FLOAT32_ROUNDOFF, Matrix, OnDevice, products, screen, un
 from udfs.kernels import Places
 
 Rows = NDArray[np.int64]
+_At = Callable[[Matrix, Matrix, Any, Any], Matrix]  # products of some pairs of rows
 Flags = NDArray[np.bool_]
 
 AXES = 127  # of the second bound, with the rest's length 512 bytes; of latents 99.6 % of the energy
 LEAD = (8, 16, 24, 32, 48, 64, 96)  # axes that the first bound may take
 COARSE_LEAD = (16, 32, 48, 64, 96)  # the same in bytes
+STEPS = (0.004, 0.003, 0.002, 0.001)  # of the bytes of whole vectors
 SAMPLE = 2048  # rows that the axes are found from
 LEAST = 8192  # fewer vectors are compared sooner than axes are found for them
 _TRIAL = 512  # rows whose pairs with as many others tell how much a bound rules out
@@ -134,13 +136,15 @@ class Screen:
         """axes: (k, width) float32, nearly orthonormal, by falling energy; (0, width) for none.
 
         device: where products are computed; None: here, by NumPy. coarse: what the first bound has
-        of its `lead` axes; None: float32.
+        of its `lead` axes, or, where there are none, of the vectors as they are; None: float32.
 
-        Raises ValueError where the first bound would take none of them, or more, or bytes on a
-        device.
+        Raises ValueError where the first bound would take none of the axes, or more, where bytes
+        are of other axes than it takes, or on a device.
         """
         if len(axes) and not 1 <= lead <= len(axes):
             raise ValueError(f"lead is {lead}; it must lie between 1 and the {len(axes)} axes")
+        if coarse and len(coarse.wide) != (lead if len(axes) else axes.shape[1]):
+            raise ValueError(f"bytes are of {len(coarse.wide)} axes, the first bound is of others")
         if device and coarse:
             raise ValueError("a device computes no products of bytes: give it no coarse bound")
         self._memory = threading.local()
@@ -182,52 +186,56 @@ class Screen:
         with threadpool_limits(1, user_api="blas"):
             axes = leading_axes(units, min(AXES, width // 4))
             trial = spread(units, 2 * _TRIAL)
-            ones = np.ones(len(trial))
+            in_bytes = device is None and kernels.has_byte_products()
             least = _SCAN + product_cost(width)
-            tries: Iterable[Self] = (
-                cls(thresholds, axes, lead, device) for lead in LEAD if lead <= len(axes)
-            )
-            if device is None and kernels.has_byte_products():
-                tries = (
-                    cls(thresholds, axes, lead, coarse=Coarse.fitted(trial @ axes[:lead].T))
-                    for lead in COARSE_LEAD
-                    if lead <= len(axes)
-                )
-            for tried in tries:
-                cost = tried.cost(*(tried.sides(trial[k::2], ones[k::2]) for k in (0, 1)))
+            for lead in COARSE_LEAD if in_bytes else LEAD:
+                if lead <= len(axes):
+                    coarse = Coarse.fitted(trial @ axes[:lead].T) if in_bytes else None
+                    tried = cls(thresholds, axes, lead, device, coarse)
+                    cost = tried.cost(trial)
+                    if cost < least:
+                        best, least = tried, cost
+            for step in STEPS if in_bytes and coarse_cost(width // 4) < least else ():
+                tried = cls(thresholds, axes[:0], coarse=Coarse.fitted(trial, step))
+                cost = tried.cost(trial)
                 if cost < least:
                     best, least = tried, cost
         return best
 
-    def cost(self, left: Sides, right: Sides) -> float:
-        """Expected nanoseconds a pair of such vectors."""
+    def cost(self, units: Matrix) -> float:
+        """Expected nanoseconds a pair of vectors like some unit vectors (n, width)."""
+        left, right = (self.sides(units[k::2], np.ones(len(units[k::2]))) for k in (0, 1))
         pairs = len(left) * len(right)
         near = len(self._passing(left, right)[0]) / pairs
-        far = products(left.far, right.far)
-        low = far - 2 * np.outer(left.far[:, -1], right.far[:, -1])
-        open_ = np.count_nonzero((far > self.far) & (low <= self.certain)) / pairs
-        depth = len(self.axes) + 1
-        return (
-            near * _HIT
-            + (
-                coarse_cost(self.coarse.steps)
-                if self.coarse
-                else product_cost(self.lead + 1) + _SCAN
-            )
-            + min(near * single_cost(depth), product_cost(depth) + _SCAN)
-            + min(open_ * single_cost(self.width), product_cost(self.width))
-        )
+        cost = near * _HIT
+        if self.coarse:
+            cost += coarse_cost(self.coarse.steps)
+        else:
+            cost += product_cost(self.lead + 1) + _SCAN
+        open_ = near
+        if len(self.axes):
+            far = products(left.far, right.far)
+            low = far - 2 * np.outer(left.far[:, -1], right.far[:, -1])
+            open_ = np.count_nonzero((far > self.far) & (low <= self.certain)) / pairs
+            depth = len(self.axes) + 1
+            cost += min(near * single_cost(depth), product_cost(depth) + _SCAN)
+        return cost + min(open_ * single_cost(self.width), product_cost(self.width))
 
     def sides(self, rows: Matrix, squared: NDArray[np.float64]) -> Sides:
         """Vectors (n, width) of some direction, and the squares of their lengths (n,)."""
         n, count = len(rows), len(self.axes)
         lengths = np.sqrt(squared)
+        bounded = bool(count or self.coarse)
         # Only pairs are divided by lengths, never whole products; and squares must stay in range.
-        if not count or lengths.min(initial=1) < _SHORT or lengths.max(initial=1) > _LONG:
+        if not bounded or lengths.min(initial=1) < _SHORT or lengths.max(initial=1) > _LONG:
             rows, lengths = unit_rows(rows, squared), np.ones(n)
-        if not count:
-            empty = np.empty((n, 0), np.float32)
+        empty = np.empty((n, 0), np.float32)
+        if not bounded:
             return Sides(rows, lengths, empty, empty, *_no_codes(n))
+        if not count and self.coarse:
+            rest = np.full(n, self._slack())
+            coarse = self.coarse.sides(rows / lengths[:, None], rest)
+            return Sides(rows, lengths, empty, empty, *coarse)
         projected = np.zeros((n, count))
         for first in range(0, self.width, _CHUNK):
             part = slice(first, first + _CHUNK)
@@ -239,8 +247,7 @@ class Screen:
         far = self._with_rest(projected, of_all)
         if self.coarse:
             rest = np.maximum(0.0, 1.0 - of_lead + self._slack())
-            near = np.empty((n, 0), np.float32)
-            return Sides(rows, lengths, near, far, *self.coarse.sides(leading, rest))
+            return Sides(rows, lengths, empty, far, *self.coarse.sides(leading, rest))
         return Sides(rows, lengths, self._with_rest(leading, of_lead), far, *_no_codes(n))
 
     def candidates(self, left: Sides, right: Sides) -> Candidates:
@@ -250,12 +257,16 @@ class Screen:
         """
         if self._device:
             return self._on_device(self._device, left, right)
-        if not len(self.axes):
+        if not len(self.axes) and not self.coarse:
             product = self._products(left.rows, right.rows)
             row, column = kernels.above(product, self.plain)
             return Candidates(row, column, product[row, column])
-        passing = self._passing(left, right)
-        return self._settled(left, right, *self._second(left, right, *passing), self._whole)
+        row, column = self._passing(left, right)
+        if not len(self.axes):
+            value = self._values(left, right, row, column, self._whole)
+            some = np.flatnonzero(value > self.plain)
+            return Candidates(row[some], column[some], value[some])
+        return self._settled(left, right, *self._second(left, right, row, column), self._whole)
 
     def _passing(self, left: Sides, right: Sides) -> tuple[Places, Places]:
         """Rows and columns of the pairs that pass the first bound."""
@@ -279,17 +290,21 @@ class Screen:
         row: Places,
         column: Places,
         upper: Matrix,
-        at: Callable[[Matrix, Matrix, Any, Any], Matrix],
+        at: _At,
     ) -> Candidates:
         """What passes the second bound, and the product of those that it does not let in."""
         lower = upper - 2 * left.far[row, -1] * right.far[column, -1]
         certain = lower > self.certain
         value = np.full(len(row), np.inf, np.float32)
         open_ = np.flatnonzero(~certain)
-        row_, column_ = row[open_], column[open_]
-        product = at(left.rows, right.rows, row_, column_)
-        value[open_] = product / (left.lengths[row_] * right.lengths[column_])
+        value[open_] = self._values(left, right, row[open_], column[open_], at)
         return Candidates(row, column, value)
+
+    @staticmethod
+    def _values(left: Sides, right: Sides, row: Places, column: Places, at: _At) -> Matrix:
+        """Products of whole unit vectors."""
+        product = at(left.rows, right.rows, row, column)
+        return np.asarray(product / (left.lengths[row] * right.lengths[column]), np.float32)
 
     def _second(
         self, left: Sides, right: Sides, row: Places, column: Places
