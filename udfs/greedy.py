@@ -23,6 +23,7 @@ Decide = Callable[[Indices, Indices], Flags]  # for a product's rows and columns
 
 CPU = "cpu"
 _FEW = 4 * bounds.AXES  # reference images for which no bounds are looked for
+_FEWER = 0.8  # of a block's rows, when those still open are taken by themselves
 _REFERENCE = 1024  # reference images made ready at a time
 _OPEN, _CLOSED = -1, -2  # in place of a keeper: none so far; not to be decided here
 
@@ -330,23 +331,25 @@ class _Search:
     def _against_kept(self, places: Indices, sides: Sides, keeper: Indices) -> None:
         """Enter into `keeper` (thresholds, block) the first hit among the images kept so far."""
         kept = self.kept
+        still, left = np.arange(len(places)), sides
         for first in range(0, kept.count, self.block):
             tile = slice(first, min(first + self.block, kept.count))
-            still = np.flatnonzero((keeper == _OPEN).any(axis=0))
-            if not still.size:
+            open_ = np.flatnonzero((keeper == _OPEN).any(axis=0))
+            if not open_.size:
                 return
-            left = sides if len(still) == len(places) else sides.at(still)
+            if len(open_) < _FEWER * len(still):  # to copy them takes as long as some comparisons
+                still, left = open_, sides.at(open_)
             found = self.bounds.candidates(left, kept.sides.at(tile))
             some, row = np.unique(found.row, return_inverse=True)
             product = found._replace(row=row).dense((len(some), tile.stop - tile.start))
-            still, top = still[some], product.max(axis=1, initial=-np.inf)
+            seen, top = still[some], product.max(axis=1, initial=-np.inf)
             for level, (low, high) in enumerate(self.screens):
-                rows = np.flatnonzero((keeper[level, still] == _OPEN) & (top > low))
+                rows = np.flatnonzero((keeper[level, seen] == _OPEN) & (top > low))
                 if not rows.size:
                     continue
-                decide = self._decide(level, places[still[rows]], kept.places[tile])
+                decide = self._decide(level, places[seen[rows]], kept.places[tile])
                 hit = _first_hits(product[rows], kept.at[level, tile], low, high, decide)
-                keeper[level, still[rows]] = np.where(hit < 0, _OPEN, kept.places[tile][hit])
+                keeper[level, seen[rows]] = np.where(hit < 0, _OPEN, kept.places[tile][hit])
 
     def _within(self, places: Indices, sides: Sides, keeper: Indices) -> None:
         """Enter into `keeper` (thresholds, block) the first kept image of the block itself."""
