@@ -1,15 +1,19 @@
 """Compiled loops over pairs of rows, for what no library does in one pass (Numba, LLVM).
 
-Each releases the interpreter's lock while it runs. What is compiled stays beside this file for the
-next process, where it is a file: executors get it in a zip, and compile it in two seconds each.
+Each releases the interpreter's lock while it runs. Compiling takes some two seconds; what was
+compiled stays in the user's cache, or in NUMBA_CACHE_DIR, for the processes after this one.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import os
+import pkgutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numba
 import numpy as np
@@ -47,11 +51,62 @@ def _summed(kernel: Kernel) -> Kernel:
 
 def _made(kernel: Kernel, freedom: set[str]) -> Kernel:
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": freedom}
+    before = numba.config.CACHE_LOCATOR_CLASSES
+    numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.ByContent"
     try:
-        made: Kernel = numba.njit(cache=Path(__file__).is_file(), **options)(kernel)
-    except RuntimeError:  # no folder that could be written to
+        made: Kernel = numba.njit(cache=True, **options)(kernel)
+    except RuntimeError:  # there is no folder that could be written to
         made = numba.njit(**options)(kernel)
+    finally:
+        numba.config.CACHE_LOCATOR_CLASSES = before
     return made
+
+
+class ByContent:
+    """Where Numba keeps what it compiled of this module: by what the source says.
+
+    Executors have it in a zip, whose name and place are others in each run.
+    """
+
+    def __init__(self, folder: Path, line: int) -> None:
+        self._folder = folder
+        self._line = line
+
+    @classmethod
+    def from_function(cls, function: Any, _file: str) -> Self | None:
+        """The place for a function; None where nothing can be written."""
+        try:
+            cache = numba.config.CACHE_DIR or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+            folder = Path(cache).expanduser() / "latent-dedup" / _digest()
+            found = cls(folder, function.__code__.co_firstlineno)
+            found.ensure_cache_path()
+        except (OSError, RuntimeError):  # RuntimeError: nobody's home is known
+            return None
+        return found
+
+    def ensure_cache_path(self) -> None:
+        """Make the folder; raises OSError where it cannot be written to."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=self._folder).close()
+
+    def get_cache_path(self) -> str:
+        """The folder."""
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        """Tells one source from another."""
+        return _digest()
+
+    def get_disambiguator(self) -> str:
+        """Tells one function of a name from another."""
+        return str(self._line)
+
+
+@functools.cache
+def _digest() -> str:
+    """Of this module's source, in a file or in a zip."""
+    data = pkgutil.get_data(__name__.rpartition(".")[0], Path(__file__).name)
+    return hashlib.sha256(data or b"").hexdigest()
 
 
 def _emitted(emit: Callable[..., Any]) -> Any:

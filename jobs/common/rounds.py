@@ -27,6 +27,7 @@ from jobs.common.storage import Stamp
 from udfs import frames, greedy
 
 PIECE = 32_768  # images of a group that lie together in `placed`: 134 MB at width 1024
+SENT = 2**21  # images whose ranks are sent to every executor, some 100 bytes each
 FILE = 2**22  # images of a group whose removals lie together in `rounds`
 PLACED, ROUNDS = "placed", "rounds"
 REMOVALS = schemas.struct("rule string, rank bigint, kept_rank bigint, similarity double")
@@ -58,6 +59,8 @@ def place(work: Work, found: DataFrame, counts: dict[str, int], order: Sequence[
     )
     ranked = narrow.select("image_id", rank.alias("rank"))
     packed = schemas.mapped(chosen.select(*_PACKED.names), pack, _PACKED)
+    if sum(counts.values()) <= SENT:  # else latents go twice through Spark's shuffle
+        ranked = F.broadcast(ranked)
     pieces = [-(-count // PIECE) for count in counts.values()]
     firsts = zip(counts, np.cumsum([0, *pieces[:-1]]).tolist(), strict=True)
     columns = schemas.struct("group string, first_piece int")
