@@ -84,8 +84,8 @@ def covers(
     Raises TypeError where a matrix is not float32, ValueError where shapes do not fit, a number is
     NaN or infinite, `order` is no permutation, a threshold is NaN or `block` is below 1.
 
-    Cost: at most n·m + n·kept products of unit vectors, 2 µs for each removal's exact Sim at width
-    1024; memory: the unit vectors of the reference and of the images kept, (block, block) products.
+    Cost: at most n·m + n·kept products of vectors, 1 µs for each removal's exact Sim at width 1024;
+    memory: the vectors of the reference and of the images kept once more, (block, block) products.
     """
     vectors = _Vectors.checked(reference, candidates)
     sequence = _checked_order(order, len(candidates))
