@@ -135,17 +135,19 @@ def test_bytes_of_whole_vectors_rule_nothing_out_wrongly(
     check(screen, rows[: len(rows) // 2], rows[len(rows) // 2 :], thresholds)
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-13, 1e13, 1e30])
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e-11, 1e11, 1e22, 1e30])
 def test_vectors_of_any_length(scale: float) -> None:
     """Products of some of these would leave the range of float32."""
     rows = spectral(90, 256, 13)
     rows[::3] *= np.float32(scale)
     basis = leading_axes(units(rows), 32)
-    screens = [Screen([0.9, 0.99], basis, 16), Screen([0.9, 0.99], basis[:0])]
+    thresholds = [0.3, 0.99]
+    screens = [Screen(thresholds, basis, 16), Screen(thresholds, basis[:0])]
     if kernels.has_byte_products():
-        screens.append(Screen([0.9], basis[:0], coarse=Coarse(0.003, (False,) * 256)))
+        coarse = Coarse(0.003, (False,) * 256)
+        screens.append(Screen(thresholds, basis[:0], coarse=coarse))
     for screen in screens:
-        check(screen, rows[:45], rows[45:], [0.9, 0.99])
+        check(screen, rows[:45], rows[45:], thresholds)
 
 
 def test_the_bound_of_bytes_is_one_and_tight() -> None:
@@ -164,6 +166,21 @@ def test_the_bound_of_bytes_is_one_and_tight() -> None:
         bound = coarse.step**2 * decoded(left, right, coarse.words)
         assert (bound >= cosine).all()
         assert (bound - ideal).max() < most
+
+
+def test_the_bound_of_bytes_has_what_they_leave_out() -> None:
+    """Vectors of which nearly all is rounded off, or nothing lies on the axes."""
+    step, count = 0.003, 8000
+    small = np.full(count, 0.6 * step)
+    first = math.sqrt(1 - small @ small)
+    rows = np.array([np.r_[first, small], np.r_[first, -small]])
+    coarse = Coarse(step, (True,) + (False,) * count)
+    left, right, _ = coarse.sides(rows, np.zeros(2))
+    assert (step**2 * decoded(left, right, coarse.words) >= rows @ rows.T).all()
+
+    coarse = Coarse(step, (False,) * 4)
+    left, right, _ = coarse.sides(np.zeros((1, 4)), np.ones(1))
+    assert step**2 * decoded(left, right, coarse.words)[0, 0] >= 1
 
 
 def decoded(left: Codes, right: Codes, words: int) -> NDArray[np.int64]:

@@ -37,10 +37,8 @@ SAMPLE = 2048  # rows that the axes are found from
 LEAST = 4096  # fewer vectors are compared sooner than axes are found for them
 _TRIAL = 512  # rows whose pairs with as many others tell how much a bound rules out
 _CHUNK = 128  # numbers a float32 sum of a projection runs over
-_SHORT, _LONG = (
-    2.0**-40,
-    2.0**40,
-)  # lengths of vectors whose float32 products neither underflow nor overflow
+_SHORT = 2.0**-40  # of lengths whose float32 products stay well inside the range
+_LONG = 2.0**40
 # Nanoseconds a pair on one core, measured; their ratios alone decide, and only what is done first.
 _SCAN = 0.1  # to compare one with a bound
 _PRODUCT = (0.6, 0.024)  # a matrix product: at depth 0, and for each number more
@@ -233,8 +231,7 @@ class Screen:
         if not bounded:
             return Sides(rows, lengths, empty, empty, *_no_codes(n))
         if not count and self.coarse:
-            rest = np.full(n, self._slack())
-            coarse = self.coarse.sides(rows / lengths[:, None], rest)
+            coarse = self.coarse.sides(rows / lengths[:, None], np.zeros(n))
             return Sides(rows, lengths, empty, empty, *coarse)
         projected = np.zeros((n, count))
         for first in range(0, self.width, _CHUNK):

@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import pickle
 import pkgutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
+import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
@@ -50,22 +52,42 @@ def _summed(kernel: Kernel) -> Kernel:
 
 
 def _made(kernel: Kernel, freedom: set[str]) -> Kernel:
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": freedom}
     before = numba.config.CACHE_LOCATOR_CLASSES
     numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.ByContent"
     try:
-        made: Kernel = numba.njit(cache=True, **options)(kernel)
+        made = numba.njit(cache=True, **_options(freedom))(kernel)
     except RuntimeError:  # there is no folder that could be written to
-        made = numba.njit(**options)(kernel)
+        made = numba.njit(**_options(freedom))(kernel)
     finally:
         numba.config.CACHE_LOCATOR_CLASSES = before
+
+    @functools.wraps(kernel)
+    def called(*arguments: Any) -> Any:
+        nonlocal made
+        try:
+            return made(*arguments)
+        except (OSError, EOFError, pickle.UnpicklingError):  # a cut file, or a full disk
+            made = numba.njit(**_options(freedom))(kernel)
+            return made(*arguments)
+
+    return cast(Kernel, called)
+
+
+def _inlined(kernel: Kernel) -> Kernel:
+    """As `_summed`, of what other kernels call."""
+    made: Kernel = numba.njit(**_options(_ANY_ORDER))(kernel)
     return made
 
 
-class ByContent:
-    """Where Numba keeps what it compiled of this module: by what the source says.
+def _options(freedom: set[str]) -> dict[str, Any]:
+    return {"nogil": True, "error_model": "numpy", "fastmath": freedom}
 
-    Executors have it in a zip, whose name and place are others in each run.
+
+class ByContent:
+    """Where Numba keeps what it compiled of this module: by its source and the processor.
+
+    Executors have it in a zip, whose name and place are others in each run; machines of unlike
+    kinds may share a home.
     """
 
     def __init__(self, folder: Path, line: int) -> None:
@@ -104,9 +126,12 @@ class ByContent:
 
 @functools.cache
 def _digest() -> str:
-    """Of this module's source, in a file or in a zip."""
+    """Of this module's source, in a file or in a zip, and of what it is compiled for."""
     data = pkgutil.get_data(__name__.rpartition(".")[0], Path(__file__).name)
-    return hashlib.sha256(data or b"").hexdigest()
+    if data is None:
+        raise OSError("the source of this module cannot be read")
+    here = f"{codegen.get_host_cpu_features()} {llvmlite.binding.get_host_cpu_name()}"
+    return hashlib.sha256(data + here.encode()).hexdigest()
 
 
 def _emitted(emit: Callable[..., Any]) -> Any:
@@ -118,10 +143,9 @@ def _emitted(emit: Callable[..., Any]) -> Any:
 def has_byte_products() -> bool:
     """Whether this processor has the instructions that `passing` is made of (AVX-512 VNNI).
 
-    False as well where Numba is told not to use them: NUMBA_CPU_FEATURES, NUMBA_ENABLE_AVX or
-    NUMBA_DISABLE_JIT.
+    False as well where Numba is told what to compile for: NUMBA_CPU_NAME, NUMBA_CPU_FEATURES.
     """
-    if numba.config.DISABLE_JIT:
+    if numba.config.CPU_NAME or numba.config.CPU_FEATURES is not None:
         return False
     here = codegen.get_host_cpu_features().split(",")
     return all(f"+{feature}" in here for feature in ("avx512f", "avx512bw", "avx512vnni"))
@@ -135,10 +159,11 @@ def passing(
     left: (n, steps) int32, right: (m, steps): the last `words` of the steps hold two whole numbers
     of 16 bits, signed, the ones before four of 8 bits: of `left` 128 more than they are, unsigned.
     loose: (n,) and (m,), rows that pass with all others. Products are exact; they must stay within
-    ±2^29. 0.5 ns a pair at 30 steps: nothing but flags is written, a bit a pair.
+    ±2^29. 0.7 ns a pair at 30 steps: nothing but flags is written, a bit a pair.
 
     Needs `has_byte_products`.
     """
+    left, right = _plain(left, np.int32), _plain(right, np.int32)
     flags = np.empty((max(ROWS, len(left)), -(-len(right) // COLUMNS)), np.uint64)
     if len(left) < ROWS:
         more = np.zeros((ROWS - len(left), left.shape[1]), np.int32)
@@ -153,8 +178,9 @@ def passing(
 
 def above(product: Matrix, low: np.float32) -> tuple[Places, Places]:
     """Entries of a matrix (n, m) float32 that are above a bound: rows and columns, rising."""
+    product = _plain(product)
     flags = np.empty((len(product), -(-product.shape[1] // COLUMNS)), np.uint64)
-    _flag_above(product, low, flags)
+    _flag_above(product, np.float32(low), flags)
     found: tuple[Places, Places] = _places(flags)
     return found
 
@@ -165,7 +191,8 @@ def products_at(left: Matrix, right: Matrix, rows: Places, columns: Places) -> M
     left: (n, width), right: (m, width). Within `cosine.margin(width)` like them. No row is copied.
     """
     found = np.empty(len(rows), np.float32)
-    _dots(left, right, rows, columns, found)
+    places = _plain(rows, np.int32), _plain(columns, np.int32)
+    _dots(_plain(left), _plain(right), *places, found)
     return found
 
 
@@ -175,21 +202,22 @@ def products_above(
     """Those entries of `products_at` that are above a bound: rows, columns and values."""
     some = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
     values = np.empty(len(rows), np.float32)
-    count = _dots_above(left, right, rows, columns, low, *some, values)
+    places = _plain(rows, np.int32), _plain(columns, np.int32)
+    count = _dots_above(_plain(left), _plain(right), *places, np.float32(low), *some, values)
     return some[0][:count], some[1][:count], values[:count]
 
 
 def scaled(rows: Matrix, lengths: Vector) -> Matrix:
     """Rows (n, width) divided by their lengths (n,), in float64 and rounded once: (n, width)."""
-    found = np.empty_like(rows, order="C")
-    _divide(rows, lengths, found)
+    found = np.empty(rows.shape, np.float32)
+    _divide(_plain(rows), lengths, found)
     return found
 
 
 def squares(rows: Matrix) -> Vector:
     """Sums of squares of rows (n, width) in float64, rounded: (n,)."""
     found = np.empty(len(rows))
-    _square(rows, found)
+    _square(_plain(rows), found)
     return found
 
 
@@ -200,8 +228,13 @@ def split_sums(a: Matrix, b: Matrix, sigma: Vector) -> tuple[Vector, Vector]:
     0.3 µs a row at width 1024.
     """
     high, low = np.empty(len(a)), np.empty(len(a))
-    _split(a, b, sigma, high, low)
+    _split(_plain(a), _plain(b), sigma, high, low)
     return high, low
+
+
+def _plain(array: NDArray[Any], kind: type[Any] = np.float32) -> NDArray[Any]:
+    """Of one kind and layout: what is compiled for another cannot be mistaken for it."""
+    return np.ascontiguousarray(array, kind)
 
 
 def _every(columns: int) -> NDArray[np.uint64]:
@@ -212,7 +245,7 @@ def _every(columns: int) -> NDArray[np.uint64]:
     return words
 
 
-@_summed
+@_inlined
 def _dot(left: Matrix, right: Matrix, i: int, j: int) -> np.float32:
     total = np.float32(0)
     for a in range(left.shape[1]):
@@ -255,7 +288,7 @@ def _square(rows: Matrix, found: Vector) -> None:
         found[i] = total
 
 
-@_summed
+@_inlined
 def _sum(numbers: Vector) -> float:
     total = 0.0
     for a in range(len(numbers)):
@@ -413,6 +446,7 @@ def _flag(
     for word in range(flags.shape[1]):
         first = word * COLUMNS
         count = min(COLUMNS, m - first)
+        turned[:, count:] = 0
         for column in range(count):
             for step in range(every):
                 turned[step, column] = right[first + column, step]
@@ -425,7 +459,7 @@ def _flag(
             if column >= count:
                 start[column] = _NEVER
             elif loose[first + column]:
-                start[column] = _ALWAYS
+                start[column] += _ALWAYS
             else:
                 start[column] -= least
         for block in range((n + ROWS - 1) // ROWS):
