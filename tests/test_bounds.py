@@ -135,7 +135,7 @@ def test_bytes_of_whole_vectors_rule_nothing_out_wrongly(
     check(screen, rows[: len(rows) // 2], rows[len(rows) // 2 :], thresholds)
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e-11, 1e11, 1e22, 1e30])
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e-11, 1e11, 1e21, 1e30])
 def test_vectors_of_any_length(scale: float) -> None:
     """Products of some of these would leave the range of float32."""
     rows = spectral(90, 256, 13)
