@@ -8,7 +8,9 @@ then pruned by ./spark-submit.sh in local[2], in rounds, as a class above prune.
 
 WAREHOUSE: has latents of real images. Prints a Markdown table. Work: images times kept images is
 what a greedy cover may have to compare; half of it where all resemble nothing, as each is only
-compared with those before it.
+compared with those before it. Below the table stands what the seconds are made of: a fixed part,
+one that grows with the images and one that grows with the work, and how far the measured ones are
+from it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from benchmarks.latents import spread_latents
 from benchmarks.memory import watched
@@ -104,7 +107,19 @@ def prune(warehouse: Path, settings: dict[str, Any], *submit: str) -> dict[str, 
     return watched(command, quiet=False)
 
 
+def made_of(rows: list[tuple[int, int, float]]) -> tuple[NDArray[np.float64], float]:
+    """Parts of seconds, (fixed, per image, per image · kept), and the largest deviation from them.
+
+    rows: images, kept, seconds. No part is negative; deviations count in shares of the seconds.
+    """
+    images, kept, seconds = np.array(rows, np.float64).T
+    terms = np.stack([np.ones(len(rows)), images, images * kept], axis=1)
+    found, _ = nnls(terms / seconds[:, None], np.ones(len(rows)))
+    return found, float(np.abs(terms @ found / seconds - 1).max())
+
+
 def measure(given: argparse.Namespace) -> None:
+    rows = []
     mean, axes = spectrum(spread_latents(given.latents, SAMPLE))
     print(
         "| images | kept | seconds | of them, the stage | ns per image · kept | one worker, GiB "
@@ -123,9 +138,10 @@ def measure(given: argparse.Namespace) -> None:
             }
             peaks = prune(warehouse, settings)
             wall = time.perf_counter() - clock
-            row = DeltaTable(f"{folder}/runs").to_pyarrow_table().to_pylist()[0]
-            seconds = (row["finished"] - row["started"]).total_seconds()
-            kept = dict(row["row_counts"])[f"kept_{given.threshold:g}"]
+            run = DeltaTable(f"{folder}/runs").to_pyarrow_table().to_pylist()[0]
+            seconds = (run["finished"] - run["started"]).total_seconds()
+            kept = dict(run["row_counts"])[f"kept_{given.threshold:g}"]
+        rows.append((count, kept, seconds))
         memory = [peaks[role] / 2**30 for role in ("one worker", "driver, Python", "driver, JVM")]
         print(
             f"| {count:,} | {kept:,} | {wall:.1f} | {seconds:.1f} | "
@@ -133,6 +149,13 @@ def measure(given: argparse.Namespace) -> None:
             + " | ".join(f"{size:.2f}" for size in memory)
             + " |",
             flush=True,
+        )
+    if len(rows) > 3:
+        (fixed, image, work), deviation = made_of(rows)
+        print(
+            f"\nSeconds of the stage: {fixed:.1f} + {1e3 * image:.3f} ms · images "
+            f"+ {1e9 * work:.3f} ns · images · kept; the measured ones are within {deviation:.0%} "
+            "of it."
         )
 
 

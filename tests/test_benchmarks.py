@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import densities, rules
+from benchmarks import densities, growth, rules
 from tests.test_greedy import KINDS, images, sim
 from udfs.cosine import Matrix
 from udfs.greedy import covers
@@ -92,3 +92,13 @@ def test_every_method_comes_near_the_truth(truth: densities.Truth) -> None:
         assert fit(values)(t).sum() * (t[1] - t[0]) == pytest.approx(1, abs=0.01)
     drawn = densities.figure({truth.name: found for truth in densities.TRUTHS})
     assert len(drawn.axes) == len(densities.TRUTHS)
+
+
+def test_seconds_are_taken_apart() -> None:
+    sizes = [(12_500, 4_000), (25_000, 9_000), (100_000, 35_000), (1_000_000, 350_000)]
+    rows = [(n, kept, 9 + 2e-4 * n + 4e-10 * n * kept) for n, kept in sizes]
+    parts, deviation = growth.made_of(rows)
+    assert np.allclose(parts, [9, 2e-4, 4e-10])
+    assert deviation < 1e-9
+    _, deviation = growth.made_of([(n, kept, t * (1 + (n == 25_000))) for n, kept, t in rows])
+    assert deviation > 0.1

@@ -36,8 +36,6 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 ROWS, LANES, VECTORS = 6, 16, 4  # of a block of sums: 24 of 32 registers of 16 sums each
 COLUMNS = LANES * VECTORS  # of a block; their flags are one word
 _ALWAYS, _NEVER = 2**30, -(2**30)  # beyond every sum of products of bytes and words
-
-
 _ANY_ORDER = {"reassoc", "contract", "nsz"}  # sums in any order, fused or not
 
 
