@@ -42,7 +42,7 @@ _LONG = 2.0**40
 # Nanoseconds a pair on one core, measured; their ratios alone decide, and only what is done first.
 _SCAN = 0.1  # to compare one with a bound
 _PRODUCT = (0.6, 0.024)  # a matrix product: at depth 0, and for each number more
-_STEPS = (0.05, 0.022)  # a product of whole numbers, compared: the same, for each step
+_COARSE = (0.05, 0.022)  # a product of whole numbers, compared: the same, for each step
 _HIT = 3.0  # to note one that passes
 _SINGLE = (10.0, 0.1)  # one entry of such a product by itself: the same
 
@@ -54,7 +54,7 @@ def product_cost(depth: int) -> float:
 
 def coarse_cost(steps: int) -> float:
     """What an entry of a product of whole numbers costs."""
-    return _STEPS[0] + _STEPS[1] * steps
+    return _COARSE[0] + _COARSE[1] * steps
 
 
 def single_cost(depth: int) -> float:

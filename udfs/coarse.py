@@ -28,8 +28,8 @@ class Coarse:
 
     1 the first axis, on which nearly all of a latent lies, 2 the other ones together, and
     ρ² = rest² + ‖e‖² (Cauchy and Schwarz). All of it is one product of whole numbers, the factors
-    after the first sum rounded up: it takes a processor that multiplies bytes (VNNI) a third of the
-    time of floats, and rounds nothing.
+    after the first sum rounded up: a processor that multiplies bytes (VNNI) takes a quarter of the
+    time it takes for floats, and rounds nothing.
 
     step: of a coordinate, at least LEAST_STEP. wide: which of the leading axes' coordinates have
     numbers of 16 bits, as ρ has; the others have 8.
