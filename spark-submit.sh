@@ -1,32 +1,11 @@
 #!/usr/bin/env bash
-# Runs a job by spark-submit:  ./spark-submit.sh JOB [options of the job] [-- options of spark-submit]
+# Finds Python, Java, Spark and Delta's jars, and runs a job by them:
+#   ./spark-submit.sh JOB [options of the job] [-- options of spark-submit]
 # PROFILE=local|cluster chooses conf/; DELTA_JARS=provided|packages says where Delta's jars come from
 # when they are not in build/ivy/jars (make setup puts them there).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-jobs=(sample ingest train encode project modes whiten leaks conflicts anomalies generate prune publish estimate similarities calibrate report pipeline)
-
-usage() {
-  echo "usage: ./spark-submit.sh JOB [--images PATH] [--warehouse DIR] [--settings FILE]"
-  echo "                         [--set section.key=value ...] [--seed N] [--overwrite STAGE]"
-  echo "                         [--quiet] [--verbose] [--log-format text|json] [--dry-run]"
-  echo "                         [-- options of spark-submit]"
-  echo "jobs: ${jobs[*]}"
-  echo "./spark-submit.sh JOB --help tells the options of a job"
-}
-
-job=${1:-}
-case " ${jobs[*]} " in
-  *" $job "*) [ -n "$job" ] || { usage; exit 2; } ;;
-  *)
-    case "$job" in -h | --help) usage; exit 0 ;; esac
-    echo "there is no job '$job'" >&2
-    usage >&2
-    exit 2
-    ;;
-esac
-shift
 
 arguments=() submit=()
 while [ $# -gt 0 ]; do
@@ -58,6 +37,10 @@ if ! "$PYSPARK_PYTHON" -c 'import pyspark' 2>/dev/null; then
   echo "pyspark is not installed for $PYSPARK_PYTHON: run make setup, or set PYSPARK_PYTHON" >&2
   exit 1
 fi
+case " ${arguments[*]-} " in
+  "  " | *" -h "* | *" --help "*) # needs no Java
+    PYTHONPATH=$here exec "$PYSPARK_PYTHON" "$here/jobs/main.py" ${arguments[@]+"${arguments[@]}"} ;;
+esac
 if [ -n "${SPARK_HOME:-}" ] && ! ls "$SPARK_HOME"/jars/spark-core_*-4.2.*.jar >/dev/null 2>&1; then
   echo "SPARK_HOME=$SPARK_HOME is no Spark 4.2, which Delta's jars need: pyspark's own is taken" >&2
   unset SPARK_HOME
@@ -143,5 +126,5 @@ export LATENT_DEDUP_SETTINGS=$here/conf/$PROFILE.toml
   --deploy-mode client \
   --py-files "$app" \
   ${delta[@]+"${delta[@]}"} ${logging[@]+"${logging[@]}"} ${submit[@]+"${submit[@]}"} \
-  "$here/jobs/$job.py" ${arguments[@]+"${arguments[@]}"} \
+  "$here/jobs/main.py" ${arguments[@]+"${arguments[@]}"} \
   2> >(trap '' INT; exec grep -v --line-buffered 'Using incubator modules' >&2)

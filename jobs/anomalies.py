@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyspark.sql import functions as F
 
-from jobs.common import anomalous, command
+from jobs.common import anomalous
 from jobs.common.run import Run
 from jobs.common.settings import SettingsError
 
@@ -44,7 +44,3 @@ def main(run: Run) -> None:
         )
         if row.least is not None:
             work.summary += f"; least dense: {row.least}"
-
-
-if __name__ == "__main__":
-    command.run("anomalies", main)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from pyspark.sql import Row
 
-from jobs.common import command, labels, schemas
+from jobs.common import labels, schemas
 from jobs.common.run import Run
 from jobs.common.settings import NO_LABELS, Prune, Rule, Settings, SettingsError
 from jobs.common.storage import JobError
@@ -151,7 +151,3 @@ def _written(rule: str) -> float | str:
     """A rule's name in the tables as `prune.thresholds` has it."""
     kind, _, number = rule.partition(":")
     return float(number) if kind == "fixed" else rule
-
-
-if __name__ == "__main__":
-    command.run("calibrate", main)

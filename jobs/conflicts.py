@@ -9,7 +9,7 @@ from pyspark import Broadcast
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from jobs.common import command, comparing, schemas, spaces
+from jobs.common import comparing, schemas, spaces
 from jobs.common.comparing import ConflictScan, Held
 from jobs.common.console import Progress
 from jobs.common.run import Run
@@ -65,7 +65,3 @@ def main(run: Run) -> None:
         work.rows["conflicts"] = frame.count()
         count = work.rows["conflicts"]
         work.summary = f"{count:,} pairs of unlike labels above {settings.threshold}"
-
-
-if __name__ == "__main__":
-    command.run("conflicts", main)

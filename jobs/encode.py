@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import command, models, schemas, session, sources
+from jobs.common import models, schemas, session, sources
 from jobs.common.encoding import ISA, Encoding, place_of
 from jobs.common.run import Run, Work
 from jobs.common.settings import Settings
@@ -219,7 +219,3 @@ def lacking(work: Work, images: DataFrame, brought: bool) -> DataFrame | pa.Tabl
         F.lit(code).alias("error_code"),
         F.lit(message).alias("error_message"),
     )
-
-
-if __name__ == "__main__":
-    command.run("encode", main)

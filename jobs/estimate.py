@@ -9,7 +9,7 @@ import numpy as np
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from jobs.common import command, densities, schemas
+from jobs.common import densities, schemas
 from jobs.common.console import some
 from jobs.common.controlling import BANDS, Control, Drawing, Key, Removed, measured
 from jobs.common.densities import Density
@@ -218,7 +218,3 @@ def summary(lines: list[tuple[Any, ...]]) -> str:
         for line in first
     ]
     return f"kurtosis slope {some(slopes)}" if slopes else "too few classes for a slope"
-
-
-if __name__ == "__main__":
-    command.run("estimate", main)

@@ -20,7 +20,7 @@ from PIL import Image
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import command, generating, models, schemas
+from jobs.common import generating, models, schemas
 from jobs.common.generating import Found
 from jobs.common.models import Model
 from jobs.common.run import Run, Work
@@ -248,7 +248,3 @@ def summary(drawn: dict[str, Drawn], found: Found) -> str:
         else ""
     )
     return f"{images:,} images of {len(drawn):,} classes{near}"
-
-
-if __name__ == "__main__":
-    command.run("generate", main)

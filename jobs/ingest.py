@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.common import command, schemas, session, sources
+from jobs.common import schemas, session, sources
 from jobs.common.run import Run, Work
 from jobs.common.settings import Ingest, SettingsError
 from jobs.common.storage import fingerprint
@@ -292,7 +292,3 @@ def _tasks(source: sources.Source, slots: int) -> int:
     expansion = EXPANSION if source.width is None else 1
     by_size = -(-source.size_bytes * expansion // FILE_BYTES)
     return max(1, by_size, min(4 * slots, source.count // 64))
-
-
-if __name__ == "__main__":
-    command.run("ingest", main)

@@ -10,7 +10,7 @@ from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import classes, command, comparing, schemas, spaces
+from jobs.common import classes, comparing, schemas, spaces
 from jobs.common.comparing import Held, LeakScan
 from jobs.common.pruning import Rules
 from jobs.common.run import Run, Work
@@ -149,7 +149,3 @@ def summarise(work: Work, reference: int) -> None:
     work.rows |= {f"leaks_{row['threshold']:g}": int(row["count"]) for row in found}
     shares = ", ".join(f"{row['count']:,} at {row['threshold']:g}" for row in found)
     work.summary = f"{reference:,} reference images; resembled by {shares or 'none'}"
-
-
-if __name__ == "__main__":
-    command.run("leaks", main)

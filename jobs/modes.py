@@ -8,7 +8,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, Row
 
-from jobs.common import command, schemas
+from jobs.common import schemas
 from jobs.common.console import Progress
 from jobs.common.run import Run, Work
 from jobs.common.settings import Modes, SettingsError
@@ -116,7 +116,3 @@ def summary(found: Found, proposed: dict[str, Split]) -> str:
     named = ", ".join(parts[:5]) + (", …" if len(parts) > 5 else "")
     of = f"{len(proposed):,} of {len(found):,} classes heterogeneous"
     return f"{of}: {named}" if parts else of
-
-
-if __name__ == "__main__":
-    command.run("modes", main)

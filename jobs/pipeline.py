@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.common import candidates, command
+from jobs.common import candidates
 from jobs.common.run import Run
 from jobs.common.settings import WHITENED
 
@@ -51,8 +51,3 @@ def main(run: Run) -> None:
         run.perform(job)
     if not run.settings.dry_run:
         report.summarise(run)
-
-
-if __name__ == "__main__":
-    # Torch and the charts take seconds to import: while Spark starts, not before.
-    command.run("pipeline", main, meanwhile=("jobs.encode", "jobs.report"))

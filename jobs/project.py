@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.common import classes, command, densities, pieces, projecting, schemas, session
+from jobs.common import classes, densities, pieces, projecting, schemas, session
 from jobs.common.candidates import WIDTH
 from jobs.common.densities import Density
 from jobs.common.projecting import PIECEWISE, PROJECTED, SUMS, Densities
@@ -240,7 +240,3 @@ def projections(projected: DataFrame, before: list[Density], settings: Estimate)
         "components",
     )
     return Made(images, Densities(models).rows, PROJECTIONS)
-
-
-if __name__ == "__main__":
-    command.run("project", main)

@@ -18,7 +18,6 @@ from jobs.common import (
     auditing,
     candidates,
     classes,
-    command,
     comparing,
     schemas,
     session,
@@ -434,7 +433,3 @@ def summarise(work: Work, counted: list[Counted], groups: int) -> None:
 def in_turn(rules: Iterable[Rule]) -> list[Rule]:
     """Given thresholds first, the highest before the others; then those that are found."""
     return sorted(rules, key=lambda rule: (rule.threshold is None, -(rule.threshold or 0)))
-
-
-if __name__ == "__main__":
-    command.run("prune", main)

@@ -13,7 +13,7 @@ from itertools import accumulate
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import anomalous, command, schemas
+from jobs.common import anomalous, schemas
 from jobs.common.run import Run, Work
 from jobs.common.settings import RAW, Publish, check_published, published_space
 from jobs.common.storage import JobError
@@ -213,7 +213,3 @@ def count_splits(work: Work, settings: Publish) -> None:
     if images:
         dealt = ", ".join(f"{name} {count:,}" for name, count in images.items())
         work.summary += f"; {dealt}"
-
-
-if __name__ == "__main__":
-    command.run("publish", main)

@@ -11,7 +11,6 @@ from typing import Any
 
 from jobs.common import (
     album,
-    command,
     content,
     distributions,
     extras,
@@ -161,7 +160,3 @@ def _replace(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)
-
-
-if __name__ == "__main__":
-    command.run("report", main)

@@ -12,8 +12,9 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from jobs.common import command, files
+from jobs.common import files
 from jobs.common.console import Console, Progress
+from jobs.common.process import die_with_parent
 from jobs.common.settings import Sample, Settings
 from jobs.common.storage import JobError
 from udfs import survey
@@ -70,7 +71,7 @@ def rendered(scenes: list[survey.Scene], wanted: Sample) -> Iterator[list[tuple[
         return
     # Spawned, not forked: numpy's and the JVM gateway's threads do not survive a fork.
     fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, fresh, command.die_with_parent) as pool:
+    with ProcessPoolExecutor(processes, fresh, die_with_parent) as pool:
         yield from pool.map(render, scenes, chunksize=CHUNK)
 
 
@@ -111,7 +112,3 @@ def truth_csv(shots: Iterable[survey.Shot]) -> str:
         overlap = "" if shot.overlap is None else f"{shot.overlap:.4f}"
         writer.writerow((shot.image_id, shot.copy_of or "", shot.change or "", overlap))
     return target.getvalue()
-
-
-if __name__ == "__main__":
-    command.run_plain("sample", main)

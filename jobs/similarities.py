@@ -10,7 +10,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import candidates, command, schemas, spaces
+from jobs.common import candidates, schemas, spaces
 from jobs.common.labels import common, found_by
 from jobs.common.resembling import COMPARED, DRAWN, Comparing, Plan, members
 from jobs.common.run import Run, Work
@@ -113,7 +113,3 @@ def drawn(
     some = kept.where(F.col("label").isin(plan.labels))
     columns = some.select("label", "first", "second", "stratum", "similarity")
     return plan.table(schemas.mapped(columns, plan.rows, DRAWN).collect(), space)
-
-
-if __name__ == "__main__":
-    command.run("similarities", main)

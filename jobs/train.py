@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.common import command, models
+from jobs.common import models
 from jobs.common.console import Progress
 from jobs.common.run import Run, Work
 from jobs.common.settings import Train
@@ -158,7 +158,3 @@ def describe(
         "epochs": [asdict(epoch) for epoch in training.epochs],
         "summary": f"{last.number} epochs on {training.images:,} images, loss {last.loss:.4f}",
     }
-
-
-if __name__ == "__main__":
-    command.run("train", main)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from jobs.common import classes, command, pieces, schemas, session, spaces
+from jobs.common import classes, pieces, schemas, session, spaces
 from jobs.common.run import Run, Work
 from jobs.common.settings import WHITENED
 from jobs.common.storage import JobError
@@ -124,7 +124,3 @@ def fit_rows(work: Work, whitening: Whitening) -> pa.Table:
         whitening.axes.ravel().tolist(),
     )
     return schemas.rows("spaces", [row])
-
-
-if __name__ == "__main__":
-    command.run("whiten", main)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jobs.common import command
+from jobs import main as command
 from jobs.common.settings import STAGES, Settings, SettingsError
 from jobs.common.storage import JobError
 from tests.conftest import ROOT, command_line, run_command
@@ -40,7 +40,7 @@ def job(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[st
     """A job as spark-submit calls it, without spark-submit: for what needs no Spark."""
     _, environment = command_line(name)
     return subprocess.run(
-        [sys.executable, str(ROOT / f"jobs/{name}.py"), "--settings", CONF, *arguments],
+        [sys.executable, str(ROOT / "jobs/main.py"), name, "--settings", CONF, *arguments],
         cwd=cwd,
         env=environment | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -135,10 +135,10 @@ def test_help_tells_the_options(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def ended(failure: BaseException, capsys: pytest.CaptureFixture[str], **more: Any) -> Any:
-    def main(_: Any) -> None:
+    def run(*_: Any) -> None:
         raise failure
 
-    return command._guarded("train", main, Settings(**more)), capsys.readouterr().out
+    return command._guarded("train", run, Settings(**more)), capsys.readouterr().out
 
 
 def test_a_failure_is_one_line_and_its_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +157,7 @@ def test_a_failure_is_one_line_and_its_code(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_failure_is_an_object_where_json_is_asked_for(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     code, said = ended(JobError("do this"), capsys, log_format="json", quiet=True)
     entry = json.loads(said)
@@ -166,10 +166,8 @@ def test_a_failure_is_an_object_where_json_is_asked_for(
     assert "stack" not in entry
     _, said = ended(JobError("do this"), capsys, log_format="json", verbose=True)
     assert json.loads(said)["stack"].startswith("Traceback")
-    monkeypatch.setattr(sys, "argv", ["train.py", "--set", "a.b=1", "--log-format", "json"])
-    with pytest.raises(SystemExit) as left:
-        command.run_plain("train", lambda settings: None)
-    assert left.value.code == json.loads(capsys.readouterr().out)["code"] == 2
+    code = command.main(["train", "--set", "a.b=1", "--log-format", "json"])
+    assert code == json.loads(capsys.readouterr().out)["code"] == 2
 
 
 def test_the_script_without_java(tmp_path: Path) -> None:
@@ -180,7 +178,7 @@ def test_the_script_without_java(tmp_path: Path) -> None:
         said = answer.stdout + answer.stderr
         assert "usage: ./spark-submit.sh JOB" in said
         assert f"sample {' '.join(STAGES)} pipeline" in said
-    assert "there is no job 'prun'" in shell("prun").stderr
+    assert "there is no job 'prun'" in shell("prun").stdout
     answer = shell("sample", PROFILE="desk")
     assert (answer.returncode, "use local or cluster" in answer.stderr) == (2, True)
     answer = shell("sample", DELTA_JARS="somewhere")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from jobs.common import console
-from jobs.common.command import log_format
 from jobs.common.console import Console, Progress, duration
 from jobs.common.tasks import Tasks
+from jobs.main import log_format
 
 
 def say_everything(told: Console) -> None:

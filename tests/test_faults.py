@@ -77,7 +77,7 @@ class Living:
     def python(self) -> int:
         """The driver's Python, which holds the warehouse."""
         return self._one(
-            lambda words: "python" in words[0] and words[1] == str(ROOT / "jobs/pipeline.py")
+            lambda words: "python" in words[0] and words[1] == str(ROOT / "jobs/main.py")
         )
 
     def _one(self, wanted: Callable[[list[str]], bool]) -> int:

@@ -16,7 +16,8 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from jobs import encode, ingest, train
-from jobs.common import amounts, command, estimates, rates, reasons
+from jobs import main as command
+from jobs.common import amounts, estimates, rates, reasons
 from jobs.common.amounts import Files
 from jobs.common.estimates import Volume
 from jobs.common.plan import Plan

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.common import command
+from jobs import main as command
 from jobs.common.lock import lock
 from jobs.common.run import Run
 from tests.conftest import ROOT

@@ -119,7 +119,7 @@ def test_a_folder_that_holds_other_files_is_refused(tmp_path: Path, name: str) -
 def test_the_refusal_is_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     done = subprocess.run(
-        [sys.executable, "-m", "jobs.sample", "--images", str(tmp_path)],
+        [sys.executable, "-m", "jobs.main", "sample", "--images", str(tmp_path)],
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,

@@ -1,16 +1,14 @@
-"""The command line of every job: flags, settings, session, lock, exit codes.
+"""The one entry: `main.py JOB [options]` under spark-submit runs a job and exits.
 
-0 done; 2 wrong usage or settings, all mistakes in one message; 1 the job failed, in one line that
-says what to do (the stack with --verbose).
+Exit code 0: done. 2: wrong usage or settings, all mistakes in one message. 1: the job failed, said
+in one line that tells what to do (with --verbose the whole stack). 130: interrupted by Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import importlib
-import logging
 import os
 import signal
 import sys
@@ -22,12 +20,31 @@ from jobs.common import session
 from jobs.common.console import Console
 from jobs.common.lock import lock
 from jobs.common.plan import Plan
+from jobs.common.process import die_with_parent, interrupted
 from jobs.common.run import Run
 from jobs.common.settings import FORMATS, STAGES, Settings, SettingsError, build, read_file
 from jobs.common.storage import JobError
 
 SETTINGS = "LATENT_DEDUP_SETTINGS"  # the project's own settings file, from spark-submit.sh
-DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
+JOBS = {
+    name: f"jobs.{name}"
+    for name in (
+        "sample",
+        *STAGES,
+        "calibrate",
+        "pipeline",
+    )
+}
+PLAIN = {"sample"}  # jobs without Spark
+# Torch and the charts take seconds to import: while Spark starts, not before.
+MEANWHILE = {"pipeline": ("jobs.encode", "jobs.report")}
+USAGE = f"""\
+usage: ./spark-submit.sh JOB [--images PATH] [--warehouse DIR] [--settings FILE]
+                         [--set section.key=value ...] [--seed N] [--overwrite STAGE]
+                         [--quiet] [--verbose] [--log-format text|json] [--dry-run]
+                         [-- options of spark-submit]
+jobs: {" ".join(JOBS)}
+./spark-submit.sh JOB --help tells the options of a job"""
 
 
 def parse(job: str, arguments: Sequence[str]) -> Settings:
@@ -80,43 +97,55 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
     )
 
 
-def run(job: str, main: Callable[[Run], None], meanwhile: Sequence[str] = ()) -> None:
-    """Run a job as a program and exit; `meanwhile`: modules to import while Spark starts."""
-
-    def with_session(settings: Settings) -> None:
-        if settings.dry_run:
-            spark = session.start(job)
-            plan = Plan(spark, settings, job)
-            main(plan)
-            plan.say()
-            spark.stop()
-            return
-        with lock(settings.warehouse):
-            loading = threading.Thread(target=_import, args=(meanwhile,), daemon=True)
-            loading.start()
-            spark = session.start(job)
-            signal.signal(signal.SIGINT, interrupted)
-            loading.join()
-            current = Run(spark, settings, job)
-            try:
-                current.close_stale()
-                main(current)
-            finally:
-                current.close()
-            current.console.results(current.results(), current.seconds)
-            spark.stop()
-
-    run_plain(job, with_session)
+def main(arguments: Sequence[str]) -> int:
+    """Run the job that the first argument names; returns the exit code."""
+    job = arguments[0] if arguments else ""
+    if job in ("", "-h", "--help"):
+        print(USAGE)
+        return 0 if job else 2
+    if job not in JOBS:
+        print(f"there is no job '{job}'\n{USAGE}")
+        return 2
+    die_with_parent()
+    try:
+        settings = parse(job, arguments[1:])
+    except SettingsError as wrong:
+        mistakes = str(wrong).replace("\n", "\n  ")
+        message = f"{job}: the settings need a change:\n  {mistakes}"
+        Console(log_format=log_format(arguments)).error(message, code=2)
+        return 2
+    return _guarded(job, run_plain if job in PLAIN else run, settings)
 
 
-def interrupted(number: int, frame: object) -> None:
-    """Ctrl-C, which the JVM gets as well.
+def run_plain(job: str, settings: Settings) -> None:
+    """Run a job that needs neither Spark nor a warehouse."""
+    importlib.import_module(JOBS[job]).main(settings)
 
-    Spark's own handler asks the JVM, which is ending, to cancel its jobs, in the middle of another
-    question to it; what comes of that is logged with its stacks.
-    """
-    logging.disable(logging.CRITICAL)
-    raise KeyboardInterrupt
+
+def run(job: str, settings: Settings) -> None:
+    """Run a job with a Spark session, under the lock of its warehouse."""
+    if settings.dry_run:
+        spark = session.start(job)
+        plan = Plan(spark, settings, job)
+        importlib.import_module(JOBS[job]).main(plan)
+        plan.say()
+        spark.stop()
+        return
+    with lock(settings.warehouse):
+        meanwhile = [JOBS[job], *MEANWHILE.get(job, ())]
+        loading = threading.Thread(target=_import, args=(meanwhile,), daemon=True)
+        loading.start()
+        spark = session.start(job)
+        signal.signal(signal.SIGINT, interrupted)
+        loading.join()
+        current = Run(spark, settings, job)
+        try:
+            current.close_stale()
+            importlib.import_module(JOBS[job]).main(current)
+        finally:
+            current.close()
+        current.console.results(current.results(), current.seconds)
+        spark.stop()
 
 
 def _import(modules: Sequence[str]) -> None:
@@ -126,19 +155,6 @@ def _import(modules: Sequence[str]) -> None:
             importlib.import_module(module)
 
 
-def run_plain(job: str, main: Callable[[Settings], None]) -> None:
-    """Run a job that needs neither Spark nor a warehouse as a program and exit."""
-    die_with_parent()
-    try:
-        settings = parse(job, sys.argv[1:])
-    except SettingsError as wrong:
-        mistakes = str(wrong).replace("\n", "\n  ")
-        said = f"{job}: the settings need a change:\n  {mistakes}"
-        Console(log_format=log_format(sys.argv[1:])).error(said, code=2)
-        sys.exit(2)
-    sys.exit(_guarded(job, main, settings))
-
-
 def log_format(arguments: Sequence[str]) -> str:
     """How to speak where the command line as a whole makes no settings."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -146,10 +162,10 @@ def log_format(arguments: Sequence[str]) -> str:
     return str(parser.parse_known_args(arguments)[0].log_format)
 
 
-def _guarded(job: str, main: Callable[[Settings], None], settings: Settings) -> int:
+def _guarded(job: str, run: Callable[[str, Settings], None], settings: Settings) -> int:
     console = Console.of(settings)
     try:
-        main(settings)
+        run(job, settings)
     except KeyboardInterrupt:
         said = "interrupted; the same command goes on where this one stopped"
         console.error(f"{'' if console.json else chr(10)}{job}: {said}", code=130)
@@ -180,7 +196,5 @@ def explain(failure: Exception) -> str:
     return f"{text} (--verbose shows the whole stack; finished stages are not done again)"
 
 
-def die_with_parent() -> None:
-    """End with the JVM that started us: a SIGKILL of it would leave this process running."""
-    if sys.platform == "linux" and os.environ.get("PYSPARK_GATEWAY_PORT"):
-        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
