@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from benchmarks import classifier, subsets, truth
 from benchmarks.classifier import BATCH, Epochs, Labelled
 from benchmarks.outcomes import Judged, Outcome, Side
-from udfs.cosine import Matrix
-from udfs.images import SIDE
+from udfs.acquisition.decode import SIDE
+from udfs.vectors.cosine import Matrix
 
 Pixels = NDArray[np.uint8]
 Indices = NDArray[np.int64]

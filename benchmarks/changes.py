@@ -1,8 +1,8 @@
 """What people do to a picture before it turns up again: changes by families, of random size.
 
-`TRAINED` are those whose like the encoder's training draws (udfs/views.py); the others it never
-sees. Sizes are shares of the picture's side, so they mean the same on a tile of 64 px as on a
-photograph.
+`TRAINED` are those whose like the encoder's training draws (udfs/autoencoder/augmentation.py); the
+others it never sees. Sizes are shares of the picture's side, so they mean the same on a tile of
+64 px as on a photograph.
 """
 
 from __future__ import annotations

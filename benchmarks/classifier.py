@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from udfs.images import SIDE
+from udfs.acquisition.decode import SIDE
 
 Indices = NDArray[np.int64]
 Array = NDArray[np.float64]

@@ -25,11 +25,12 @@ import numpy as np
 
 from benchmarks import truth
 from benchmarks.changes import TURNED
-from jobs.common import models
-from udfs import autoencoder, thresholds
-from udfs.cosine import Matrix
-from udfs.greedy import cover
-from udfs.whitening import Moments, Whitening
+from jobs.autoencoder import models
+from udfs.autoencoder import model
+from udfs.duplicates import thresholds
+from udfs.duplicates.greedy import cover
+from udfs.vectors.cosine import Matrix
+from udfs.vectors.whitening import Moments, Whitening
 
 KINDS = (truth.TILES, truth.CLOTHING)
 SIZES = (100, 1000)  # photographs of a set
@@ -125,7 +126,7 @@ def outcomes(images: Copied, axes: Sequence[int]) -> Iterator[tuple[Rule, Outcom
 def encoded(data: Path, kind: str, weights: bytes, threads: int) -> Iterator[Copied]:
     """The sets of a kind of images."""
     planted = truth.planted(data, kind, truth.CHOOSE, MOST_SETS * max(SIZES))
-    encode = autoencoder.encoder(weights, device="cpu", batch=128, threads=threads)
+    encode = model.encoder(weights, device="cpu", batch=128, threads=threads)
     families = [family for family in planted.copies if family not in TURNED]
     originals, *copies = (
         encode(np.ascontiguousarray(part.reshape(len(part), -1)))

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from udfs import histogram
-from udfs.bspline import Marginal
-from udfs.charts import BLUE, GREY, RED
+from udfs.density import histogram
+from udfs.density.bspline import Marginal
+from udfs.report.charts import BLUE, GREY, RED
 
 Array = NDArray[np.float64]
 Estimate = Callable[[Array], Array]

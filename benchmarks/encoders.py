@@ -23,11 +23,11 @@ from torch import nn
 
 from benchmarks import truth
 from benchmarks.truth import Pixels
-from jobs.common.settings import Train, build
-from jobs.train import fit
-from udfs import autoencoder
-from udfs.autoencoder import Autoencoder, Training
-from udfs.instance import Instance
+from jobs.autoencoder.train import fit
+from jobs.settings.load import Train, build
+from udfs.autoencoder import model as autoencoder
+from udfs.autoencoder.contrastive import Instance
+from udfs.autoencoder.model import Autoencoder, Training
 
 TOLD = Instance(weight=1.0, temperature=0.1)
 PLAIN = "plain torch loop, reconstruction"

@@ -21,11 +21,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.latents import published
-from udfs import frames, histogram
-from udfs.bspline import Marginal, Separable
-from udfs.charts import BLUE, GREY, RED
-from udfs.histogram import Histogram
-from udfs.tensor import Tensor
+from udfs import arrow
+from udfs.density import histogram
+from udfs.density.bspline import Marginal, Separable
+from udfs.density.histogram import Histogram
+from udfs.density.tensor import Tensor
+from udfs.report.charts import BLUE, GREY, RED
 
 BEFORE = "none"  # the rule of what is before removal
 POINTS = 400  # a curve is drawn through
@@ -45,7 +46,7 @@ def marginal(
 def projected(warehouse: str, label: str) -> NDArray[np.float64]:
     table = DeltaTable(f"{warehouse}/projections").to_pyarrow_dataset()
     rows = table.to_table(columns=["components"], filter=ds.field("label") == label)
-    return np.asarray(frames.matrix(rows.column("components"))[:, :2], np.float64)
+    return np.asarray(arrow.matrix(rows.column("components"))[:, :2], np.float64)
 
 
 def marginals(warehouse: str, labels: list[str], rule: str, space: str) -> Figure:

@@ -24,20 +24,20 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import truth
 from benchmarks.truth import Pixels
-from udfs import autoencoder
-from udfs.bounds import spread
-from udfs.cosine import Matrix, squared_norms, unit_rows
-from udfs.greedy import Cover, covers
-from udfs.instance import Instance
+from udfs.autoencoder import model
+from udfs.autoencoder.contrastive import Instance
+from udfs.duplicates.greedy import Cover, covers
+from udfs.vectors.cosine import Matrix, squared_norms, unit_rows
+from udfs.vectors.screen import spread
 
 THRESHOLDS = (0.97, 0.95, 0.93)
 BATCHES = (32, 128, 512, 2048)
 BLOCKS = (1024, 4096, 16384)
 TOLD = Instance(weight=1.0, temperature=0.1)
 OBJECTIVES = (
-    ("reconstruction", None, autoencoder.FLOAT32),
-    ("reconstruction+instance", TOLD, autoencoder.FLOAT32),
-    ("reconstruction+instance", TOLD, autoencoder.BFLOAT16),
+    ("reconstruction", None, model.FLOAT32),
+    ("reconstruction+instance", TOLD, model.FLOAT32),
+    ("reconstruction+instance", TOLD, model.BFLOAT16),
 )
 CUDA = "cuda:0"
 
@@ -66,8 +66,8 @@ def seconds(work: Callable[[], object], runs: int = 3) -> float:
 
 def trained(
     pixels: Pixels, device: str, instance: Instance | None, precision: str, batch: int
-) -> autoencoder.Training:
-    return autoencoder.train(
+) -> model.Training:
+    return model.train(
         pixels,
         epochs=1,
         batch_size=batch,
@@ -83,11 +83,11 @@ def trained(
 
 def encoding(pixels: Pixels, weights: bytes, threads: int) -> None:
     """Images a second by batch, on the device and here."""
-    network = autoencoder.load(weights).encoder.to(CUDA).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = model.load(weights).encoder.to(CUDA).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     print("\n| encoding, batch | GPU, img/s | network alone, img/s | CPU, img/s |")
     print("| --- | --- | --- | --- |")
     for batch in BATCHES:
-        there = autoencoder.encoder(weights, device=CUDA, batch=batch)
+        there = model.encoder(weights, device=CUDA, batch=batch)
         given = torch.rand(batch, 3, 64, 64, device=CUDA)
         given = given.contiguous(memory_format=torch.channels_last)
 
@@ -98,7 +98,7 @@ def encoding(pixels: Pixels, weights: bytes, threads: int) -> None:
 
         on_gpu = len(pixels) / seconds(partial(there, pixels))
         floor = len(pixels) // batch * batch / seconds(alone)
-        here = autoencoder.encoder(weights, device="cpu", batch=batch, threads=threads)
+        here = model.encoder(weights, device="cpu", batch=batch, threads=threads)
         few = pixels[: max(4096, batch)]
         on_cpu = len(few) / seconds(partial(here, few), 1)
         print(f"| {batch} | {on_gpu:,.0f} | {floor:,.0f} | {on_cpu:,.0f} |", flush=True)
@@ -169,11 +169,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     pixels = tiles(given.data)
-    print(f"{autoencoder.encoded_on(CUDA)}; {autoencoder.encoded_on('cpu')}; {len(pixels):,} tiles")
+    print(f"{model.encoded_on(CUDA)}; {model.encoded_on('cpu')}; {len(pixels):,} tiles")
     training(pixels, given.threads)
-    weights = autoencoder.weights_bytes(trained(pixels, CUDA, None, autoencoder.FLOAT32, 128).model)
+    weights = model.weights_bytes(trained(pixels, CUDA, None, model.FLOAT32, 128).model)
     encoding(pixels, weights, given.threads)
-    latents = autoencoder.encoder(weights, device=CUDA, batch=512)(pixels)
+    latents = model.encoder(weights, device=CUDA, batch=512)(pixels)
     pruning(spread(latents, given.images), given.threads)
 
 

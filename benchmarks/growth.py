@@ -32,8 +32,8 @@ from scipy.optimize import nnls
 from benchmarks.latents import spread_latents
 from benchmarks.memory import watched
 from benchmarks.pipeline import ROOT
-from udfs import frames
-from udfs.cosine import Matrix
+from udfs import arrow
+from udfs.vectors.cosine import Matrix
 
 SAMPLE = 4096  # latents that the spectrum is taken from
 BATCH = 8192  # latents written at a time
@@ -86,7 +86,7 @@ def write(
             columns = {name: ["given"] * len(part) for name in COLUMNS}
             columns["image_id"] = [f"{number:09}" for number in numbers]
             columns["label"] = [label(number) for number in numbers]
-            columns["latent"] = frames.list_column(part, np.ones(len(part), np.bool_))
+            columns["latent"] = arrow.list_column(part, np.ones(len(part), np.bool_))
             yield pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
     stamp = {"run_id": "growth", "stage": "encode", "fingerprint": "growth", "notes": {}}

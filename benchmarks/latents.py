@@ -10,9 +10,10 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from numpy.typing import NDArray
 
-from jobs.common.settings import RAW, Rule
-from udfs import bounds, frames
-from udfs.cosine import Matrix
+from jobs.settings.load import RAW, Rule
+from udfs import arrow
+from udfs.vectors import screen
+from udfs.vectors.cosine import Matrix
 
 Pairs = NDArray[np.int64]
 
@@ -41,7 +42,7 @@ def spread_latents(warehouse: str, count: int) -> Matrix:
         columns=["label", "image_id", "latent"]
     )
     table = table.sort_by([("label", "ascending"), ("image_id", "ascending")])
-    return _matrix(table.take(bounds.spread(np.arange(len(table)), count)), "latent")
+    return _matrix(table.take(screen.spread(np.arange(len(table)), count)), "latent")
 
 
 def coded(left: Pairs, right: Pairs, count: int) -> Pairs:
@@ -51,4 +52,4 @@ def coded(left: Pairs, right: Pairs, count: int) -> Pairs:
 
 
 def _matrix(rows: pa.Table, column: str) -> Matrix:
-    return np.ascontiguousarray(frames.matrix(rows.column(column)))
+    return np.ascontiguousarray(arrow.matrix(rows.column(column)))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.latents import classes
-from udfs import cosine
+from udfs.vectors import cosine
 
 KINDS = ("50 % (neighbours)", "25 % (diagonal)", "0 % (same photograph)", "other photographs")
 

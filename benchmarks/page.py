@@ -26,11 +26,11 @@ from playwright.sync_api import sync_playwright
 
 from benchmarks.browser import launch
 from benchmarks.session import start
-from jobs import report
-from jobs.common import extras, schemas
-from jobs.common.run import Run
-from jobs.common.settings import build
-from jobs.common.storage import PROPERTIES, Stamp
+from jobs.report import optional_tables, report
+from jobs.runtime.run import Run
+from jobs.settings.load import build
+from jobs.warehouse import tables
+from jobs.warehouse.local_store import PROPERTIES, Stamp
 
 SCENE = 5
 RULES = (
@@ -48,7 +48,7 @@ Columns = dict[str, Any]
 
 def put(root: Path, name: str, rows: pa.Table, *, more: bool = False) -> None:
     """Write, or add to, a table, stamped as its stage would."""
-    stages = report.READS | {table: extra.stage for table, extra in extras.EXTRAS.items()}
+    stages = report.READS | {table: extra.stage for table, extra in optional_tables.EXTRAS.items()}
     stamp = Stamp("invented", stages[name], "invented")
     deltalake.write_deltalake(
         str(root / name),
@@ -63,7 +63,7 @@ def put(root: Path, name: str, rows: pa.Table, *, more: bool = False) -> None:
 
 def declared(name: str, columns: Columns) -> pa.Table:
     """Columns of a declared table; those that are not given are null."""
-    schema = schemas.arrow_schema(schemas.TABLES[name].schema)
+    schema = tables.arrow_schema(tables.TABLES[name].schema)
     n = len(next(iter(columns.values())))
     return pa.table(
         [
@@ -144,7 +144,7 @@ class Invented:
 
 
 def listed(name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    return schemas.rows(name, rows) if name in schemas.TABLES else pa.Table.from_pylist(list(rows))
+    return tables.rows(name, rows) if name in tables.TABLES else pa.Table.from_pylist(list(rows))
 
 
 def per_class(labels: list[str]) -> dict[str, list[dict[str, Any]]]:

@@ -24,9 +24,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.latents import classes, published
-from jobs.common.settings import Rule
-from udfs import cosine
-from udfs.images import SIDE
+from jobs.settings.load import Rule
+from udfs.acquisition.decode import SIDE
+from udfs.vectors import cosine
 
 ZOOM, GAP, MARGIN, TEXT = 2, 6, 22, 78  # px, but for the zoom
 WORDS = {

@@ -39,20 +39,22 @@ from numpy.typing import NDArray
 
 from benchmarks import session
 from benchmarks.memory import ROLES, watched
-from jobs.common import models, schemas
-from jobs.common.encoding import Encoding
-from jobs.common.scanning import Stored
-from jobs.common.storage import Warehouse
-from udfs import autoencoder, images
-from udfs.views import LEVEL
+from jobs.autoencoder import models
+from jobs.autoencoder.encoder_udf import Encoding
+from jobs.warehouse import tables
+from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.parquet_scan import Stored
+from udfs.acquisition import decode
+from udfs.autoencoder import model as autoencoder
+from udfs.autoencoder.augmentation import LEVEL
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES = (32, 128, 256)
 LOOP = 5  # pieces that the loop encodes at each batch: 20,480 images
 PIECE = 4096  # images the plain loop holds decoded at a time
 WRITTEN, OURS = "plain loop", "this project's encoder in a plain loop"
-PIXELS = schemas.struct("pixels binary")
-LATENT = schemas.struct("latent array<float>")
+PIXELS = tables.struct("pixels binary")
+LATENT = tables.struct("latent array<float>")
 EXECUTORS = "the encoder on executors, latents kept nowhere"
 STAGE = "the stage encode: start, Delta read and write included"
 STAGES = (
@@ -68,10 +70,10 @@ def tiles(root: Path, tile: int | None, stride: int | None) -> Iterator[NDArray[
         if not path.is_file():
             continue
         try:
-            found = images.decode(
+            found = decode.decode(
                 path.read_bytes(), max_pixels=89_478_485, tile=tile, stride=stride
             )
-        except images.Unusable:
+        except decode.Unusable:
             continue
         held += [part.pixels for part in found]
         while len(held) >= PIECE:

@@ -35,10 +35,10 @@ from benchmarks.changes import TURNED
 from benchmarks.intervals import bootstrap, interval
 from benchmarks.spaces import SmallAxes, Sums, cosines, nearness, shares
 from benchmarks.truth import Planted
-from jobs.common import models
-from udfs import autoencoder
-from udfs.cosine import Matrix
-from udfs.whitening import Moments, Whitening
+from jobs.autoencoder import models
+from udfs.autoencoder import model
+from udfs.vectors.cosine import Matrix
+from udfs.vectors.whitening import Moments, Whitening
 
 Pixels = NDArray[np.uint8]
 Array = NDArray[np.float64]
@@ -99,7 +99,7 @@ def encoded(
     name: str, weights: bytes, images: Planted, axes: Sequence[int], orientations: int, threads: int
 ) -> Iterator[Method]:
     """A model raw, and whitened with so many axes; each image is encoded once."""
-    encode = autoencoder.encoder(
+    encode = model.encoder(
         weights, device="cpu", batch=BATCH, threads=threads, orientations=orientations
     )
 

@@ -27,9 +27,17 @@ from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
 from benchmarks.latents import Pairs, classes, spread_latents
-from udfs.cosine import Matrix, Vector, margin, products, similarities, squared_norms, unit_rows
-from udfs.greedy import covers
-from udfs.pairs import similar_pairs
+from udfs.duplicates.greedy import covers
+from udfs.vectors.cosine import (
+    Matrix,
+    Vector,
+    margin,
+    products,
+    similarities,
+    squared_norms,
+    unit_rows,
+)
+from udfs.vectors.pairs import similar_pairs
 
 Flags = NDArray[np.bool_]
 

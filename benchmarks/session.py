@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from udfs import frames
-from udfs.cosine import Matrix
+from udfs import arrow
+from udfs.vectors.cosine import Matrix
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ROOT / "build/classes.jsa"  # of make setup: a start is seconds shorter with it
@@ -58,7 +58,7 @@ def start(slots: int, changed: Mapping[str, str] = MappingProxyType({})) -> Spar
 def numbered(spark: SparkSession, rows: Matrix) -> DataFrame:
     """Rows of a matrix as a frame (i, v) that lies in memory."""
     count = len(rows)
-    vectors = frames.list_column(rows, np.ones(count, np.bool_))
+    vectors = arrow.list_column(rows, np.ones(count, np.bool_))
     table = pa.table({"i": np.arange(count, dtype=np.int32), "v": vectors})
     frame = spark.createDataFrame(table).repartition(8).cache()
     frame.count()

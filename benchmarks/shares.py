@@ -16,8 +16,8 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from benchmarks.latents import classes
-from udfs.cosine import Matrix
-from udfs.thresholds import Halving, keep_share, kept_counts
+from udfs.duplicates.thresholds import Halving, keep_share, kept_counts
+from udfs.vectors.cosine import Matrix
 
 
 def one_by_one(rows: Matrix, share: float) -> float:

@@ -30,10 +30,11 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import session
 from benchmarks.latents import Pairs, coded, spread_latents
-from udfs import bounds, kernels
-from udfs.cosine import Matrix, products, screen, squared_norms, unit_rows
-from udfs.pairs import similar_pairs
-from udfs.whitening import Moments, Whitening
+from udfs.vectors import screen as screens
+from udfs.vectors.cosine import Matrix, products, screen, squared_norms, unit_rows
+from udfs.vectors.kernels import loops
+from udfs.vectors.pairs import similar_pairs
+from udfs.vectors.whitening import Moments, Whitening
 
 THRESHOLDS = (0.93, 0.95, 0.97)
 LEVELS = (16, 32, 64)  # of Panorama: fewer and more were slower at every T tried
@@ -75,7 +76,7 @@ def flat(units: Matrix, threshold: float) -> Found:
 def panorama(units: Matrix, levels: int, threshold: float) -> Found:
     """Rotated to principal axes first, as its authors do; the rotation is inside its time."""
     index = faiss.IndexFlatIPPanorama(units.shape[1], levels)
-    axes = bounds.leading_axes(bounds.spread(units, 4 * bounds.SAMPLE), units.shape[1])
+    axes = screens.leading_axes(screens.spread(units, 4 * screens.SAMPLE), units.shape[1])
     rotated = np.ascontiguousarray(products(units, axes))
     index.add(rotated)
     return range_search(index, rotated, threshold)
@@ -126,7 +127,7 @@ def methods(rows: Matrix, threads: int, spark_rows: int, levels: tuple[int, ...]
         found.append(Method(name, partial(panorama, units, level)))
     found.append(Method("scikit-learn radius_neighbors", partial(neighbours, units)))
     if spark_rows:
-        few = bounds.spread(units, spark_rows)
+        few = screens.spread(units, spark_rows)
         found.append(Method("Spark SQL self-join", SparkJoin(few, threads), rows=len(few)))
     return found
 
@@ -168,8 +169,8 @@ def measure(rows: Matrix, threshold: float, found: list[Method], runs: int) -> N
 def roofline(rows: Matrix, threshold: float, seconds: float) -> None:
     """How far the engine is from the first product alone, its depth chosen as it chooses it."""
     squared = squared_norms(rows)
-    trial = bounds.spread(np.arange(len(rows)), bounds.SAMPLE)
-    finder = bounds.Screen.fitted(unit_rows(rows[trial], squared[trial]), [threshold])
+    trial = screens.spread(np.arange(len(rows)), screens.SAMPLE)
+    finder = screens.Screen.fitted(unit_rows(rows[trial], squared[trial]), [threshold])
     slices = [slice(first, first + 1024) for first in range(0, len(rows), 1024)]
     parts = [finder.sides(rows[part], squared[part]) for part in slices]
     memory = np.empty(1024 * 1024, np.float32)
@@ -180,9 +181,7 @@ def roofline(rows: Matrix, threshold: float, seconds: float) -> None:
                 out = memory[: len(left) * len(right)].reshape(len(left), len(right))
                 if finder.coarse:
                     loose = left.loose, right.loose
-                    kernels.passing(
-                        left.left, right.right, finder.coarse.words, finder.least, loose
-                    )
+                    loops.passing(left.left, right.right, finder.coarse.words, finder.least, loose)
                 elif finder.lead:
                     products(left.near, right.near, out)
                 else:
@@ -226,7 +225,7 @@ def main() -> None:
     given = parser.parse_args()
     faiss.omp_set_num_threads(given.threads)
     rows = spread_latents(given.warehouse, given.images)
-    similar_pairs(rows[: bounds.LEAST], given.thresholds[0])  # compiles what is to be compiled
+    similar_pairs(rows[: screens.LEAST], given.thresholds[0])  # compiles what is to be compiled
     with threadpool_limits(given.threads):
         print(f"## Raw latents: {rows.shape[0]:,} of width {rows.shape[1]}")
         found = methods(rows, given.threads, given.spark_rows, LEVELS)

@@ -32,9 +32,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from benchmarks.overlap import KINDS, places
-from udfs import autoencoder, cosine, frames
-from udfs.images import SIDE
-from udfs.whitening import Moments, Whitening
+from udfs import arrow
+from udfs.acquisition.decode import SIDE
+from udfs.autoencoder import model as autoencoder
+from udfs.vectors import cosine
+from udfs.vectors.whitening import Moments, Whitening
 
 Matrix = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -70,7 +72,7 @@ def of_classes(warehouse: str) -> Iterator[tuple[str, Images]]:
             Images(
                 ids,
                 pixels.reshape(len(ids), SIDE, SIDE, 3),
-                np.ascontiguousarray(frames.matrix(rows.column("latent"))),
+                np.ascontiguousarray(arrow.matrix(rows.column("latent"))),
             ),
         )
 

@@ -31,9 +31,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import session
 from benchmarks.latents import Pairs, coded, spread_latents
-from udfs.cosine import Matrix, squared_norms, unit_rows
-from udfs.greedy import covers
-from udfs.pairs import similar_pairs
+from udfs.duplicates.greedy import covers
+from udfs.vectors.cosine import Matrix, squared_norms, unit_rows
+from udfs.vectors.pairs import similar_pairs
 
 FEW = 16  # vectors whose join is as good as none
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from udfs import thresholds
-from udfs.cosine import Matrix
-from udfs.greedy import Cover, Reference, cover, covers
-from udfs.thresholds import Angles, Halving
+from udfs.duplicates import thresholds
+from udfs.duplicates.greedy import Cover, Reference, cover, covers
+from udfs.duplicates.thresholds import Angles, Halving
+from udfs.vectors.cosine import Matrix
 
 Indices = NDArray[np.int64]
 Array = NDArray[np.float64]

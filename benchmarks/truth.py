@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.changes import FAMILIES
-from udfs import images
-from udfs.images import SIDE
+from udfs.acquisition import decode
+from udfs.acquisition.decode import SIDE
 
 Pixels = NDArray[np.uint8]  # (n, 64, 64, 3)
 Draw = np.random.Generator
@@ -64,19 +64,19 @@ def photographs(data: Path, what: str, half: str) -> list[tuple[str, Path]]:
 
 def open_image(path: Path) -> Image.Image:
     """A file as `ingest` sees it."""
-    return images.frame(path.read_bytes(), 2**30)
+    return decode.frame(path.read_bytes(), 2**30)
 
 
 def seen(image: Image.Image) -> Pixels:
     """An image at 64×64, as `ingest` stores it: (64, 64, 3)."""
-    (only,) = images.tiles(image, None, None)
+    (only,) = decode.tiles(image, None, None)
     return np.frombuffer(only.pixels, np.uint8).reshape(SIDE, SIDE, 3)
 
 
 def tiles(image: Image.Image, stride: int) -> Iterator[Pixels]:
     """The tiles of a photograph: (64, 64, 3) each; none of one that is smaller than a tile."""
     if min(image.size) >= SIDE:
-        for tile in images.tiles(image, SIDE, stride):
+        for tile in decode.tiles(image, SIDE, stride):
             yield np.frombuffer(tile.pixels, np.uint8).reshape(SIDE, SIDE, 3)
 
 

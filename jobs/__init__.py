@@ -1,1 +1,1 @@
-"""The jobs: one file a verb, each a list of steps from tables to tables."""
+"""The jobs, one folder for each step of the flow: lists of steps from tables to tables."""

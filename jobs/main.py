@@ -16,28 +16,29 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 
-from jobs.common import session
-from jobs.common.console import Console
-from jobs.common.lock import lock
-from jobs.common.plan import Plan
-from jobs.common.process import die_with_parent, interrupted
-from jobs.common.run import Run
-from jobs.common.settings import FORMATS, STAGES, Settings, SettingsError, build, read_file
-from jobs.common.storage import JobError
+from jobs.dry_run.plan import Plan
+from jobs.runtime import session
+from jobs.runtime.console import Console
+from jobs.runtime.lock import lock
+from jobs.runtime.process import die_with_parent, interrupted
+from jobs.runtime.run import Run
+from jobs.settings.load import FORMATS, STAGES, Settings, SettingsError, build, read_file
+from jobs.warehouse.local_store import JobError
 
 SETTINGS = "LATENT_DEDUP_SETTINGS"  # the project's own settings file, from spark-submit.sh
-JOBS = {
-    name: f"jobs.{name}"
-    for name in (
-        "sample",
-        *STAGES,
-        "calibrate",
-        "pipeline",
-    )
+FOLDERS = {
+    "acquisition": ("sample", "ingest"),
+    "autoencoder": ("train", "encode", "whiten"),
+    "density": ("project", "modes", "anomalies", "generate"),
+    "duplicates": ("leaks", "conflicts", "prune", "publish"),
+    "evaluation": ("estimate", "similarities", "calibrate"),
+    "report": ("report",),
 }
+MODULES = {name: f"jobs.{folder}.{name}" for folder, names in FOLDERS.items() for name in names}
+JOBS = {name: MODULES[name] for name in ("sample", *STAGES)} | {"pipeline": "jobs.pipeline"}
 PLAIN = {"sample"}  # jobs without Spark
 # Torch and the charts take seconds to import: while Spark starts, not before.
-MEANWHILE = {"pipeline": ("jobs.encode", "jobs.report")}
+MEANWHILE = {"pipeline": ("jobs.autoencoder.encode", "jobs.report.report")}
 USAGE = f"""\
 usage: ./spark-submit.sh JOB [--images PATH] [--warehouse DIR] [--settings FILE]
                          [--set section.key=value ...] [--seed N] [--overwrite STAGE]

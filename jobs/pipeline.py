@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from jobs.common import candidates
-from jobs.common.run import Run
-from jobs.common.settings import WHITENED
+from jobs.duplicates import groups
+from jobs.runtime.run import Run
+from jobs.settings.load import WHITENED
 
 
 def main(run: Run) -> None:
     """Source files → every table, the report, and a summary on the console."""
-    from jobs import (
-        anomalies,
-        conflicts,
-        encode,
-        estimate,
-        generate,
-        ingest,
-        leaks,
-        modes,
-        project,
-        prune,
-        publish,
-        report,
-        similarities,
-        train,
-        whiten,
-    )
+    from jobs.acquisition import ingest
+    from jobs.autoencoder import encode, train, whiten
+    from jobs.density import anomalies, generate, modes, project
+    from jobs.duplicates import conflicts, leaks, prune, publish
+    from jobs.evaluation import estimate, similarities
+    from jobs.report import report
 
     run.console.line(f"  {run.settings.images} → {run.warehouse.root}")
     run.perform(ingest)
     if run.warehouse.exists("images"):  # not before a dry run of the first
-        candidates.check(run.warehouse.read("images"), run.settings.prune)
+        groups.check(run.warehouse.read("images"), run.settings.prune)
     if not run.settings.ingest.vector_column:
         run.perform(train)
     for job in (encode, project):

@@ -22,12 +22,12 @@ from pyspark.sql import SparkSession
 from benchmarks.browser import launch
 from benchmarks.session import start as start_session
 from jobs import pipeline
-from jobs.common import schemas
-from jobs.common.lock import lock
-from jobs.common.run import Run
-from jobs.common.settings import ASKED, Settings, build
-from jobs.common.settings import STAGES as KNOWN_STAGES
-from jobs.common.storage import Warehouse
+from jobs.runtime.lock import lock
+from jobs.runtime.run import Run
+from jobs.settings.load import ASKED, Settings, build
+from jobs.settings.load import STAGES as KNOWN_STAGES
+from jobs.warehouse import tables
+from jobs.warehouse.local_store import Warehouse
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,7 +49,7 @@ FIRST = (
     "test_clothing",
     "test_prune",
     "test_cluster",
-    "test_vectors",
+    "test_vector_reader",
     "test_readers",
     "test_ingest",
     "test_modes",
@@ -60,7 +60,7 @@ FIRST = (
     "test_anomalies",
     "test_similarities",
     "test_recipes",
-    "test_page",
+    "test_render",
 )
 
 
@@ -328,7 +328,7 @@ ON_DEMAND = {
     "generated",
     "calibration",
 }
-WRITTEN = schemas.TABLES.keys() - ON_DEMAND - {"placed", "rounds"}
+WRITTEN = tables.TABLES.keys() - ON_DEMAND - {"placed", "rounds"}
 MOMENTS = {
     "kurtosis_before",
     "kurtosis_after",
@@ -355,7 +355,7 @@ def assert_same_tables(spark: SparkSession, one: Path, other: Path) -> None:
 
 def _rows(warehouse: Warehouse, table: str) -> list[dict[str, Any]]:
     rows = [row.asDict(recursive=True) for row in warehouse.read(table).collect()]
-    exact = [name for name in schemas.TABLES[table].schema.names if name not in MOMENTS]
+    exact = [name for name in tables.TABLES[table].schema.names if name not in MOMENTS]
     return sorted(rows, key=lambda row: repr([row[name] for name in exact]))
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from jobs.common import album, content, distributions, extras, page
-from jobs.common.facts import Facts
-from jobs.common.findings import Findings
-from jobs.common.gallery import Group, Groups, Member
+from jobs.report import class_plots, optional_tables, page_data, render, thumbnails
+from jobs.report.findings import Findings
+from jobs.report.gallery import Group, Groups, Member
+from jobs.report.summary import Facts
 from tests.conftest import picture
-from udfs import images
+from udfs.acquisition import decode
 
 RULES = (
     ("fixed:0.97", "raw"),
@@ -34,7 +34,7 @@ def seed_of(name: str) -> int:
 
 def coded(names: Sequence[str]) -> dict[str, bytes]:
     """A picture of each id: copies ("…/0007b") look like what they are a copy of."""
-    return {name: images.jpeg(picture(seed_of(name.rstrip("bcdefghi")), 64), 78) for name in names}
+    return {name: decode.jpeg(picture(seed_of(name.rstrip("bcdefghi")), 64), 78) for name in names}
 
 
 def image(label: str, number: int, copy: str = "") -> str:
@@ -112,8 +112,10 @@ def groups(labels: Sequence[str] = LABELS, each: int = 12) -> dict[tuple[str, st
 def findings(labels: Sequence[str] = LABELS, there: bool = True) -> Findings:
     """Every optional table, or none of them."""
     states = {
-        table: extras.State("there" if there else "absent", f"./spark-submit.sh {extra.stage}")
-        for table, extra in extras.EXTRAS.items()
+        table: optional_tables.State(
+            "there" if there else "absent", f"./spark-submit.sh {extra.stage}"
+        )
+        for table, extra in optional_tables.EXTRAS.items()
     }
     if not there:
         return Findings(states)
@@ -180,7 +182,7 @@ def similarities(labels: Sequence[str] = LABELS) -> list[dict[str, Any]]:
         row = {"label": label, "space": "raw", "n": 120, "sampled": 60, "origin": 0.0}
         row |= {"step": edges[1], "counts": counts.tolist(), "heat_ids": ["x"] * 60}
         rows.append(row | {"heat": np.rint(255 * cosines).astype(np.uint8).tobytes()})
-    return distributions.shown_similarities(rows, {label: i for i, label in enumerate(labels)})
+    return class_plots.shown_similarities(rows, {label: i for i, label in enumerate(labels)})
 
 
 @dataclass(frozen=True)
@@ -195,8 +197,8 @@ def report(there: bool = True, pictures: int = 5000, most: int = 5000) -> Report
     """The page of all this; there: the optional tables are; pictures: how many have one."""
     known, found = facts(), findings(there=there)
     shown = similarities() if there else []
-    shelf = album.Album(most)
-    data = content.gather(known, groups() if most else {}, found, densities(), shown, shelf)
+    shelf = thumbnails.Album(most)
+    data = page_data.gather(known, groups() if most else {}, found, densities(), shown, shelf)
     drawn = coded(shelf.names[:pictures])
     data |= {"pictures": shelf.pictures(drawn), "pairs_mark": "invented"}
-    return Report(page.render(known, found, data, [], None, "0" * 64), data)
+    return Report(render.render(known, found, data, [], None, "0" * 64), data)

@@ -1,0 +1,1 @@
+"""Source files and tables to the tables `images` and `rejects`: listing, decoding."""

@@ -1,0 +1,1 @@
+"""Training, encoding and whitening: from `images` to `latents` and `vectors`."""

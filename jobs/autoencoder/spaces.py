@@ -1,0 +1,115 @@
+"""What images are compared by in each space: their latents, or whitened vectors (spec §7)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.runtime.run import Work
+from jobs.settings.load import RAW, WHITENED
+from jobs.warehouse import tables
+from jobs.warehouse.local_store import JobError, Warehouse
+from jobs.warehouse.parquet_write import Made
+from udfs import arrow
+from udfs.vectors.whitening import Whitening
+
+LATENTS = tables.TABLES["latents"].schema
+VECTORS = tables.TABLES["vectors"].schema
+_TABLES = {RAW: ("latents", "latent", "encode"), WHITENED: ("vectors", "vector", "whiten")}
+
+
+def reads(spaces: Iterable[str]) -> dict[str, str]:
+    """The tables of the spaces, and the stages that write them."""
+    return dict(map(table_of, spaces))
+
+
+def table_of(space: str) -> tuple[str, str]:
+    """The table of a space, and the stage that writes it."""
+    table, _, stage = _TABLES[space]
+    return table, stage
+
+
+def column_of(space: str) -> str:
+    """The column of that table that holds the vectors."""
+    return _TABLES[space][1]
+
+
+def vectors(work: Work, spaces: Iterable[str]) -> dict[str, DataFrame]:
+    """Of each space what stands for the images, always in the column `latent`."""
+    return {space: _compared(work.read(table_of(space)[0]), space) for space in spaces}
+
+
+def elsewhere(own: Warehouse, other: Warehouse, space: str) -> DataFrame:
+    """The images of another warehouse, seen in a space of this one: as of `vectors`.
+
+    Raises JobError where this one has no fit to see them by.
+    """
+    latents = other.read("latents", other.version("latents"))
+    if space == RAW:
+        return latents.select(LATENTS.names)
+    whitening = fit(own)
+    if whitening is None:
+        raise JobError(
+            f"the warehouse {own.root} has no table spaces to see other images by: run "
+            "./spark-submit.sh whiten first (or pipeline, which does)"
+        )
+    return _compared(whitened(latents, whitening).mapped(), space)
+
+
+def _compared(table: DataFrame, space: str) -> DataFrame:
+    return table.withColumnRenamed(column_of(space), "latent").select(LATENTS.names)
+
+
+def fit(warehouse: Warehouse) -> Whitening | None:
+    """The fit that the table `spaces` has."""
+    if not warehouse.exists("spaces"):
+        return None
+    row = warehouse.read("spaces").where(F.col("space") == WHITENED).first()
+    if row is None:
+        return None
+    mean, deviations, axes = (np.array(part) for part in (row.mean, row.deviations, row.axes))
+    return Whitening(mean, axes.reshape(len(deviations), len(mean)), deviations)
+
+
+def fit_id(whitening: Whitening) -> str:
+    """The sha256 of the fit's numbers."""
+    digest = hashlib.sha256()
+    for part in (whitening.mean, whitening.deviations, whitening.axes):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """A fit, on its way to the executors."""
+
+    whitening: Whitening
+    name: str
+
+    def rows(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of `latents` to rows of `vectors`."""
+        for batch in batches:
+            n = batch.num_rows
+            found = self.whitening(arrow.matrix(batch.column("latent")))
+            known = set(batch.schema.names) & set(schema.names)
+            columns = {name: batch.column(name) for name in known}
+            columns |= {
+                "space": pa.array([WHITENED] * n, pa.string()),
+                "fit_id": pa.array([self.name] * n, pa.string()),
+                "vector": arrow.list_column(found, np.ones(n, np.bool_)),
+            }
+            yield arrow.record_batch(columns, schema)
+
+
+def whitened(latents: DataFrame, whitening: Whitening) -> Made:
+    """Rows of `vectors`: one for each latent, where it lies; of a zero latent zeros."""
+    seen = Whitened(whitening, fit_id(whitening))
+    return Made(latents.select(LATENTS.names), seen.rows, VECTORS)

@@ -1,0 +1,161 @@
+"""train: the autoencoder learns from a sample of `images`, or a given model is taken over."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.autoencoder import models
+from jobs.runtime.console import Progress
+from jobs.runtime.run import Run, Work
+from jobs.settings.load import Train
+from jobs.warehouse.local_store import JobError
+from udfs import arrow
+from udfs.autoencoder import model as autoencoder
+from udfs.autoencoder.contrastive import Instance
+
+
+def main(run: Run) -> None:
+    """Table images → models/<model_id>/."""
+    models.check_pixels(run.warehouse)
+    mark = models.wanted(run.settings)
+    known = models.find(run.warehouse, mark)
+    with run.stage(
+        "train", reads={"images": "ingest"}, finished=lambda _: known is not None
+    ) as work:
+        if work.finished:
+            work.model_id = known.model_id if known else None
+            return
+        about = {"fingerprint": mark, "decoding": run.settings.ingest.decoding}
+        settings = run.settings.train
+        data, more = take_over(settings) if settings.model else learn(work, settings)
+        about |= {"normalise": autoencoder.normalises(data)} | more
+        about |= {"trained_at": datetime.now(UTC).isoformat()}
+        model = models.store(run.warehouse, data, about)
+        work.model_id = model.model_id
+        work.summary = f"model {model.model_id[:12]}, {about['summary']}"
+
+
+def take_over(settings: Train) -> tuple[bytes, dict[str, Any]]:
+    """A model that was trained elsewhere: checked, and written anew."""
+    data = models.read_given(settings.model)
+    try:
+        autoencoder.load(data)
+    except ValueError as wrong:
+        raise JobError(f"train.model = {settings.model!r}: {wrong}") from wrong
+    return data, {"given": settings.model, "summary": "given"}
+
+
+def learn(work: Work, settings: Train) -> tuple[bytes, dict[str, Any]]:
+    """Train on a sample, telling the loss on the way."""
+    images = work.read("images")
+    pixels = sample(images, settings)
+    if not len(pixels):
+        raise JobError(
+            "the table images has no rows to train on; look at the table rejects for the reasons"
+        )
+    device = autoencoder.device(settings.device)
+    total = settings.epochs * len(pixels)
+    begun = time.monotonic()
+    done = Progress(0.0, 0.0, 0, "reading")
+
+    def on_batch(epoch: int, batch: int, batches: int, loss: float) -> None:
+        nonlocal done
+        images = len(pixels) * (epoch - 1 + batch / batches)
+        note = f"epoch {epoch}/{settings.epochs}, loss {loss:.4f}"
+        done = Progress(time.monotonic() - begun, images / total, images, note)
+
+    def on_epoch(epoch: autoencoder.Epoch) -> None:
+        held_out = "" if epoch.held_out_loss is None else f", held out {epoch.held_out_loss:.4f}"
+        apart = "" if epoch.instance_loss is None else f", instance {epoch.instance_loss:.3f}"
+        work.run.console.line(
+            f"    epoch {epoch.number}/{settings.epochs}: loss {epoch.loss:.4f}{held_out}{apart}, "
+            f"{len(pixels) / epoch.seconds:,.0f} img/s",
+            stage=work.stage,
+            event="epoch",
+            **asdict(epoch),
+        )
+
+    with work.telling(lambda: done):
+        try:
+            training = fit(pixels, settings, device, on_batch=on_batch, on_epoch=on_epoch)
+        except ValueError as wrong:
+            raise JobError(str(wrong)) from wrong
+    return autoencoder.weights_bytes(training.model), describe(training, settings, device, work)
+
+
+def fit(
+    pixels: NDArray[np.uint8], settings: Train, device: str, **told: Any
+) -> autoencoder.Training:
+    """A model as the settings ask for it; `told`: the callbacks of autoencoder.train."""
+    return autoencoder.train(
+        pixels,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+        held_out=settings.held_out,
+        device=device,
+        normalise=settings.normalise,
+        instance=instance_of(settings),
+        precision=precision_of(settings, device),
+        **told,
+    )
+
+
+def instance_of(settings: Train) -> Instance | None:
+    """The term beside the reconstruction, where the settings ask for it."""
+    return Instance(settings.instance_weight, settings.temperature) if settings.recognises else None
+
+
+def precision_of(settings: Train, device: str) -> str:
+    """What `train.precision` comes to; the paper's objective keeps to float32 unless told."""
+    if settings.precision != "auto":
+        return settings.precision
+    return autoencoder.fast_precision(device) if settings.recognises else autoencoder.FLOAT32
+
+
+def sample(images: DataFrame, settings: Train) -> NDArray[np.uint8]:
+    """At most `train.sample` images, the smallest in a seeded hash of their ids, in that order.
+
+    Images of the split "train" where there is one, else all.
+    """
+    if not images.where("split = 'train'").isEmpty():
+        images = images.where("split = 'train'")
+    draw = F.sha2(F.concat_ws("|", F.lit(settings.seed), "image_id"), 256)
+    # Ids first: a sort that carries the pixels of all images would move gigabytes.
+    chosen = images.select("image_id", draw.alias("draw")).orderBy("draw", "image_id")
+    chosen = chosen.limit(settings.sample)
+    drawn = images.select("image_id", "pixels").join(
+        F.broadcast(chosen), on="image_id", how="inner"
+    )
+    table = drawn.select("draw", "image_id", "pixels").toArrow()
+    table = table.sort_by([("draw", "ascending"), ("image_id", "ascending")])
+    parts = [
+        arrow.binary_matrix(part, autoencoder.PIXELS) for part in table.column("pixels").chunks
+    ]
+    return np.concatenate([np.empty((0, autoencoder.PIXELS), np.uint8), *parts])
+
+
+def describe(
+    training: autoencoder.Training, settings: Train, device: str, work: Work
+) -> dict[str, Any]:
+    """What model.json says of a training."""
+    last = training.epochs[-1]
+    return {
+        "settings": asdict(settings),
+        "images_version": work.reads["images"],
+        "images": training.images,
+        "held_out": training.held_out,
+        "device": autoencoder.encoded_on(device),
+        "precision": precision_of(settings, device),
+        "epochs": [asdict(epoch) for epoch in training.epochs],
+        "summary": f"{last.number} epochs on {training.images:,} images, loss {last.loss:.4f}",
+    }

@@ -1,0 +1,129 @@
+"""whiten: latents seen along the axes of the whole set, which count alike (spec §7)."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import functions as F
+
+from jobs.autoencoder import spaces
+from jobs.density import chunks
+from jobs.runtime import session
+from jobs.runtime.run import Run, Work
+from jobs.settings.load import WHITENED
+from jobs.warehouse import partitioning, tables
+from jobs.warehouse.local_store import JobError
+from udfs import arrow
+from udfs.vectors.whitening import Moments, Whitening
+
+VERSION = 3
+TASKS_A_SLOT, MOST_TASKS = 2, 32  # that sum moments: each sends 4 MB to the driver
+COLLECTED = 1 << 28  # bytes of moments that the driver takes at once
+LATENT = tables.struct("latent array<float>")
+SUMS = tables.struct("sums binary")
+
+
+def main(run: Run) -> None:
+    """Table latents → spaces (the fit), vectors.
+
+    In mode append a fit of the same model and orientations is used again, so that new images are
+    seen as the others.
+    """
+    append = run.settings.prune.mode == "append"
+    with run.stage(
+        "whiten",
+        reads={"latents": "encode"},
+        writes=("spaces", "vectors"),
+        depends={"append": append, "axes": run.settings.prune.axes},
+        version=VERSION,
+    ) as work:
+        if work.finished:
+            return
+        encoded = run.warehouse.newest("latents", "encode")
+        seen = {"orientations": encoded.orientations if encoded else 1}
+        most = run.settings.prune.axes
+        whitening = (known(work, most) if append else None) or fitted(work, most)
+        work.write(fit_rows(work, whitening), "spaces", notes=seen)
+        seen_as = spaces.Whitened(whitening, spaces.fit_id(whitening))
+        made = work.scan("latents", spaces.LATENTS, seen_as.rows, spaces.VECTORS)
+        work.write(made, "vectors")
+        work.rows["vectors"] = run.warehouse.count("vectors")
+        work.summary = f"{work.rows['vectors']:,} vectors on {len(whitening.axes)} axes"
+
+
+def moments(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """A task's latents to one row of SUMS: their moments in a line; none where there is no latent.
+
+    The task holds a batch of latents at a time.
+    """
+    parts = (Moments.of(arrow.matrix(batch.column("latent"))) for batch in batches if len(batch))
+    first = next(parts, None)
+    if first is not None:
+        total = functools.reduce(operator.add, parts, first)
+        yield arrow.record_batch({"sums": [total.flat().tobytes()]}, schema)
+
+
+def fitted(work: Work, most: int) -> Whitening:
+    """At most so many axes of all latents; their moments are whole numbers, added in any order.
+
+    Raises JobError where there is none.
+    """
+    tasks = min(MOST_TASKS, TASKS_A_SLOT * session.slots(work.run.spark))
+    sums = work.scan("latents", LATENT, moments, SUMS, tasks=tasks).mapped()
+    # One row a task, a job each if they are streamed: of wide vectors they are too large for all.
+    wide = tasks * partitioning.width_stored(work) ** 2 * 4 > COLLECTED
+    rows = iter(chunks.streamed(sums) if wide else sums.collect())
+    parts = (Moments.from_flat(np.frombuffer(row.sums, np.int64)) for row in rows)
+    try:
+        first = next(parts, None)
+        if first is None:
+            raise ValueError("there are no latents")
+        return Whitening.fitted(functools.reduce(operator.add, parts, first), most)
+    except ValueError as refused:
+        raise JobError(f"whiten: {refused}; --set prune.space=raw does without") from refused
+
+
+def known(work: Work, most: int) -> Whitening | None:
+    """The fit that the table `spaces` has of latents of this model, seen from as many sides.
+
+    Raises JobError where it has less than half of the axes that all latents have now: along so few
+    of them most images look alike, and would be removed.
+    """
+    warehouse = work.run.warehouse
+    made, encoded = warehouse.newest("spaces", "whiten"), warehouse.newest("latents", "encode")
+    if made is None or encoded is None or made.orientations != encoded.orientations:
+        return None
+    row = warehouse.read("spaces").where(F.col("space") == WHITENED).first()
+    whitening = spaces.fit(warehouse) if row and row.model_id == model_of(work) else None
+    if whitening and 2 * len(whitening.axes) < min(most, len(whitening.mean)):
+        now = len(fitted(work, most).axes)
+        if 2 * len(whitening.axes) < now:
+            raise JobError(
+                f"prune.mode = 'append': the axes were fitted on few images, {len(whitening.axes)} "
+                f"where all images now have {now}; --set prune.mode=all decides all anew"
+            )
+    return whitening
+
+
+def model_of(work: Work) -> str:
+    """The model of the latents."""
+    found = work.query("latents", "SELECT model_id FROM rows LIMIT 1")
+    return str(found[0]["model_id"]) if found else ""
+
+
+def fit_rows(work: Work, whitening: Whitening) -> pa.Table:
+    """The row of `spaces`."""
+    row = (
+        WHITENED,
+        model_of(work),
+        spaces.fit_id(whitening),
+        work.query("latents", "SELECT count(*) AS images FROM rows")[0]["images"],
+        whitening.mean.tolist(),
+        whitening.deviations.tolist(),
+        whitening.axes.ravel().tolist(),
+    )
+    return tables.rows("spaces", [row])

@@ -1,1 +1,0 @@
-"""What every job needs and no job is."""

@@ -1,0 +1,255 @@
+"""generate: new images of each class, drawn from its density and decoded (spec §5).
+
+Beside each stands the real image it resembles most, so that a copy is seen for what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.autoencoder import models
+from jobs.autoencoder.models import Model
+from jobs.density import nearest_images
+from jobs.density.nearest_images import Found
+from jobs.runtime.run import Run, Work
+from jobs.settings.load import Generate, SettingsError
+from jobs.warehouse import tables
+from jobs.warehouse.local_store import JobError
+from udfs import arrow
+from udfs.autoencoder import model as autoencoder
+from udfs.density import bspline, generation, histogram
+from udfs.report import charts
+from udfs.vectors.cosine import Matrix
+
+VERSION = 1
+WRITES = ("generated",)
+FOLDER = "generated_images"  # not `generated`, the table's: VACUUM deletes what no commit names
+SHEET = "contact_sheet.png"
+ROWS, COLUMNS = 200, 12  # of the sheet
+NAMED = 5  # classes that a message names
+LONGEST = 100  # characters of a folder's name; more than 255 bytes no file system takes
+Array = NDArray[np.float64]
+Pixels = NDArray[np.uint8]  # (n, 64, 64, 3)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn of a class: coordinates (n, axes), their log-density (n,), latents (n, d)."""
+
+    points: Array
+    log_density: Array
+    latents: Matrix
+
+
+def main(run: Run) -> None:
+    """Tables axes, density and latents, and the model → generated, generated_images/."""
+    settings = run.settings.generate
+    if not settings.count:
+        raise SettingsError("generate: set generate.count, such as 20: new images of each class")
+    model = models.current(run.warehouse, run.settings)
+    folder = Path(run.warehouse.root, FOLDER)
+    with run.stage(
+        "generate",
+        reads={"axes": "project", "density": "project", "latents": "encode"},
+        writes=WRITES,
+        depends=depends(settings) | {"model_id": model.model_id},
+        version=VERSION,
+        finished=lambda mark: is_written(run, folder, mark),
+    ) as work:
+        work.model_id = model.model_id
+        if work.finished:
+            return
+        check_fits(work, model)
+        drawn = draw(work, chosen(work.read("axes"), settings.labels), settings)
+        pictures = decode(run, model, drawn)
+        latents = {label: of_class.latents for label, of_class in drawn.items()}
+        found = nearest_images.nearest(work.read("latents"), latents)
+        with replaced(folder) as aside:
+            files = store(aside, pictures)
+        table = tables.rows("generated", rows(drawn, found))
+        work.write(table, "generated", notes={"files": files})
+        work.rows["generated"] = sum(len(of_class.points) for of_class in drawn.values())
+        work.summary = summary(drawn, found)
+
+
+def depends(settings: Generate) -> dict[str, object]:
+    """The settings that what is generated depends on."""
+    return {
+        "count": settings.count,
+        "labels": sorted(settings.labels),
+        "components": settings.components,
+        "seed": settings.seed,
+    }
+
+
+def is_written(run: Run, folder: Path, mark: str) -> bool:
+    """Whether the table is of this fingerprint, and its files are still there."""
+    stamp = run.warehouse.newest("generated", "generate")
+    if stamp is None or stamp.fingerprint != mark:
+        return False
+    return sum(1 for _ in folder.rglob("*.png")) == stamp.notes.get("files")
+
+
+def check_fits(work: Work, model: Model) -> None:
+    """Raise JobError where axes and latents are not of the model that is to decode them."""
+    row = work.read("latents").select("model_id").first()
+    if row is None or row.model_id != model.model_id:
+        raise JobError(
+            f"the latents are not of the model that these settings ask for "
+            f"({model.model_id[:12]}): run ./spark-submit.sh encode and project first (or "
+            "pipeline, which does all), or give the settings of [train] that they were made with"
+        )
+    axes = work.run.warehouse.newest("axes", "project")
+    latents = work.run.warehouse.newest("latents", "encode")
+    if latents and latents.orientations != 1:
+        raise JobError(
+            "the latents are means over eight orientations, which the decoder cannot read: run "
+            "./spark-submit.sh pipeline with encode.orientations = 1 first"
+        )
+    if axes and latents and axes.notes.get("latents", latents.content) != latents.content:
+        raise JobError(
+            "the table axes was made of other latents: run ./spark-submit.sh project first (or "
+            "pipeline, which does all)"
+        )
+
+
+def chosen(axes: DataFrame, asked: Sequence[str]) -> list[str]:
+    """The classes to draw from: those asked for, or all that have axes.
+
+    Raises JobError where there is none, or one of those asked for has none.
+    """
+    known = sorted(row.label for row in axes.select("label").distinct().collect())
+    unknown = [label for label in asked if label not in known]
+    if unknown or not known:
+        more = f" and {len(known) - NAMED:,} more" if len(known) > NAMED else ""
+        raise JobError(
+            f"generate.labels: no axes of {', '.join(unknown) or 'any class'}: a class needs two "
+            f"images that differ; there are axes of {', '.join(known[:NAMED]) or 'none'}{more}"
+        )
+    return sorted(asked) or known
+
+
+def draw(work: Work, labels: Sequence[str], settings: Generate) -> dict[str, Drawn]:
+    """Coordinates drawn from each class's density before removal, and their latents."""
+    marginals: dict[str, list[bspline.Marginal]] = {}
+    of_classes = F.col("label").isin(list(labels))
+    stored = work.read("density").where((F.col("rule") == "none") & of_classes)
+    for row in stored.orderBy("label", "component").collect():
+        cells = histogram.Histogram(row.origin, row.step, np.array(row.counts))
+        marginals.setdefault(row.label, []).append(bspline.Marginal(cells))
+    table = work.read("axes").where(of_classes).orderBy("label", "component").toArrow()
+    found = {}
+    for label, axes in arrow.groups(table.to_batches(), "label"):
+        model = bspline.Separable(marginals[label])
+        sampled = settings.components or len(model.marginals)
+        rng = generation.draw_of(settings.seed, label)
+        points = generation.points(model, settings.count, sampled, rng)
+        mean = arrow.matrix(axes.column("mean"))[0]
+        latents = generation.latents(points, mean, arrow.matrix(axes.column("axis")))
+        found[label] = Drawn(points, model.log_density(points), latents)
+    return found
+
+
+def decode(run: Run, model: Model, drawn: dict[str, Drawn]) -> dict[str, Pixels]:
+    """The images of each class's latents, decoded by the driver, where `train` would compute."""
+    device = autoencoder.device(run.settings.train.device)
+    decoder = autoencoder.decoder(model.weights, device=device, batch=run.settings.encode.batch)
+    side = autoencoder.SIDE
+    return {
+        label: decoder(of_class.latents).reshape(-1, side, side, 3)
+        for label, of_class in drawn.items()
+    }
+
+
+def rows(drawn: dict[str, Drawn], found: Found) -> list[tuple[object, ...]]:
+    """Rows of the table `generated`."""
+    return [
+        (
+            label,
+            number,
+            f"{FOLDER}/{file_name(label, number)}",
+            float(density),
+            *found.get((label, number), (None, None)),
+            point.tolist(),
+        )
+        for label, of_class in drawn.items()
+        for number, (point, density) in enumerate(
+            zip(of_class.points, of_class.log_density, strict=True), 1
+        )
+    ]
+
+
+def store(folder: Path, pictures: dict[str, Pixels]) -> int:
+    """Write each image, and the sheet; how many files that makes."""
+    files = 1
+    for label, of_class in pictures.items():
+        (folder / folder_name(label)).mkdir()
+        for number, picture in enumerate(of_class, 1):
+            data = charts.picture_png(Image.fromarray(picture))
+            (folder / file_name(label, number)).write_bytes(data)
+            files += 1
+    first = [(label, of_class[:COLUMNS]) for label, of_class in list(pictures.items())[:ROWS]]
+    (folder / SHEET).write_bytes(charts.contact_sheet(first))
+    return files
+
+
+def file_name(label: str, number: int) -> str:
+    """Where an image lies below the folder of all."""
+    return f"{folder_name(label)}/{number:03}.png"
+
+
+def folder_name(label: str) -> str:
+    """A label as a folder's name: letters of any script stay, most other characters become %XX.
+
+    Unlike labels have unlike names: a long one ends with its hash, after a ~. None begins with a
+    dot, or is that of the sheet.
+    """
+    name = re.sub(r"[^\w .()+,=-]|^\.", lambda found: _escaped(found[0]), label)
+    name = name.replace(".", "%2E") if name == SHEET else name
+    if len(name) <= LONGEST and len(name.encode()) <= 2 * LONGEST:
+        return name
+    digest = hashlib.sha256(label.encode()).hexdigest()
+    return f"{name[: LONGEST // 2]}~{digest[:16]}"
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in char.encode())
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """An empty folder aside, which takes the place of the old one, whole, when it is filled."""
+    for left in folder.parent.glob(f".{folder.name}.*"):  # of runs that were killed
+        shutil.rmtree(left)
+    aside, old = (folder.with_name(f".{folder.name}.{end}") for end in (os.getpid(), "old"))
+    aside.mkdir()
+    yield aside
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def summary(drawn: dict[str, Drawn], found: Found) -> str:
+    """How many there are, and how near they are to real ones."""
+    images = sum(len(of_class.points) for of_class in drawn.values())
+    similarity = [nearness for _, nearness in found.values()]
+    near = (
+        f"; to a real one {np.median(similarity):.3f} in the median, {max(similarity):.3f} at most"
+        if similarity
+        else ""
+    )
+    return f"{images:,} images of {len(drawn):,} classes{near}"

@@ -1,0 +1,1 @@
+"""What a command would do, without doing any of it."""

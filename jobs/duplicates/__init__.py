@@ -1,0 +1,1 @@
+"""Which images are near-copies of which, leaks, conflicts, and the published selection."""

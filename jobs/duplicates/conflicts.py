@@ -1,0 +1,69 @@
+"""conflicts: images that resemble each other under unlike labels (listed, never removed)."""
+
+from __future__ import annotations
+
+import time
+
+import pyarrow as pa
+from pyspark import Broadcast
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from jobs.autoencoder import spaces
+from jobs.duplicates import window_search
+from jobs.duplicates.window_search import ConflictScan, Held
+from jobs.runtime.console import Progress
+from jobs.runtime.run import Run
+from jobs.settings.load import SettingsError
+from jobs.warehouse import tables
+from jobs.warehouse.local_store import JobError
+
+VERSION = 1
+
+
+def main(run: Run) -> None:
+    """Table latents, or vectors → conflicts: in the first space of `prune.space`."""
+    settings, space = run.settings.conflicts, run.settings.prune.space[0]
+    if not settings.threshold:
+        raise SettingsError(
+            "conflicts: set conflicts.threshold, such as 0.85: pairs above it under unlike labels "
+            "are listed"
+        )
+    with run.stage(
+        "conflicts",
+        reads=spaces.reads([space]),
+        writes=("conflicts",),
+        depends={"threshold": settings.threshold, "most": settings.most},
+        version=VERSION,
+    ) as work:
+        if work.finished:
+            return
+        latents = spaces.vectors(work, [space])[space]
+        images, begun = latents.count(), time.monotonic()
+        found = [tables.arrow_schema(window_search.PAIRS).empty_table()]
+
+        def of_window(later: Column, held: Broadcast[Held]) -> pa.Table:
+            return ConflictScan(settings.threshold, settings.most, held).table(latents.where(later))
+
+        window = run.settings.prune.window
+        for table in window_search.each_window(latents, images, window, of_window):
+            found.append(table)
+            pairs = sum(part.num_rows for part in found)
+            done = min(1.0, (len(found) - 1) * window / max(1, images))
+            note = f"{len(found) - 1:,} windows, {pairs:,} pairs"
+            work.tell(Progress(time.monotonic() - begun, done, note=note))
+            if pairs > settings.most:
+                raise JobError(
+                    f"more than conflicts.most = {settings.most:,} pairs are above "
+                    f"{settings.threshold}: raise conflicts.threshold, or conflicts.most"
+                )
+        frame = run.spark.createDataFrame(pa.concat_tables(found), window_search.PAIRS)
+        columns = {
+            "space": F.lit(space),
+            "threshold": F.lit(settings.threshold),
+        }
+        ordered = frame.withColumns(columns).select(tables.TABLES["conflicts"].schema.names)
+        work.write(ordered.sort(F.desc("similarity"), "image_id", "other_id"), "conflicts")
+        work.rows["conflicts"] = frame.count()
+        count = work.rows["conflicts"]
+        work.summary = f"{count:,} pairs of unlike labels above {settings.threshold}"

@@ -1,0 +1,117 @@
+"""similarities: how alike the images of each class are, and pairs to be labelled (spec §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.autoencoder import spaces
+from jobs.duplicates import groups
+from jobs.evaluation.pair_labels import common, found_by
+from jobs.evaluation.pair_sampling import COMPARED, DRAWN, Comparing, Plan, members
+from jobs.runtime.run import Run, Work
+from jobs.settings.load import Calibrate, Prune, SettingsError, published_space
+from jobs.warehouse import tables
+from jobs.warehouse.local_store import JobError
+from udfs.evaluation import strata
+
+VERSION = 1
+SIMILARITIES = tables.TABLES["similarities"].schema.names
+QUARTILES = (0.25, 0.5, 0.75)
+
+
+def main(run: Run) -> None:
+    """Tables latents, vectors and thresholds → similarities, pairs."""
+    # Classes, whatever prune compares within; its order says who is on the heat map.
+    prune = replace(run.settings.prune, group_by=("label",), never_across=(), protect="")
+    settings = run.settings.calibrate
+    space = published_space(run.settings)
+    if space not in prune.space:
+        raise SettingsError(
+            f"publish.space = {space!r}: not among the computed spaces ({', '.join(prune.space)})"
+        )
+    with run.stage(
+        "similarities",
+        reads=reads(prune),
+        writes=("similarities", "pairs"),
+        depends={
+            "spaces": [prune.space, space],
+            "images": [prune.seed, prune.order],
+            "pairs": [settings.pairs, settings.seed],
+        },
+        version=VERSION,
+    ) as work:
+        if work.finished:
+            return
+        compare(work, marked(work, prune), prune, settings, space)
+
+
+def reads(prune: Prune) -> dict[str, str]:
+    """The tables, and the stages that write them."""
+    found = spaces.reads(prune.space) | {"thresholds": "prune"}
+    if groups.needs_images(prune):
+        found |= {"images": "ingest"}
+    if groups.DENSITY in groups.names(prune.order):
+        found |= {"projections": "project"}
+    return found
+
+
+def marked(work: Work, prune: Prune) -> DataFrame:
+    """What is compared, with its class as group, and its order."""
+    images = work.read("images") if "images" in work.reads else None
+    projections = work.read("projections") if "projections" in work.reads else None
+    return groups.grouped(spaces.vectors(work, prune.space), images, projections, prune)
+
+
+def compare(work: Work, rows: DataFrame, prune: Prune, settings: Calibrate, space: str) -> None:
+    """Compare the images of each class once; write both tables."""
+    counts = {row["group"]: int(row["count"]) for row in rows.groupBy("group").count().collect()}
+    work.images = sum(counts.values())
+    by_rule = found_by(work, space)
+    if counts and not by_rule:
+        raise JobError(
+            f"the table thresholds has none of the space {space}: run ./spark-submit.sh prune with "
+            "these settings first"
+        )
+    edges = strata.edges(thresholds(by_rule))
+    comparing = Comparing(counts, space, edges, settings.pairs, settings.seed)
+    found = tables.mapped(members(rows, counts, prune), comparing.rows, COMPARED)
+    kept = found.persist(StorageLevel.DISK_ONLY)
+    try:
+        work.write(kept.select(*SIMILARITIES), "similarities")
+        pairs = drawn(kept.where(F.col("space") == space), edges, settings, space)
+        work.write(tables.rows("pairs", pairs), "pairs")
+        compared = kept.agg(F.sum(F.expr("aggregate(counts, 0L, (a, b) -> a + b)"))).collect()
+    finally:
+        kept.unpersist()
+    similarities = int(compared[0][0] or 0)
+    work.rows |= {"similarities": similarities, "pairs": len(pairs)}
+    held = len({pair["low"] for pair in pairs})
+    work.summary = f"{similarities:,} similarities; {len(pairs)} pairs to label, {held} strata"
+
+
+def thresholds(by_rule: Mapping[str, Sequence[float]]) -> list[float]:
+    """Each T that holds in all classes; where no rule has one, quartiles of those found."""
+    alike = common(by_rule)
+    if alike or not by_rule:
+        return sorted(set(alike.values()))
+    apart = [np.quantile(by_rule[rule], QUARTILES) for rule in sorted(by_rule)]
+    return [float(round(value, 4)) for value in np.concatenate(apart)]
+
+
+def drawn(
+    kept: DataFrame, edges: Sequence[float], settings: Calibrate, space: str
+) -> list[dict[str, object]]:
+    """Rows of the table `pairs`; none where no T is below 1."""
+    if not edges:
+        return []
+    rows = kept.select("label", "n", "sampled", "population").collect()
+    plan = Plan.of(rows, edges, settings.pairs, settings.seed)
+    some = kept.where(F.col("label").isin(plan.labels))
+    columns = some.select("label", "first", "second", "stratum", "similarity")
+    return plan.table(tables.mapped(columns, plan.rows, DRAWN).collect(), space)

@@ -1,0 +1,1 @@
+"""The report: its page, figures, gallery, and the summary on the console."""

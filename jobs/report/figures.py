@@ -1,0 +1,124 @@
+"""The report's figures: files as PNG and SVG, and what the page embeds of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from jobs.report.summary import Facts
+from jobs.settings.load import RAW
+from udfs.evaluation import regression
+from udfs.report import charts
+
+KINDS = ("kurtosis_", "marginals.", "similarities.")  # names of the files begin with these
+MOST_EMBEDDED = 2_500_000  # bytes of all figures in the page, those of component 1 first
+MOST_SHEET = 1_200_000  # bytes of the contact sheet in the page
+SHEET_ROWS, ROW = 60, 70  # classes of it, px a row
+MOST_PANELS = 4  # classes of an overview figure: the largest
+
+
+def draw(facts: Facts, folder: Path) -> list[dict[str, Any]]:
+    """Figures 1-3 and the same for the other components; the files, and `uri` for the page."""
+    for old in (path for kind in KINDS for path in folder.glob(f"{kind}*")):
+        old.unlink()  # of thresholds that are no longer computed
+    figures = [_kurtosis(facts, line, folder) for line in facts.lines]
+    left = MOST_EMBEDDED
+    for figure in sorted(figures, key=lambda figure: int(figure["component"])):
+        left -= len(figure["uri"])
+        if left < 0:
+            figure["uri"] = ""
+    return figures
+
+
+def _kurtosis(facts: Facts, line: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    points = [
+        point
+        for point in facts.points
+        if all(point[key] == line[key] for key in ("rule", "space", "component"))
+        and point["kurtosis_before"] is not None
+        and point["kurtosis_after"] is not None
+        and min(point["n_before"], point["n_after"]) >= regression.MINIMUM_IMAGES
+    ]
+    fitted = None if line["slope"] is None else (line["slope"], line["intercept"])
+    figure = charts.kurtosis_regression(
+        [point["kurtosis_before"] for point in points],
+        [point["kurtosis_after"] for point in points],
+        [point["label"] for point in points],
+        fitted,
+        None if line["control_low"] is None else (line["control_low"], line["control_high"]),
+        f"Component {line['component']} at {line['title']}",
+    )
+    slope = "no line" if fitted is None else f"slope {fitted[0]:.2f}, intercept {fitted[1]:.2f}"
+    return {
+        "component": line["component"],
+        "uri": _store(figure, folder, f"kurtosis_component{line['component']}_{_named(line)}"),
+        "alt": f"Excess kurtosis of {len(points)} classes before and after removal, component "
+        f"{line['component']}, {line['title']}: {slope}",
+    }
+
+
+def _named(line: Mapping[str, Any]) -> str:
+    """A rule and a space in a file's name: `T0.95`, `keep_share0.5_whitened`."""
+    rule = str(line["rule"]).replace("fixed:", "T").replace(":", "")
+    return rule if line["space"] == RAW else f"{rule}_{line['space']}"
+
+
+def _store(figure: Figure, folder: Path, name: str) -> str:
+    """Write the files; the SVG as a data URI."""
+    drawn = charts.svg(figure)
+    (folder / f"{name}.svg").write_text(drawn, encoding="utf-8")
+    (folder / f"{name}.png").write_bytes(charts.png(figure))
+    coded = base64.b64encode(drawn.encode("utf-8")).decode("ascii")
+    return f"data:image/svg+xml;base64,{coded}"
+
+
+def overviews(content: Mapping[str, Any], folder: Path) -> None:
+    """Marginal densities, and similarities, of the largest classes: a figure of each."""
+    sizes = content["images"]
+    largest = sorted(range(content["classes"]), key=lambda place: -sizes[place])[:MOST_PANELS]
+    labels, published = content["labels"], content["published"]
+    marginals = [
+        (labels[row[0]], row[1], row[2], row[3], row[4], row[5].get(published))
+        for place in largest
+        for row in content["densities"]
+        if row[0] == place
+    ]
+    if marginals:
+        _store(charts.marginals(marginals), folder, "marginals")
+    similar = [
+        (labels[row["class"]], row["space"], row["origin"], row["step"], row["counts"])
+        for place in largest
+        for row in content["similarities"]
+        if row["class"] == place
+    ]
+    if similar:
+        _store(charts.similarities(similar), folder, "similarities")
+
+
+def sheet(path: Path) -> dict[str, Any] | None:
+    """The contact sheet of generated images for the page: its first rows, as JPEG."""
+    if not path.exists():
+        return None
+    with Image.open(path) as image:
+        whole = image.convert("RGB")
+    rows = (whole.height - charts.GAP) // ROW
+    shown = whole.crop((0, 0, whole.width, min(whole.height, charts.GAP + SHEET_ROWS * ROW)))
+    target = io.BytesIO()
+    shown.save(target, format="jpeg", quality=80, optimize=True)
+    if target.tell() > MOST_SHEET:
+        target = io.BytesIO()
+        shown.save(target, format="jpeg", quality=40, optimize=True)
+    uri = f"data:image/jpeg;base64,{base64.b64encode(target.getvalue()).decode('ascii')}"
+    return {
+        "uri": uri,
+        "width": shown.width,
+        "height": shown.height,
+        "rows": SHEET_ROWS,
+        "cut": rows > SHEET_ROWS,
+    }

@@ -1,0 +1,30 @@
+"""One Spark session, configured by spark-submit (conf/spark-*.conf) and checked here."""
+
+from __future__ import annotations
+
+from pyspark.sql import SparkSession
+
+from jobs.warehouse.local_store import JobError
+
+DELTA = "io.delta.sql.DeltaSparkSessionExtension"
+
+
+def start(name: str) -> SparkSession:
+    """The session of this run. Raises JobError where Delta is not among its extensions."""
+    spark = SparkSession.builder.appName(f"latent-dedup {name}").getOrCreate()
+    if DELTA not in (spark.conf.get("spark.sql.extensions", "") or ""):
+        raise JobError(
+            "Spark runs without Delta: start the job by ./spark-submit.sh, or add "
+            "the lines of conf/spark-cluster.conf to the cluster's configuration"
+        )
+    return spark
+
+
+def is_local(spark: SparkSession) -> bool:
+    """Whether driver and executors share this machine."""
+    return (spark.sparkContext.master or "").startswith("local")
+
+
+def slots(spark: SparkSession) -> int:
+    """Tasks that run at the same time."""
+    return max(1, spark.sparkContext.defaultParallelism)

@@ -1,0 +1,1 @@
+"""The Delta tables: their schemas, where they lie, and how they are read and written."""

@@ -1,0 +1,274 @@
+"""The tables of the warehouse, each declared once (spec §8); checked on every write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from jobs.settings.load import SettingsError
+
+_TYPES: dict[str, T.DataType] = {
+    "string": T.StringType(),
+    "int": T.IntegerType(),
+    "bigint": T.LongType(),
+    "double": T.DoubleType(),
+    "boolean": T.BooleanType(),
+    "timestamp": T.TimestampType(),
+    "binary": T.BinaryType(),
+    "array<string>": T.ArrayType(T.StringType()),
+    "array<float>": T.ArrayType(T.FloatType()),
+    "array<double>": T.ArrayType(T.DoubleType()),
+    "array<bigint>": T.ArrayType(T.LongType()),
+    "map<string,bigint>": T.MapType(T.StringType(), T.LongType()),
+}
+
+
+# Types of columns that put no images in order.
+UNORDERED = (T.BinaryType, T.ArrayType, T.MapType, T.StructType)
+
+
+def struct(ddl: str) -> T.StructType:
+    """A schema from "name type, name type"; Spark's own parser needs a session, at import even."""
+    pairs = (column.split(" ") for column in ddl.split(", "))
+    return T.StructType([T.StructField(name, _TYPES[kind]) for name, kind in pairs])
+
+
+def arrow_schema(schema: T.StructType) -> pa.Schema:
+    """A schema as mapInArrow gives and takes it, in the session's time zone (conf/spark-*.conf)."""
+    return to_arrow_schema(schema, timezone="UTC")
+
+
+def rows(name: str, content: Iterable[Sequence[Any] | Mapping[str, Any]]) -> pa.Table:
+    """A small table's rows on the driver, in the order of its columns or by their names."""
+    schema = arrow_schema(TABLES[name].schema)
+    named = [
+        row if isinstance(row, Mapping) else dict(zip(schema.names, row, strict=True))
+        for row in content
+    ]
+    return pa.Table.from_pylist(named, schema)
+
+
+def frame(spark: SparkSession, content: Iterable[Sequence[Any]], schema: T.StructType) -> DataFrame:
+    """A few rows of the driver for Spark, in the order of the columns.
+
+    By way of Arrow they are part of the plan; a list goes through a job with Python workers.
+    """
+    named = [dict(zip(schema.names, row, strict=True)) for row in content]
+    return spark.createDataFrame(pa.Table.from_pylist(named, arrow_schema(schema)), schema)
+
+
+def ids(spark: SparkSession, names: Iterable[str]) -> DataFrame:
+    """Some images by name, in the column `image_id`, to join with."""
+    return frame(spark, zip(names), struct("image_id string"))
+
+
+def mapped(frame: DataFrame, rows: Callable[..., Any], schema: T.StructType) -> DataFrame:
+    """A frame through `rows(batches, schema=…)`, which gives Arrow batches of a schema."""
+    return frame.mapInArrow(partial(rows, schema=arrow_schema(schema)), schema)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table's columns as DDL: scalars first, large columns last."""
+
+    name: str
+    ddl: str
+    more: bool = False  # the callers' own columns are carried between scalars and large ones
+    partition: tuple[str, ...] = ()  # columns that are folders: what is replaced as a whole
+
+    @property
+    def schema(self) -> T.StructType:
+        """The declared columns as Spark's schema."""
+        return struct(self.ddl)
+
+    @property
+    def scalars(self) -> int:
+        """Number of leading columns that statistics are kept of."""
+        large = (T.ArrayType, T.MapType, T.BinaryType)
+        kinds = [isinstance(column.dataType, large) for column in self.schema]
+        return kinds.index(True) if any(kinds) else len(kinds)
+
+
+_IMAGE = (
+    "image_id string, label string, split string, path string, sha256 string, "
+    "width int, height int, size_bytes bigint, modified_at timestamp"
+)
+_RULE = "rule string, space string"
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        Table("images", f"{_IMAGE}, pixels binary", more=True),
+        Table(
+            "rejects",
+            "path string, image_id string, size_bytes bigint, modified_at timestamp, "
+            "stage string, error_code string, error_message string",
+        ),
+        Table(
+            "latents",
+            "image_id string, label string, split string, sha256 string, model_id string, "
+            "encoded_on string, latent array<float>",
+        ),
+        Table(
+            "spaces",
+            "space string, model_id string, fit_id string, images bigint, mean array<double>, "
+            "deviations array<double>, axes array<double>",
+        ),
+        Table(
+            "vectors",
+            "image_id string, label string, split string, sha256 string, model_id string, "
+            "encoded_on string, space string, fit_id string, vector array<float>",
+        ),
+        Table(
+            "thresholds",
+            f"label string, {_RULE}, threshold double, asked double, reached double",
+        ),
+        Table(
+            "selection",
+            f"image_id string, label string, {_RULE}, threshold double, kept boolean, "
+            "kept_id string, similarity double",
+        ),
+        Table(
+            "audit",
+            f"{_RULE}, threshold double, kept_checked bigint, pairs_checked bigint, "
+            "removed_checked bigint, too_similar bigint, unjustified bigint",
+        ),
+        Table(
+            "placed",
+            "group string, rank bigint, image_id string, label string, standing bigint, "
+            "undecided bigint, latent binary",
+        ),
+        Table(
+            "rounds",
+            "group string, round int, last_rank bigint, rule string, rank bigint, kept boolean, "
+            "kept_rank bigint, similarity double",
+        ),
+        Table(
+            "leaks",
+            f"image_id string, label string, split string, {_RULE}, threshold double, "
+            "reference_id string, reference_label string, reference_split string, "
+            "reference_warehouse string, similarity double",
+        ),
+        Table(
+            "conflicts",
+            "image_id string, label string, other_id string, other_label string, space string, "
+            "threshold double, similarity double",
+        ),
+        Table(
+            "anomalies",
+            "image_id string, label string, log_density double, cut double, rank int",
+        ),
+        Table(
+            "generated",
+            "label string, number int, path string, log_density double, nearest_id string, "
+            "similarity double, components array<double>",
+        ),
+        Table(
+            "curated",
+            f"{_IMAGE}, {_RULE}, group_size bigint, weight double",
+            more=True,
+        ),
+        Table(
+            "splits",
+            f"image_id string, label string, group_id string, split string, {_RULE}, kept boolean",
+        ),
+        Table(
+            "axes",
+            f"label string, basis string, {_RULE}, component int, eigenvalue double, "
+            "mean array<double>, axis array<double>",
+        ),
+        Table(
+            "projections",
+            f"image_id string, label string, basis string, {_RULE}, log_density double, "
+            "components array<double>",
+        ),
+        Table(
+            "density",
+            f"label string, {_RULE}, component int, origin double, step double, n bigint, "
+            "entropy double, skewness double, kurtosis double, counts array<bigint>",
+        ),
+        Table(
+            "modes",
+            "label string, component int, modes int, stable_modes int, p_value double, "
+            "heterogeneous boolean, positions array<double>",
+        ),
+        Table("sublabels", "image_id string, label string, sublabel string"),
+        Table(
+            "effect",
+            f"label string, {_RULE}, threshold double, component int, n_before bigint, "
+            "n_after bigint, kurtosis_before double, kurtosis_after double, "
+            "entropy_before double, entropy_after double, "
+            "scale_free_before double, scale_free_after double, "
+            "kurtosis_low double, kurtosis_high double, entropy_low double, entropy_high double, "
+            "scale_free_low double, scale_free_high double",
+        ),
+        Table(
+            "regression",
+            f"{_RULE}, threshold double, component int, slope double, intercept double, "
+            "slope_low double, slope_high double, control_low double, control_high double, "
+            "classes int",
+        ),
+        Table("dependence", "label string, n bigint, divergence double"),
+        Table(
+            "similarities",
+            "label string, space string, n bigint, sampled bigint, origin double, step double, "
+            "counts array<bigint>, heat_ids array<string>, heat binary",
+        ),
+        Table(
+            "pairs",
+            "pair_id string, label string, space string, image_id string, other_id string, "
+            "similarity double, low double, high double, population double, drawn int, "
+            "weight double",
+        ),
+        Table(
+            "calibration",
+            f"{_RULE}, threshold double, precision double, precision_low double, "
+            "precision_high double, pairs int, found double",
+        ),
+        Table(
+            "runs",
+            "run_id string, stage string, state string, started timestamp, finished timestamp, "
+            "settings string, code_version string, model_id string, message string, "
+            "versions_read map<string,bigint>, versions_written map<string,bigint>, "
+            "row_counts map<string,bigint>",
+            partition=("run_id",),
+        ),
+    )
+}
+
+# Added columns that would hide one of ours in a table that carries the callers' columns.
+RESERVED = tuple(
+    dict.fromkeys(
+        name.lower() for table in ("images", "curated") for name in TABLES[table].schema.names
+    )
+)
+
+
+class SchemaError(SettingsError):
+    """A frame does not have the columns its table declares; the message lists all differences."""
+
+
+def check(name: str, schema: T.StructType) -> None:
+    """Compare a frame's schema with the table's; raise SchemaError with all differences."""
+    table = TABLES[name]
+    declared = {column.name: column.dataType.simpleString() for column in table.schema}
+    found = {column.name: column.dataType.simpleString() for column in schema}
+    wrong = [
+        f"{column}: missing ({declared[column]})" for column in declared if column not in found
+    ]
+    wrong += [
+        f"{column}: is {found[column]}, declared {declared[column]}"
+        for column in declared
+        if column in found and found[column] != declared[column]
+    ]
+    if not table.more:
+        wrong += [f"{column}: not declared ({found[column]})" for column in found.keys() - declared]
+    if wrong:
+        raise SchemaError(f"table {name} cannot be written:\n  " + "\n  ".join(wrong))

@@ -1,0 +1,268 @@
+"""The synthetic survey: the same bytes always, real copies, a truth that the pixels bear out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from jobs.acquisition import sample
+from jobs.settings.load import Sample, Settings, SettingsError, build
+from jobs.warehouse.local_store import JobError
+from tests.conftest import ROOT
+from udfs.acquisition import decode
+from udfs.acquisition.synthetic import survey, terrain
+
+SMALL = Sample(labels=3, scenes=12, side=64, seed=5, processes=1)
+LOSSLESS = (".png", ".bmp", ".tiff")
+# Spread of the difference of two frames' own noise, in levels.
+TWICE_NOISE = 255 * survey.SENSOR_NOISE * 2**0.5
+
+
+def settings_for(folder: Path, wanted: Sample = SMALL) -> Settings:
+    return Settings(images=str(folder / "images"), sample=wanted, quiet=True)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def pixels(data: bytes) -> NDArray[np.float64]:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float64)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("survey")
+    sample.main(settings_for(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shots() -> list[survey.Shot]:
+    """What the default settings ask for; nothing is rendered."""
+    return [shot for scene in sample.planned(Sample()) for shot in scene.shots]
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, tuple[survey.Shot, bytes]]:
+    """Lossless scenes of every class with flights and copies, by image_id."""
+    found: dict[str, tuple[survey.Shot, bytes]] = {}
+    for scene in survey.plan(labels=8, scenes=40, side=64, seed=1):
+        if len(scene.shots) > 2 and scene.shots[0].image_id.endswith(LOSSLESS):
+            files = survey.photograph(scene, 64, 1)
+            for shot, (name, data) in zip(scene.shots, files, strict=True):
+                assert name == shot.image_id
+                found[name] = (shot, data)
+    return found
+
+
+def test_the_same_bytes_from_any_number_of_processes(written: Path, tmp_path: Path) -> None:
+    sample.main(settings_for(tmp_path, replace(SMALL, processes=2)))
+    assert content(tmp_path) == content(written)
+
+
+def test_another_seed_gives_other_pictures(written: Path) -> None:
+    scene = sample.planned(SMALL)[0]
+    name, data = survey.photograph(scene, SMALL.side, SMALL.seed)[0]
+    assert content(written / "images")[name] == data
+    assert survey.photograph(scene, SMALL.side, SMALL.seed + 1)[0][1] != data
+    other = sample.planned(replace(SMALL, seed=SMALL.seed + 1))
+    assert [len(scene.shots) for scene in other] != [
+        len(scene.shots) for scene in sample.planned(SMALL)
+    ]
+
+
+def test_a_scene_is_the_same_whatever_else_is_rendered(written: Path) -> None:
+    larger = survey.plan(labels=8, scenes=15, side=SMALL.side, seed=SMALL.seed)
+    scene = next(scene for scene in larger if (scene.label, scene.number) == ("forest", 7))
+    assert scene in sample.planned(SMALL)
+    files = content(written / "images")
+    for name, data in survey.photograph(scene, SMALL.side, SMALL.seed):
+        assert files[name] == data
+
+
+def test_running_twice_writes_nothing_anew(tmp_path: Path) -> None:
+    wanted = replace(SMALL, labels=1, scenes=4)
+    sample.main(settings_for(tmp_path, wanted))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    times = {path: path.stat().st_mtime_ns for path in files}
+    damaged = next(path for path in files if path.suffix == ".jpg" and path.stat().st_size > 100)
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:50])
+    sample.main(settings_for(tmp_path, wanted))
+    assert damaged.read_bytes() == whole
+    changed = [path for path, time in times.items() if path.stat().st_mtime_ns != time]
+    assert changed == [damaged]
+
+
+@pytest.mark.parametrize("name", ["field/mine.png", "notes.txt"])
+def test_a_folder_that_holds_other_files_is_refused(tmp_path: Path, name: str) -> None:
+    place = tmp_path / "images" / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"mine")
+    with pytest.raises(JobError, match=f"holds 1 other files .{name}"):
+        sample.main(settings_for(tmp_path))
+    assert content(tmp_path) == {f"images/{name}": b"mine"}
+
+
+def test_the_refusal_is_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.main", "sample", "--images", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "mine.txt" in done.stdout
+    assert "empty folder" in done.stdout
+
+
+def test_without_a_folder_the_settings_are_wrong() -> None:
+    with pytest.raises(SettingsError, match="--images"):
+        build({}, job="sample")
+
+
+def test_truth_names_every_usable_file_and_nothing_else(written: Path) -> None:
+    with (written / "truth.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == ("image_id", "copy_of", "change", "overlap")
+    names = [row["image_id"] for row in rows]
+    assert len(set(names)) == len(names)
+    broken = {name for name, _ in survey.broken_files("field", SMALL.side)}
+    assert set(names) | broken == set(content(written / "images"))
+    originals = {row["image_id"] for row in rows if not row["copy_of"]}
+    copies = [row for row in rows if row["copy_of"]]
+    assert {row["copy_of"] for row in copies} <= originals
+    assert all(bool(row["change"]) == bool(row["copy_of"]) for row in rows)
+    assert all(bool(row["overlap"]) == (row["change"] == "shift") for row in rows)
+    # The class of a copy is that of its original.
+    assert all(row["copy_of"].split("/")[0] == row["image_id"].split("/")[0] for row in copies)
+
+
+def test_the_default_settings_plan_a_survey_of_the_promised_size(shots: list[survey.Shot]) -> None:
+    assert len({shot.image_id for shot in shots}) == len(shots) >= 5_000
+    labels = [shot.image_id.split("/")[0] for shot in shots]
+    assert set(labels) == set(terrain.TERRAINS)
+    assert min(labels.count(label) for label in set(labels)) >= 500
+    changes = [shot.change for shot in shots]
+    for change in ("shift", *survey.CHANGES):
+        assert changes.count(change) >= 250, change
+    overlaps = [shot.overlap for shot in shots if shot.overlap is not None]
+    assert 0.68 < min(overlaps) < 0.75
+    assert 0.95 < max(overlaps) < 1
+
+
+def test_every_kind_of_file_is_planned(shots: list[survey.Shot]) -> None:
+    assert {shot.image_id.rsplit(".", 1)[1] for shot in shots} == set(survey.FORMATS)
+
+
+def test_a_shift_shows_the_same_ground_where_it_overlaps(
+    rendered: dict[str, tuple[survey.Shot, bytes]],
+) -> None:
+    shifts = [(shot, data) for shot, data in rendered.values() if shot.change == "shift"]
+    assert len(shifts) >= 20
+    for shot, data in shifts:
+        frame, original = pixels(data), pixels(rendered[str(shot.copy_of)][1])
+        side, (along, across) = len(frame), shot.moved
+        assert shot.overlap == pytest.approx((1 - along / side) * (1 - abs(across) / side))
+        best = min(
+            ((x, y) for x in range(along - 1, along + 2) for y in range(across - 1, across + 2)),
+            key=lambda moved: difference(original, frame, *moved),
+        )
+        assert best == (along, across), shot
+        # Levels are rounded and clipped, so the difference of two noises is nearly theirs.
+        assert difference(original, frame, along, across) < 1.1 * TWICE_NOISE, shot
+
+
+def difference(
+    original: NDArray[np.float64], frame: NDArray[np.float64], along: int, across: int
+) -> float:
+    """Spread of the difference where a frame, moved so far, shows what the original shows."""
+    side = len(original)
+    shared = original[max(0, across) : side + min(0, across), along:]
+    moved = frame[max(0, -across) : side + min(0, -across), : side - along]
+    return float(np.std(shared - moved))
+
+
+def test_copies_show_what_their_original_shows(
+    rendered: dict[str, tuple[survey.Shot, bytes]],
+) -> None:
+    """Every kind of change is there, changes something, and leaves the picture recognisable."""
+    kinds: dict[str, list[float]] = {}
+    for shot, data in rendered.values():
+        if shot.copy_of and shot.change != "shift":
+            original = rendered[shot.copy_of][1]
+            assert data != original
+            mine, theirs = (
+                np.frombuffer(decoded(part).pixels, np.uint8).astype(float)
+                for part in (data, original)
+            )
+            likeness = float(np.corrcoef(mine, theirs)[0, 1])
+            kinds.setdefault(str(shot.change), []).append(likeness)
+    assert set(kinds) == set(survey.CHANGES)
+    assert all(np.median(values) > 0.8 for values in kinds.values()), kinds
+
+
+def decoded(data: bytes) -> decode.Tile:
+    (tile,) = decode.decode(data, max_pixels=10**6, tile=None, stride=None)
+    return tile
+
+
+def test_scenes_of_a_class_are_unlike(rendered: dict[str, tuple[survey.Shot, bytes]]) -> None:
+    """As an encoder of 64x64 px sees them: at 4x4 px, what lies where."""
+    for label in terrain.TERRAINS:
+        scenes = [
+            np.asarray(Image.open(io.BytesIO(data)).convert("RGB").resize((4, 4)), float)
+            for shot, data in rendered.values()
+            if shot.copy_of is None and shot.image_id.startswith(f"{label}/")
+        ]
+        assert len(scenes) >= 2
+        for place, scene in enumerate(scenes):
+            for other in scenes[:place]:
+                assert np.abs(scene - other).mean() > 8, label
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("truncated.jpg", "truncated"),
+        ("empty.jpg", "empty"),
+        ("notes.jpg", "unreadable"),
+        ("huge.png", "too_large"),
+    ],
+)
+def test_broken_files_are_rejects(name: str, code: str) -> None:
+    files = dict(survey.broken_files("field", 96))
+    assert len(files) == 4
+    with pytest.raises(decode.Unusable) as reason:
+        decode.decode(files[f"field/{name}"], max_pixels=89_478_485, tile=None, stride=None)
+    assert reason.value.code == code
+
+
+def test_every_planned_image_is_usable(written: Path) -> None:
+    scenes = sample.planned(SMALL)
+    for name in (shot.image_id for scene in scenes for shot in scene.shots):
+        tile = decoded((written / "images" / name).read_bytes())
+        if "_scale" not in name:
+            assert (tile.width, tile.height) == (SMALL.side, SMALL.side)
+
+
+@pytest.mark.parametrize("labels", [0, 9])
+def test_there_are_eight_classes(labels: int) -> None:
+    with pytest.raises(ValueError, match=f"labels: is {labels}"):
+        next(survey.plan(labels=labels, scenes=1, side=64, seed=0))

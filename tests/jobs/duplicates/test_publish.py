@@ -1,0 +1,144 @@
+"""What is published: its guards, and splits that no group is on both sides of."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from jobs.duplicates import publish
+from jobs.duplicates.publish import Removal
+from jobs.runtime.run import Run
+from jobs.settings.load import Publish, build
+from jobs.warehouse import tables
+from jobs.warehouse.local_store import JobError, Warehouse
+from tests.conftest import settings_for
+
+SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+def dealt(group: str, shares: dict[str, float], seed: int) -> str:
+    """The definition: the hash's first 8 bytes as a number in [0, 1) against cumulated shares."""
+    digest = hashlib.sha256(f"{seed}|{group}".encode()).digest()
+    number = int.from_bytes(digest[:8], "big") / 2**64
+    ends = zip(shares, accumulate(shares.values()), strict=True)
+    return next((name for name, end in ends if number < end), list(shares)[-1])
+
+
+CLASSES = [Removal("field", 300, 30), Removal("town", 10, 9), Removal("sea", 5, 5)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (Publish(minimum_kept=31), r"minimum_kept = 31: field \(keeps 30 of 300\), town"),
+        (Publish(minimum_kept=10), r"minimum_kept = 10: town \(keeps 9 of 10\)\. "),
+        (Publish(most_removed_of_class=0.89), r"of_class = 0.89: field \(keeps 30 of 300\)\. "),
+        (Publish(most_removed=0.86), r"most_removed = 0.86: all images \(keeps 44 of 315\)\. "),
+    ],
+)
+def test_a_rule_that_removes_too_much_is_refused(settings: Publish, told: str) -> None:
+    with pytest.raises(JobError, match=told):
+        publish.check_removal(CLASSES, settings)
+
+
+def test_what_is_just_allowed_passes() -> None:
+    publish.check_removal(CLASSES, Publish())
+    settings = Publish(minimum_kept=9, most_removed=271 / 315, most_removed_of_class=0.9)
+    publish.check_removal(CLASSES, settings)
+
+
+def test_all_guards_speak_at_once_and_name_a_few_classes() -> None:
+    classes = [Removal(f"class{i}", 100, 1 + i) for i in range(9)]
+    settings = Publish(minimum_kept=50, most_removed=0.5, most_removed_of_class=0.5)
+    with pytest.raises(JobError) as caught:
+        publish.check_removal(classes, settings)
+    told = str(caught.value)
+    assert told.count("class0 (keeps 1 of 100), class1 (keeps 2 of 100), class2") == 2
+    assert told.count("and 6 more classes") == 2
+    assert "all images (keeps 45 of 900)" in told
+    assert "\n" not in told
+
+
+@pytest.mark.spark
+def test_splits_by_definition_and_by_their_shares(spark: SparkSession) -> None:
+    """Of 20,000 groups: a share within four standard errors; another seed deals anew."""
+    n = 20_000
+    group = F.concat(F.lit("ünit/"), F.col("id").cast("string"))
+    drawn = [publish.split_of(group, SHARES, seed).alias(f"of_{seed}") for seed in (0, 7)]
+    rows = spark.range(n).select(group.alias("group"), *drawn).collect()
+    for seed in (0, 7):
+        found = [row[f"of_{seed}"] for row in rows]
+        assert found == [dealt(row.group, SHARES, seed) for row in rows]
+        for name, share in SHARES.items():
+            error = math.sqrt(share * (1 - share) / n)
+            assert abs(found.count(name) / n - share) < 4 * error
+    assert sum(row.of_0 != row.of_7 for row in rows) > 0.2 * n
+
+
+@pytest.mark.spark
+def test_every_image_goes_where_its_group_goes(finished: Run) -> None:
+    chosen = finished.warehouse.read("selection").where("rule = 'fixed:0.97'").collect()
+    images = {row.image_id: row for row in chosen}
+    rows = finished.warehouse.read("splits").collect()
+    assert sorted(row.image_id for row in rows) == sorted(images)
+    shares = finished.settings.publish.shares
+    for row in rows:
+        image = images[row.image_id]
+        assert row.group_id == (row.image_id if image.kept else image.kept_id)
+        assert row.split == dealt(row.group_id, shares, 0)
+        assert (row.label, row.kept, row.rule) == (image.label, image.kept, "fixed:0.97")
+    assert {row.split for row in rows} == set(shares)
+    assert any(not row.kept for row in rows)
+
+
+@pytest.mark.spark
+def test_added_images_move_none_that_keep_their_group(spark: SparkSession) -> None:
+    settings = build({}, ['publish.split=["train:0.5", "test:0.5"]']).publish
+    old = [(f"a{i}", i % 2 == 0, None if i % 2 == 0 else f"a{i - 1}") for i in range(40)]
+    new = [(f"Z{i}", False, f"a{2 * i}") for i in range(20)] + [("A", True, None)]
+
+    def splits(rows: list[tuple[str, bool, str | None]]) -> dict[str, Any]:
+        whole = [(name, "a", "fixed:0.9", "raw", 0.9, kept, by, None) for name, kept, by in rows]
+        frame = spark.createDataFrame(whole, tables.TABLES["selection"].schema)
+        return {row.image_id: row for row in publish.splits(frame, settings).collect()}
+
+    before, after = splits(old), splits(new + old)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 61
+    for row in after.values():
+        assert row.split == after[row.group_id].split
+
+
+@pytest.mark.spark
+def test_a_guard_leaves_what_was_published_and_no_splits_empties_them(
+    spark: SparkSession, finished: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.warehouse.root, tmp_path / "w")
+    images = Path(finished.settings.images)
+
+    def published(*flags: str) -> dict[str, int]:
+        current = Run(spark, settings_for(images, tmp_path / "w", *flags), "x")
+        try:
+            publish.main(current)
+        finally:
+            current.close()
+        return {name: current.warehouse.version(name) for name in ("curated", "splits")}
+
+    before = published()
+    with pytest.raises(JobError, match=r"nothing was published at fixed:0.97: .*minimum_kept = 24"):
+        published("publish.minimum_kept=24")
+    assert published() == before
+    after = published("publish.split=[]")
+    warehouse = Warehouse(spark, str(tmp_path / "w"))
+    assert after == {name: version + 1 for name, version in before.items()}
+    assert warehouse.read("splits").isEmpty()
+    assert not warehouse.read("curated").isEmpty()
+    assert published("publish.split=[]") == after

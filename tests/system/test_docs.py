@@ -1,0 +1,71 @@
+"""What the documents say is what the code declares."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import fields
+
+import pytest
+
+from jobs.settings.load import SECTIONS, build
+from jobs.warehouse import tables
+from tests.conftest import ROOT
+
+
+def documented() -> dict[str, list[tuple[str, str]]]:
+    """Columns and types of each table in docs/tables.md, in order."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for part in re.split(r"^## ", (ROOT / "docs/tables.md").read_text(), flags=re.M)[1:]:
+        name = part.splitlines()[0].strip()
+        found[name] = re.findall(r"^\| (\w+) \| ([\w<>,]+) \| \S.* \|$", part, flags=re.M)
+    return {name: columns[1:] for name, columns in found.items() if columns}  # without the head
+
+
+def test_every_table_is_documented_as_it_is_declared() -> None:
+    declared = {
+        name: [(column.name, column.dataType.simpleString()) for column in table.schema]
+        for name, table in tables.TABLES.items()
+    }
+    assert documented() == declared
+
+
+@pytest.mark.parametrize("profile", ["local", "cluster"])
+def test_the_settings_file_names_every_key_with_its_default_and_a_comment(profile: str) -> None:
+    text = (ROOT / f"conf/{profile}.toml").read_text()
+    assert build(tomllib.loads(text)) == build({})
+    for section, kind in SECTIONS.items():
+        part = text.split(f"[{section}]\n")[1].split("\n[")[0]
+        for key in fields(kind):
+            line = next((ln for ln in part.splitlines() if ln.startswith(f"{key.name} = ")), "")
+            assert line, f"conf/{profile}.toml: [{section}] has no {key.name}"
+            assert re.search(r"  # \S", line), f"{line}: say what it is"
+
+
+def test_the_papers_setting_names_what_the_paper_fixes() -> None:
+    """By name, so that other defaults leave it as it is; a comment at each key."""
+    text = (ROOT / "conf/paper.toml").read_text()
+    raw = tomllib.loads(text)
+    build(raw)
+    assert raw["train"] == {
+        "objective": "reconstruction",
+        "precision": "float32",
+        "normalise": False,
+        "epochs": 8,
+    }
+    assert raw["encode"] == {"orientations": 1}
+    assert raw["prune"]["thresholds"] == [0.97, 0.95, 0.93]
+    assert (raw["prune"]["space"], raw["publish"]["space"]) == ("raw", "raw")
+    assert raw["estimate"] == {"components": 3}
+    keys = [line for line in text.splitlines() if re.match(r"\w+ = ", line)]
+    assert len(keys) == sum(map(len, raw.values()))
+    assert all(re.search(r"  # \S", line) for line in keys)
+
+
+def test_every_key_that_the_readme_names_exists() -> None:
+    names = re.findall(r"`(\w+)\.(\w+)`", (ROOT / "README.md").read_text())
+    known = {(section, key.name) for section, kind in SECTIONS.items() for key in fields(kind)}
+    sections = {section for section, _ in known}
+    named = {pair for pair in names if pair[0] in sections and pair[1] != "py"}
+    assert named
+    assert named <= known

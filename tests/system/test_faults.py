@@ -1,0 +1,257 @@
+"""A pipeline whose driver is killed (SIGKILL) and run again ends with the undisturbed tables.
+
+Real runs of ./spark-submit.sh. The moment to kill is read off the warehouse: commits in Delta's
+logs. One warehouse suffers all kills, one a run; what an earlier one broke the end would show.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.report import provenance
+from jobs.runtime.run import Run, Work
+from jobs.warehouse.local_store import Warehouse
+from tests.conftest import (
+    COMMAND_SECONDS,
+    QUICK,
+    ROOT,
+    ROUNDS,
+    STAGES,
+    assert_same_tables,
+    command_line,
+    flags,
+    run_command,
+    settings_for,
+)
+
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(sys.platform != "linux", reason="walks /proc"),
+]
+
+
+class Living:
+    """A run in a session of its own, so that its processes are known whatever their parents."""
+
+    def __init__(self, arguments: list[str], cwd: Path) -> None:
+        line, environment = command_line("pipeline", *arguments)
+        self.output = cwd / "output"
+        with self.output.open("w") as output:
+            self.shell = subprocess.Popen(
+                line,
+                cwd=cwd,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def processes(self) -> dict[int, list[str]]:
+        """Command lines of the session's living processes by pid."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+                words = (folder / "cmdline").read_text().split("\0")
+            except OSError:  # it ended while we looked
+                continue
+            if int(session) == self.shell.pid and state not in "ZX":
+                found[int(folder.name)] = words
+        return found
+
+    def java(self) -> int:
+        """The driver's JVM."""
+        return self._one(lambda words: words[0].endswith("java"))
+
+    def python(self) -> int:
+        """The driver's Python, which holds the warehouse."""
+        return self._one(
+            lambda words: "python" in words[0] and words[1] == str(ROOT / "jobs/main.py")
+        )
+
+    def _one(self, wanted: Callable[[list[str]], bool]) -> int:
+        (pid,) = (pid for pid, words in self.processes().items() if wanted([*words, ""]))
+        return pid
+
+    def wait_until(self, what: str, happened: Callable[[], bool]) -> None:
+        """Until something is seen in the warehouse, with the run still at work."""
+        end = time.monotonic() + COMMAND_SECONDS
+        while not happened():
+            assert self.shell.poll() is None, f"ended before {what}:\n{self.output.read_text()}"
+            assert time.monotonic() < end, f"never came to {what}:\n{self.output.read_text()}"
+            time.sleep(0.01)
+
+    def wait_until_gone(self) -> None:
+        """Until no process of the run is left, without any help from here."""
+        self.shell.wait(timeout=120)
+        end = time.monotonic() + 60
+        while left := self.processes():
+            assert time.monotonic() < end, f"still there: {left}"
+            time.sleep(0.1)
+
+    def end(self) -> None:
+        """End what a failed test leaves: processes of this run only."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.shell.wait(timeout=60)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[list[str], Path], Living]]:
+    living: list[Living] = []
+
+    def begin(arguments: list[str], cwd: Path) -> Living:
+        living.append(Living(arguments, cwd))
+        return living[-1]
+
+    yield begin
+    for run in living:
+        run.end()
+
+
+def commits(warehouse: Path, table: str) -> int:
+    """Commits in a table's log."""
+    return len(list((warehouse / table / "_delta_log").glob("*.json")))
+
+
+def has_begun(warehouse: Path, stage: str) -> bool:
+    """Whether `runs` says that the stage has started, by the statistics in its log."""
+    for path in (warehouse / "runs/_delta_log").glob("*.json"):
+        for line in path.read_text().splitlines():
+            added = json.loads(line).get("add")
+            values = json.loads(added["stats"]).get("minValues", {}) if added else {}
+            if (values.get("stage"), values.get("state")) == (stage, "started"):
+                return True
+    return False
+
+
+def states(spark: SparkSession, warehouse: Path) -> list[tuple[str, str]]:
+    """Stage and state of every row in `runs`, by time."""
+    rows = Warehouse(spark, str(warehouse)).read("runs").orderBy("started").collect()
+    return [(row.stage, row.state) for row in rows]
+
+
+def test_stages_of_dead_runs_become_failed_ones(
+    spark: SparkSession, survey: Path, tmp_path: Path
+) -> None:
+    """Those that a run left as `started`, whatever their number; the report can list them."""
+    settings = settings_for(survey, tmp_path)
+    for stages in (("ingest", "train"), ("report",)):
+        run = Run(spark, settings, "pipeline")
+        for stage in stages:
+            work = Work(run, stage, "", {}, (), ["output"], datetime.now(UTC))
+            run._record(work, "started")
+        run.close()
+    run = Run(spark, settings, "pipeline")
+    run._record(Work(run, "encode", "", {}, (), [], datetime.now(UTC)), "skipped")
+    run.ledger.settle()
+    Run(spark, settings, "pipeline").close_stale()
+    rows = run.warehouse.read("runs").orderBy("started").collect()
+    expected = [("ingest", "failed"), ("train", "failed"), ("report", "failed")]
+    assert [(row.stage, row.state) for row in rows] == [*expected, ("encode", "skipped")]
+    assert all(row.finished is None and "killed" in row.message for row in rows[:3])
+    listed = provenance.stages(provenance.newest(run))
+    assert [(row["stage"], row["state"]) for row in listed] == expected
+    version = run.warehouse.version("runs")
+    Run(spark, settings, "pipeline").close_stale()
+    assert Warehouse(spark, str(tmp_path)).version("runs") == version, "nothing was stale"
+
+
+def test_killed_at_three_stages_and_run_again(
+    spark: SparkSession,
+    survey: Path,
+    undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
+    start: Callable[[list[str], Path], Living],
+    tmp_path: Path,
+) -> None:
+    warehouse = tmp_path / "warehouse"
+    arguments = ["--images", str(survey), "--warehouse", str(warehouse), *flags(*QUICK, *ROUNDS)]
+
+    # The JVM, in ingest between its two tables; another run meanwhile is turned away.
+    run = start(arguments, tmp_path)
+    run.wait_until("its beginning in runs", lambda: has_begun(warehouse, "ingest"))
+    run.wait_until("the table images", lambda: commits(warehouse, "images") == 1)
+    java, holder = run.java(), run.python()
+    os.kill(java, signal.SIGSTOP)  # it stays alive, at this place, while the other one comes
+    assert commits(warehouse, "rejects") == 0
+    second = run_command("pipeline", *arguments, cwd=tmp_path)
+    assert second.returncode == 1, second.stdout + second.stderr
+    assert f"{warehouse} is in use by process {holder} on " in second.stdout
+    assert run.python() == holder
+    os.kill(java, signal.SIGKILL)
+    run.wait_until_gone()
+    assert run.shell.returncode == 128 + signal.SIGKILL
+    assert states(spark, warehouse) == [("ingest", "started")]
+    assert commits(warehouse, "rejects") == 0
+
+    # The driver's Python, in prune between two rounds.
+    run = start(arguments, tmp_path)
+    run.wait_until("two rounds", lambda: commits(warehouse, "rounds") == 2)
+    os.kill(run.python(), signal.SIGKILL)
+    run.wait_until_gone()
+    assert run.shell.returncode != 0
+    assert commits(warehouse, "selection") == 0
+    second_run = [*((stage, "done") for stage in STAGES[:4]), ("prune", "started")]
+    assert states(spark, warehouse) == [("ingest", "failed"), *second_run]
+
+    # The JVM, in estimate between its first table and the others.
+    run = start(arguments, tmp_path)
+    run.wait_until("estimate", lambda: has_begun(warehouse, "estimate"))
+    run.wait_until("the densities after removal", lambda: commits(warehouse, "density") == 2)
+    os.kill(run.java(), signal.SIGKILL)
+    run.wait_until_gone()
+    assert commits(warehouse, "regression") == 0
+    third_run = [
+        *((stage, "skipped") for stage in STAGES[:4]),
+        *((stage, "done") for stage in STAGES[4:6]),
+        ("estimate", "started"),
+    ]
+    assert states(spark, warehouse)[6:] == third_run
+
+    # To the end. Nothing finished is done again, and nothing of the killed runs is left.
+    done = run_command("pipeline", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = states(spark, warehouse)
+    assert found[:6] == [("ingest", "failed"), *second_run[:4], ("prune", "failed")]
+    assert found[6:13] == [*third_run[:6], ("estimate", "failed")]
+    assert found[13:] == [
+        *((stage, "skipped") for stage in STAGES[:6]),
+        *((stage, "done") for stage in STAGES[6:]),
+    ]
+    assert_same_tables(spark, undisturbed[0], warehouse)
+    assert (warehouse / "report/report.html").exists()
+    assert not list((ROOT / "build").glob(f"app.{run.shell.pid}.zip"))
+
+
+def test_ctrl_c_ends_in_one_line(
+    spark: SparkSession,
+    survey: Path,
+    start: Callable[[list[str], Path], Living],
+    tmp_path: Path,
+) -> None:
+    """It reaches every process of the run at once, as from a terminal."""
+    warehouse = tmp_path / "warehouse"
+    run = start(["--images", str(survey), "--warehouse", str(warehouse), *flags(*QUICK)], tmp_path)
+    run.wait_until("its beginning in runs", lambda: has_begun(warehouse, "ingest"))
+    run.wait_until("the table images", lambda: commits(warehouse, "images") == 1)
+    os.killpg(run.shell.pid, signal.SIGINT)
+    run.wait_until_gone()
+    said = run.output.read_text().rstrip()
+    assert said.endswith("\npipeline: interrupted; the same command goes on where this one stopped")
+    assert "Traceback" not in said
+    assert run.shell.returncode == 130
+    assert [state for _, state in states(spark, warehouse)][-1] == "failed"

@@ -1,0 +1,175 @@
+"""The blocks of the recipes and of the tutorial are run on a warehouse that a pipeline made."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb_extensions
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs import main as command
+from jobs.runtime.lock import lock
+from jobs.runtime.run import Run
+from tests.conftest import ROOT
+
+PAGES = ("docs/recipes.md", "docs/tutorial.md")
+WAREHOUSE = "build/demo/warehouse"
+Names = dict[str, Any]
+
+
+def sections() -> dict[str, list[tuple[str, str]]]:
+    """The fenced blocks of each section that have a language, in order."""
+    found = {}
+    for page in PAGES:
+        for part in re.split(r"^## ", (ROOT / page).read_text(encoding="utf-8"), flags=re.M)[1:]:
+            title, _, text = part.partition("\n")
+            fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.M | re.S)
+            blocks = [(language, block) for language, block in fences if language]
+            if blocks or page == PAGES[0]:
+                found[title] = blocks
+    return found
+
+
+SECTIONS = sections()
+
+
+@pytest.fixture(scope="module")
+def desk(
+    undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
+    spark: SparkSession,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Path]:
+    """A folder as after `make demo`: a copied warehouse, pruned and published by the defaults."""
+    folder = tmp_path_factory.mktemp("desk")
+    shutil.copytree(undisturbed[0], folder / WAREHOUSE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        duckdb_extensions.import_extension("delta")  # as DuckDB's own download would
+        for job in ("whiten", "prune", "publish"):
+            run_command(f"./spark-submit.sh {job} --warehouse {WAREHOUSE}", spark, folder)
+        yield folder
+
+
+def run_command(line: str, spark: SparkSession, folder: Path) -> None:
+    """A call of ./spark-submit.sh as its job would do it, in this process and its Spark."""
+    script, job, *arguments = shlex.split(at(folder, line))
+    assert script == "./spark-submit.sh"
+    given = [*arguments, "--quiet", "--settings", str(ROOT / "conf/local.toml")]
+    settings = command.parse(job, given)
+    with lock(settings.warehouse):
+        current = Run(spark, settings, job)
+        try:
+            current.close_stale()
+            importlib.import_module(command.JOBS[job]).main(current)
+        finally:
+            current.close()
+
+
+def at(folder: Path, block: str) -> str:
+    """A block with its paths made absolute: the JVM stays where this process was started."""
+    return re.sub(r"\b(build/|kept\.)", rf"{folder}/\1", block)
+
+
+def curated() -> pl.DataFrame:
+    return pl.read_delta(f"{WAREHOUSE}/curated")
+
+
+def check_spark(names: Names) -> None:
+    assert sum(row["count"] for row in names["per_class"]) == len(curated())
+
+
+def check_polars(names: Names) -> None:
+    assert names["per_class"]["len"].sum() == len(curated())
+
+
+def check_duckdb(names: Names) -> None:
+    assert [label for label, *_ in names["per_class"]] == ["field", "shore", "town"]
+    assert [stand_for for *_, stand_for in names["per_class"]] == [33, 33, 33]
+
+
+def check_pandas(names: Names) -> None:
+    assert names["per_class"].sum() == len(curated())
+    assert list(names["curated"].columns) == curated().columns
+
+
+def check_files(names: Names) -> None:
+    assert names["images"].shape == (32, 3, 224, 224)
+    assert 0 <= names["images"].min() < names["images"].max() <= 1
+    assert set(names["labels"].tolist()) <= {0, 1, 2}
+    assert len(names["as_before"]) == -(-99 // 32)
+    assert names["drawn"].shape == (32, 3, 224, 224)
+
+
+def check_pixels(names: Names) -> None:
+    table = names["table"]
+    assert len(table) == len(names["dataset"]) == 99
+    sums = table.group_by("group_id").agg(pl.col("weight").sum())
+    assert len(sums) == len(curated())
+    assert sums["weight"].to_list() == pytest.approx([1.0] * len(sums))
+    assert names["images"].shape == (32, 3, 64, 64)
+    assert set(names["labels"]) == {0, 1, 2}
+
+
+def check_text(names: Names) -> None:
+    assert Path("kept.txt").read_text().splitlines() == curated().sort("image_id")["path"].to_list()
+
+
+def check_parquet(names: Names) -> None:
+    """What is fed back arrives whole: the same ids, labels and bytes."""
+    assert b"huggingface" in pq.read_schema("kept.parquet").metadata
+    columns = ["image_id", "label", "sha256", "width"]
+    back = pl.read_delta("build/kept/images").select(columns).sort("image_id")
+    assert back.equals(curated().select(columns).sort("image_id"))
+
+
+def check_groups(names: Names) -> None:
+    assert names["groups"].columns == ["kept_id", "image_id", "similarity", "removed"]
+
+
+def check_rules(names: Names) -> None:
+    assert set(names["before"]["rule"]) == {"fixed:0.999"} == {names["earlier_rule"]}
+    assert set(names["after"]["rule"]) == {"fixed:0.8"}
+    assert set(names["after"]["space"]) == {"whitened"}
+    assert len(names["before"]) == names["before_by_spark"].count() > 0
+
+
+CHECKS: dict[str, Callable[[Names], None]] = {
+    "Reading with Spark": check_spark,
+    "Reading with Polars": check_polars,
+    "Reading with DuckDB": check_duckdb,
+    "Reading with pandas": check_pandas,
+    "A PyTorch Dataset over the files": check_files,
+    "A PyTorch Dataset over the pixels": check_pixels,
+    "The kept list as a text file": check_text,
+    "A Parquet file in Hugging Face's layout": check_parquet,
+    "Another rule, and back again": check_rules,
+    "4. Look at what was removed": check_groups,
+}
+
+
+def test_every_section_is_checked() -> None:
+    assert list(SECTIONS) == list(CHECKS)
+    assert all(SECTIONS.values())
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("title", SECTIONS)
+def test_recipe(desk: Path, spark: SparkSession, title: str) -> None:
+    names: Names = {"spark": spark}
+    for language, block in SECTIONS[title]:
+        if language == "python":
+            exec(compile(at(desk, block), title, "exec"), names)
+        else:
+            for line in block.splitlines():
+                run_command(line, spark, desk)
+    CHECKS[title](names)

@@ -1,0 +1,1 @@
+"""A synthetic aerial survey, to try everything on."""

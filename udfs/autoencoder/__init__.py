@@ -1,0 +1,1 @@
+"""The convolutional autoencoder: model, training, inference."""

@@ -1,0 +1,1 @@
+"""Histograms, B-spline densities, principal components, modes, generation."""

@@ -1,0 +1,1 @@
+"""Greedy covers, thresholds that set themselves, and the audit of covers."""

@@ -1,0 +1,1 @@
+"""Random removals, regression lines, strata of pairs, precision."""

@@ -1,0 +1,1 @@
+"""Cosine similarity, exact and bounded, of many vectors."""

@@ -1,0 +1,72 @@
+"""Vectors that were brought along: which rows of a table can be compared, in float32."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from udfs.vectors.cosine import Indices, Matrix
+
+Numbers = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The usable ones of n rows, and what is wrong with each of the others.
+
+    rows: (k,), which these are; matrix: (k, width); wrong: a message for each of the n − k others.
+    """
+
+    rows: Indices
+    matrix: Matrix
+    wrong: dict[int, str]
+
+    @property
+    def digests(self) -> list[str]:
+        """The sha256 of each usable row's numbers as little-endian float32, in hexadecimal."""
+        return [hashlib.sha256(row.tobytes()).hexdigest() for row in self.matrix.astype("<f4")]
+
+
+def checked(lengths: Indices, values: Numbers, null: Flags, width: int) -> Checked:
+    """Rows of `width` numbers that are finite, also when rounded to float32, are usable.
+
+    lengths: (n,), −1 where a row is null. values: the rows end to end; null: which of these are
+    null, NaN in values. A width of 0 fits no row.
+    """
+    fits = (lengths == width) & (lengths > 0)
+    inside = np.repeat(fits, np.maximum(lengths, 0))
+    candidates = np.flatnonzero(fits)
+    wide = values[inside].reshape(len(candidates), width)
+    nulls = null[inside].reshape(len(candidates), width)
+    with np.errstate(over="ignore"):  # becomes infinity, which is told below
+        matrix = wide.astype(np.float32)
+    finite = np.isfinite(matrix)
+    usable = finite.all(axis=1)
+    wrong = {row: _wrong_length(int(lengths[row]), width) for row in np.flatnonzero(~fits).tolist()}
+    for place in np.flatnonzero(~usable).tolist():
+        first = int(np.argmin(finite[place]))
+        what = _wrong_number(float(wide[place, first]), bool(nulls[place, first]))
+        wrong[int(candidates[place])] = f"number {first + 1} of the vector is {what}"
+    return Checked(candidates[usable], matrix[usable], wrong)
+
+
+def _wrong_length(length: int, width: int) -> str:
+    if length < 0:
+        return "the row has no vector: fill the column that ingest.vector_column names"
+    if length == 0:
+        return "the vector holds no numbers"
+    return (
+        f"the vector holds {length} numbers, most of the table's hold {width}: give vectors of one "
+        "model"
+    )
+
+
+def _wrong_number(value: float, is_null: bool) -> str:
+    if np.isfinite(value):
+        return f"{value:g}, more than float32 holds (3.4e38): scale the vectors"
+    name = "null" if is_null else "NaN" if np.isnan(value) else "infinite"
+    return f"{name}: give finite numbers"
