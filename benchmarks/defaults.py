@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks import truth
 from benchmarks.changes import TURNED
 from jobs.autoencoder import models
-from udfs.autoencoder import model
+from udfs.autoencoder import inference
 from udfs.duplicates import thresholds
 from udfs.duplicates.greedy import cover
 from udfs.vectors.cosine import Matrix
@@ -126,7 +126,7 @@ def outcomes(images: Copied, axes: Sequence[int]) -> Iterator[tuple[Rule, Outcom
 def encoded(data: Path, kind: str, weights: bytes, threads: int) -> Iterator[Copied]:
     """The sets of a kind of images."""
     planted = truth.planted(data, kind, truth.CHOOSE, MOST_SETS * max(SIZES))
-    encode = model.encoder(weights, device="cpu", batch=128, threads=threads)
+    encode = inference.encoder(weights, device="cpu", batch=128, threads=threads)
     families = [family for family in planted.copies if family not in TURNED]
     originals, *copies = (
         encode(np.ascontiguousarray(part.reshape(len(part), -1)))

@@ -25,7 +25,7 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from udfs.density import histogram
-from udfs.density.bspline import Marginal
+from udfs.density.marginal import Marginal
 from udfs.report.charts import BLUE, GREY, RED
 
 Array = NDArray[np.float64]

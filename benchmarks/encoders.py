@@ -25,9 +25,11 @@ from benchmarks import truth
 from benchmarks.truth import Pixels
 from jobs.autoencoder.train import fit
 from jobs.settings.load import Train, build
-from udfs.autoencoder import model as autoencoder
+from udfs.autoencoder import device, inference, training
+from udfs.autoencoder import weights as weight_files
 from udfs.autoencoder.contrastive import Instance
-from udfs.autoencoder.model import Autoencoder, Training
+from udfs.autoencoder.model import Autoencoder
+from udfs.autoencoder.training import Training
 
 TOLD = Instance(weight=1.0, temperature=0.1)
 PLAIN = "plain torch loop, reconstruction"
@@ -51,7 +53,7 @@ def learnt(pixels: Pixels, settings: Train) -> Training:
     """As the job `train`, on its device, told epoch by epoch."""
     busy = time.process_time()
 
-    def on_epoch(epoch: autoencoder.Epoch) -> None:
+    def on_epoch(epoch: training.Epoch) -> None:
         held_out = f"{epoch.held_out_loss:.4f}" if epoch.held_out_loss else "-"
         apart = f"{epoch.instance_loss:.3f}" if epoch.instance_loss else "-"
         rate = len(pixels) / epoch.seconds
@@ -59,7 +61,7 @@ def learnt(pixels: Pixels, settings: Train) -> Training:
         each = (time.process_time() - busy) / epoch.number / len(pixels)
         print(f"epoch {epoch.number}: {told}, {each * 1e3:.2f} processor ms an image", flush=True)
 
-    return fit(pixels, settings, autoencoder.device(settings.device), on_epoch=on_epoch)
+    return fit(pixels, settings, device.device(settings.device), on_epoch=on_epoch)
 
 
 def as_written(pixels: Pixels, batch: int) -> None:
@@ -78,9 +80,9 @@ def objectives(batch: int) -> dict[str, Callable[[Pixels], object]]:
     """What is timed, by name."""
 
     def ours(
-        normalise: bool, instance: Instance | None, precision: str = autoencoder.FLOAT32
+        normalise: bool, instance: Instance | None, precision: str = device.FLOAT32
     ) -> Callable[[Pixels], object]:
-        return lambda pixels: autoencoder.train(
+        return lambda pixels: training.train(
             pixels,
             epochs=1,
             batch_size=batch,
@@ -99,7 +101,7 @@ def objectives(batch: int) -> dict[str, Callable[[Pixels], object]]:
         "reconstruction, normalised": ours(True, None),
         "reconstruction+instance": ours(False, TOLD),
         "reconstruction+instance, normalised": ours(True, TOLD),
-        "the same in bfloat16": ours(True, TOLD, autoencoder.BFLOAT16),
+        "the same in bfloat16": ours(True, TOLD, device.BFLOAT16),
     }
 
 
@@ -107,8 +109,8 @@ def encoders(batch: int, threads: int) -> dict[str, Callable[[Pixels], object]]:
     """The two encoders, by name."""
 
     def made(normalise: bool) -> Callable[[Pixels], object]:
-        weights = autoencoder.weights_bytes(Autoencoder(normalise))
-        return autoencoder.encoder(weights, device="cpu", batch=batch, threads=threads)
+        weights = weight_files.weights_bytes(Autoencoder(normalise))
+        return inference.encoder(weights, device="cpu", batch=batch, threads=threads)
 
     return {RAW: made(normalise=False), "of standardised images": made(normalise=True)}
 
@@ -157,7 +159,7 @@ def main() -> None:
             parser.error("OUT.safetensors is missing")
         settings = build({}, given.flags).train
         pixels = images(given.data, given.what, settings.sample)
-        given.out.write_bytes(autoencoder.weights_bytes(learnt(pixels, settings).model))
+        given.out.write_bytes(weight_files.weights_bytes(learnt(pixels, settings).model))
         return
     print("| objective | batch | processor ms an image (median) | runs | of the plain loop |")
     print("| --- | --- | --- | --- | --- |")

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from benchmarks.latents import published
 from udfs import arrow
 from udfs.density import histogram
-from udfs.density.bspline import Marginal, Separable
 from udfs.density.histogram import Histogram
+from udfs.density.marginal import Marginal
+from udfs.density.separable import Separable
 from udfs.density.tensor import Tensor
 from udfs.report.charts import BLUE, GREY, RED
 

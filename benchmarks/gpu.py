@@ -24,20 +24,32 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import truth
 from benchmarks.truth import Pixels
-from udfs.autoencoder import model
+from udfs.autoencoder import (
+    device as torch_device,
+)
+from udfs.autoencoder import (
+    inference,
+)
+from udfs.autoencoder import (
+    training as training_loop,
+)
+from udfs.autoencoder import (
+    weights as weight_files,
+)
 from udfs.autoencoder.contrastive import Instance
-from udfs.duplicates.greedy import Cover, covers
+from udfs.duplicates.cover_search import Cover
+from udfs.duplicates.greedy import covers
+from udfs.vectors.axes import spread
 from udfs.vectors.cosine import Matrix, squared_norms, unit_rows
-from udfs.vectors.screen import spread
 
 THRESHOLDS = (0.97, 0.95, 0.93)
 BATCHES = (32, 128, 512, 2048)
 BLOCKS = (1024, 4096, 16384)
 TOLD = Instance(weight=1.0, temperature=0.1)
 OBJECTIVES = (
-    ("reconstruction", None, model.FLOAT32),
-    ("reconstruction+instance", TOLD, model.FLOAT32),
-    ("reconstruction+instance", TOLD, model.BFLOAT16),
+    ("reconstruction", None, torch_device.FLOAT32),
+    ("reconstruction+instance", TOLD, torch_device.FLOAT32),
+    ("reconstruction+instance", TOLD, torch_device.BFLOAT16),
 )
 CUDA = "cuda:0"
 
@@ -66,8 +78,8 @@ def seconds(work: Callable[[], object], runs: int = 3) -> float:
 
 def trained(
     pixels: Pixels, device: str, instance: Instance | None, precision: str, batch: int
-) -> model.Training:
-    return model.train(
+) -> training_loop.Training:
+    return training_loop.train(
         pixels,
         epochs=1,
         batch_size=batch,
@@ -83,11 +95,11 @@ def trained(
 
 def encoding(pixels: Pixels, weights: bytes, threads: int) -> None:
     """Images a second by batch, on the device and here."""
-    network = model.load(weights).encoder.to(CUDA).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = weight_files.load(weights).encoder.to(CUDA).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     print("\n| encoding, batch | GPU, img/s | network alone, img/s | CPU, img/s |")
     print("| --- | --- | --- | --- |")
     for batch in BATCHES:
-        there = model.encoder(weights, device=CUDA, batch=batch)
+        there = inference.encoder(weights, device=CUDA, batch=batch)
         given = torch.rand(batch, 3, 64, 64, device=CUDA)
         given = given.contiguous(memory_format=torch.channels_last)
 
@@ -98,7 +110,7 @@ def encoding(pixels: Pixels, weights: bytes, threads: int) -> None:
 
         on_gpu = len(pixels) / seconds(partial(there, pixels))
         floor = len(pixels) // batch * batch / seconds(alone)
-        here = model.encoder(weights, device="cpu", batch=batch, threads=threads)
+        here = inference.encoder(weights, device="cpu", batch=batch, threads=threads)
         few = pixels[: max(4096, batch)]
         on_cpu = len(few) / seconds(partial(here, few), 1)
         print(f"| {batch} | {on_gpu:,.0f} | {floor:,.0f} | {on_cpu:,.0f} |", flush=True)
@@ -169,11 +181,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     pixels = tiles(given.data)
-    print(f"{model.encoded_on(CUDA)}; {model.encoded_on('cpu')}; {len(pixels):,} tiles")
+    print(
+        f"{torch_device.encoded_on(CUDA)}; {torch_device.encoded_on('cpu')}; {len(pixels):,} tiles"
+    )
     training(pixels, given.threads)
-    weights = model.weights_bytes(trained(pixels, CUDA, None, model.FLOAT32, 128).model)
+    weights = weight_files.weights_bytes(
+        trained(pixels, CUDA, None, torch_device.FLOAT32, 128).model
+    )
     encoding(pixels, weights, given.threads)
-    latents = model.encoder(weights, device=CUDA, batch=512)(pixels)
+    latents = inference.encoder(weights, device=CUDA, batch=512)(pixels)
     pruning(spread(latents, given.images), given.threads)
 
 

@@ -29,7 +29,7 @@ from benchmarks.session import start
 from jobs.report import optional_tables, report
 from jobs.runtime.run import Run
 from jobs.settings.load import build
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import PROPERTIES, Stamp
 
 SCENE = 5
@@ -63,7 +63,7 @@ def put(root: Path, name: str, rows: pa.Table, *, more: bool = False) -> None:
 
 def declared(name: str, columns: Columns) -> pa.Table:
     """Columns of a declared table; those that are not given are null."""
-    schema = tables.arrow_schema(tables.TABLES[name].schema)
+    schema = arrow_frames.arrow_schema(tables.TABLES[name].schema)
     n = len(next(iter(columns.values())))
     return pa.table(
         [

@@ -41,11 +41,13 @@ from benchmarks import session
 from benchmarks.memory import ROLES, watched
 from jobs.autoencoder import models
 from jobs.autoencoder.encoder_udf import Encoding
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames
 from jobs.warehouse.local_store import Warehouse
 from jobs.warehouse.parquet_scan import Stored
 from udfs.acquisition import decode
+from udfs.autoencoder import inference
 from udfs.autoencoder import model as autoencoder
+from udfs.autoencoder import weights as weight_files
 from udfs.autoencoder.augmentation import LEVEL
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,8 +55,8 @@ BATCHES = (32, 128, 256)
 LOOP = 5  # pieces that the loop encodes at each batch: 20,480 images
 PIECE = 4096  # images the plain loop holds decoded at a time
 WRITTEN, OURS = "plain loop", "this project's encoder in a plain loop"
-PIXELS = tables.struct("pixels binary")
-LATENT = tables.struct("latent array<float>")
+PIXELS = arrow_frames.struct("pixels binary")
+LATENT = arrow_frames.struct("latent array<float>")
 EXECUTORS = "the encoder on executors, latents kept nowhere"
 STAGE = "the stage encode: start, Delta read and write included"
 STAGES = (
@@ -93,7 +95,7 @@ def floor(given: argparse.Namespace) -> None:
     weights = models.read_given(given.model)
     whole(
         given,
-        autoencoder.encoder(weights, device="cpu", batch=given.batch, threads=given.threads),
+        inference.encoder(weights, device="cpu", batch=given.batch, threads=given.threads),
     )
 
 
@@ -117,7 +119,7 @@ def plain_loop(given: argparse.Namespace) -> None:
     weights = models.read_given(given.model)
     rates = {}
     for batch in BATCHES:
-        ours = autoencoder.encoder(weights, device="cpu", batch=batch, threads=given.threads)
+        ours = inference.encoder(weights, device="cpu", batch=batch, threads=given.threads)
         for name, encode in ((WRITTEN, as_written(weights, batch)), (OURS, ours)):
             encode(parts[0][:batch])
             clock = time.perf_counter()
@@ -130,7 +132,7 @@ def plain_loop(given: argparse.Namespace) -> None:
 
 def as_written(weights: bytes, batch: int) -> autoencoder.Encoder:
     """The encoder as one would write it down, with nothing done for speed."""
-    model = autoencoder.load(weights)
+    model = weight_files.load(weights)
 
     def encode(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         found = []

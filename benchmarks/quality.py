@@ -36,7 +36,7 @@ from benchmarks.intervals import bootstrap, interval
 from benchmarks.spaces import SmallAxes, Sums, cosines, nearness, shares
 from benchmarks.truth import Planted
 from jobs.autoencoder import models
-from udfs.autoencoder import model
+from udfs.autoencoder import inference
 from udfs.vectors.cosine import Matrix
 from udfs.vectors.whitening import Moments, Whitening
 
@@ -99,7 +99,7 @@ def encoded(
     name: str, weights: bytes, images: Planted, axes: Sequence[int], orientations: int, threads: int
 ) -> Iterator[Method]:
     """A model raw, and whitened with so many axes; each image is encoded once."""
-    encode = model.encoder(
+    encode = inference.encoder(
         weights, device="cpu", batch=BATCH, threads=threads, orientations=orientations
     )
 

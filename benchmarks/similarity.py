@@ -30,6 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import session
 from benchmarks.latents import Pairs, coded, spread_latents
+from udfs.vectors import axes as leading
 from udfs.vectors import screen as screens
 from udfs.vectors.cosine import Matrix, products, screen, squared_norms, unit_rows
 from udfs.vectors.kernels import loops
@@ -76,7 +77,7 @@ def flat(units: Matrix, threshold: float) -> Found:
 def panorama(units: Matrix, levels: int, threshold: float) -> Found:
     """Rotated to principal axes first, as its authors do; the rotation is inside its time."""
     index = faiss.IndexFlatIPPanorama(units.shape[1], levels)
-    axes = screens.leading_axes(screens.spread(units, 4 * screens.SAMPLE), units.shape[1])
+    axes = leading.leading_axes(leading.spread(units, 4 * leading.SAMPLE), units.shape[1])
     rotated = np.ascontiguousarray(products(units, axes))
     index.add(rotated)
     return range_search(index, rotated, threshold)
@@ -127,7 +128,7 @@ def methods(rows: Matrix, threads: int, spark_rows: int, levels: tuple[int, ...]
         found.append(Method(name, partial(panorama, units, level)))
     found.append(Method("scikit-learn radius_neighbors", partial(neighbours, units)))
     if spark_rows:
-        few = screens.spread(units, spark_rows)
+        few = leading.spread(units, spark_rows)
         found.append(Method("Spark SQL self-join", SparkJoin(few, threads), rows=len(few)))
     return found
 
@@ -169,7 +170,7 @@ def measure(rows: Matrix, threshold: float, found: list[Method], runs: int) -> N
 def roofline(rows: Matrix, threshold: float, seconds: float) -> None:
     """How far the engine is from the first product alone, its depth chosen as it chooses it."""
     squared = squared_norms(rows)
-    trial = screens.spread(np.arange(len(rows)), screens.SAMPLE)
+    trial = leading.spread(np.arange(len(rows)), leading.SAMPLE)
     finder = screens.Screen.fitted(unit_rows(rows[trial], squared[trial]), [threshold])
     slices = [slice(first, first + 1024) for first in range(0, len(rows), 1024)]
     parts = [finder.sides(rows[part], squared[part]) for part in slices]
@@ -225,7 +226,7 @@ def main() -> None:
     given = parser.parse_args()
     faiss.omp_set_num_threads(given.threads)
     rows = spread_latents(given.warehouse, given.images)
-    similar_pairs(rows[: screens.LEAST], given.thresholds[0])  # compiles what is to be compiled
+    similar_pairs(rows[: leading.LEAST], given.thresholds[0])  # compiles what is to be compiled
     with threadpool_limits(given.threads):
         print(f"## Raw latents: {rows.shape[0]:,} of width {rows.shape[1]}")
         found = methods(rows, given.threads, given.spark_rows, LEVELS)

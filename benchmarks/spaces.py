@@ -34,7 +34,7 @@ from PIL import Image, ImageEnhance
 from benchmarks.overlap import KINDS, places
 from udfs import arrow
 from udfs.acquisition.decode import SIDE
-from udfs.autoencoder import model as autoencoder
+from udfs.autoencoder import inference
 from udfs.vectors import cosine
 from udfs.vectors.whitening import Moments, Whitening
 
@@ -260,7 +260,7 @@ def planted(classes: Iterator[tuple[str, Images]], weights: bytes) -> Iterator[t
 
     A copy is called `<tile>|<family>`.
     """
-    encode = autoencoder.encoder(weights, device="cpu", batch=32, threads=2)
+    encode = inference.encoder(weights, device="cpu", batch=32, threads=2)
     for label, images in classes:
         first = np.unique(places(images.ids)[0], return_index=True)[1]
         ids = [images.ids[i] for i in first]

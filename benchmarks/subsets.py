@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udfs.duplicates import thresholds
-from udfs.duplicates.greedy import Cover, Reference, cover, covers
+from udfs.duplicates.cover_search import Cover
+from udfs.duplicates.greedy import Reference, cover, covers
 from udfs.duplicates.thresholds import Angles, Halving
 from udfs.vectors.cosine import Matrix
 

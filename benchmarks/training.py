@@ -85,7 +85,18 @@ from benchmarks.outcomes import Arm, Estimate, apart, compared, markdown
 from benchmarks.subsets import Removal, Vectors
 from jobs.settings.load import build
 from udfs.acquisition.decode import SIDE
-from udfs.autoencoder import model
+from udfs.autoencoder import (
+    device as torch_device,
+)
+from udfs.autoencoder import (
+    inference,
+)
+from udfs.autoencoder import (
+    training as training_loop,
+)
+from udfs.autoencoder import (
+    weights as weight_files,
+)
 from udfs.autoencoder.contrastive import Instance
 from udfs.vectors.cosine import Matrix
 from udfs.vectors.whitening import Moments, Whitening
@@ -137,7 +148,7 @@ def encoder(pixels: Pixels, epochs: int, device: str) -> bytes:
     """Weights trained on the training tiles."""
     flags = ["train.objective=reconstruction+instance", "train.normalise=true"]
     settings = build({}, flags).train
-    training = model.train(
+    training = training_loop.train(
         pixels,
         epochs=epochs,
         batch_size=settings.batch_size,
@@ -146,18 +157,18 @@ def encoder(pixels: Pixels, epochs: int, device: str) -> bytes:
         held_out=0.0,
         device=device,
         normalise=settings.normalise,
-        precision=model.fast_precision(device),
+        precision=torch_device.fast_precision(device),
         instance=Instance(settings.instance_weight, settings.temperature),
         on_epoch=lambda epoch: told(f"encoder, epoch {epoch.number}: {epoch.seconds:.0f} s"),
     )
-    return model.weights_bytes(training.model)
+    return weight_files.weights_bytes(training.model)
 
 
 def whitened(
     weights: bytes, pixels: Pixels, axes: int, device: str, threads: int
 ) -> tuple[Callable[[Pixels], Matrix], Matrix]:
     """What turns tiles into whitened latents, fitted on the tiles given; and theirs."""
-    encode = model.encoder(weights, device=device, batch=32, threads=threads)
+    encode = inference.encoder(weights, device=device, batch=32, threads=threads)
     latents = encode(pixels)
     space = Whitening.fitted(Moments.of(latents), axes)
     return lambda others: space(encode(others)), space(latents)
@@ -502,7 +513,7 @@ def ready(given: argparse.Namespace, clock: Clock) -> Bench:
         classes = sorted({name.split("/")[0] for name, _ in known})
         learnt = tiles(given.data, truth.CHOOSE, given.photographs, STRIDE, classes)
         tests = tiles(given.data, truth.FIGURES, 2 * given.photographs, SIDE, classes)
-    device = model.device(given.device)
+    device = torch_device.device(given.device)
     with clock.part("encoder"):
         if given.model:
             weights = given.model.read_bytes()

@@ -14,7 +14,7 @@ def main(run: Run) -> None:
     from jobs.density import anomalies, generate, modes, project
     from jobs.duplicates import conflicts, leaks, prune, publish
     from jobs.evaluation import estimate, similarities
-    from jobs.report import report
+    from jobs.report import console_summary, report
 
     run.console.line(f"  {run.settings.images} → {run.warehouse.root}")
     run.perform(ingest)
@@ -39,4 +39,4 @@ def main(run: Run) -> None:
     for job in (prune, publish, estimate, similarities, report):
         run.perform(job)
     if not run.settings.dry_run:
-        report.summarise(run)
+        console_summary.summarise(run)

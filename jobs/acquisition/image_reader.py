@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.acquisition import listing
 from jobs.acquisition.candidate_reader import Reading
-from jobs.warehouse import paths
 from udfs import arrow
 from udfs.acquisition import decode
 
@@ -69,7 +69,7 @@ class Decoding(Reading):
 def status_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Candidates that are paths, with the size and time of the file there; null where it is not."""
     for batch in batches:
-        found = [paths.status(path) for path in batch.column("path").to_pylist()]
+        found = [listing.status(path) for path in batch.column("path").to_pylist()]
         columns = {name: batch.column(name) for name in batch.schema.names}
         columns["size_bytes"] = [state[0] if state else None for state in found]
         columns["modified_at"] = [state[1] if state else None for state in found]
@@ -86,7 +86,7 @@ def _contents(batch: pa.RecordBatch) -> Iterator[bytes | OSError]:
             yield content.as_py()
         elif path.is_valid:
             try:
-                yield paths.read(path.as_py())
+                yield listing.read(path.as_py())
             except (OSError, ValueError) as refused:  # ValueError: a name with a zero byte
                 yield OSError(str(refused))
         else:

@@ -17,7 +17,7 @@ from jobs.acquisition import sources
 from jobs.runtime import session
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Ingest, SettingsError
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import fingerprint
 from jobs.warehouse.parquet_write import Made
 
@@ -75,7 +75,7 @@ def find_earlier(run: Run, source: sources.Source, decoding: str) -> Earlier | N
         return None
     if stamp.notes.get("decoding") != decoding:
         return None
-    rejects = tables.frame(run.spark, [], REJECTS)
+    rejects = arrow_frames.frame(run.spark, [], REJECTS)
     if run.warehouse.exists("rejects"):
         rejects = run.warehouse.read("rejects").where("stage = 'ingest'")
     return Earlier(
@@ -106,16 +106,16 @@ def unique(source: sources.Source, settings: Ingest) -> tuple[DataFrame, DataFra
     Only rows that can become an image compete: one without a class must not push another out.
     """
     rows = source.frame
-    nothing = tables.frame(rows.sparkSession, [], REJECTS)
+    nothing = arrow_frames.frame(rows.sparkSession, [], REJECTS)
     if source.is_folder:  # a path is there once
         return rows, nothing
     complete = rows.where(_is_complete())
     twice = complete.groupBy("image_id").count().where("count > 1").select("image_id")
     if twice.isEmpty():
         return rows, nothing
-    schema = T.StructType([*rows.schema, *tables.struct("_usable int, sha256 string")])
+    schema = T.StructType([*rows.schema, *arrow_frames.struct("_usable int, sha256 string")])
     hashed = complete.join(twice, on="image_id", how="left_semi").select(rows.columns)
-    hashed = tables.mapped(hashed, source.reader(settings).hashed_rows, schema)
+    hashed = arrow_frames.mapped(hashed, source.reader(settings).hashed_rows, schema)
     first = Window.partitionBy("image_id").orderBy(
         F.desc("_usable"),
         F.asc("sha256"),
@@ -229,14 +229,14 @@ def examined(
     used = run.warehouse.read("images").select(base.alias("image_id")).distinct()
     complete = candidates.where(_is_complete())
     unusable = complete.join(used, on="image_id", how="left_anti").select(candidates.columns)
-    kept = tables.frame(run.spark, [], REJECTS)
+    kept = arrow_frames.frame(run.spark, [], REJECTS)
     if earlier is not None:
         kept = earlier.rejects.join(unusable.select(FILE_KEY), on=FILE_KEY, how="left_semi")
         kept = kept.select(REJECTS.names).where("error_code != 'missing_label'")
         unusable = unusable.join(kept.select(FILE_KEY), on=FILE_KEY, how="left_anti")
         unusable = unusable.select(candidates.columns)
     shared = unusable.repartition(session.slots(run.spark))
-    failed = tables.mapped(shared, source.reader(run.settings.ingest).reject_rows, REJECTS)
+    failed = arrow_frames.mapped(shared, source.reader(run.settings.ingest).reject_rows, REJECTS)
     no_id = F.lit("the row has no id: fill the column that ingest.id_column names")
     no_label = F.lit("it has no class: put it into a folder, or fill ingest.label_column's column")
     incomplete = candidates.where(~_is_complete()).select(
@@ -253,7 +253,7 @@ def still_vanished(
     """The rejects of vanished images of this source that have not come back."""
     warehouse = work.run.warehouse
     if not same_root or not warehouse.exists("rejects"):
-        return tables.frame(work.run.spark, [], REJECTS)
+        return arrow_frames.frame(work.run.spark, [], REJECTS)
     rows = warehouse.read("rejects").where("stage = 'ingest' AND error_code = 'vanished'")
     back = candidates.select(source.key)
     gone = rows.join(back, on=source.key, how="left_anti").dropDuplicates(["image_id"])

@@ -12,10 +12,11 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from jobs.runtime.console import Console, Progress
+from jobs.acquisition import listing
+from jobs.runtime.console import Console
 from jobs.runtime.process import die_with_parent
+from jobs.runtime.progress import Progress
 from jobs.settings.load import Sample, Settings
-from jobs.warehouse import paths
 from jobs.warehouse.local_store import JobError
 from udfs.acquisition.synthetic import survey
 
@@ -86,7 +87,7 @@ def check_free(root: Path, names: set[str]) -> None:
     """Refuse a folder that holds anything else: it would be taken for part of the survey."""
     if not root.exists():
         return
-    others = [file.relative for file in paths.walk(str(root)) if file.relative not in names]
+    others = [file.relative for file in listing.walk(str(root)) if file.relative not in names]
     if others:
         raise JobError(
             f"--images {root}: holds {len(others):,} other files ({sorted(others)[0]}): give an "

@@ -15,18 +15,18 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.acquisition import caller_columns
+from jobs.acquisition import caller_columns, listing
 from jobs.acquisition.candidate_reader import Reading
 from jobs.acquisition.image_reader import Decoding, status_rows
 from jobs.acquisition.vector_reader import VECTOR, Vectors, common_width
 from jobs.runtime.console import Console
 from jobs.settings.load import Ingest, Settings, SettingsError
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse import paths as file_paths
-from jobs.warehouse import tables
 from jobs.warehouse.local_store import JobError, fingerprint
 
 # A candidate: what may become an image. `content` null: the bytes lie at `path`.
-CANDIDATE = tables.struct(
+CANDIDATE = arrow_frames.struct(
     "image_id string, label string, split string, path string, size_bytes bigint, "
     "modified_at timestamp, content binary"
 )
@@ -91,7 +91,7 @@ def _folder(spark: SparkSession, settings: Settings) -> Source:
         file_paths.absolute(settings.warehouse) + "/"
     )  # may lie below the images: it is none of them
     try:
-        found = [file for file in file_paths.walk(root) if not file.path.startswith(own)]
+        found = [file for file in listing.walk(root) if not file.path.startswith(own)]
     except OSError as refused:
         raise JobError(f"--images {root}: {refused.strerror or refused}") from refused
     taken = sorted(
@@ -115,12 +115,12 @@ def _folder(spark: SparkSession, settings: Settings) -> Source:
     )
 
 
-def _is_ignored(file: file_paths.SourceFile) -> bool:
+def _is_ignored(file: listing.SourceFile) -> bool:
     parts = file.relative.split("/")
     return len(parts) < 2 or any(part.startswith(".") for part in parts)
 
 
-def _listing_hash(taken: list[file_paths.SourceFile]) -> str:
+def _listing_hash(taken: list[listing.SourceFile]) -> str:
     digest = hashlib.sha256()
     for file in taken:
         state = f"{file.path}\0{file.size_bytes}\0{file.modified_at}\0{file.readable}\n"
@@ -128,9 +128,7 @@ def _listing_hash(taken: list[file_paths.SourceFile]) -> str:
     return digest.hexdigest()
 
 
-def _listing_frame(
-    spark: SparkSession, taken: list[file_paths.SourceFile], layout: str
-) -> DataFrame:
+def _listing_frame(spark: SparkSession, taken: list[listing.SourceFile], layout: str) -> DataFrame:
     """The listing as candidates. A folder's name is its class, also `class=001` and `001`."""
     parts = [file.relative.split("/") for file in taken]
     labels: list[str | None]
@@ -183,7 +181,7 @@ def _table(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         *[column.alias(name) for name, column in own.columns.items()],
         *([] if vector is None else [vector.alias(VECTOR)]),
     )
-    parts = sorted(file_paths.walk(root), key=lambda part: part.path)
+    parts = sorted(listing.walk(root), key=lambda part: part.path)
     rows, states = _with_status(rows)
     return Source(
         root=file_paths.absolute(root),
@@ -204,7 +202,7 @@ def _with_status(rows: DataFrame) -> tuple[DataFrame, int]:
     if paths.isEmpty():
         return rows, 0
     schema = rows.schema
-    paths = paths.mapInArrow(partial(status_rows, schema=tables.arrow_schema(schema)), schema)
+    paths = paths.mapInArrow(partial(status_rows, schema=arrow_frames.arrow_schema(schema)), schema)
     state = F.bit_xor(F.xxhash64("image_id", "path", "size_bytes", "modified_at"))
     states = int(paths.agg(state).collect()[0][0])
     return rows.where("content IS NOT NULL OR path IS NULL").unionByName(paths), states

@@ -10,13 +10,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.acquisition.candidate_reader import Reading
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.vectors import validation
 
 VECTOR = "_vector"  # of a candidate: its vector, array<double>
 GIVEN = "given"  # latents.encoded_on of vectors brought along
-VECTORS = tables.struct("image_id string, sha256 string, latent array<float>")
+VECTORS = arrow_frames.struct("image_id string, sha256 string, latent array<float>")
 _MADE = ("sha256", "width", "height", "pixels")
 
 

@@ -20,7 +20,7 @@ from jobs.autoencoder.encoder_udf import ISA, Encoding, place_of
 from jobs.runtime import session
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Settings
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import JobError
 from jobs.warehouse.parquet_write import Made, as_they_are
 
@@ -32,7 +32,7 @@ COLUMNS = LATENTS.names
 # Rows of `images` with a model_id, and whether these are all of them → rows of `latents`.
 Make = Callable[[DataFrame, bool], Made]
 # What the encoder takes and hands on.
-SEEN = tables.struct(
+SEEN = arrow_frames.struct(
     "image_id string, label string, split string, sha256 string, model_id string, "
     "encoded_on string, pixels binary"
 )
@@ -188,7 +188,7 @@ def given(run: Run, images: DataFrame, every: bool) -> Made:
         )
     reading = Vectors(source.width or 0)
     rows = source.frame.select("image_id", VECTOR)
-    vectors = tables.mapped(rows, reading.latent_rows, VECTORS)
+    vectors = arrow_frames.mapped(rows, reading.latent_rows, VECTORS)
     narrow = images.select(*KEY, "label", "split").withColumn("encoded_on", F.lit(GIVEN))
     latents = vectors.join(narrow, on=["image_id", "sha256"], how="inner").select(COLUMNS)
     # Rows of the table may be alike in id and vector: one of them became the image.

@@ -19,7 +19,8 @@ from pyspark.sql import Column
 from pyspark.sql.pandas.functions import pandas_udf
 
 from udfs import arrow
-from udfs.autoencoder import model
+from udfs.autoencoder import device as torch_device
+from udfs.autoencoder import inference, model
 
 # Its overloads for type checkers do not know iterators of series.
 _pandas_udf: Any = pandas_udf
@@ -69,7 +70,7 @@ class Encoding:
         device = task_device(self.device)
         key = (self.model_id, self.batch, device, threads, self.orientations)
         if key not in _encoders:
-            _encoders[key] = model.encoder(
+            _encoders[key] = inference.encoder(
                 self.weights,
                 device=device,
                 batch=self.batch,
@@ -88,7 +89,7 @@ def place_of(requested: str) -> Callable[[Column], Column]:
     """Device and instruction set of the executor that evaluates the column."""
 
     def place(ids: pd.Series) -> pd.Series:
-        name = model.encoded_on(task_device(requested), os.environ.get(ISA))
+        name = torch_device.encoded_on(task_device(requested), os.environ.get(ISA))
         return pd.Series([name] * len(ids))
 
     return _column_function(_pandas_udf(place, "string"))
@@ -98,7 +99,7 @@ def task_device(requested: str) -> str:
     """The GPU that Spark gave the task, else CUDA where there is one, else the CPU."""
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None
-    return model.device(requested, gpus.addresses[0] if gpus else None)
+    return torch_device.device(requested, gpus.addresses[0] if gpus else None)
 
 
 def _column_function(function: Any) -> Callable[[Column], Column]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.settings.load import Settings
 from jobs.warehouse.local_store import JobError, MissingError, Warehouse, fingerprint
-from udfs.autoencoder import model as autoencoder
+from udfs.autoencoder import weights
 
 VERSION = 1  # raised when training's outcome changes
 WEIGHTS = "weights.safetensors"
@@ -29,7 +29,7 @@ class Model:
     def weights(self) -> bytes:
         """The weights file's bytes; raises JobError where they are not what they were."""
         data = (self.folder / WEIGHTS).read_bytes()
-        if autoencoder.model_id(data) != self.model_id:
+        if weights.model_id(data) != self.model_id:
             raise JobError(
                 f"{self.folder / WEIGHTS} is not the file that was written there (its sha256 "
                 "differs): restore it, or run train with --overwrite train"
@@ -42,7 +42,7 @@ def wanted(settings: Settings) -> str:
 
     So files that come or go do not lead to another model.
     """
-    given = autoencoder.model_id(read_given(settings.train.model)) if settings.train.model else ""
+    given = weights.model_id(read_given(settings.train.model)) if settings.train.model else ""
     training = settings.train.learning if not given else {}
     decoding = settings.ingest.decoding
     return fingerprint(
@@ -94,7 +94,7 @@ def check_pixels(warehouse: Warehouse) -> None:
 
 def store(warehouse: Warehouse, data: bytes, about: dict[str, Any]) -> Model:
     """Write a model aside, then rename: a model's folder is whole or not there."""
-    name = autoencoder.model_id(data)
+    name = weights.model_id(data)
     folder = Path(warehouse.root, "models", name)
     aside = folder.with_name(f".{name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)

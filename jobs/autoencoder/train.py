@@ -13,12 +13,23 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.autoencoder import models
-from jobs.runtime.console import Progress
+from jobs.runtime.progress import Progress
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Train
 from jobs.warehouse.local_store import JobError
 from udfs import arrow
-from udfs.autoencoder import model as autoencoder
+from udfs.autoencoder import (
+    device as torch_device,
+)
+from udfs.autoencoder import (
+    model as autoencoder,
+)
+from udfs.autoencoder import (
+    training as training_loop,
+)
+from udfs.autoencoder import (
+    weights,
+)
 from udfs.autoencoder.contrastive import Instance
 
 
@@ -36,7 +47,7 @@ def main(run: Run) -> None:
         about = {"fingerprint": mark, "decoding": run.settings.ingest.decoding}
         settings = run.settings.train
         data, more = take_over(settings) if settings.model else learn(work, settings)
-        about |= {"normalise": autoencoder.normalises(data)} | more
+        about |= {"normalise": weights.normalises(data)} | more
         about |= {"trained_at": datetime.now(UTC).isoformat()}
         model = models.store(run.warehouse, data, about)
         work.model_id = model.model_id
@@ -47,7 +58,7 @@ def take_over(settings: Train) -> tuple[bytes, dict[str, Any]]:
     """A model that was trained elsewhere: checked, and written anew."""
     data = models.read_given(settings.model)
     try:
-        autoencoder.load(data)
+        weights.load(data)
     except ValueError as wrong:
         raise JobError(f"train.model = {settings.model!r}: {wrong}") from wrong
     return data, {"given": settings.model, "summary": "given"}
@@ -61,7 +72,7 @@ def learn(work: Work, settings: Train) -> tuple[bytes, dict[str, Any]]:
         raise JobError(
             "the table images has no rows to train on; look at the table rejects for the reasons"
         )
-    device = autoencoder.device(settings.device)
+    device = torch_device.device(settings.device)
     total = settings.epochs * len(pixels)
     begun = time.monotonic()
     done = Progress(0.0, 0.0, 0, "reading")
@@ -72,7 +83,7 @@ def learn(work: Work, settings: Train) -> tuple[bytes, dict[str, Any]]:
         note = f"epoch {epoch}/{settings.epochs}, loss {loss:.4f}"
         done = Progress(time.monotonic() - begun, images / total, images, note)
 
-    def on_epoch(epoch: autoencoder.Epoch) -> None:
+    def on_epoch(epoch: training_loop.Epoch) -> None:
         held_out = "" if epoch.held_out_loss is None else f", held out {epoch.held_out_loss:.4f}"
         apart = "" if epoch.instance_loss is None else f", instance {epoch.instance_loss:.3f}"
         work.run.console.line(
@@ -88,14 +99,14 @@ def learn(work: Work, settings: Train) -> tuple[bytes, dict[str, Any]]:
             training = fit(pixels, settings, device, on_batch=on_batch, on_epoch=on_epoch)
         except ValueError as wrong:
             raise JobError(str(wrong)) from wrong
-    return autoencoder.weights_bytes(training.model), describe(training, settings, device, work)
+    return weights.weights_bytes(training.model), describe(training, settings, device, work)
 
 
 def fit(
     pixels: NDArray[np.uint8], settings: Train, device: str, **told: Any
-) -> autoencoder.Training:
+) -> training_loop.Training:
     """A model as the settings ask for it; `told`: the callbacks of autoencoder.train."""
-    return autoencoder.train(
+    return training_loop.train(
         pixels,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
@@ -119,7 +130,7 @@ def precision_of(settings: Train, device: str) -> str:
     """What `train.precision` comes to; the paper's objective keeps to float32 unless told."""
     if settings.precision != "auto":
         return settings.precision
-    return autoencoder.fast_precision(device) if settings.recognises else autoencoder.FLOAT32
+    return torch_device.fast_precision(device) if settings.recognises else torch_device.FLOAT32
 
 
 def sample(images: DataFrame, settings: Train) -> NDArray[np.uint8]:
@@ -145,7 +156,7 @@ def sample(images: DataFrame, settings: Train) -> NDArray[np.uint8]:
 
 
 def describe(
-    training: autoencoder.Training, settings: Train, device: str, work: Work
+    training: training_loop.Training, settings: Train, device: str, work: Work
 ) -> dict[str, Any]:
     """What model.json says of a training."""
     last = training.epochs[-1]
@@ -154,7 +165,7 @@ def describe(
         "images_version": work.reads["images"],
         "images": training.images,
         "held_out": training.held_out,
-        "device": autoencoder.encoded_on(device),
+        "device": torch_device.encoded_on(device),
         "precision": precision_of(settings, device),
         "epochs": [asdict(epoch) for epoch in training.epochs],
         "summary": f"{last.number} epochs on {training.images:,} images, loss {last.loss:.4f}",

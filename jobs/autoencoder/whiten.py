@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from jobs.autoencoder import spaces
-from jobs.density import chunks
+from jobs.autoencoder import latents, spaces
+from jobs.autoencoder.latents import model_of
 from jobs.runtime import session
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import WHITENED
-from jobs.warehouse import partitioning, tables
+from jobs.warehouse import arrow_frames, partitioning, tables
 from jobs.warehouse.local_store import JobError
 from udfs import arrow
 from udfs.vectors.whitening import Moments, Whitening
@@ -23,8 +23,8 @@ from udfs.vectors.whitening import Moments, Whitening
 VERSION = 3
 TASKS_A_SLOT, MOST_TASKS = 2, 32  # that sum moments: each sends 4 MB to the driver
 COLLECTED = 1 << 28  # bytes of moments that the driver takes at once
-LATENT = tables.struct("latent array<float>")
-SUMS = tables.struct("sums binary")
+LATENT = arrow_frames.struct("latent array<float>")
+SUMS = arrow_frames.struct("sums binary")
 
 
 def main(run: Run) -> None:
@@ -75,8 +75,8 @@ def fitted(work: Work, most: int) -> Whitening:
     tasks = min(MOST_TASKS, TASKS_A_SLOT * session.slots(work.run.spark))
     sums = work.scan("latents", LATENT, moments, SUMS, tasks=tasks).mapped()
     # One row a task, a job each if they are streamed: of wide vectors they are too large for all.
-    wide = tasks * partitioning.width_stored(work) ** 2 * 4 > COLLECTED
-    rows = iter(chunks.streamed(sums) if wide else sums.collect())
+    wide = tasks * latents.width_stored(work) ** 2 * 4 > COLLECTED
+    rows = iter(partitioning.streamed(sums) if wide else sums.collect())
     parts = (Moments.from_flat(np.frombuffer(row.sums, np.int64)) for row in rows)
     try:
         first = next(parts, None)
@@ -107,12 +107,6 @@ def known(work: Work, most: int) -> Whitening | None:
                 f"where all images now have {now}; --set prune.mode=all decides all anew"
             )
     return whitening
-
-
-def model_of(work: Work) -> str:
-    """The model of the latents."""
-    found = work.query("latents", "SELECT model_id FROM rows LIMIT 1")
-    return str(found[0]["model_id"]) if found else ""
 
 
 def fit_rows(work: Work, whitening: Whitening) -> pa.Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyspark.sql import functions as F
 
-from jobs.duplicates import exclusions
+from jobs.density import low_density
 from jobs.runtime.run import Run
 from jobs.settings.load import SettingsError
 
@@ -29,8 +29,8 @@ def main(run: Run) -> None:
         if work.finished:
             return
         projections = work.read("projections").where("rule = 'none'")
-        found = exclusions.found(projections, settings.quantile)
-        work.write(found, "anomalies", notes=exclusions.asked(run))
+        found = low_density.found(projections, settings.quantile)
+        work.write(found, "anomalies", notes=low_density.asked(run))
         counted = work.read("anomalies").agg(
             F.count("*").alias("images"),
             F.count_distinct("label").alias("classes"),

@@ -8,14 +8,14 @@ from itertools import groupby, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark import StorageLevel
-from pyspark.sql import DataFrame, Row, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames
+from jobs.warehouse.partitioning import streamed
 from udfs.density import pca
 
-BOUNDS = tables.struct("piece int, class string, first string, following string")
+BOUNDS = arrow_frames.struct("piece int, class string, first string, following string")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def placed(latents: DataFrame, pieces: Sequence[Piece]) -> DataFrame:
         (number, piece.label, piece.first, after.first if _goes_on(piece, after) else None)
         for number, (piece, after) in enumerate(zip_longest(pieces, pieces[1:]))
     ]
-    table = tables.frame(latents.sparkSession, bounds, BOUNDS)
+    table = arrow_frames.frame(latents.sparkSession, bounds, BOUNDS)
     inside = (
         (F.col("label") == F.col("class"))
         & (F.col("image_id") >= F.col("first"))
@@ -71,17 +71,3 @@ def added(frame: DataFrame, pieces: Sequence[Piece]) -> Iterator[tuple[str, NDAr
     """
     for label, rows in groupby(streamed(frame), key=lambda row: pieces[row.piece].label):
         yield label, pca.added(np.frombuffer(row.sums) for row in rows)
-
-
-def streamed(frame: DataFrame) -> Iterator[Row]:
-    """The rows in order, one partition at a time here.
-
-    They are made and kept on the executors' disks first: toLocalIterator alone would have the
-    partitions made one after the other.
-    """
-    kept = frame.persist(StorageLevel.DISK_ONLY)
-    try:
-        kept.count()
-        yield from kept.toLocalIterator()
-    finally:
-        kept.unpersist()

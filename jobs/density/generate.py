@@ -29,8 +29,10 @@ from jobs.settings.load import Generate, SettingsError
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import JobError
 from udfs import arrow
+from udfs.autoencoder import device as torch_device
+from udfs.autoencoder import inference
 from udfs.autoencoder import model as autoencoder
-from udfs.density import bspline, generation, histogram
+from udfs.density import generation, histogram, marginal, separable
 from udfs.report import charts
 from udfs.vectors.cosine import Matrix
 
@@ -144,16 +146,16 @@ def chosen(axes: DataFrame, asked: Sequence[str]) -> list[str]:
 
 def draw(work: Work, labels: Sequence[str], settings: Generate) -> dict[str, Drawn]:
     """Coordinates drawn from each class's density before removal, and their latents."""
-    marginals: dict[str, list[bspline.Marginal]] = {}
+    marginals: dict[str, list[marginal.Marginal]] = {}
     of_classes = F.col("label").isin(list(labels))
     stored = work.read("density").where((F.col("rule") == "none") & of_classes)
     for row in stored.orderBy("label", "component").collect():
         cells = histogram.Histogram(row.origin, row.step, np.array(row.counts))
-        marginals.setdefault(row.label, []).append(bspline.Marginal(cells))
+        marginals.setdefault(row.label, []).append(marginal.Marginal(cells))
     table = work.read("axes").where(of_classes).orderBy("label", "component").toArrow()
     found = {}
     for label, axes in arrow.groups(table.to_batches(), "label"):
-        model = bspline.Separable(marginals[label])
+        model = separable.Separable(marginals[label])
         sampled = settings.components or len(model.marginals)
         rng = generation.draw_of(settings.seed, label)
         points = generation.points(model, settings.count, sampled, rng)
@@ -165,8 +167,8 @@ def draw(work: Work, labels: Sequence[str], settings: Generate) -> dict[str, Dra
 
 def decode(run: Run, model: Model, drawn: dict[str, Drawn]) -> dict[str, Pixels]:
     """The images of each class's latents, decoded by the driver, where `train` would compute."""
-    device = autoencoder.device(run.settings.train.device)
-    decoder = autoencoder.decoder(model.weights, device=device, batch=run.settings.encode.batch)
+    device = torch_device.device(run.settings.train.device)
+    decoder = inference.decoder(model.weights, device=device, batch=run.settings.encode.batch)
     side = autoencoder.SIDE
     return {
         label: decoder(of_class.latents).reshape(-1, side, side, 3)

@@ -11,10 +11,11 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.warehouse import tables
-from udfs.density import bspline, histogram
+from jobs.warehouse import arrow_frames, tables
+from udfs.density import histogram
+from udfs.density import marginal as marginal_model
 
-GRID = tables.struct("label string, component int, step double")
+GRID = arrow_frames.struct("label string, component int, step double")
 
 Key = tuple[Any, ...]
 
@@ -27,7 +28,7 @@ class Density:
     rule: str
     space: str | None
     component: int
-    marginal: bspline.Marginal
+    marginal: marginal_model.Marginal
 
     def row(self) -> tuple[Any, ...]:
         """A row of the table `density`."""
@@ -67,7 +68,7 @@ def quartiles(values: DataFrame) -> dict[tuple[str, int], list[float]]:
 
 def grid(spark: SparkSession, steps: Iterable[tuple[str, int, float]]) -> DataFrame:
     """The step of each class's component as a small frame."""
-    return tables.frame(spark, steps, GRID)
+    return arrow_frames.frame(spark, steps, GRID)
 
 
 def counts(values: DataFrame, steps: DataFrame, keys: Sequence[str]) -> list[tuple[Key, Any]]:

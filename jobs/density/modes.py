@@ -9,11 +9,11 @@ from typing import Any
 from pyspark.sql import DataFrame, Row
 
 from jobs.density.sublabels import Split, sublabels
-from jobs.runtime.console import Progress
+from jobs.runtime.progress import Progress
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Modes, SettingsError
 from jobs.warehouse import tables
-from udfs.density import bspline, histogram, modes
+from udfs.density import histogram, marginal, modes
 
 VERSION = 1
 Found = dict[str, dict[int, modes.Modes]]  # by label and component
@@ -85,7 +85,7 @@ def table(rows: list[Row], found: Found) -> list[tuple[Any, ...]]:
     for row in rows:
         one = found[row.label][row.component]
         several = any(other.stable > 1 for other in found[row.label].values())
-        own = len(bspline.Marginal(_histogram(row)).modes())
+        own = len(marginal.Marginal(_histogram(row)).modes())
         place = [float(position) for position in one.positions]
         lines.append(
             (row.label, row.component, own, one.stable, float(one.p_value), several, place)

@@ -11,12 +11,12 @@ from pyspark import Broadcast
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames
 from udfs import arrow
-from udfs.density.generation import Nearest
 from udfs.vectors.cosine import Matrix
+from udfs.vectors.nearest import Nearest
 
-FOUND = tables.struct("label string, number int, image_id string, similarity double")
+FOUND = arrow_frames.struct("label string, number int, image_id string, similarity double")
 Found = dict[tuple[str, int], tuple[str, float]]  # id and Sim by label and number
 
 
@@ -62,7 +62,7 @@ def nearest(latents: DataFrame, drawn: dict[str, Matrix]) -> Found:
     try:
         of_class = latents.where(F.col("label").isin(list(drawn)))
         rows = of_class.select("image_id", "label", "latent")
-        parts = tables.mapped(rows, Searching(held).rows, FOUND)
+        parts = arrow_frames.mapped(rows, Searching(held).rows, FOUND)
         first = F.min(F.struct((-F.col("similarity")).alias("distance"), "image_id"))
         best = parts.groupBy("label", "number").agg(first.alias("best")).collect()
     finally:

@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from jobs.autoencoder import latents as stored_latents
 from jobs.density import chunks, projection_tasks
 from jobs.density import marginals as class_marginals
 from jobs.density.marginals import Density
@@ -21,13 +22,13 @@ from jobs.duplicates.groups import WIDTH
 from jobs.runtime import session
 from jobs.runtime.run import Run
 from jobs.settings.load import Estimate
-from jobs.warehouse import partitioning, tables
+from jobs.warehouse import arrow_frames, partitioning, tables
 from jobs.warehouse.parquet_scan import Stored
 from jobs.warehouse.parquet_write import Made
-from udfs.density import bspline, histogram, pca
+from udfs.density import histogram, marginal, pca, separable
 
 VERSION = 3
-LATENT = tables.struct("image_id string, label string, latent array<float>")
+LATENT = arrow_frames.struct("image_id string, label string, latent array<float>")
 NONE = "none"  # the rule's name before removal; its space is null
 PROJECTIONS = tables.TABLES["projections"].schema
 
@@ -49,7 +50,7 @@ def main(run: Run) -> None:
         if work.finished:
             return
         latents = work.read("latents").select(LATENT.names)
-        counts = partitioning.sizes(work)
+        counts = stored_latents.sizes(work)
         work.images = sum(counts.values())
         with ExitStack() as held:
             largest = run.settings.prune.largest_class
@@ -115,7 +116,7 @@ def project_whole(
     if scan is not None:
         return _kept(scan.through(rows, PROJECTED).mapped(), held)
     tasks = partitioning.placed(latents, counts, slots, cost).select(LATENT.names)
-    return _kept(tables.mapped(tasks, rows, PROJECTED), held)
+    return _kept(arrow_frames.mapped(tasks, rows, PROJECTED), held)
 
 
 def project_cut(
@@ -128,17 +129,17 @@ def project_cut(
     """
     cut = chunks.cut(latents, counts, group * pca.CHUNK)
     placed = _kept(chunks.placed(latents, cut), held)
-    sums = chunks.added(tables.mapped(placed, projection_tasks.piece_sums, SUMS), cut)
+    sums = chunks.added(arrow_frames.mapped(placed, projection_tasks.piece_sums, SUMS), cut)
     centres = {label: pca.centre(total, counts[label]) for label, total in sums}
     means = {label: centre.mean for label, centre in centres.items()}
     products = chunks.added(
-        tables.mapped(placed, projection_tasks.Multiplying(means).rows, SUMS), cut
+        arrow_frames.mapped(placed, projection_tasks.Multiplying(means).rows, SUMS), cut
     )
     found = {
         label: pca.from_products(total, centres[label], components) for label, total in products
     }
     rows = projection_tasks.PieceProjecting(found, components).rows
-    return _merged(_kept(tables.mapped(placed, rows, PIECEWISE), held), found)
+    return _merged(_kept(arrow_frames.mapped(placed, rows, PIECEWISE), held), found)
 
 
 def _merged(piecewise: DataFrame, found: dict[str, pca.Axes]) -> DataFrame:
@@ -148,7 +149,7 @@ def _merged(piecewise: DataFrame, found: dict[str, pca.Axes]) -> DataFrame:
         *(column.name if column.name in of_image else _null(column) for column in PROJECTED)
     )
     known = pa.Table.from_batches(
-        _axis_batches(piecewise, found), schema=tables.arrow_schema(PROJECTED)
+        _axis_batches(piecewise, found), schema=arrow_frames.arrow_schema(PROJECTED)
     )
     return images.unionByName(piecewise.sparkSession.createDataFrame(known, PROJECTED))
 
@@ -162,7 +163,7 @@ def _axis_batches(piecewise: DataFrame, found: dict[str, pca.Axes]) -> Iterator[
             for row in of_class
         )
         yield projection_tasks.axis_batch(
-            label, found[label], spread, tables.arrow_schema(PROJECTED)
+            label, found[label], spread, arrow_frames.arrow_schema(PROJECTED)
         )
 
 
@@ -221,7 +222,7 @@ def model(run: Run, projected: DataFrame, settings: Estimate) -> list[Density]:
     grid = class_marginals.grid(run.spark, steps)
     counted = class_marginals.counts(values, grid, ["label", "component"])
     return [
-        Density(label, NONE, None, component, bspline.Marginal(cells))
+        Density(label, NONE, None, component, marginal.Marginal(cells))
         for (label, component), cells in counted
     ]
 
@@ -232,7 +233,7 @@ def projections(projected: DataFrame, before: list[Density], settings: Estimate)
     for density in before:
         marginals.setdefault(density.label, []).append(density)
     models = {
-        label: bspline.Separable(
+        label: separable.Separable(
             [density.marginal for density in sorted(found, key=lambda found: found.component)]
         )
         for label, found in marginals.items()

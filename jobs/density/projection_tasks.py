@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames
 from udfs import arrow
-from udfs.density import bspline, pca
+from udfs.density import pca, separable
 
 # One row an axis (image_id null) or an image (component null): both come from one pass.
-PROJECTED = tables.struct(
+PROJECTED = arrow_frames.struct(
     "image_id string, label string, component int, eigenvalue double, n bigint, sigma double, "
     "lowest double, highest double, mean array<double>, axis array<double>, "
     "components array<double>"
@@ -23,9 +23,9 @@ PROJECTED = tables.struct(
 
 
 # Of a piece: the bytes of its float64 sums.
-SUMS = tables.struct("piece int, sums binary")
+SUMS = arrow_frames.struct("piece int, sums binary")
 # One row an image, or a piece with the spread of its projections (image_id null).
-PIECEWISE = tables.struct(
+PIECEWISE = arrow_frames.struct(
     "piece int, image_id string, label string, n bigint, squares array<double>, "
     "lowest array<double>, highest array<double>, components array<double>"
 )
@@ -167,7 +167,7 @@ def _image_batch(
 class Densities:
     """The separable model of every class that has one."""
 
-    models: dict[str, bspline.Separable]
+    models: dict[str, separable.Separable]
 
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema

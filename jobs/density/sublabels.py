@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime import session
 from jobs.settings.load import SUBLABEL
-from jobs.warehouse import partitioning, tables
+from jobs.warehouse import arrow_frames, partitioning, tables
 from udfs import arrow
 from udfs.density import modes
 
@@ -70,4 +70,4 @@ def sublabels(projections: DataFrame, splits: Mapping[str, Split]) -> DataFrame:
     slots = session.slots(projections.sparkSession)
     tasks = partitioning.placed(projections, counts, slots, float)
     columns = tasks.select("image_id", "label", "components")
-    return whole.unionByName(tables.mapped(columns, Splitting(splits).rows, SUBLABELS))
+    return whole.unionByName(arrow_frames.mapped(columns, Splitting(splits).rows, SUBLABELS))

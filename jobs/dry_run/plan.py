@@ -21,7 +21,8 @@ from jobs.dry_run.cost import Estimate, Volume
 from jobs.dry_run.reasons import Last
 from jobs.dry_run.workload import Files
 from jobs.runtime import session
-from jobs.runtime.console import duration, named, some
+from jobs.runtime.console import named, some
+from jobs.runtime.progress import duration
 from jobs.runtime.run import Run, Work, check_whole, mark_of
 from jobs.settings.load import Settings
 from jobs.warehouse.local_store import MissingError

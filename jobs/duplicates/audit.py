@@ -19,13 +19,13 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.run import Work
 from jobs.settings.load import Prune
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import JobError
 from udfs import arrow
 from udfs.duplicates import audit
 
-KEEPERS = tables.struct("image_id string, rule string, group string")
-PAIRS = tables.struct("sample_id string, image_id string, group string, cosine double")
+KEEPERS = arrow_frames.struct("image_id string, rule string, group string")
+PAIRS = arrow_frames.struct("sample_id string, image_id string, group string, cosine double")
 AGAIN = (
     "do not use this selection; prune again with --overwrite prune and prune.mode = all, and "
     "report it"
@@ -165,7 +165,7 @@ def _wanted(
 ) -> pa.Table:
     """Latents of the sampled images, and of those that removals among them name."""
     ids = {row["image_id"] for row in [*stay, *removed]} | {row["kept_id"] for row in removed}
-    names = tables.ids(latents.sparkSession, ids)
+    names = arrow_frames.ids(latents.sparkSession, ids)
     wanted = latents.join(F.broadcast(names), on="image_id")
     return wanted.select("image_id", "group", "latent").toArrow()
 
@@ -174,7 +174,7 @@ def _keepers(reference: DataFrame | None, removed: list[dict[str, Any]]) -> pa.T
     """Latents of the reference images that removals name."""
     if reference is None:
         return None
-    names = tables.ids(reference.sparkSession, {row["kept_id"] for row in removed})
+    names = arrow_frames.ids(reference.sparkSession, {row["kept_id"] for row in removed})
     wanted = reference.join(F.broadcast(names), on="image_id")
     return wanted.select("image_id", "latent").toArrow()
 
@@ -225,7 +225,7 @@ def _too_similar(
         threshold = 1.0 if row["threshold"] is None else row["threshold"]
         lowest[row["group"]] = min(threshold, lowest.get(row["group"], 1.0))
     sample = _by_group(sampled, lowest)
-    found = tables.mapped(latents.select("image_id", "group", "latent"), sample.pairs, PAIRS)
+    found = arrow_frames.mapped(latents.select("image_id", "group", "latent"), sample.pairs, PAIRS)
     first = kept.withColumnsRenamed({"image_id": "sample_id", "fixed": "sample_fixed"})
     both = (
         found.where("sample_id <> image_id")
@@ -259,7 +259,7 @@ def _unjustified(
     if not removed:
         return []
     keepers = {(row["kept_id"], row["rule"], row["group"]) for row in removed}
-    named = tables.frame(selection.sparkSession, keepers, KEEPERS)
+    named = arrow_frames.frame(selection.sparkSession, keepers, KEEPERS)
     kept = selection.where("kept").join(F.broadcast(named), on=["image_id", "rule", "group"])
     standing = {(row["image_id"], row["rule"], row["group"]) for row in kept.collect()}
     columns = ["image_id", "latent"]

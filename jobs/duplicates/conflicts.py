@@ -12,10 +12,10 @@ from pyspark.sql import functions as F
 from jobs.autoencoder import spaces
 from jobs.duplicates import window_search
 from jobs.duplicates.window_search import ConflictScan, Held
-from jobs.runtime.console import Progress
+from jobs.runtime.progress import Progress
 from jobs.runtime.run import Run
 from jobs.settings.load import SettingsError
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import JobError
 
 VERSION = 1
@@ -40,7 +40,7 @@ def main(run: Run) -> None:
             return
         latents = spaces.vectors(work, [space])[space]
         images, begun = latents.count(), time.monotonic()
-        found = [tables.arrow_schema(window_search.PAIRS).empty_table()]
+        found = [arrow_frames.arrow_schema(window_search.PAIRS).empty_table()]
 
         def of_window(later: Column, held: Broadcast[Held]) -> pa.Table:
             return ConflictScan(settings.threshold, settings.most, held).table(latents.where(later))

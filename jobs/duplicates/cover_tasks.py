@@ -3,73 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
-from pyspark import Accumulator, Broadcast
+from pyspark import Accumulator
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
 from jobs.duplicates.groups import space_of
-from jobs.runtime import console
-from jobs.settings.load import Prune
-from jobs.warehouse import tables
+from jobs.duplicates.rules import Rules
+from jobs.runtime import progress as console_progress
+from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.duplicates import greedy
-from udfs.duplicates.greedy import Cover, Flags
 
-Masks = NDArray[np.int64]
 ROWS = 16_384  # of small groups' results that leave a task together
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The rules of a run, what T each has in a group, and how many images are compared at once.
-
-    own: the thresholds of groups that do not have the `common` ones, in the order of `names`.
-    """
-
-    names: tuple[str, ...]
-    common: tuple[float, ...]
-    own: Mapping[str, tuple[float, ...]]
-    block: int
-    device: str = "cpu"
-
-    @classmethod
-    def fixed(cls, settings: Prune) -> Self:
-        """The rules whose threshold is given."""
-        given = settings.fixed
-        return cls(tuple(given), tuple(given.values()), {}, settings.block, settings.device)
-
-    def here(self) -> str:
-        """The device that this task computes on; torch is loaded for a GPU alone."""
-        if self.device == "cpu":
-            return self.device
-        from jobs.autoencoder.encoder_udf import task_device  # it loads torch: two seconds a worker
-
-        return task_device(self.device)
-
-    def on_driver(self) -> str:
-        """The device for what is computed on the driver, which may have none of the tasks'."""
-        if self.device == "cpu":
-            return self.device
-        from jobs.autoencoder.encoder_udf import task_device
-
-        return task_device("auto")
-
-    def flags(self, masks: Masks) -> Flags:
-        """Masks with a bit for each rule, (n,), as (rules, n)."""
-        levels = np.arange(len(self.names))[:, None]
-        return np.asarray((masks >> levels) & 1, np.bool_)
-
-    def values(self, group: str = "") -> tuple[float, ...]:
-        """The thresholds of a group in the rules' order."""
-        return self.own.get(group, self.common)
 
 
 @dataclass(frozen=True)
@@ -88,10 +40,10 @@ class Progress:
         groups, images, kept = (context.accumulator(0) for _ in range(3))
         return cls(groups, images, kept, time.monotonic())
 
-    def now(self, groups: Mapping[str, int]) -> console.Progress:
+    def now(self, groups: Mapping[str, int]) -> console_progress.Progress:
         """For the console, of groups with so many images each."""
         images = self.images.value
-        return console.Progress(
+        return console_progress.Progress(
             time.monotonic() - self.since,
             images / max(1, sum(groups.values())),
             images,
@@ -175,7 +127,7 @@ class Plain:
     @property
     def columns(self) -> T.StructType:
         """What of the space's table is wanted."""
-        return tables.struct(f"image_id string, label string, {self.column} array<float>")
+        return arrow_frames.struct(f"image_id string, label string, {self.column} array<float>")
 
     def selection_rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
@@ -195,60 +147,3 @@ class Plain:
             "latent": batch.column(self.column),
         }
         return pa.RecordBatch.from_pydict(columns)
-
-
-@dataclass(frozen=True)
-class Window:
-    """Images of a window that stand, on their way to the executors."""
-
-    ranks: NDArray[np.int64]
-    rows: NDArray[np.float32]
-    standing: Flags
-
-
-def outcome(
-    rules: Rules, ranks: NDArray[np.int64], covers: Sequence[Cover], keepers: NDArray[np.int64]
-) -> dict[str, Any]:
-    """Removals of covers as columns of `rounds`; keepers: the rank of each place of a keeper."""
-    parts: dict[str, list[Any]] = {"rule": [], "rank": [], "kept_rank": [], "similarity": []}
-    for rule, cover in zip(rules.names, covers, strict=True):
-        hit = np.flatnonzero(cover.keeper >= 0)
-        parts["rule"].append(np.full(len(hit), rule))
-        parts["rank"].append(ranks[hit])
-        parts["kept_rank"].append(keepers[cover.keeper[hit]])
-        parts["similarity"].append(cover.similarity[hit])
-    return {name: np.concatenate(values) for name, values in parts.items()}
-
-
-@dataclass(frozen=True)
-class Scan:
-    """A window against all that follow it."""
-
-    rules: Rules
-    group: str
-    window: Broadcast[Window]
-
-    def removals(
-        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        """Rows of `placed` to removals by an image of the window, as columns of `rounds`."""
-        window = self.window.value
-        reference: greedy.Reference | None = None
-        for batch in batches:
-            if not batch.num_rows:
-                continue
-            if reference is None:
-                reference = greedy.Reference(
-                    window.rows,
-                    self.rules.values(self.group),
-                    window.standing,
-                    self.rules.here(),
-                )
-            masks = arrow.masks(batch.column("open"))
-            covers = reference.against(
-                arrow.float_matrix(batch.column("latent")),
-                self.rules.flags(masks),
-                block=self.rules.block,
-            )
-            ranks = batch.column("rank").to_numpy()
-            yield arrow.record_batch(outcome(self.rules, ranks, covers, window.ranks), schema)

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.settings.load import SUBLABEL, Prune, SettingsError
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames
 
 WIDTH = 1024  # of the latents that limits in images are meant for
 DENSITY = "log_density"  # a name in prune.order for what `project` found, no column of images
@@ -75,7 +75,7 @@ def check(images: DataFrame, settings: Prune) -> None:
         unfit = [
             f"{column} ({kinds[column].simpleString()})"
             for column in columns
-            if isinstance(kinds.get(column), tables.UNORDERED)
+            if isinstance(kinds.get(column), arrow_frames.UNORDERED)
         ]
         if unfit:
             mistakes.append(

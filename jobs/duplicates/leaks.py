@@ -10,13 +10,14 @@ from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.autoencoder import latents as stored_latents
 from jobs.autoencoder import spaces
 from jobs.duplicates import window_search
-from jobs.duplicates.cover_tasks import Rules
+from jobs.duplicates.rules import Rules
 from jobs.duplicates.window_search import Held, LeakScan
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Leaks, Settings, SettingsError
-from jobs.warehouse import partitioning, tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import JobError, Warehouse
 
 VERSION = 1
@@ -97,7 +98,7 @@ def check_alike(reference: DataFrame, latents: DataFrame, root: str) -> None:
             f"leaks.warehouse = {root!r}: its latents cannot be compared with these ({named}): "
             "encode both with one model (train.model) on machines of one kind"
         )
-    widths = partitioning.width(reference), partitioning.width(latents)
+    widths = stored_latents.width(reference), stored_latents.width(latents)
     if 0 not in widths and widths[0] != widths[1]:
         raise JobError(
             f"leaks.warehouse = {root!r}: its latents hold {widths[0]:,} numbers, these "
@@ -112,7 +113,7 @@ def hits(reference: DataFrame, candidates: DataFrame, images: int, settings: Set
     def of_window(_: Column, held: Broadcast[Held]) -> pa.Table:
         return LeakScan(rules, settings.leaks.scope == "label", held).table(candidates)
 
-    found = tables.arrow_schema(window_search.HITS).empty_table()
+    found = arrow_frames.arrow_schema(window_search.HITS).empty_table()
     for table in window_search.each_window(reference, images, settings.prune.window, of_window):
         found = first_of(pa.concat_tables([found, table]))
     return found

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from jobs.duplicates import exclusions
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import RAW, Publish, check_published, published_space
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import JobError
 
 VERSION = 3
@@ -176,7 +176,7 @@ def splits(selection: DataFrame, settings: Publish) -> DataFrame:
     The group of an image is the kept one that stands for it, itself where it is kept.
     """
     if not settings.split:
-        return tables.frame(selection.sparkSession, [], tables.TABLES["splits"].schema)
+        return arrow_frames.frame(selection.sparkSession, [], tables.TABLES["splits"].schema)
     group = F.coalesce("kept_id", "image_id")
     return selection.select(
         "image_id",

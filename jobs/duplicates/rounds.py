@@ -11,84 +11,29 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
-from jobs.duplicates import cover_tasks
 from jobs.duplicates import groups as image_groups
-from jobs.duplicates.cover_tasks import Rules, Scan, Window
-from jobs.runtime.console import Progress
+from jobs.duplicates import rounds
+from jobs.duplicates.group_placement import PLACED, ROUNDS, _resumable
+from jobs.duplicates.rules import Rules
+from jobs.runtime.progress import Progress
 from jobs.runtime.run import Work
-from jobs.warehouse import tables
-from jobs.warehouse.local_store import Stamp
+from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.duplicates import greedy
+from udfs.duplicates.cover_search import Cover, Flags
 
-PIECE = 32_768  # images of a group that lie together in `placed`: 134 MB at width 1024
-SENT = 2**21  # images whose ranks are sent to every executor, some 100 bytes each
 FILE = 2**22  # images of a group whose removals lie together in `rounds`
-PLACED, ROUNDS = "placed", "rounds"
-REMOVALS = tables.struct("rule string, rank bigint, kept_rank bigint, similarity double")
-_PACKED = tables.struct(
-    "image_id string, label string, group string, standing bigint, undecided bigint, latent binary"
-)
 
-
-def pack(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Latents as bytes: they travel to Python in half the time of a list."""
-    for batch in batches:
-        columns = {name: batch.column(name) for name in schema.names}
-        columns["latent"] = arrow.bytes_column(columns["latent"])
-        yield arrow.record_batch(columns, schema)
-
-
-def place(work: Work, found: DataFrame, counts: dict[str, int], order: Sequence[Column]) -> None:
-    """The images of large groups, ranked and cut into pieces, into the table `placed`.
-
-    counts: of each group. A piece is a file, so that those which are done are passed over.
-    """
-    if _resumable(work, PLACED, sorted(counts)):
-        return
-    chosen = found.where(F.col("group").isin(list(counts)))
-    orders = [name for name in chosen.columns if name.startswith("order_")]
-    narrow = chosen.select("image_id", "group", "standing", *orders)
-    rank = (F.row_number().over(Over.partitionBy("group").orderBy(*order, "image_id")) - 1).cast(
-        "bigint"
-    )
-    ranked = narrow.select("image_id", rank.alias("rank"))
-    packed = tables.mapped(chosen.select(*_PACKED.names), pack, _PACKED)
-    if sum(counts.values()) <= SENT:  # else latents go twice through Spark's shuffle
-        ranked = F.broadcast(ranked)
-    pieces = [-(-count // PIECE) for count in counts.values()]
-    firsts = zip(counts, np.cumsum([0, *pieces[:-1]]).tolist(), strict=True)
-    columns = tables.struct("group string, first_piece int")
-    numbers = tables.frame(work.run.spark, firsts, columns)
-    piece = (F.col("first_piece") + F.floor(F.col("rank") / PIECE)).cast("int")
-    placed = (
-        packed.join(ranked, on="image_id")
-        .join(F.broadcast(numbers), on="group")
-        .repartitionById(sum(pieces), piece)
-        .sortWithinPartitions("rank")
-        .select(tables.TABLES[PLACED].schema.names)
-    )
-    work.run.warehouse.drop(ROUNDS)
-    notes = {"for": work.fingerprint, "groups": sorted(counts)}
-    work.write(placed, PLACED, finished=False, notes=notes)
-
-
-def _resumable(work: Work, table: str, groups: Sequence[str] | None = None) -> bool:
-    """Whether a table is what this stage left when it was stopped, of the same large groups."""
-    stamp: Stamp | None = work.run.warehouse.newest(table, work.stage)
-    if stamp is None or work.stage in work.run.settings.overwrite:
-        return False
-    if groups is not None and stamp.notes.get("groups") != list(groups):
-        return False
-    return stamp.notes.get("for") == work.fingerprint
+REMOVALS = arrow_frames.struct("rule string, rank bigint, kept_rank bigint, similarity double")
 
 
 @dataclass
@@ -143,8 +88,8 @@ class Rounds:
             for group in groups
             for rule, threshold in zip(self._rules.names, self._rules.values(group), strict=True)
         ]
-        columns = tables.struct("group string, rule string, threshold double")
-        thresholds = tables.frame(self._work.run.spark, known, columns)
+        columns = arrow_frames.struct("group string, rule string, threshold double")
+        thresholds = arrow_frames.frame(self._work.run.spark, known, columns)
         return found.join(F.broadcast(thresholds), on=["group", "rule"]).select(
             "image_id",
             "label",
@@ -241,7 +186,7 @@ class Rounds:
             device=self._rules.on_driver(),
         )
         followers = ranks[len(reference) :]
-        parts = cover_tasks.outcome(self._rules, followers, covers, ranks)
+        parts = rounds.outcome(self._rules, followers, covers, ranks)
         for rule, cover in zip(self._rules.names, covers, strict=True):
             kept = followers[cover.kept]
             parts["rule"] = np.append(parts["rule"], np.full(len(kept), rule))
@@ -251,7 +196,7 @@ class Rounds:
         standing[:, len(reference) :] = [cover.kept for cover in covers]
         some_rule = np.flatnonzero(standing.any(axis=0))
         window = Window(ranks[some_rule], latents[some_rule], standing[:, some_rule])
-        batch = arrow.record_batch(parts, tables.arrow_schema(REMOVALS))
+        batch = arrow.record_batch(parts, arrow_frames.arrow_schema(REMOVALS))
         frame = self._work.run.spark.createDataFrame(pa.Table.from_batches([batch]), REMOVALS)
         return window, frame.coalesce(1)
 
@@ -261,7 +206,7 @@ class Rounds:
         later = group.undecided[last + 1 :]
         spark = self._work.run.spark
         if not len(stays.ranks) or not later.any():
-            yield tables.frame(spark, [], REMOVALS)
+            yield arrow_frames.frame(spark, [], REMOVALS)
             return
         window = spark.sparkContext.broadcast(stays)
         try:
@@ -269,7 +214,7 @@ class Rounds:
             rows = _where(rows, later, last + 1, self._bytes)
             scan = Scan(self._rules, group.name, window)
             columns = rows.select("rank", "open", "latent")
-            found = tables.mapped(columns, scan.removals, REMOVALS)
+            found = arrow_frames.mapped(columns, scan.removals, REMOVALS)
             yield found.repartition(1 + len(later) // FILE)  # not a file for each piece
         finally:
             window.destroy()
@@ -284,3 +229,60 @@ def _where(rows: DataFrame, masks: NDArray[np.int64], first: int, size: int) -> 
     at = ((F.col("rank") - first) * size + 1).cast("int")
     open_ = F.lit(bytearray(packed)).substr(at, F.lit(size))
     return rows.withColumn("open", open_).where(F.col("open") != F.lit(bytearray(size)))
+
+
+@dataclass(frozen=True)
+class Window:
+    """Images of a window that stand, on their way to the executors."""
+
+    ranks: NDArray[np.int64]
+    rows: NDArray[np.float32]
+    standing: Flags
+
+
+def outcome(
+    rules: Rules, ranks: NDArray[np.int64], covers: Sequence[Cover], keepers: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Removals of covers as columns of `rounds`; keepers: the rank of each place of a keeper."""
+    parts: dict[str, list[Any]] = {"rule": [], "rank": [], "kept_rank": [], "similarity": []}
+    for rule, cover in zip(rules.names, covers, strict=True):
+        hit = np.flatnonzero(cover.keeper >= 0)
+        parts["rule"].append(np.full(len(hit), rule))
+        parts["rank"].append(ranks[hit])
+        parts["kept_rank"].append(keepers[cover.keeper[hit]])
+        parts["similarity"].append(cover.similarity[hit])
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A window against all that follow it."""
+
+    rules: Rules
+    group: str
+    window: Broadcast[Window]
+
+    def removals(
+        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of `placed` to removals by an image of the window, as columns of `rounds`."""
+        window = self.window.value
+        reference: greedy.Reference | None = None
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            if reference is None:
+                reference = greedy.Reference(
+                    window.rows,
+                    self.rules.values(self.group),
+                    window.standing,
+                    self.rules.here(),
+                )
+            masks = arrow.masks(batch.column("open"))
+            covers = reference.against(
+                arrow.float_matrix(batch.column("latent")),
+                self.rules.flags(masks),
+                block=self.rules.block,
+            )
+            ranks = batch.column("rank").to_numpy()
+            yield arrow.record_batch(outcome(self.rules, ranks, covers, window.ranks), schema)

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.duplicates import groups as image_groups
-from jobs.duplicates.cover_tasks import Rules
+from jobs.duplicates.rules import Rules
+from jobs.duplicates.threshold_tasks import (
+    ANGLES,
+    CELLS,
+    FOUND,
+    KEPT,
+    LOWEST,
+    Counting,
+    Pooling,
+    Rating,
+    Sharing,
+)
 from jobs.runtime import session
-from jobs.settings.load import RATE, RAW, SHARE, SHARE_OF_ALL, WHITENED, Prune, Rule
-from jobs.warehouse import partitioning, tables
+from jobs.settings.load import RATE, SHARE, SHARE_OF_ALL, Prune, Rule
+from jobs.warehouse import arrow_frames, partitioning
 from jobs.warehouse.local_store import JobError
-from udfs import arrow
 from udfs.density import histogram
 from udfs.duplicates import thresholds
 from udfs.duplicates.thresholds import Angles, Halving
 
-LOWEST = {RAW: 0.0, WHITENED: -1.0}  # where the halvings of a space begin
 Found = dict[str, dict[str, float]]  # the T of each rule, by its name, in each group
-FOUND = tables.struct("group string, found array<double>")
-KEPT = tables.struct("group string, kept array<bigint>")
-ANGLES = tables.struct("group string, count bigint, moments array<double>, found array<double>")
-CELLS = tables.struct("group string, cells array<bigint>, counts array<bigint>")
 
 
 def rules_of(
@@ -86,7 +89,7 @@ def _found(
         if of_kind[SHARE] and tasks is not None:
             shares = [rule.asked for rule in of_kind[SHARE]]
             sharing = Sharing(shares, settings.block)
-            made = tables.mapped(tasks, sharing.rows, FOUND).collect()
+            made = arrow_frames.mapped(tasks, sharing.rows, FOUND).collect()
             _enter(found, of_kind[SHARE], {row.group: row.found for row in made})
         for rule in of_kind[SHARE_OF_ALL]:
             lacking = {group: n for group, n in new.items() if rule.name not in found[group]}
@@ -144,52 +147,6 @@ def _enter(found: Found, rules: Sequence[Rule], values: Mapping[str, Sequence[fl
         found[group] |= dict(zip((rule.name for rule in rules), thresholds_, strict=True))
 
 
-@dataclass(frozen=True)
-class Sharing:
-    """The shares to be kept of every group."""
-
-    shares: Sequence[float]
-    block: int
-
-    def rows(
-        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        """Latents, sorted by group and order, to rows of FOUND."""
-        for group, latents, standing in _groups(batches):
-            low = LOWEST[image_groups.space_of(group)]
-            found = [
-                thresholds.keep_share(latents, share, low=low, standing=standing, block=self.block)
-                for share in self.shares
-            ]
-            yield arrow.record_batch({"group": [group], "found": [found]}, schema)
-
-
-@dataclass(frozen=True)
-class Counting:
-    """Thresholds to be tried on every group."""
-
-    thresholds: Sequence[float]
-    block: int
-
-    def rows(
-        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        """Latents, sorted by group and order, to rows of KEPT."""
-        for group, latents, standing in _groups(batches):
-            kept = thresholds.kept_counts(
-                latents, self.thresholds, standing=standing, block=self.block
-            )
-            yield arrow.record_batch({"group": [group], "kept": [kept]}, schema)
-
-
-def _groups(
-    batches: Iterable[pa.RecordBatch],
-) -> Iterator[tuple[str, np.ndarray[tuple[int, int], np.dtype[np.float32]], int]]:
-    for group, rows in arrow.groups(batches, "group"):
-        latents = np.ascontiguousarray(arrow.matrix(rows.column("latent")))
-        yield group, latents, int(np.count_nonzero(rows.column("standing").to_numpy()))
-
-
 def _share_of_all(
     tasks: DataFrame, counts: Mapping[str, int], rule: Rule, block: int
 ) -> dict[str, float]:
@@ -201,7 +158,9 @@ def _share_of_all(
         of_space = tasks.where(image_groups.space_column() == space)
         while search.left:
             counting = Counting(search.tried(), block)
-            kept = [row.kept for row in tables.mapped(of_space, counting.rows, KEPT).collect()]
+            kept = [
+                row.kept for row in arrow_frames.mapped(of_space, counting.rows, KEPT).collect()
+            ]
             search.narrow(np.sum(kept, axis=0).tolist())
         found |= dict.fromkeys(groups, search.high)
     return found
@@ -223,57 +182,13 @@ def place(seed: int) -> Column:
     return F.row_number().over(Window.partitionBy("group").orderBy(digest, "image_id"))
 
 
-@dataclass(frozen=True)
-class Rating:
-    """The rates of pairs that thresholds are looked for."""
-
-    rates: Sequence[float]
-
-    def rows(
-        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        """Latents, sorted by group and id, to rows of ANGLES: NaN where the group has too few."""
-        for group, latents, _ in _groups(batches):
-            values = thresholds.angles(latents)
-            moments = Angles.of(values)
-            found = [np.nan] * len(self.rates)
-            if any(moments.tells(rate) for rate in self.rates):
-                cells = thresholds.counted(values, moments.step)
-                found = [
-                    thresholds.pair_rate(cells, rate) if moments.tells(rate) else np.nan
-                    for rate in self.rates
-                ]
-            numbers = [moments.mean, moments.squares, moments.lowest, moments.highest]
-            columns = {"group": [group], "count": [moments.count], "moments": [numbers]}
-            yield arrow.record_batch(columns | {"found": [found]}, schema)
-
-
-@dataclass(frozen=True)
-class Pooling:
-    """The step that all groups' angles of a space are counted with."""
-
-    steps: Mapping[str, float]
-
-    def rows(
-        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        """Latents, sorted by group and id, to rows of CELLS."""
-        for group, latents, _ in _groups(batches):
-            values = thresholds.angles(latents)
-            if len(values):
-                cells = histogram.cell(values, self.steps[image_groups.space_of(group)])
-                places, counts = np.unique(cells, return_counts=True)
-                columns = {"group": [group], "cells": [places], "counts": [counts]}
-                yield arrow.record_batch(columns, schema)
-
-
 def _rates(found: Found, rules: Sequence[Rule], sampled: DataFrame, sizes: dict[str, int]) -> None:
     """Enter the T of each rate; a group with too few pairs takes that of all groups' pairs."""
     rates = [rule.asked for rule in rules]
     slots = session.slots(sampled.sparkSession)
     tasks = partitioning.placed(sampled, sizes, slots, lambda n: float(n) * n, key="group")
     tasks = tasks.select("group", "standing", "latent")
-    rows = tables.mapped(tasks, Rating(rates).rows, ANGLES).collect()
+    rows = arrow_frames.mapped(tasks, Rating(rates).rows, ANGLES).collect()
     moments = {row.group: Angles(row["count"], *row.moments) for row in rows}
     _enter(found, rules, {row.group: row.found for row in rows})
     lacking = [row.group for row in rows if np.isnan(row.found).any()]
@@ -288,7 +203,7 @@ def _rates(found: Found, rules: Sequence[Rule], sampled: DataFrame, sizes: dict[
     }
     steps = {space: angles.step for space, angles in pooled.items() if angles.count}
     of_spaces = tasks.where(image_groups.space_column().isin(list(steps)))
-    counted = tables.mapped(of_spaces, Pooling(steps).rows, CELLS).collect() if steps else []
+    counted = arrow_frames.mapped(of_spaces, Pooling(steps).rows, CELLS).collect() if steps else []
     for space in spaces:
         of_space = [row for row in counted if image_groups.space_of(row.group) == space]
         values = [thresholds.HIGHEST] * len(rates)

@@ -18,19 +18,19 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.duplicates.cover_tasks import Rules
+from jobs.duplicates.rules import Rules
 from jobs.settings.load import RAW, Settings
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.duplicates import greedy
 from udfs.vectors import pairs
 
 COLUMNS = ("image_id", "label", "split", "latent")
-HITS = tables.struct(
+HITS = arrow_frames.struct(
     "image_id string, label string, split string, rule string, reference_id string, "
     "reference_label string, reference_split string, similarity double"
 )
-PAIRS = tables.struct(
+PAIRS = arrow_frames.struct(
     "image_id string, label string, other_id string, other_label string, similarity double"
 )
 Batches = Iterable[pa.RecordBatch]
@@ -207,8 +207,8 @@ class ConflictScan:
 
 
 def _collected(latents: DataFrame, rows: Callable[..., Any], schema: T.StructType) -> pa.Table:
-    found = tables.mapped(latents.select(*COLUMNS), rows, schema)
-    return found.toArrow().cast(tables.arrow_schema(schema))
+    found = arrow_frames.mapped(latents.select(*COLUMNS), rows, schema)
+    return found.toArrow().cast(arrow_frames.arrow_schema(schema))
 
 
 def _unlike(

@@ -16,7 +16,7 @@ from jobs.runtime.console import some
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Estimate
 from jobs.warehouse import tables
-from udfs.density import bspline, histogram
+from udfs.density import histogram, marginal
 from udfs.evaluation import random_removal, regression
 
 VERSION = 3
@@ -75,7 +75,7 @@ def stored(work: Work) -> dict[tuple[str, int], Density]:
             row["rule"],
             None,
             row["component"],
-            bspline.Marginal(histogram.Histogram(row["origin"], row["step"], row["counts"])),
+            marginal.Marginal(histogram.Histogram(row["origin"], row["step"], row["counts"])),
         )
         for row in rows
     }
@@ -93,7 +93,7 @@ def model(
     ]
     counted = marginals.counts(kept, marginals.grid(work.run.spark, steps), KEYS)
     return {
-        key: Density(key[0], key[1], key[2], key[3], bspline.Marginal(cells))
+        key: Density(key[0], key[1], key[2], key[3], marginal.Marginal(cells))
         for key, cells in counted
     }
 

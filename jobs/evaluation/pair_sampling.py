@@ -13,21 +13,21 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
-from jobs.duplicates import groups, thresholds
+from jobs.duplicates import groups, threshold_tasks, thresholds
 from jobs.runtime import session
 from jobs.settings.load import Prune
-from jobs.warehouse import partitioning, tables
+from jobs.warehouse import arrow_frames, partitioning
 from udfs import arrow
 from udfs.duplicates.thresholds import SAMPLED
 from udfs.evaluation import pair_histogram, strata
 
 HEAT = 200  # images of a heat map, at most
-COMPARED = tables.struct(
+COMPARED = arrow_frames.struct(
     "label string, space string, n bigint, sampled bigint, origin double, step double, "
     "counts array<bigint>, heat_ids array<string>, heat binary, population array<bigint>, "
     "first array<string>, second array<string>, stratum array<bigint>, similarity array<double>"
 )
-DRAWN = tables.struct(
+DRAWN = arrow_frames.struct(
     "label string, image_id string, other_id string, stratum int, similarity double"
 )
 
@@ -85,7 +85,7 @@ class Comparing:
         found = pair_histogram.compared(latents[sampled], edges, keys, self.most)
         place = np.asarray(table.column("place").fill_null(0))
         first = np.flatnonzero(place)[np.argsort(place[place > 0])]
-        heat = pair_histogram.heat(latents[first], thresholds.LOWEST[space])
+        heat = pair_histogram.heat(latents[first], threshold_tasks.LOWEST[space])
         return {
             "label": [label],
             "space": [space],

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from jobs.runtime import session
-from jobs.warehouse import partitioning, tables
+from jobs.warehouse import arrow_frames, partitioning
 from udfs import arrow
 from udfs.density import histogram, tensor
 from udfs.evaluation import random_removal
 
-CONTROL = tables.struct(
+CONTROL = arrow_frames.struct(
     "label string, rule string, space string, component int, divergence double, "
     "bands array<double>, kurtosis array<double>"
 )
@@ -119,7 +119,7 @@ def measured(projections: DataFrame, counts: Mapping[str, int], drawing: Drawing
     slots = session.slots(projections.sparkSession)
     tasks = partitioning.placed(projections, wanted, slots, float)
     columns = tasks.select("image_id", "label", "components")
-    rows = tables.mapped(columns, drawing.rows, CONTROL).toArrow().to_pylist()
+    rows = arrow_frames.mapped(columns, drawing.rows, CONTROL).toArrow().to_pylist()
     controls = {
         (row["label"], row["rule"], row["space"], row["component"]): Control(
             tuple(None if np.isnan(end) else end for end in row["bands"]),

@@ -16,7 +16,7 @@ from jobs.evaluation.pair_labels import common, found_by
 from jobs.evaluation.pair_sampling import COMPARED, DRAWN, Comparing, Plan, members
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Calibrate, Prune, SettingsError, published_space
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import JobError
 from udfs.evaluation import strata
 
@@ -80,7 +80,7 @@ def compare(work: Work, rows: DataFrame, prune: Prune, settings: Calibrate, spac
         )
     edges = strata.edges(thresholds(by_rule))
     comparing = Comparing(counts, space, edges, settings.pairs, settings.seed)
-    found = tables.mapped(members(rows, counts, prune), comparing.rows, COMPARED)
+    found = arrow_frames.mapped(members(rows, counts, prune), comparing.rows, COMPARED)
     kept = found.persist(StorageLevel.DISK_ONLY)
     try:
         work.write(kept.select(*SIMILARITIES), "similarities")
@@ -114,4 +114,4 @@ def drawn(
     plan = Plan.of(rows, edges, settings.pairs, settings.seed)
     some = kept.where(F.col("label").isin(plan.labels))
     columns = some.select("label", "first", "second", "stratum", "similarity")
-    return plan.table(tables.mapped(columns, plan.rows, DRAWN).collect(), space)
+    return plan.table(arrow_frames.mapped(columns, plan.rows, DRAWN).collect(), space)

@@ -11,10 +11,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.report.selections import KEY, Choice
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames
 from jobs.warehouse.local_store import JobError
 
-ROOTS = tables.struct("image_id string, root string, change string, copy_of string")
+ROOTS = arrow_frames.struct("image_id string, root string, change string, copy_of string")
 Known = tuple[str, str, str | None, str | None]
 
 
@@ -57,7 +57,7 @@ def compare(
     """
     if not path:
         return [], []
-    roots = tables.frame(selection.sparkSession, known(path), ROOTS)
+    roots = arrow_frames.frame(selection.sparkSession, known(path), ROOTS)
     group = F.coalesce(F.col("kept_id"), F.col("image_id"))
     rows = selection.select("image_id", *KEY, "kept", group.alias("group"))
     of_known = rows.join(F.broadcast(roots), on="image_id", how="inner")

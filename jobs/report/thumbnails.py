@@ -10,13 +10,13 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.acquisition import decode
 
 QUALITY = 78
 MOST_BYTES = 11_000_000  # of all pictures, as base64
-CODED = tables.struct("image_id string, picture binary")
+CODED = arrow_frames.struct("image_id string, picture binary")
 
 
 @dataclass
@@ -64,10 +64,10 @@ def coded(images_table: DataFrame, wanted: Iterable[str]) -> dict[str, bytes]:
     names = sorted(set(wanted))
     if not names:
         return {}
-    rows = tables.ids(images_table.sparkSession, names)
+    rows = arrow_frames.ids(images_table.sparkSession, names)
     shown = images_table.select("image_id", "pixels").where("pixels IS NOT NULL")
     shown = shown.join(F.broadcast(rows), on="image_id", how="left_semi")
-    found = tables.mapped(shown, _coded, CODED).collect()
+    found = arrow_frames.mapped(shown, _coded, CODED).collect()
     return {row.image_id: bytes(row.picture) for row in found}
 
 

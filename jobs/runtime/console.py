@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from jobs.runtime.progress import Progress
 from jobs.settings.load import STAGES, Settings
 
 TERMINAL = 0.5  # seconds between two words on progress: on a terminal, which shows the last
@@ -34,55 +34,6 @@ def some(items: Sequence[str]) -> str:
 def named(stage: str) -> str:
     """A stage at the beginning of its line: what follows stands in one column."""
     return f"  {stage:<{LONGEST}}"
-
-
-def duration(seconds: float) -> str:
-    """For people: 8 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60:02} min"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far something is; share: of the whole, where that is known."""
-
-    seconds: float
-    share: float | None = None
-    images: float | None = None  # done so far
-    note: str = ""
-
-    @property
-    def rate(self) -> float | None:
-        """Images a second; None before the first."""
-        return self.images / self.seconds if self.images and self.seconds > 0 else None
-
-    @property
-    def left(self) -> float | None:
-        """Seconds to the end at this pace; None before anything is done."""
-        return self.seconds * (1 / self.share - 1) if self.share else None
-
-    def __str__(self) -> str:
-        parts = [self.note] if self.note else []
-        if self.rate is not None:
-            parts.append(f"{self.rate:,.0f} images/s")
-        if self.left is not None:
-            parts.append(f"{duration(self.left)} left")
-        return ", ".join(parts) or duration(self.seconds)
-
-    def fields(self) -> dict[str, Any]:
-        """As fields of a log."""
-        found = {
-            "share": self.share,
-            "images": self.images,
-            "images_per_second": self.rate,
-            "seconds_left": self.left,
-        }
-        given = {name: round(value, 4) for name, value in found.items() if value is not None}
-        return given | {"note": self.note} if self.note else given
 
 
 class Console:

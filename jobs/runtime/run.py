@@ -20,8 +20,8 @@ from pyspark.sql.types import StructType
 
 from jobs.acquisition.sources import Source
 from jobs.runtime import session
-from jobs.runtime.console import Console, Progress
-from jobs.runtime.progress import Tasks
+from jobs.runtime.console import Console
+from jobs.runtime.progress import Progress, Tasks
 from jobs.runtime.run_log import Ledger
 from jobs.settings.load import Settings
 from jobs.warehouse.local_store import JobError, MissingError, Stamp, Warehouse, fingerprint

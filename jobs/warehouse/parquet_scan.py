@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames
 from jobs.warehouse.parquet_write import Made
 
 MOST_FILES = 256  # whose footers the driver reads: milliseconds each
@@ -149,7 +149,7 @@ class Reader:
 
     def batches(self, task: int) -> Iterator[pa.RecordBatch]:
         """The rows of a task."""
-        schema = tables.arrow_schema(self.columns)
+        schema = arrow_frames.arrow_schema(self.columns)
         for share in self.tasks[task]:
             for piece in share.pieces:
                 batches = self._piece(piece, schema)

@@ -21,14 +21,14 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import types as T
 
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames
 from udfs import arrow
 
 # Of a row group before compression: what a worker holds, and the least that tasks share out among
 # them (`scanning`): 1,024 latents.
 GROUP_BYTES = 4 << 20
 LONGEST = 256  # characters of a string that is a bound in the log
-ADDED = tables.struct("path string, size bigint, modified bigint, stats string")
+ADDED = arrow_frames.struct("path string, size bigint, modified bigint, stats string")
 
 
 def as_they_are(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -47,16 +47,16 @@ class Made:
 
     def mapped(self) -> DataFrame:
         """The rows, for Spark."""
-        return tables.mapped(self.frame, self.rows, self.schema)
+        return arrow_frames.mapped(self.frame, self.rows, self.schema)
 
     def written(self, folder: Path, scalars: int) -> list[Row]:
         """The rows as files of a folder that all executors see, one a task: rows of ADDED.
 
         scalars: leading columns that statistics are kept of.
         """
-        schema = tables.arrow_schema(self.schema)
+        schema = arrow_frames.arrow_schema(self.schema)
         files = Files(folder, self.rows, schema, tuple(schema.names[:scalars]))
-        return tables.mapped(self.frame, files.written, ADDED).collect()
+        return arrow_frames.mapped(self.frame, files.written, ADDED).collect()
 
 
 @dataclass(frozen=True)

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from pyspark.sql import Column, DataFrame
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.runtime.run import Work
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames
 
 TASKS_A_SLOT = 4  # enough to even out, few enough that starting them costs nothing
-
-
-def sizes(work: Work) -> dict[str, int]:
-    """Images of each class in `latents`."""
-    rows = work.query("latents", "SELECT label, count(*) AS images FROM rows GROUP BY label")
-    return {row["label"]: int(row["images"]) for row in rows}
-
-
-def width(latents: DataFrame) -> int:
-    """How many numbers a latent has; 0 where there is none."""
-    row = latents.select(F.size("latent").alias("width")).first()
-    return int(row.width) if row else 0
-
-
-def width_stored(work: Work) -> int:
-    """The same of the table `latents`, without a job."""
-    found = work.query("latents", "SELECT array_length(latent) AS width FROM rows LIMIT 1")
-    return int(found[0]["width"]) if found else 0
 
 
 def placed(
@@ -51,7 +33,7 @@ def placed(
     schema = T.StructType(
         [T.StructField(key, T.StringType()), T.StructField("task", T.IntegerType())]
     )
-    where = tables.frame(latents.sparkSession, tasks.items(), schema)
+    where = arrow_frames.frame(latents.sparkSession, tasks.items(), schema)
     joined = latents.join(F.broadcast(where), on=key, how="inner")
     ordered = joined.repartitionById(number, F.col("task"))
     return ordered.sortWithinPartitions(key, *order, "image_id").drop("task")
@@ -72,3 +54,17 @@ def deal(costs: dict[str, float], number: int) -> dict[str, int]:
         tasks[label] = task
         heapq.heappush(loads, (load + cost, task))
     return tasks
+
+
+def streamed(frame: DataFrame) -> Iterator[Row]:
+    """The rows in order, one partition at a time here.
+
+    They are made and kept on the executors' disks first: toLocalIterator alone would have the
+    partitions made one after the other.
+    """
+    kept = frame.persist(StorageLevel.DISK_ONLY)
+    try:
+        kept.count()
+        yield from kept.toLocalIterator()
+    finally:
+        kept.unpersist()

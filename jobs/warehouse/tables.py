@@ -2,47 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
-from jobs.settings.load import SettingsError
-
-_TYPES: dict[str, T.DataType] = {
-    "string": T.StringType(),
-    "int": T.IntegerType(),
-    "bigint": T.LongType(),
-    "double": T.DoubleType(),
-    "boolean": T.BooleanType(),
-    "timestamp": T.TimestampType(),
-    "binary": T.BinaryType(),
-    "array<string>": T.ArrayType(T.StringType()),
-    "array<float>": T.ArrayType(T.FloatType()),
-    "array<double>": T.ArrayType(T.DoubleType()),
-    "array<bigint>": T.ArrayType(T.LongType()),
-    "map<string,bigint>": T.MapType(T.StringType(), T.LongType()),
-}
-
-
-# Types of columns that put no images in order.
-UNORDERED = (T.BinaryType, T.ArrayType, T.MapType, T.StructType)
-
-
-def struct(ddl: str) -> T.StructType:
-    """A schema from "name type, name type"; Spark's own parser needs a session, at import even."""
-    pairs = (column.split(" ") for column in ddl.split(", "))
-    return T.StructType([T.StructField(name, _TYPES[kind]) for name, kind in pairs])
-
-
-def arrow_schema(schema: T.StructType) -> pa.Schema:
-    """A schema as mapInArrow gives and takes it, in the session's time zone (conf/spark-*.conf)."""
-    return to_arrow_schema(schema, timezone="UTC")
+from jobs.errors import SchemaError
+from jobs.warehouse.arrow_frames import arrow_schema, struct
 
 
 def rows(name: str, content: Iterable[Sequence[Any] | Mapping[str, Any]]) -> pa.Table:
@@ -53,25 +21,6 @@ def rows(name: str, content: Iterable[Sequence[Any] | Mapping[str, Any]]) -> pa.
         for row in content
     ]
     return pa.Table.from_pylist(named, schema)
-
-
-def frame(spark: SparkSession, content: Iterable[Sequence[Any]], schema: T.StructType) -> DataFrame:
-    """A few rows of the driver for Spark, in the order of the columns.
-
-    By way of Arrow they are part of the plan; a list goes through a job with Python workers.
-    """
-    named = [dict(zip(schema.names, row, strict=True)) for row in content]
-    return spark.createDataFrame(pa.Table.from_pylist(named, arrow_schema(schema)), schema)
-
-
-def ids(spark: SparkSession, names: Iterable[str]) -> DataFrame:
-    """Some images by name, in the column `image_id`, to join with."""
-    return frame(spark, zip(names), struct("image_id string"))
-
-
-def mapped(frame: DataFrame, rows: Callable[..., Any], schema: T.StructType) -> DataFrame:
-    """A frame through `rows(batches, schema=…)`, which gives Arrow batches of a schema."""
-    return frame.mapInArrow(partial(rows, schema=arrow_schema(schema)), schema)
 
 
 @dataclass(frozen=True)
@@ -249,10 +198,6 @@ RESERVED = tuple(
         name.lower() for table in ("images", "curated") for name in TABLES[table].schema.names
     )
 )
-
-
-class SchemaError(SettingsError):
-    """A frame does not have the columns its table declares; the message lists all differences."""
 
 
 def check(name: str, schema: T.StructType) -> None:

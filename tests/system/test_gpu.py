@@ -10,7 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from udfs.autoencoder import model
+from udfs.autoencoder import inference, weights
+from udfs.autoencoder import training as training_loop
 from udfs.autoencoder.contrastive import Instance
 from udfs.autoencoder.model import PIXELS
 from udfs.duplicates.greedy import covers
@@ -29,7 +30,7 @@ def pictures(n: int) -> NDArray[np.uint8]:
 
 
 def trained(instance: Instance | None, device: str) -> bytes:
-    training = model.train(
+    training = training_loop.train(
         pictures(200),
         epochs=2,
         batch_size=32,
@@ -40,7 +41,7 @@ def trained(instance: Instance | None, device: str) -> bytes:
         normalise=instance is not None,
         instance=instance,
     )
-    return model.weights_bytes(training.model)
+    return weights.weights_bytes(training.model)
 
 
 @pytest.mark.parametrize("instance", OBJECTIVES)
@@ -49,19 +50,19 @@ def test_the_same_weights_bit_for_bit(instance: Instance | None) -> None:
 
 
 def test_weights_are_near_the_cpus() -> None:
-    there, here = (model.load(trained(None, device)) for device in (CUDA, "cpu"))
+    there, here = (weights.load(trained(None, device)) for device in (CUDA, "cpu"))
     for one, other in zip(there.parameters(), here.parameters(), strict=True):
         assert (one - other).abs().max() < 5e-3
 
 
 @pytest.mark.parametrize("instance", OBJECTIVES)
-@pytest.mark.parametrize("orientations", model.ORIENTATIONS)
+@pytest.mark.parametrize("orientations", inference.ORIENTATIONS)
 def test_latents_are_the_cpus_but_for_rounding(
     instance: Instance | None, orientations: int
 ) -> None:
     data, images = trained(instance, "cpu"), pictures(70)
     there, here = (
-        model.encoder(data, device=device, batch=32, orientations=orientations)(images)
+        inference.encoder(data, device=device, batch=32, orientations=orientations)(images)
         for device in (CUDA, "cpu")
     )
     assert np.abs(there - here).max() < 1e-4 * np.abs(here).max()
@@ -69,7 +70,7 @@ def test_latents_are_the_cpus_but_for_rounding(
 
 
 def test_a_latent_does_not_depend_on_those_beside_it() -> None:
-    encode = model.encoder(trained(None, "cpu"), device=CUDA, batch=32)
+    encode = inference.encoder(trained(None, "cpu"), device=CUDA, batch=32)
     images = pictures(70)
     whole = encode(images)
     for order in (np.arange(5), np.arange(70)[::-1], np.array([69, 0, 33])):
@@ -78,9 +79,9 @@ def test_a_latent_does_not_depend_on_those_beside_it() -> None:
 
 def test_decoded_images_are_the_cpus_but_for_a_level() -> None:
     data = trained(None, "cpu")
-    latents = model.encoder(data, device="cpu", batch=32)(pictures(40))
+    latents = inference.encoder(data, device="cpu", batch=32)(pictures(40))
     there, here = (
-        model.decoder(data, device=device, batch=32)(latents).astype(int)
+        inference.decoder(data, device=device, batch=32)(latents).astype(int)
         for device in (CUDA, "cpu")
     )
     assert np.abs(there - here).max() <= 1

@@ -25,7 +25,7 @@ from jobs.settings.load import SettingsError
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import JobError, Stamp, Warehouse
 from tests.conftest import STAGES, WRITTEN, Runner, picture, save_pictures, settings_for
-from udfs.autoencoder import model as autoencoder
+from udfs.autoencoder import inference
 from udfs.vectors import cosine
 
 pytestmark = pytest.mark.spark
@@ -61,7 +61,7 @@ def test_latents_are_the_encoders(finished: Run) -> None:
     images = {row.image_id: row.pixels for row in finished.warehouse.read("images").collect()}
     latents = finished.warehouse.read("latents").collect()
     weights = Path(finished.warehouse.root, "models", latents[0].model_id, "weights.safetensors")
-    encode = autoencoder.encoder(weights.read_bytes(), device="cpu", batch=32, threads=1)
+    encode = inference.encoder(weights.read_bytes(), device="cpu", batch=32, threads=1)
     pixels = np.stack([np.frombuffer(images[row.image_id], np.uint8) for row in latents])
     stored = np.array([row.latent for row in latents], np.float32)
     assert np.array_equal(encode(pixels), stored)

@@ -16,18 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
-from udfs.density.bspline import (
-    HALF_CELLS,
-    SHARES,
-    Array,
-    Marginal,
-    Separable,
-    Three,
-    heights,
-    kernel_integral,
-    slopes,
-)
+from udfs.density.bspline import Array, Three, heights, kernel_integral, slopes
 from udfs.density.histogram import Cells, Joint
+from udfs.density.marginal import HALF_CELLS, SHARES, Marginal
+from udfs.density.separable import Separable
 
 AT_A_TIME = 2**18  # numbers of an array worked on: it stays in the processor's cache
 MARGIN = 3  # empty cells around the occupied ones: a point there touches one further

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from udfs.density import histogram
-from udfs.density.bspline import Marginal
 from udfs.density.histogram import Histogram
+from udfs.density.marginal import Marginal
 from udfs.duplicates import greedy
-from udfs.vectors import screen as screens
+from udfs.vectors import axes
 from udfs.vectors.cosine import Matrix, screen, similarities_at, squared_norms, unit_rows
 from udfs.vectors.screen import Screen
 
@@ -127,7 +127,7 @@ class _Pairs:
         """
         squared = squared_norms(rows)
         names = np.flatnonzero(squared > 0)
-        trial = screens.sample(names)
+        trial = axes.sample(names)
         finder = Screen.fitted(unit_rows(rows[trial], squared[trial]), [low, high])
         least = screen(low, rows.shape[1])[0]
         parts = [names[first : first + block] for first in range(0, len(names), block)]

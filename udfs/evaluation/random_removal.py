@@ -15,8 +15,8 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from udfs.density import histogram
-from udfs.density.bspline import Marginal
 from udfs.density.histogram import Histogram
+from udfs.density.marginal import Marginal
 
 Array = NDArray[np.float64]
 BAND = (0.025, 0.975)  # of the draws: what lies outside is not due to having fewer images

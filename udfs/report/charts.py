@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from udfs.density.bspline import Marginal
 from udfs.density.histogram import Histogram
+from udfs.density.marginal import Marginal
 
 BLUE, GREY, RED = "#2166ac", "#8a8a8a", "#b2182b"
 GAP = 6  # px between the pictures of a sheet

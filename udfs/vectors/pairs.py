@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from udfs.vectors import screen as screens
+from udfs.vectors import axes
 from udfs.vectors.cosine import Matrix, Vector, screen, similarities_at, squared_norms, unit_rows
 from udfs.vectors.kernels.loops import Places
 from udfs.vectors.screen import Screen, Sides
@@ -81,9 +81,9 @@ class Searched:
         self.threshold = threshold
         trial = np.arange(len(rows))
         if bounded is None:
-            trial = screens.spread(trial, screens.SAMPLE)
+            trial = axes.spread(trial, axes.SAMPLE)
         else:
-            trial = screens.sample(trial) if bounded else trial[:0]
+            trial = axes.sample(trial) if bounded else trial[:0]
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
             fitting = pool.submit(self._fitted, trial)
             starts = range(0, len(rows), block)

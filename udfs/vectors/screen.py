@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from udfs.vectors.axes import Rows, leading_axes, spread
 from udfs.vectors.byte_bound import Coarse, Codes
-from udfs.vectors.cosine import FLOAT32_ROUNDOFF, Matrix, OnDevice, products, screen, unit_rows
+from udfs.vectors.cosine import FLOAT32_ROUNDOFF, Matrix, products, screen, unit_rows
+from udfs.vectors.gpu import OnDevice
 from udfs.vectors.kernels import loops
 from udfs.vectors.kernels.loops import Places
 
-Rows = NDArray[np.int64]
 _At = Callable[[Matrix, Matrix, Any, Any], Matrix]  # products of some pairs of rows
 Flags = NDArray[np.bool_]
 
@@ -33,8 +34,8 @@ AXES = 127  # of the second bound, with the rest's length 512 bytes; of latents 
 LEAD = (8, 16, 24, 32, 48, 64, 96)  # axes that the first bound may take
 COARSE_LEAD = (16, 32, 48, 64, 96)  # the same in bytes
 STEPS = (0.004, 0.003, 0.002, 0.001)  # of the bytes of whole vectors
-SAMPLE = 2048  # rows that the axes are found from
-LEAST = 4096  # fewer vectors are compared sooner than axes are found for them
+
+
 _TRIAL = 512  # rows whose pairs with as many others tell how much a bound rules out
 _CHUNK = 128  # numbers a float32 sum of a projection runs over
 _SHORT = 2.0**-40  # of lengths whose float32 products stay well inside the range
@@ -361,34 +362,6 @@ def _squares(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 def _no_codes(count: int) -> tuple[Codes, Codes, Flags]:
     empty = np.empty((count, 0), np.int32)
     return empty, empty, np.zeros(count, np.bool_)
-
-
-def leading_axes(units: Matrix, count: int) -> Matrix:
-    """Leading eigenvectors of V'V, uncentred, of rows (n, width): (count, width) float32.
-
-    By subspace iteration from a fixed start (Halko, Martinsson & Tropp, SIAM Review 53, 2011): the
-    bounds hold for any axes, better ones rule out more.
-    """
-    width = units.shape[1]
-    start = np.random.default_rng(0).standard_normal((width, min(count + 8, width)))
-    block = start.astype(np.float32)
-    for _ in range(2):
-        block = np.linalg.qr(units.T @ (units @ block))[0].astype(np.float32)
-    basis = np.linalg.qr(block.astype(np.float64))[0]
-    on_basis = units.astype(np.float64) @ basis
-    _, vectors = np.linalg.eigh(on_basis.T @ on_basis)
-    axes = basis @ vectors[:, ::-1][:, :count]
-    return np.ascontiguousarray(axes.T, dtype=np.float32)
-
-
-def spread(rows: NDArray[Any], count: int) -> NDArray[Any]:
-    """So many rows, evenly spread over all of them; all where there are no more."""
-    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]
-
-
-def sample(rows: Rows) -> Rows:
-    """Of so many rows with a direction those that a screen is fitted on: none of few."""
-    return spread(rows, SAMPLE if len(rows) >= LEAST else 0)
 
 
 def _down(value: float) -> np.float32:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from jobs.acquisition import listing
 from jobs.warehouse import paths
 
 
 def listed(root: Path | str) -> list[str]:
-    return sorted(file.relative for file in paths.walk(str(root)))
+    return sorted(file.relative for file in listing.walk(str(root)))
 
 
 @pytest.fixture
@@ -25,13 +26,13 @@ def root(tmp_path: Path) -> Path:
 def test_names_that_urls_would_cut(root: Path) -> None:
     assert paths.absolute(str(root)) == str(root)
     assert listed(root) == ["cat/1.png"]
-    assert paths.read(str(root / "cat/1.png")) == b"one"
+    assert listing.read(str(root / "cat/1.png")) == b"one"
 
 
 @pytest.mark.parametrize("prefix", ["file:", "file://"])
 def test_uris_are_paths(root: Path, prefix: str) -> None:
     escaped = str(root).replace("%", "%25").replace(" ", "%20").replace("#", "%23")
-    assert paths.read(f"{prefix}{escaped}/cat/1.png") == b"one"
+    assert listing.read(f"{prefix}{escaped}/cat/1.png") == b"one"
     assert paths.absolute(prefix + escaped) == str(root)
 
 
@@ -48,15 +49,15 @@ def test_a_pipe_is_refused_instead_of_waited_for(root: Path) -> None:
     os.mkfifo(root / "cat/pipe")
     assert "cat/pipe" in listed(root)
     with pytest.raises(OSError, match="no regular file"):
-        paths.read(str(root / "cat/pipe"))
+        listing.read(str(root / "cat/pipe"))
 
 
 def test_status(root: Path) -> None:
-    state = paths.status(str(root / "cat/1.png"))
+    state = listing.status(str(root / "cat/1.png"))
     assert state is not None
     assert state[0] == 3
     assert state[1].timestamp() == pytest.approx((root / "cat/1.png").stat().st_mtime, abs=1e-5)
-    assert paths.status(str(root / "nowhere")) is None
+    assert listing.status(str(root / "nowhere")) is None
 
 
 def test_a_single_file_is_its_own_listing(root: Path) -> None:

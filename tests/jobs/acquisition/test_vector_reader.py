@@ -20,8 +20,8 @@ from jobs.autoencoder import encode, train
 from jobs.density.projection_tasks import PROJECTED, Projecting
 from jobs.runtime.run import Run
 from jobs.settings.load import Settings, SettingsError, build
+from jobs.warehouse.arrow_frames import arrow_schema
 from jobs.warehouse.local_store import JobError, Warehouse
-from jobs.warehouse.tables import arrow_schema
 from tests.conftest import Runner, settings_for
 from udfs.vectors import cosine
 

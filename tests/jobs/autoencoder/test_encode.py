@@ -21,7 +21,7 @@ from jobs.runtime.run import Run
 from jobs.settings.load import Train
 from jobs.warehouse.local_store import JobError
 from tests.conftest import picture, settings_for
-from udfs.autoencoder import model as autoencoder
+from udfs.autoencoder import inference, training, weights
 from udfs.autoencoder.contrastive import Instance
 from udfs.autoencoder.model import Autoencoder
 
@@ -30,8 +30,8 @@ Encoded = Callable[..., Run]  # by a model's weights and further settings
 
 def drawn(normalise: bool) -> bytes:
     """A model as it is before training."""
-    with autoencoder._reproducible(0):
-        return autoencoder.weights_bytes(Autoencoder(normalise))
+    with training._reproducible(0):
+        return weights.weights_bytes(Autoencoder(normalise))
 
 
 def pixels(n: int) -> NDArray[np.uint8]:
@@ -40,10 +40,10 @@ def pixels(n: int) -> NDArray[np.uint8]:
 
 def test_a_worker_keeps_an_encoder_for_each_number_of_orientations() -> None:
     data = drawn(False)
-    name = autoencoder.model_id(data)
+    name = weights.model_id(data)
     for orientations in (1, 8, 1):
         found = Encoding(data, name, 8, "cpu", orientations).encoder()
-        wanted = autoencoder.encoder(data, device="cpu", batch=8, orientations=orientations)
+        wanted = inference.encoder(data, device="cpu", batch=8, orientations=orientations)
         assert np.array_equal(found(pixels(3)), wanted(pixels(3)))
 
 
@@ -82,7 +82,7 @@ def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
         run = encoded(data, *flags)
         rows = run.warehouse.read("latents").collect()
         ids = [row.image_id for row in rows]
-        seen = autoencoder.encoder(data, device="cpu", batch=32, orientations=orientations)
+        seen = inference.encoder(data, device="cpu", batch=32, orientations=orientations)
         given = np.stack([np.frombuffer(images[name], np.uint8) for name in ids])
         assert set(ids) == set(images)
         assert np.array_equal(seen(given), np.array([row.latent for row in rows], np.float32))
@@ -92,7 +92,7 @@ def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
             asked = replace(run.settings, generate=replace(run.settings.generate, count=1))
             with pytest.raises(JobError, match="means over eight orientations"):
                 generate.main(Run(run.spark, asked, "generate"))
-    model = Path(run.warehouse.root, "models", autoencoder.model_id(data))
+    model = Path(run.warehouse.root, "models", weights.model_id(data))
     assert json.loads((model / "model.json").read_text())["normalise"] is True
 
 
@@ -104,16 +104,16 @@ def test_images_without_a_finite_latent_are_rejects_until_a_model_gives_one(
     others = {row.path for row in finished.warehouse.read("rejects").collect()}
 
     def rejected(model: Autoencoder) -> set[tuple[str, str]]:
-        warehouse = encoded(autoencoder.weights_bytes(model)).warehouse
+        warehouse = encoded(weights.weights_bytes(model)).warehouse
         rejects = warehouse.read("rejects").collect()
         rows = [row for row in rejects if row.stage == "encode"]
         assert warehouse.count("latents") == len(images) - len(rows)
         assert {row.path for row in rejects if row.stage != "encode"} == others
         return {(row.image_id, row.error_code) for row in rows}
 
-    model = autoencoder.load(drawn(False))
+    model = weights.load(drawn(False))
     assert rejected(model) == set()
     with torch.no_grad():
         next(model.encoder.parameters()).fill_(1e38)
     assert rejected(model) == {(name, "not_finite") for name in images}
-    assert rejected(autoencoder.load(drawn(True))) == set()
+    assert rejected(weights.load(drawn(True))) == set()

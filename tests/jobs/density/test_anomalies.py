@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from jobs.density import anomalies
+from jobs.density import anomalies, low_density
 from jobs.duplicates import exclusions, publish
 from jobs.duplicates.publish import Removal
 from jobs.runtime.run import Run
@@ -55,7 +55,7 @@ def test_anomalies_are_their_definition(spark: SparkSession) -> None:
         for i, value in enumerate(values)
     ]
     frame = spark.createDataFrame(rows, "image_id string, label string, log_density double")
-    found = exclusions.found(frame.repartition(3), QUANTILE)
+    found = low_density.found(frame.repartition(3), QUANTILE)
     assert found.schema.simpleString() == tables.TABLES["anomalies"].schema.simpleString()
     expected = []
     for label, values in sorted(density.items()):

@@ -19,12 +19,13 @@ from jobs.settings.load import SettingsError, build
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import JobError, Warehouse
 from tests.conftest import settings_for
-from udfs.autoencoder import model as autoencoder
+from udfs.autoencoder import inference
 from udfs.density import generation, histogram, pca
-from udfs.density.bspline import Marginal, Separable
-from udfs.density.generation import Nearest
+from udfs.density.marginal import Marginal
+from udfs.density.separable import Separable
 from udfs.report import charts
 from udfs.vectors.cosine import Matrix, exact_similarity
+from udfs.vectors.nearest import Nearest
 
 
 def cloud(n: int = 60, width: int = 12, middle: float = 5.0) -> Matrix:
@@ -204,7 +205,7 @@ def test_generated_images_are_what_the_table_says(
     files = files_of(warehouse)
     assert files.keys() == {row.path for row in rows} | {f"{generate.FOLDER}/{generate.SHEET}"}
     model = next(warehouse.glob("models/*/weights.safetensors")).read_bytes()
-    decode = autoencoder.decoder(model, device="cpu", batch=8)
+    decode = inference.decoder(model, device="cpu", batch=8)
     for label in ("field", "town"):
         axes = run.warehouse.read("axes").where(f"label = '{label}'").orderBy("component").collect()
         cells = run.warehouse.read("density").where(f"label = '{label}' AND rule = 'none'")

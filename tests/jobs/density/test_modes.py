@@ -19,7 +19,7 @@ from jobs.settings.load import SettingsError, build
 from jobs.warehouse.local_store import JobError, Warehouse
 from tests.jobs.duplicates.test_prune import Given
 from udfs.density import histogram, modes
-from udfs.density.bspline import Marginal
+from udfs.density.marginal import Marginal
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 LEVEL, DRAWS = 0.05, 200

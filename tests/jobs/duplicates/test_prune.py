@@ -15,8 +15,10 @@ from pyspark.sql import functions as F
 from jobs.autoencoder import whiten
 from jobs.duplicates import groups as image_groups
 from jobs.duplicates import prune
-from jobs.duplicates.cover_tasks import Progress, Pruning, Rules
-from jobs.duplicates.rounds import PLACED, ROUNDS
+from jobs.duplicates import selection as selection_rows
+from jobs.duplicates.cover_tasks import Progress, Pruning
+from jobs.duplicates.group_placement import PLACED, ROUNDS
+from jobs.duplicates.rules import Rules
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Settings, SettingsError, build
 from jobs.warehouse import tables
@@ -319,7 +321,9 @@ def test_partitions_decide_nothing(given: Given, partitions: int) -> None:
     marked = image_groups.decisions(members, list(settings.rules))
     counts = {f"raw/{label}": n for label, n in {"large": 130, "small": 40, "one": 1}.items()}
     pruning = Pruning(Rules.fixed(settings), Progress.begun(given.spark))
-    rows = prune.whole(given.spark, marked, counts, pruning, image_groups.in_order(settings))
+    rows = selection_rows.whole(
+        given.spark, marked, counts, pruning, image_groups.in_order(settings)
+    )
     found = {(r.image_id, r.rule): (r.kept, r.kept_id, r.similarity) for r in rows.collect()}
     assert found == given.defined()
 

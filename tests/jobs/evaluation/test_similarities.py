@@ -19,7 +19,7 @@ from jobs.duplicates import groups
 from jobs.evaluation import calibrate, pair_sampling, similarities
 from jobs.evaluation.pair_sampling import COMPARED, Comparing, Plan
 from jobs.settings.load import build
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import Stamp, Warehouse
 from tests.jobs.duplicates.test_prune import FLAGS, Given
 from tests.udfs.duplicates.test_greedy import sim
@@ -157,7 +157,7 @@ def test_tables_do_not_depend_on_how_rows_lie(compared: Given) -> None:
     found = []
     for parts in (1, 7, 64):
         rows = pair_sampling.members(marked.repartition(parts), counts, settings.prune, parts)
-        frame = tables.mapped(rows, comparing.rows, COMPARED).cache()
+        frame = arrow_frames.mapped(rows, comparing.rows, COMPARED).cache()
         pairs = similarities.drawn(frame, EDGES, settings.calibrate, "raw")
         found.append((sorted(map(repr, frame.collect())), pairs))
         frame.unpersist()

@@ -294,8 +294,8 @@ def test_the_drawn_density_is_the_spline(opened: Opener, full: Path) -> None:
     """The path of quadratic Béziers through the cells is eq. 2 of the paper: compared at points."""
     import numpy as np
 
-    from udfs.density.bspline import Marginal
     from udfs.density.histogram import Histogram
+    from udfs.density.marginal import Marginal
 
     page = opened(full)
     points = page.evaluate(

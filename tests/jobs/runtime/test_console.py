@@ -11,8 +11,8 @@ import pytest
 
 from jobs.main import log_format
 from jobs.runtime import console
-from jobs.runtime.console import Console, Progress, duration
-from jobs.runtime.progress import Tasks
+from jobs.runtime.console import Console
+from jobs.runtime.progress import Progress, Tasks, duration
 
 
 def say_everything(told: Console) -> None:

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from jobs.density import project
-from jobs.warehouse import parquet_scan, partitioning, tables
+from jobs.warehouse import arrow_frames, parquet_scan, partitioning, tables
 from jobs.warehouse.local_store import Stamp, Warehouse, properties
 from jobs.warehouse.parquet_scan import Piece, Reader, Share, Stored
 from jobs.warehouse.parquet_write import Made
@@ -24,7 +24,7 @@ from udfs import arrow
 
 STAMP = Stamp("run", "encode", "mark")
 LATENTS = tables.TABLES["latents"].schema
-SOME = tables.struct("image_id string, label string, model_id string, latent array<float>")
+SOME = arrow_frames.struct("image_id string, label string, model_id string, latent array<float>")
 SIZES = {"a": 300, "b": 1, "straße": 700, "水": 45}
 NAMES = [(label, f"{label}/{i:04d}é") for label, n in SIZES.items() for i in range(n)]
 WIDTH = 24
@@ -61,7 +61,7 @@ def seen(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Re
         yield arrow.record_batch(columns, schema)
 
 
-SEEN = tables.struct(
+SEEN = arrow_frames.struct(
     "image_id string, label string, model_id string, latent array<float>, place bigint"
 )
 
@@ -121,7 +121,7 @@ def test_a_class_comes_whole_and_by_id_as_by_a_shuffle(spark: SparkSession, tmp_
     assert scan is not None
     parts = scan.through(seen, SEEN).mapped().rdd.glom().collect()
     placed = partitioning.placed(warehouse.read("latents"), SIZES, 2, float)
-    expected = tables.mapped(placed.select(SOME.names), seen, SEEN).rdd.glom().collect()
+    expected = arrow_frames.mapped(placed.select(SOME.names), seen, SEEN).rdd.glom().collect()
     assert sorted(parts) == sorted(expected)
 
 
@@ -238,7 +238,7 @@ def test_a_row_group_out_of_order_is_sorted(tmp_path: Path) -> None:
     table = pa.table({"image_id": [ids[i] for i in mixed], "label": ["ab"[i % 2] for i in mixed]})
     pq.write_table(table, tmp_path / "file")
     share = Share(parquet_scan.pieces(tmp_path, ["file"]), "b")
-    reader = Reader(tmp_path, ((share,),), tables.struct("image_id string, label string"))
+    reader = Reader(tmp_path, ((share,),), arrow_frames.struct("image_id string, label string"))
     found = pa.Table.from_batches(reader.batches(0)).column("image_id").to_pylist()
     assert found == ids[1::2]
 
@@ -254,7 +254,7 @@ def test_a_class_is_not_held_whole(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "file", row_group_size=512)
     del columns
     share = Share(parquet_scan.pieces(tmp_path, ["file"]), "a")
-    narrow = tables.struct("image_id string, label string, latent array<float>")
+    narrow = arrow_frames.struct("image_id string, label string, latent array<float>")
     reader = Reader(tmp_path, ((share,),), narrow)
     pool = pa.default_memory_pool()
     before, most = pool.bytes_allocated(), 0
@@ -269,7 +269,7 @@ def test_a_file_is_read_in_batches(tmp_path: Path) -> None:
     n = 10 * parquet_scan.BATCH
     pq.write_table(pa.table({"image_id": [f"{i}" for i in range(n)]}), tmp_path / "file")
     pieces = parquet_scan.pieces(tmp_path, ["file"])
-    columns = tables.struct("image_id string")
+    columns = arrow_frames.struct("image_id string")
     reader = Reader(tmp_path, ((Share(pieces),),), columns)
     sizes = [batch.num_rows for batch in reader.batches(0)]
     assert sizes == [parquet_scan.BATCH] * 10

@@ -20,13 +20,14 @@ from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from jobs.warehouse import parquet_write, tables
+from jobs import errors
+from jobs.warehouse import arrow_frames, parquet_write, tables
 from jobs.warehouse.local_store import Stamp, Warehouse, properties
 from jobs.warehouse.parquet_write import Files, Made, Statistics, as_they_are
 from udfs import arrow
 
 IMAGES = tables.TABLES["images"].schema
-ARROW = tables.arrow_schema(IMAGES)
+ARROW = arrow_frames.arrow_schema(IMAGES)
 LABELS = ["field", "straße", "水"]
 STAMP = Stamp("run", "ingest", "mark")
 NOTED = datetime(2026, 3, 4, 5, 6, 7, 123456, UTC)
@@ -175,13 +176,13 @@ def test_a_task_that_fails_leaves_no_table_and_no_file(spark: SparkSession, tmp_
 @pytest.mark.spark
 def test_columns_of_callers_are_written_by_spark(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = Warehouse(spark, str(tmp_path))
-    wider = tables.struct("mine map<string,bigint>").fields
+    wider = arrow_frames.struct("mine map<string,bigint>").fields
     schema = type(IMAGES)([*IMAGES.fields[:-1], *wider, IMAGES.fields[-1]])
     frame = made(spark, 0, 2).mapped().withColumn("mine", F.create_map(F.lit("a"), F.lit(1)))
     frame = frame.withColumn("mine", F.col("mine").cast("map<string,bigint>"))
     warehouse.write(Made(frame, as_they_are, schema), "images", STAMP)
     assert warehouse.read("images").select("mine").collect()[0].mine == {"a": 1}
-    with pytest.raises(tables.SchemaError, match="latent: missing"):
+    with pytest.raises(errors.SchemaError, match="latent: missing"):
         warehouse.write(made(spark, 0, 2), "latents", Stamp("run", "encode", "mark"))
 
 
@@ -195,7 +196,7 @@ def test_memory_is_bounded_by_row_groups(tmp_path: Path, monkeypatch: pytest.Mon
             yield pa.record_batch({"id": list(range(n, n + 40))})
 
     files = Files(tmp_path, rows, ARROW, tuple(ARROW.names[:9]))
-    (told,) = files.written(numbers(), tables.arrow_schema(parquet_write.ADDED))
+    (told,) = files.written(numbers(), arrow_frames.arrow_schema(parquet_write.ADDED))
     assert begun == [False] * 3 + [True] * 7  # the first is written before the others are made
     (path,) = tmp_path.iterdir()
     assert told.to_pylist()[0]["path"] == path.name
@@ -254,7 +255,7 @@ def test_no_reader_skips_numbers_that_are_none(spark: SparkSession, tmp_path: Pa
     schema = tables.TABLES["anomalies"].schema
     values = [1.0, float("nan"), 0.5, float("inf"), float("-inf"), None]
     content = [(str(n), "a", value, value, n) for n, value in enumerate(values)]
-    warehouse.write(tables.frame(spark, content, schema), "anomalies", STAMP)
+    warehouse.write(arrow_frames.frame(spark, content, schema), "anomalies", STAMP)
     delta = spark.read.format("delta").load(warehouse.path("anomalies"))
     for frame in (delta, warehouse.read("anomalies")):
         found = frame.where("log_density > 100").select("image_id").collect()
@@ -304,7 +305,7 @@ def test_what_others_add_meanwhile_stays(spark: SparkSession, tmp_path: Path) ->
 def test_a_task_without_rows_writes_no_file(tmp_path: Path) -> None:
     empty = pa.record_batch({"id": pa.array([], pa.int64())})
     files = Files(tmp_path / "none", rows, ARROW, ())
-    assert list(files.written([empty], tables.arrow_schema(parquet_write.ADDED))) == []
+    assert list(files.written([empty], arrow_frames.arrow_schema(parquet_write.ADDED))) == []
     assert not (tmp_path / "none").exists()
 
 

@@ -12,8 +12,20 @@ from safetensors.torch import load, save
 from torch import nn
 
 from tests.conftest import picture
-from udfs.autoencoder import augmentation
-from udfs.autoencoder import model as autoencoder
+from udfs.autoencoder import (
+    augmentation,
+    device,
+    inference,
+)
+from udfs.autoencoder import (
+    model as autoencoder,
+)
+from udfs.autoencoder import (
+    training as training_loop,
+)
+from udfs.autoencoder import (
+    weights as weight_files,
+)
 from udfs.autoencoder.contrastive import Instance
 
 TABLE = [
@@ -44,7 +56,7 @@ def pictures(n: int, first: int = 0) -> NDArray[np.uint8]:
     return np.stack([picture(first + i, 64).reshape(-1) for i in range(n)])
 
 
-def train(**changes: object) -> autoencoder.Training:
+def train(**changes: object) -> training_loop.Training:
     given: dict[str, object] = {
         "epochs": 2,
         "batch_size": 16,
@@ -54,12 +66,12 @@ def train(**changes: object) -> autoencoder.Training:
         "device": "cpu",
     }
     pixels = changes.pop("pixels", None)
-    return autoencoder.train(pictures(40) if pixels is None else pixels, **given | changes)  # type: ignore[arg-type]
+    return training_loop.train(pictures(40) if pixels is None else pixels, **given | changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def weights() -> bytes:
-    return autoencoder.weights_bytes(train().model)
+    return weight_files.weights_bytes(train().model)
 
 
 TOLD = Instance(weight=0.1, temperature=0.1)
@@ -67,7 +79,7 @@ TOLD = Instance(weight=0.1, temperature=0.1)
 
 @pytest.fixture(scope="module")
 def normalised() -> bytes:
-    return autoencoder.weights_bytes(train(normalise=True).model)
+    return weight_files.weights_bytes(train(normalise=True).model)
 
 
 def test_layers_are_the_papers_table_1() -> None:
@@ -84,7 +96,7 @@ def test_layers_are_the_papers_table_1() -> None:
 
 
 def test_a_latent_is_the_last_layer_flattened(weights: bytes) -> None:
-    encode = autoencoder.encoder(weights, device="cpu", batch=32)
+    encode = inference.encoder(weights, device="cpu", batch=32)
     pixels = pictures(3)
     latents = encode(pixels)
     assert latents.shape == (3, 1024)
@@ -93,7 +105,7 @@ def test_a_latent_is_the_last_layer_flattened(weights: bytes) -> None:
     assert latents.max() > 0
     levels = torch.from_numpy(pixels.reshape(-1, 64, 64, 3).copy()).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        layers = autoencoder.load(weights).encoder(levels / 127.5 - 1)
+        layers = weight_files.load(weights).encoder(levels / 127.5 - 1)
     assert np.allclose(latents, layers.reshape(3, 1024).numpy(), atol=1e-5)
 
 
@@ -103,25 +115,25 @@ def test_latents_do_not_depend_on_what_comes_along(
 ) -> None:
     weights = request.getfixturevalue(kind)
     pixels = pictures(70)
-    encode = autoencoder.encoder(weights, device="cpu", batch=32)
+    encode = inference.encoder(weights, device="cpu", batch=32)
     whole = encode(pixels)
     order = np.random.default_rng(0).permutation(len(pixels))
     assert np.array_equal(encode(pixels[order]), whole[order])
     for n in (0, 1, 31, 32, 33):
         assert np.array_equal(encode(pixels[:n]), whole[:n])
     for batch, threads in ((32, 2), (64, 1), (128, 2)):
-        other = autoencoder.encoder(weights, device="cpu", batch=batch, threads=threads)
+        other = inference.encoder(weights, device="cpu", batch=batch, threads=threads)
         assert np.array_equal(other(pixels), whole), (batch, threads)
     torch.set_num_threads(1)
 
 
 def test_a_picture_is_the_decoders_output_in_levels(weights: bytes) -> None:
-    latents = autoencoder.encoder(weights, device="cpu", batch=32)(pictures(3))
-    pixels = autoencoder.decoder(weights, device="cpu", batch=32)(latents)
+    latents = inference.encoder(weights, device="cpu", batch=32)(pictures(3))
+    pixels = inference.decoder(weights, device="cpu", batch=32)(latents)
     assert pixels.shape == (3, 64 * 64 * 3)
     assert pixels.dtype == np.uint8
     with torch.inference_mode():
-        images = autoencoder.load(weights).decode(torch.from_numpy(latents))
+        images = weight_files.load(weights).decode(torch.from_numpy(latents))
     levels = (images.permute(0, 2, 3, 1).reshape(3, -1).numpy() + 1) * 127.5
     assert np.abs(pixels - levels).max() <= 0.5 + 1e-3
     assert pixels.min() < pixels.max()
@@ -132,7 +144,7 @@ def test_levels_by_hand() -> None:
     state = autoencoder.Autoencoder().state_dict()
     zeros = {name: torch.zeros_like(value) for name, value in state.items()}
     zeros["decoder.8.bias"] = torch.atanh(torch.tensor([-1 + 1e-6, 0.0, 0.6]))
-    decode = autoencoder.decoder(save(zeros), device="cpu", batch=4)
+    decode = inference.decoder(save(zeros), device="cpu", batch=4)
     found = decode(np.ones((5, 1024), np.float32)).reshape(-1, 3)
     assert np.array_equal(np.unique(found, axis=0), [[0, 128, 204]])  # 127.5 to the even one
     with pytest.raises(ValueError, match=r"latents: is float64 \(5, 1024\), must be float32"):
@@ -142,18 +154,18 @@ def test_levels_by_hand() -> None:
 def test_pictures_do_not_depend_on_what_comes_along(weights: bytes) -> None:
     draw = np.random.default_rng(0)
     latents = np.maximum(draw.normal(size=(40, 1024)), 0).astype(np.float32)
-    whole = autoencoder.decoder(weights, device="cpu", batch=32)(latents)
+    whole = inference.decoder(weights, device="cpu", batch=32)(latents)
     before = torch.get_num_threads()
     for batch, n in ((32, 0), (32, 1), (32, 33), (16, 40)):
-        decode = autoencoder.decoder(weights, device="cpu", batch=batch)
+        decode = inference.decoder(weights, device="cpu", batch=batch)
         assert np.array_equal(decode(latents[:n]), whole[:n]), (batch, n)
     assert torch.get_num_threads() == before
 
 
 def test_same_seed_same_weights(weights: bytes) -> None:
     torch.manual_seed(99)  # training's outcome does not hang on the global generator
-    assert autoencoder.weights_bytes(train().model) == weights
-    assert autoencoder.weights_bytes(train(seed=1).model) != weights
+    assert weight_files.weights_bytes(train().model) == weights
+    assert weight_files.weights_bytes(train(seed=1).model) != weights
 
 
 @pytest.mark.parametrize("normalise", [False, True])
@@ -161,17 +173,17 @@ def test_the_second_term_is_repeatable_too_and_another_model(
     weights: bytes, normalise: bool
 ) -> None:
     found = train(instance=TOLD, normalise=normalise)
-    one = autoencoder.weights_bytes(found.model)
+    one = weight_files.weights_bytes(found.model)
     torch.manual_seed(99)
     again = train(instance=TOLD, normalise=normalise)
-    assert autoencoder.weights_bytes(again.model) == one
+    assert weight_files.weights_bytes(again.model) == one
     assert [vars(epoch) | {"seconds": 0} for epoch in again.epochs] == [
         vars(epoch) | {"seconds": 0} for epoch in found.epochs
     ]
     others = ({"seed": 1}, {"instance": Instance(0.2, 0.1)}, {"instance": Instance(0.1, 0.2)})
     for other in others:
         model = train(**{"instance": TOLD, "normalise": normalise} | other).model
-        assert autoencoder.weights_bytes(model) != one
+        assert weight_files.weights_bytes(model) != one
     assert set(load(one)) == set(load(weights))  # the head is gone
 
 
@@ -188,17 +200,17 @@ def test_images_learn_to_be_recognised() -> None:
 def test_a_weights_file_says_whether_images_are_standardised(
     weights: bytes, normalised: bytes
 ) -> None:
-    assert not autoencoder.normalises(weights)
-    assert autoencoder.normalises(normalised)
-    loaded = autoencoder.load(normalised)
+    assert not weight_files.normalises(weights)
+    assert weight_files.normalises(normalised)
+    loaded = weight_files.load(normalised)
     assert loaded.normalise
-    assert autoencoder.weights_bytes(loaded) == normalised
+    assert weight_files.weights_bytes(loaded) == normalised
     loaded.normalise = False
-    plain = autoencoder.weights_bytes(loaded)
-    assert autoencoder.model_id(plain) != autoencoder.model_id(normalised)
-    latents = autoencoder.encoder(plain, device="cpu", batch=8)(pictures(3))
+    plain = weight_files.weights_bytes(loaded)
+    assert weight_files.model_id(plain) != weight_files.model_id(normalised)
+    latents = inference.encoder(plain, device="cpu", batch=8)(pictures(3))
     assert not np.allclose(
-        latents, autoencoder.encoder(normalised, device="cpu", batch=8)(pictures(3)), atol=1e-2
+        latents, inference.encoder(normalised, device="cpu", batch=8)(pictures(3)), atol=1e-2
     )
 
 
@@ -209,7 +221,7 @@ def test_brightness_and_tint_are_nothing_to_a_normalised_model(
     coarse = pictures(4).reshape(-1, 3) // 8 * 4  # 0, 4, …, 124
     tinted = (coarse * np.array([2, 1, 1]) + np.array([0, 100, 3])).astype(np.uint8)
     for data, alike in ((normalised, True), (weights, False)):
-        encode = autoencoder.encoder(data, device="cpu", batch=8)
+        encode = inference.encoder(data, device="cpu", batch=8)
         one, other = (encode(part.reshape(4, -1)) for part in (coarse, tinted))
         assert np.allclose(one, other, atol=1e-4) is alike
 
@@ -235,8 +247,8 @@ def test_an_image_turned_or_mirrored_has_the_same_latent(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     data = request.getfixturevalue(kind)
-    encode = autoencoder.encoder(data, device="cpu", batch=16, orientations=8)
-    plain = autoencoder.encoder(data, device="cpu", batch=16)
+    encode = inference.encoder(data, device="cpu", batch=16, orientations=8)
+    plain = inference.encoder(data, device="cpu", batch=16)
     squares = pictures(5).reshape(5, 64, 64, 3)
     whole = encode(squares.reshape(5, -1))
     every = [np.rot90(part, k, (1, 2)) for part in (squares, squares[:, ::-1]) for k in range(4)]
@@ -253,7 +265,7 @@ def test_an_image_turned_or_mirrored_has_the_same_latent(
 
 def test_other_numbers_of_orientations_are_refused(weights: bytes) -> None:
     with pytest.raises(ValueError, match=r"is 4, must be one of \(1, 8\)"):
-        autoencoder.encoder(weights, device="cpu", batch=8, orientations=4)
+        inference.encoder(weights, device="cpu", batch=8, orientations=4)
 
 
 def test_training_lowers_the_loss_and_counts_its_images() -> None:
@@ -281,38 +293,38 @@ def test_bad_pixels_are_refused() -> None:
 
 def test_foreign_weights_are_refused(weights: bytes) -> None:
     with pytest.raises(ValueError, match="no safetensors file"):
-        autoencoder.load(b"something else")
+        weight_files.load(b"something else")
     state = load(weights)
     name = "encoder.0.weight"
     with pytest.raises(ValueError, match=f"{name}: missing"):
-        autoencoder.load(save({key: value for key, value in state.items() if key != name}))
+        weight_files.load(save({key: value for key, value in state.items() if key != name}))
     with pytest.raises(ValueError, match=f"{name}: shape"):
-        autoencoder.load(save(state | {name: torch.zeros(2)}))
+        weight_files.load(save(state | {name: torch.zeros(2)}))
     with pytest.raises(ValueError, match="more: not of this architecture"):
-        autoencoder.load(save(state | {"more": torch.zeros(2)}))
+        weight_files.load(save(state | {"more": torch.zeros(2)}))
     with pytest.raises(ValueError, match=f"{name}: holds NaN"):
-        autoencoder.load(save(state | {name: state[name] * torch.nan}))
+        weight_files.load(save(state | {name: state[name] * torch.nan}))
 
 
 def test_weights_survive_a_file(weights: bytes) -> None:
-    assert autoencoder.weights_bytes(autoencoder.load(weights)) == weights
-    assert len(autoencoder.model_id(weights)) == 64
+    assert weight_files.weights_bytes(weight_files.load(weights)) == weights
+    assert len(weight_files.model_id(weights)) == 64
 
 
 def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert autoencoder.device("auto", "0") == "cpu"
+    assert device.device("auto", "0") == "cpu"
     with pytest.raises(ValueError, match="torch sees no GPU"):
-        autoencoder.device("cuda")
+        device.device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert autoencoder.device("auto", "3") == "cuda:3"
-    assert autoencoder.device("auto") == "cuda:0"
-    assert autoencoder.device("cpu", "3") == "cpu"
+    assert device.device("auto", "3") == "cuda:3"
+    assert device.device("auto") == "cuda:0"
+    assert device.device("cpu", "3") == "cpu"
 
 
 def test_encoded_on_names_the_instruction_set() -> None:
-    assert autoencoder.encoded_on("cpu") == f"cpu {torch.backends.cpu.get_cpu_capability()}"
-    assert autoencoder.encoded_on("cpu", "AVX2") == "cpu AVX2"
+    assert device.encoded_on("cpu") == f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    assert device.encoded_on("cpu", "AVX2") == "cpu AVX2"
 
 
 def test_views_are_made_in_float32_whatever_is_learnt_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +336,7 @@ def test_views_are_made_in_float32_whatever_is_learnt_in(monkeypatch: pytest.Mon
         return images
 
     monkeypatch.setattr(autoencoder, "changed", changed)
-    autoencoder.train(
+    training_loop.train(
         pictures(8),
         epochs=1,
         batch_size=8,
@@ -333,6 +345,6 @@ def test_views_are_made_in_float32_whatever_is_learnt_in(monkeypatch: pytest.Mon
         held_out=0.0,
         device="cpu",
         instance=Instance(1.0, 0.1),
-        precision=autoencoder.BFLOAT16,
+        precision=device.BFLOAT16,
     )
     assert seen == [(False, torch.float32)]

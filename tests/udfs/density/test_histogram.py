@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from udfs.density import histogram
-from udfs.density.bspline import Marginal
 from udfs.density.histogram import Histogram, Joint
+from udfs.density.marginal import Marginal
 
 steps = st.floats(0.05, 20)
 values_of = st.lists(st.floats(-100, 100), min_size=1, max_size=60)

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from udfs.duplicates.greedy import Cover, Flags, Indices, Reference, cover, covers
-from udfs.vectors import cosine
+from udfs.duplicates.cover_search import Cover, Flags, Indices
+from udfs.duplicates.greedy import Reference, cover, covers
+from udfs.vectors import axes as leading
+from udfs.vectors import cosine, gpu
 from udfs.vectors import screen as screens
 from udfs.vectors.byte_bound import Coarse
 from udfs.vectors.cosine import Matrix, margin, squared_norms, unit_rows
@@ -185,19 +187,19 @@ def test_windows_one_after_the_other_are_one_run(case: Case, window: int, batch:
     st.sampled_from([2, 7, 1024]),
     st.integers(0, 40),
     st.integers(1, 40),
-    st.sampled_from([None, cosine.OnDevice("cpu"), 0.003, 0.02, 0.3]),
+    st.sampled_from([None, gpu.OnDevice("cpu"), 0.003, 0.02, 0.3]),
 )
 def test_covers_are_their_definition_with_bounds(
-    case: Case, block: int, count: int, lead: int, how: cosine.OnDevice | float | None
+    case: Case, block: int, count: int, lead: int, how: gpu.OnDevice | float | None
 ) -> None:
     """Of floats here and on a device, and of bytes in such steps."""
     rows = np.concatenate([case.reference, case.candidates])
     directed = rows[np.any(rows != 0, axis=1)]
-    axes = screens.leading_axes(
+    axes = leading.leading_axes(
         unit_rows(directed, squared_norms(directed)), min(count, rows.shape[1])
     )
     lead, coarse = min(lead, len(axes)), None
-    device = how if isinstance(how, cosine.OnDevice) else None
+    device = how if isinstance(how, gpu.OnDevice) else None
     if isinstance(how, float) and loops.has_byte_products():
         coarse = Coarse(how, (True,) + (False,) * ((lead or rows.shape[1]) - 1))
     screen = screens.Screen(case.thresholds, axes, lead, device, coarse)

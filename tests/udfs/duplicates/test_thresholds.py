@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.udfs.duplicates.test_greedy import KINDS, definition, images, sim
 from tests.udfs.vectors.test_screen import spectral
 from udfs.density import histogram
-from udfs.density.bspline import Marginal
+from udfs.density.marginal import Marginal
 from udfs.duplicates import thresholds
 from udfs.duplicates.thresholds import Angles, Halving, angles, keep_share, pair_rate
 from udfs.vectors.cosine import Matrix

@@ -10,7 +10,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from udfs.density import histogram
-from udfs.density.bspline import Marginal
+from udfs.density.marginal import Marginal
 from udfs.evaluation import random_removal
 from udfs.evaluation.random_removal import band, drawn, removal_order, slope_band
 

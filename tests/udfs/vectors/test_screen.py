@@ -10,18 +10,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.udfs.duplicates.test_greedy import KINDS, images
+from udfs.vectors.axes import leading_axes, spread
 from udfs.vectors.byte_bound import Coarse, Codes
-from udfs.vectors.cosine import (
-    Matrix,
-    OnDevice,
-    exact_similarity,
-    margin,
-    products,
-    squared_norms,
-    unit_rows,
-)
+from udfs.vectors.cosine import Matrix, exact_similarity, margin, products, squared_norms, unit_rows
+from udfs.vectors.gpu import OnDevice
 from udfs.vectors.kernels import loops
-from udfs.vectors.screen import Screen, Sides, leading_axes, spread
+from udfs.vectors.screen import Screen, Sides
 
 
 def units(rows: Matrix) -> Matrix:

@@ -1,0 +1,119 @@
+"""Listing and reading the files of a folder, wherever it lies.
+
+A mounted file system is walked by `os.scandir`; other places (s3://, gs://, hdfs://) go through
+pyarrow's file systems. Spark's own binaryFile silently skips names that begin with `_` or `.`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pyarrow import fs
+
+from jobs.warehouse.paths import absolute, is_mounted, mounted, scheme
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file: `path` absolute and unescaped, `relative` to the listed root with / between."""
+
+    path: str
+    relative: str
+    size_bytes: int
+    modified_at: datetime
+    readable: bool = True  # as far as permissions tell
+
+
+def walk(root: str) -> Iterator[SourceFile]:
+    """Every file below a root, in no certain order. Links are followed, loops are not.
+
+    A root that is itself a file is the one. Raises FileNotFoundError where there is nothing.
+    """
+    return _walk_mounted(absolute(root)) if is_mounted(root) else _walk_remote(root)
+
+
+def read(path: str) -> bytes:
+    """A file's bytes; raises OSError."""
+    if is_mounted(path):
+        place = mounted(path)
+        if not stat.S_ISREG(place.stat().st_mode):  # a pipe would wait for a writer for ever
+            raise OSError(f"is no regular file: {path}")
+        return place.read_bytes()
+    system, inside = fs.FileSystem.from_uri(path)
+    with system.open_input_file(inside) as stream:
+        return bytes(stream.read())
+
+
+def status(path: str) -> tuple[int, datetime] | None:
+    """Size and time of a file; None where there is none."""
+    try:
+        if is_mounted(path):
+            found = mounted(path).stat()
+            return found.st_size, _from_microseconds(found.st_mtime_ns // 1000)
+        system, inside = fs.FileSystem.from_uri(path)
+        info = system.get_file_info(inside)
+    except (OSError, ValueError):
+        return None
+    if info.type != fs.FileType.File:
+        return None
+    return info.size, info.mtime or _from_microseconds(0)
+
+
+def _walk_mounted(root: str) -> Iterator[SourceFile]:
+    if Path(root).is_file():
+        yield _mounted_file(root, str(Path(root).parent))
+        return
+    pending = [(root, frozenset({os.path.realpath(root)}))]
+    while pending:
+        folder, above = pending.pop()
+        try:
+            entries = os.scandir(folder)
+        except OSError:
+            if folder == root:
+                raise
+            yield _mounted_file(folder, root)  # reading it will say why it cannot be listed
+            continue
+        with entries:
+            for entry in entries:
+                if not _is_folder(entry):
+                    yield _mounted_file(entry.path, root)
+                elif (real := os.path.realpath(entry.path)) not in above:
+                    pending.append((entry.path, above | {real}))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: a file that cannot be read
+        return False
+
+
+def _mounted_file(place: str, root: str) -> SourceFile:
+    # A broken link: reading it will say so.
+    size, modified = status(place) or (0, _from_microseconds(0))
+    # Bytes of a name that are no UTF-8 cannot stand in a table: shown as replacement characters.
+    path = os.fsencode(place).decode("utf-8", "replace")
+    relative = os.fsencode(os.path.relpath(place, root)).decode("utf-8", "replace")
+    readable = os.access(place, os.R_OK)
+    return SourceFile(path, relative, size, modified, readable)
+
+
+def _from_microseconds(microseconds: int) -> datetime:
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+def _walk_remote(root: str) -> Iterator[SourceFile]:
+    system, inside = fs.FileSystem.from_uri(root)
+    prefix = f"{scheme(root)}://"
+    base = inside.rstrip("/") + "/"
+    for info in system.get_file_info(fs.FileSelector(inside, recursive=True)):
+        if info.type == fs.FileType.File:
+            modified = info.mtime or datetime.fromtimestamp(0, UTC)
+            relative = info.path.removeprefix(base)
+            yield SourceFile(f"{prefix}{info.path}", relative, info.size, modified)
