@@ -17,13 +17,13 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from jobs.dry_run.plan import Plan
+from jobs.errors import JobError, SettingsError
 from jobs.runtime import session
 from jobs.runtime.console import Console
 from jobs.runtime.lock import lock
 from jobs.runtime.process import die_with_parent, interrupted
 from jobs.runtime.run import Run
-from jobs.settings.load import FORMATS, STAGES, Settings, SettingsError, build, read_file
-from jobs.warehouse.local_store import JobError
+from jobs.settings.load import FORMATS, STAGES, Settings, build, read_file
 
 SETTINGS = "LATENT_DEDUP_SETTINGS"  # the project's own settings file, from spark-submit.sh
 FOLDERS = {

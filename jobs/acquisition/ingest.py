@@ -14,9 +14,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.acquisition import sources
+from jobs.errors import SettingsError
 from jobs.runtime import session
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import Ingest, SettingsError
+from jobs.settings.load import Ingest
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import fingerprint
 from jobs.warehouse.parquet_write import Made
@@ -32,7 +33,7 @@ REJECTS = tables.TABLES["rejects"].schema
 def main(run: Run) -> None:
     """Source files or a table's rows → images, rejects."""
     settings = run.settings.ingest
-    source = run.source = sources.find(run.spark, run.settings)
+    source = sources.find(run.spark, run.settings)
     decoding = fingerprint(source.reading(settings) | {"version": VERSION})
     with run.stage(
         "ingest",

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from jobs.acquisition import listing
+from jobs.errors import JobError
 from jobs.runtime.console import Console
 from jobs.runtime.process import die_with_parent
 from jobs.runtime.progress import Progress
 from jobs.settings.load import Sample, Settings
-from jobs.warehouse.local_store import JobError
 from udfs.acquisition.synthetic import survey
 
 TRUTH = ("image_id", "copy_of", "change", "overlap")

@@ -19,11 +19,12 @@ from jobs.acquisition import caller_columns, listing
 from jobs.acquisition.candidate_reader import Reading
 from jobs.acquisition.image_reader import Decoding, status_rows
 from jobs.acquisition.vector_reader import VECTOR, Vectors, common_width
+from jobs.errors import JobError, SettingsError
 from jobs.runtime.console import Console
-from jobs.settings.load import Ingest, Settings, SettingsError
+from jobs.settings.load import Ingest, Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse import paths as file_paths
-from jobs.warehouse.local_store import JobError, fingerprint
+from jobs.warehouse.local_store import fingerprint
 
 # A candidate: what may become an image. `content` null: the bytes lie at `path`.
 CANDIDATE = arrow_frames.struct(

@@ -17,11 +17,11 @@ from jobs.acquisition import sources
 from jobs.acquisition.vector_reader import GIVEN, VECTOR, VECTORS, Vectors
 from jobs.autoencoder import models
 from jobs.autoencoder.encoder_udf import ISA, Encoding, place_of
+from jobs.errors import JobError
 from jobs.runtime import session
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Settings
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import JobError
 from jobs.warehouse.parquet_write import Made, as_they_are
 
 VERSION = 1

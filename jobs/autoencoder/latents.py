@@ -7,6 +7,8 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.run import Work
 
+LATENT_WIDTH = 1024  # of the paper's encoder; limits in images are meant for latents of it
+
 
 def model_of(work: Work) -> str:
     """The model of the latents."""

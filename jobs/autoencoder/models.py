@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.errors import JobError, MissingError
 from jobs.settings.load import Settings
-from jobs.warehouse.local_store import JobError, MissingError, Warehouse, fingerprint
+from jobs.warehouse.local_store import Warehouse, fingerprint
 from udfs.autoencoder import weights
 
 VERSION = 1  # raised when training's outcome changes

@@ -11,10 +11,11 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.errors import JobError
 from jobs.runtime.run import Work
 from jobs.settings.load import RAW, WHITENED
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import JobError, Warehouse
+from jobs.warehouse.local_store import Warehouse
 from jobs.warehouse.parquet_write import Made
 from udfs import arrow
 from udfs.vectors.whitening import Whitening

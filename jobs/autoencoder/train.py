@@ -13,10 +13,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.autoencoder import models
+from jobs.errors import JobError
 from jobs.runtime.progress import Progress
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Train
-from jobs.warehouse.local_store import JobError
 from udfs import arrow
 from udfs.autoencoder import (
     device as torch_device,

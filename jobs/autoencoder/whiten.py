@@ -12,11 +12,11 @@ from pyspark.sql import functions as F
 
 from jobs.autoencoder import latents, spaces
 from jobs.autoencoder.latents import model_of
+from jobs.errors import JobError
 from jobs.runtime import session
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import WHITENED
 from jobs.warehouse import arrow_frames, partitioning, tables
-from jobs.warehouse.local_store import JobError
 from udfs import arrow
 from udfs.vectors.whitening import Moments, Whitening
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pyspark.sql import functions as F
 
 from jobs.density import low_density
+from jobs.errors import SettingsError
 from jobs.runtime.run import Run
-from jobs.settings.load import SettingsError
 
 VERSION = 1
 

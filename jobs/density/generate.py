@@ -24,10 +24,10 @@ from jobs.autoencoder import models
 from jobs.autoencoder.models import Model
 from jobs.density import nearest_images
 from jobs.density.nearest_images import Found
+from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import Generate, SettingsError
+from jobs.settings.load import Generate
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import JobError
 from udfs import arrow
 from udfs.autoencoder import device as torch_device
 from udfs.autoencoder import inference

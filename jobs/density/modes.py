@@ -9,9 +9,10 @@ from typing import Any
 from pyspark.sql import DataFrame, Row
 
 from jobs.density.sublabels import Split, sublabels
+from jobs.errors import SettingsError
 from jobs.runtime.progress import Progress
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import Modes, SettingsError
+from jobs.settings.load import Modes
 from jobs.warehouse import tables
 from udfs.density import histogram, marginal, modes
 

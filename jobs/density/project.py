@@ -14,11 +14,11 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.autoencoder import latents as stored_latents
+from jobs.autoencoder.latents import LATENT_WIDTH
 from jobs.density import chunks, projection_tasks
 from jobs.density import marginals as class_marginals
 from jobs.density.marginals import Density
 from jobs.density.projection_tasks import PIECEWISE, PROJECTED, SUMS, Densities
-from jobs.duplicates.groups import WIDTH
 from jobs.runtime import session
 from jobs.runtime.run import Run
 from jobs.settings.load import Estimate
@@ -110,7 +110,9 @@ def project_whole(
     rows = projection_tasks.Projecting(components, group).rows
 
     def cost(n: int) -> float:
-        return float(n) * WIDTH**2 + 20.0 * min(n, WIDTH) ** 3  # as of latents of this width
+        return (
+            float(n) * LATENT_WIDTH**2 + 20.0 * min(n, LATENT_WIDTH) ** 3
+        )  # as of latents of this width
 
     scan = stored.by_class(LATENT, partitioning.dealt(counts, slots, cost)) if stored else None
     if scan is not None:

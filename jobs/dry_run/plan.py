@@ -16,16 +16,18 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from jobs.acquisition import sources
+from jobs.acquisition.sources import Source
 from jobs.dry_run import cost, rates, reasons, workload
 from jobs.dry_run.cost import Estimate, Volume
 from jobs.dry_run.reasons import Last
 from jobs.dry_run.workload import Files
+from jobs.errors import MissingError
 from jobs.runtime import session
 from jobs.runtime.console import named, some
 from jobs.runtime.progress import duration
 from jobs.runtime.run import Run, Work, check_whole, mark_of
 from jobs.settings.load import Settings
-from jobs.warehouse.local_store import MissingError
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Plan(Run):
     def __init__(self, spark: SparkSession, settings: Settings, job: str) -> None:
         super().__init__(spark, settings, job)
         self.steps: list[Step] = []
+        self.source: Source | None = None  # what ingest would read, where it would be done
         self.files: Files | None = None  # what ingest would find; None: as it was
         self.history = self.warehouse.rows("runs")
         # What a stage to be done would leave in a table; None where only doing it would tell.
@@ -109,6 +112,8 @@ class Plan(Run):
 
     def _why(self, name: str, reads: Mapping[str, str], depends: Any) -> str:
         last = Last.of(self.history, name)
+        if name == "ingest":
+            self.source = sources.find(self.spark, self.settings)
         if name == "ingest" and self.source is not None:
             stamp = self.warehouse.newest("images", "ingest")
             anew = stamp is None or stamp.notes.get("decoding") != depends["decoding"]

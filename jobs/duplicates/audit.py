@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.errors import JobError
 from jobs.runtime.run import Work
 from jobs.settings.load import Prune
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import JobError
 from udfs import arrow
 from udfs.duplicates import audit
 

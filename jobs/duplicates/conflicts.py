@@ -12,11 +12,10 @@ from pyspark.sql import functions as F
 from jobs.autoencoder import spaces
 from jobs.duplicates import window_search
 from jobs.duplicates.window_search import ConflictScan, Held
+from jobs.errors import JobError, SettingsError
 from jobs.runtime.progress import Progress
 from jobs.runtime.run import Run
-from jobs.settings.load import SettingsError
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import JobError
 
 VERSION = 1
 

@@ -11,9 +11,10 @@ from pyspark.sql import functions as F
 from jobs.autoencoder import spaces
 from jobs.duplicates import window_search
 from jobs.duplicates.selection import SELECTION
+from jobs.errors import JobError
 from jobs.runtime.run import Work
 from jobs.settings.load import Settings
-from jobs.warehouse.local_store import JobError, Warehouse
+from jobs.warehouse.local_store import Warehouse
 
 
 def decided_by(settings: Settings) -> dict[str, Any]:

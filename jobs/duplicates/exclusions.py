@@ -10,9 +10,9 @@ from pyspark.sql import functions as F
 
 from jobs.density.low_density import asked
 from jobs.duplicates import groups
+from jobs.errors import JobError
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Settings
-from jobs.warehouse.local_store import JobError
 
 
 def depends(run: Run) -> dict[str, Any]:

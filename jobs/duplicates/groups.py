@@ -16,10 +16,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.settings.load import SUBLABEL, Prune, SettingsError
+from jobs.autoencoder.latents import LATENT_WIDTH
+from jobs.errors import SettingsError
+from jobs.settings.load import SUBLABEL, Prune
 from jobs.warehouse import arrow_frames
 
-WIDTH = 1024  # of the latents that limits in images are meant for
 DENSITY = "log_density"  # a name in prune.order for what `project` found, no column of images
 NONE = "none"  # the density before removal
 
@@ -41,7 +42,7 @@ def space_column() -> Column:
 
 def fitting(images: int, width: int) -> int:
     """So many images of width 1024, or as many fewer as latents of this width are wider."""
-    return max(1, images * WIDTH // max(WIDTH, width))
+    return max(1, images * LATENT_WIDTH // max(LATENT_WIDTH, width))
 
 
 def needs_images(settings: Prune) -> bool:

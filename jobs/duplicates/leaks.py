@@ -15,10 +15,11 @@ from jobs.autoencoder import spaces
 from jobs.duplicates import window_search
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.window_search import Held, LeakScan
+from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import Leaks, Settings, SettingsError
+from jobs.settings.load import Leaks, Settings
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import JobError, Warehouse
+from jobs.warehouse.local_store import Warehouse
 
 VERSION = 1
 

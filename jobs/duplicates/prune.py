@@ -28,11 +28,11 @@ from jobs.duplicates.earlier_decisions import (
 from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.selection import audited, select
+from jobs.errors import JobError
 from jobs.runtime.console import some
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import RAW, Rule, Settings
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import JobError
 
 VERSION = 4
 

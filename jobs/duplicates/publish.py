@@ -14,10 +14,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.duplicates import exclusions
+from jobs.errors import JobError
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import RAW, Publish, check_published, published_space
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import JobError
 
 VERSION = 3
 NAMED = 3  # classes that a message names

@@ -23,10 +23,10 @@ from jobs.duplicates.threshold_tasks import (
     Rating,
     Sharing,
 )
+from jobs.errors import JobError
 from jobs.runtime import session
 from jobs.settings.load import RATE, SHARE, SHARE_OF_ALL, Prune, Rule
 from jobs.warehouse import arrow_frames, partitioning
-from jobs.warehouse.local_store import JobError
 from udfs.density import histogram
 from udfs.duplicates import thresholds
 from udfs.duplicates.thresholds import Angles, Halving

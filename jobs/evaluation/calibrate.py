@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from pyspark.sql import Row
 
+from jobs.errors import JobError, SettingsError
 from jobs.evaluation import pair_labels
 from jobs.runtime.run import Run
-from jobs.settings.load import NO_LABELS, Prune, Rule, Settings, SettingsError
+from jobs.settings.load import NO_LABELS, Prune, Rule, Settings
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import JobError
 from udfs.evaluation.precision import Pairs, Threshold, curve, reaching
 
 VERSION = 1

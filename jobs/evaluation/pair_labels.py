@@ -7,8 +7,8 @@ import io
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from jobs.errors import JobError
 from jobs.runtime.run import Work
-from jobs.warehouse.local_store import JobError
 
 SAME = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 COLUMNS = ("pair_id", "same")

@@ -12,12 +12,12 @@ from pyspark.sql import functions as F
 
 from jobs.autoencoder import spaces
 from jobs.duplicates import groups
+from jobs.errors import JobError, SettingsError
 from jobs.evaluation.pair_labels import common, found_by
 from jobs.evaluation.pair_sampling import COMPARED, DRAWN, Comparing, Plan, members
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import Calibrate, Prune, SettingsError, published_space
+from jobs.settings.load import Calibrate, Prune, published_space
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import JobError
 from udfs.evaluation import strata
 
 VERSION = 1

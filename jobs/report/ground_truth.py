@@ -10,9 +10,9 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.errors import JobError
 from jobs.report.selections import KEY, Choice
 from jobs.warehouse import arrow_frames
-from jobs.warehouse.local_store import JobError
 
 ROOTS = arrow_frames.struct("image_id string, root string, change string, copy_of string")
 Known = tuple[str, str, str | None, str | None]

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from jobs.errors import JobError
 from jobs.warehouse import paths
-from jobs.warehouse.local_store import JobError
 
 
 @contextmanager

@@ -18,13 +18,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from jobs.acquisition.sources import Source
+from jobs.errors import JobError, MissingError
 from jobs.runtime import session
 from jobs.runtime.console import Console
 from jobs.runtime.progress import Progress, Tasks
 from jobs.runtime.run_log import Ledger
 from jobs.settings.load import Settings
-from jobs.warehouse.local_store import JobError, MissingError, Stamp, Warehouse, fingerprint
+from jobs.warehouse.local_store import Stamp, Warehouse, fingerprint
 from jobs.warehouse.parquet_scan import Stored
 from jobs.warehouse.parquet_write import Made
 
@@ -143,7 +143,6 @@ class Run:
         self.console = Console.of(settings)
         self.tasks = Tasks(spark)
         self.seconds: dict[str, float] = {}
-        self.source: Source | None = None  # what ingest was pointed to, once it has looked
         self.ledger = Ledger(self.warehouse, self.run_id)
         self._last: dict[str, tuple[str, dict[str, int]]] = {}
 

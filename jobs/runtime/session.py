@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyspark.sql import SparkSession
 
-from jobs.warehouse.local_store import JobError
+from jobs.errors import JobError
 
 DELTA = "io.delta.sql.DeltaSparkSessionExtension"
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from jobs.errors import SettingsError
 from udfs.density import histogram, modes
 
 SOURCES = ("folder", "parquet", "delta")
@@ -47,10 +48,6 @@ NO_LABELS = (
     "calibrate.labels is missing: a CSV of labelled pairs as the report saves it, with the columns "
     "pair_id and same (1 or 0)"
 )
-
-
-class SettingsError(ValueError):
-    """Wrong usage or settings: exit 2. The message lists all mistakes."""
 
 
 def _one_of(*allowed: str) -> Callable[[Any], str | None]:

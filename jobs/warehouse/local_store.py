@@ -18,6 +18,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
+from jobs.errors import JobError
 from jobs.warehouse import parquet_scan, paths, tables
 from jobs.warehouse.parquet_write import Made, as_they_are
 
@@ -35,14 +36,6 @@ PROPERTIES = {
     "delta.deletedFileRetentionDuration": "interval 30 days",
     "delta.enableDeletionVectors": "false",  # whoever writes next: every reader must cope
 }
-
-
-class JobError(RuntimeError):
-    """The job cannot go on: exit 1. One line that says what is wrong and what to do."""
-
-
-class MissingError(JobError):
-    """What an earlier stage makes is not there."""
 
 
 @dataclass(frozen=True)

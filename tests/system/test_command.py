@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from jobs import main as command
-from jobs.settings.load import STAGES, Settings, SettingsError
-from jobs.warehouse.local_store import JobError
+from jobs.errors import JobError, SettingsError
+from jobs.settings.load import STAGES, Settings
 from tests.conftest import ROOT, command_line, run_command
 
 CONF = str(ROOT / "conf/local.toml")

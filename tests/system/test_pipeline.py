@@ -18,12 +18,12 @@ from pyspark.sql import functions as F
 from jobs.acquisition import ingest
 from jobs.autoencoder import encode, train
 from jobs.duplicates import publish
+from jobs.errors import JobError, SettingsError
 from jobs.report import gallery, report
 from jobs.runtime.lock import lock
 from jobs.runtime.run import Run
-from jobs.settings.load import SettingsError
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import JobError, Stamp, Warehouse
+from jobs.warehouse.local_store import Stamp, Warehouse
 from tests.conftest import STAGES, WRITTEN, Runner, picture, save_pictures, settings_for
 from udfs.autoencoder import inference
 from udfs.vectors import cosine

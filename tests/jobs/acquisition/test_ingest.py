@@ -19,9 +19,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.acquisition import ingest
+from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
-from jobs.settings.load import SettingsError
-from jobs.warehouse.local_store import JobError
 from tests.conftest import picture, settings_for
 from udfs.acquisition import decode as definition
 

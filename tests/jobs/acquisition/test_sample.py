@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jobs.acquisition import sample
-from jobs.settings.load import Sample, Settings, SettingsError, build
-from jobs.warehouse.local_store import JobError
+from jobs.errors import JobError, SettingsError
+from jobs.settings.load import Sample, Settings, build
 from tests.conftest import ROOT
 from udfs.acquisition import decode
 from udfs.acquisition.synthetic import survey, terrain

@@ -18,10 +18,11 @@ from pyspark.sql import Row, SparkSession
 from jobs.acquisition import ingest
 from jobs.autoencoder import encode, train
 from jobs.density.projection_tasks import PROJECTED, Projecting
+from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
-from jobs.settings.load import Settings, SettingsError, build
+from jobs.settings.load import Settings, build
 from jobs.warehouse.arrow_frames import arrow_schema
-from jobs.warehouse.local_store import JobError, Warehouse
+from jobs.warehouse.local_store import Warehouse
 from tests.conftest import Runner, settings_for
 from udfs.vectors import cosine
 

@@ -17,9 +17,9 @@ from pyspark.sql import SparkSession
 from jobs.autoencoder import encode, train
 from jobs.autoencoder.encoder_udf import Encoding
 from jobs.density import generate
+from jobs.errors import JobError
 from jobs.runtime.run import Run
 from jobs.settings.load import Train
-from jobs.warehouse.local_store import JobError
 from tests.conftest import picture, settings_for
 from udfs.autoencoder import inference, training, weights
 from udfs.autoencoder.contrastive import Instance

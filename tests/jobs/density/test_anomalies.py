@@ -14,10 +14,11 @@ from pyspark.sql import functions as F
 from jobs.density import anomalies, low_density
 from jobs.duplicates import exclusions, publish
 from jobs.duplicates.publish import Removal
+from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
-from jobs.settings.load import Publish, SettingsError
+from jobs.settings.load import Publish
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import JobError, Warehouse
+from jobs.warehouse.local_store import Warehouse
 from tests.conftest import settings_for
 
 QUANTILE = 0.2

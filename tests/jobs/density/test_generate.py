@@ -14,10 +14,11 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from jobs.density import generate
+from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
-from jobs.settings.load import SettingsError, build
+from jobs.settings.load import build
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import JobError, Warehouse
+from jobs.warehouse.local_store import Warehouse
 from tests.conftest import settings_for
 from udfs.autoencoder import inference
 from udfs.density import generation, histogram, pca

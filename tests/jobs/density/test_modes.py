@@ -15,8 +15,9 @@ from jobs.density import modes as job
 from jobs.density import project
 from jobs.density import sublabels as class_parts
 from jobs.duplicates import groups
-from jobs.settings.load import SettingsError, build
-from jobs.warehouse.local_store import JobError, Warehouse
+from jobs.errors import JobError, SettingsError
+from jobs.settings.load import build
+from jobs.warehouse.local_store import Warehouse
 from tests.jobs.duplicates.test_prune import Given
 from udfs.density import histogram, modes
 from udfs.density.marginal import Marginal

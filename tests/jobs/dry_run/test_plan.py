@@ -24,9 +24,9 @@ from jobs.dry_run.plan import Plan
 from jobs.dry_run.rates import Rates
 from jobs.dry_run.reasons import Last
 from jobs.dry_run.workload import Files
+from jobs.errors import MissingError
 from jobs.runtime.run import Run
 from jobs.settings.load import build
-from jobs.warehouse.local_store import MissingError
 from tests.conftest import PAPER, QUICK, ROOT, STAGES, flags, picture, settings_for
 
 Done = tuple[Path, subprocess.CompletedProcess[str]]

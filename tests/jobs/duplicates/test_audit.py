@@ -9,9 +9,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.duplicates import audit as audit_job
+from jobs.errors import JobError
 from jobs.runtime.run import Run
 from jobs.settings.load import Prune
-from jobs.warehouse.local_store import JobError
 from tests.udfs.duplicates.test_greedy import sim
 from tests.udfs.vectors.test_screen import spectral
 from udfs.duplicates import audit, greedy

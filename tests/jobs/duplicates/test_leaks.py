@@ -12,9 +12,10 @@ from pyspark.sql import SparkSession
 
 from jobs.autoencoder import whiten
 from jobs.duplicates import conflicts, leaks
+from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
-from jobs.settings.load import SettingsError, build
-from jobs.warehouse.local_store import JobError, Warehouse
+from jobs.settings.load import build
+from jobs.warehouse.local_store import Warehouse
 from tests.jobs.duplicates.test_prune import FLAGS, THRESHOLDS, Given
 from tests.udfs.duplicates.test_greedy import sim
 

@@ -19,10 +19,11 @@ from jobs.duplicates import selection as selection_rows
 from jobs.duplicates.cover_tasks import Progress, Pruning
 from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.duplicates.rules import Rules
+from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import Settings, SettingsError, build
+from jobs.settings.load import Settings, build
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import JobError, Stamp, Warehouse, fingerprint
+from jobs.warehouse.local_store import Stamp, Warehouse, fingerprint
 from tests.udfs.duplicates.test_greedy import definition
 from tests.udfs.vectors.test_screen import spectral
 from udfs.duplicates.thresholds import (

@@ -15,10 +15,11 @@ from pyspark.sql import functions as F
 
 from jobs.duplicates import publish
 from jobs.duplicates.publish import Removal
+from jobs.errors import JobError
 from jobs.runtime.run import Run
 from jobs.settings.load import Publish, build
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import JobError, Warehouse
+from jobs.warehouse.local_store import Warehouse
 from tests.conftest import settings_for
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.errors import JobError, SettingsError
 from jobs.evaluation import calibrate, pair_labels
-from jobs.settings.load import SettingsError, build
-from jobs.warehouse.local_store import JobError
+from jobs.settings.load import build
 from udfs.evaluation.precision import Interval, Pairs, Threshold, curve
 
 KNOWN = [f"p{number}" for number in range(9)]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.settings.load import SettingsError, build
+from jobs.errors import SettingsError
+from jobs.settings.load import build
 from tests.conftest import PAPER
 
 
