@@ -89,11 +89,11 @@ def write(
             columns["latent"] = arrow.list_column(part, np.ones(len(part), np.bool_))
             yield pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
-    stamp = {"run_id": "growth", "stage": "encode", "fingerprint": "growth", "notes": {}}
+    commit = {"run_id": "growth", "stage": "encode", "fingerprint": "growth", "notes": {}}
     write_deltalake(
         str(warehouse / "latents"),
         pa.RecordBatchReader.from_batches(schema, batches()),
-        commit_properties=CommitProperties(custom_metadata={"userMetadata": json.dumps(stamp)}),
+        commit_properties=CommitProperties(custom_metadata={"userMetadata": json.dumps(commit)}),
     )
 
 

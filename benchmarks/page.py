@@ -30,7 +30,7 @@ from jobs.report import optional_tables, report
 from jobs.runtime.run import Run
 from jobs.settings.load import build
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import PROPERTIES, Stamp
+from jobs.warehouse.local_store import PROPERTIES, CommitInfo
 
 SCENE = 5
 RULES = (
@@ -49,14 +49,14 @@ Columns = dict[str, Any]
 def put(root: Path, name: str, rows: pa.Table, *, more: bool = False) -> None:
     """Write, or add to, a table, stamped as its stage would."""
     stages = report.READS | {table: extra.stage for table, extra in optional_tables.EXTRAS.items()}
-    stamp = Stamp("invented", stages[name], "invented")
+    commit = CommitInfo("invented", stages[name], "invented")
     deltalake.write_deltalake(
         str(root / name),
         rows,
         mode="append" if more else "overwrite",
         configuration=PROPERTIES,
         commit_properties=deltalake.CommitProperties(
-            custom_metadata={"userMetadata": stamp.json()}
+            custom_metadata={"userMetadata": commit.json()}
         ),
     )
 

@@ -71,10 +71,10 @@ class Earlier:
 
 def find_earlier(run: Run, source: sources.Source, decoding: str) -> Earlier | None:
     """The rows of an earlier run that may stay; None where all is to be read anew."""
-    stamp = run.warehouse.newest("images", "ingest")
-    if stamp is None or not source.is_folder or "ingest" in run.settings.overwrite:
+    commit = run.warehouse.newest("images", "ingest")
+    if commit is None or not source.is_folder or "ingest" in run.settings.overwrite:
         return None
-    if stamp.notes.get("decoding") != decoding:
+    if commit.notes.get("decoding") != decoding:
         return None
     rejects = arrow_frames.frame(run.spark, [], REJECTS)
     if run.warehouse.exists("rejects"):
@@ -138,11 +138,11 @@ def unique(source: sources.Source, settings: Ingest) -> tuple[DataFrame, DataFra
 
 def earlier_images(run: Run, source: sources.Source) -> DataFrame | None:
     """The images that an earlier run found in the same place, however it decoded them."""
-    stamp = run.warehouse.newest("images", "ingest")
-    if stamp is None or stamp.notes.get("root") != source.root:
+    commit = run.warehouse.newest("images", "ingest")
+    if commit is None or commit.notes.get("root") != source.root:
         return None
     images = run.warehouse.read("images", run.warehouse.version("images"))
-    if stamp.notes["tiled"]:
+    if commit.notes["tiled"]:
         images = images.withColumn("image_id", _base_id(F.col("image_id")))
     return images
 

@@ -106,8 +106,8 @@ def pixels_mark(run: Run) -> str | None:
 
     A tile's id and its file's sha256 stay the same when the tiles' size changes.
     """
-    stamp = run.warehouse.newest("images", "ingest")
-    return stamp.notes.get("pixels") if stamp else None
+    commit = run.warehouse.newest("images", "ingest")
+    return commit.notes.get("pixels") if commit else None
 
 
 def earlier(run: Run, place: str, model_id: str, pixels: str | None) -> DataFrame | None:
@@ -115,10 +115,10 @@ def earlier(run: Run, place: str, model_id: str, pixels: str | None) -> DataFram
 
     Raises JobError where latents of unlike machines would mix.
     """
-    stamp = run.warehouse.newest("latents", "encode")
-    if stamp is None or "encode" in run.settings.overwrite or stamp.notes.get("pixels") != pixels:
+    commit = run.warehouse.newest("latents", "encode")
+    if commit is None or "encode" in run.settings.overwrite or commit.notes.get("pixels") != pixels:
         return None
-    if stamp.orientations != run.settings.encode.orientations:
+    if commit.orientations != run.settings.encode.orientations:
         return None
     latents = run.warehouse.read("latents", run.warehouse.version("latents"))
     latents = latents.where(F.col("model_id") == model_id)
@@ -179,8 +179,8 @@ def given(run: Run, images: DataFrame, every: bool) -> Made:
     Raises JobError where the table is not the one that ingest read.
     """
     source = sources.find(run.spark, run.settings)
-    stamp = run.warehouse.newest("images", "ingest")
-    if stamp is None or stamp.notes.get("source") != source.mark(run.settings.ingest):
+    commit = run.warehouse.newest("images", "ingest")
+    if commit is None or commit.notes.get("source") != source.mark(run.settings.ingest):
         raise JobError(
             f"--images {source.root} is not what ingest read: the table changed since, or the "
             "settings of [ingest] did; run ./spark-submit.sh ingest first (or pipeline, which does "

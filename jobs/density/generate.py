@@ -99,10 +99,10 @@ def depends(settings: Generate) -> dict[str, object]:
 
 def is_written(run: Run, folder: Path, mark: str) -> bool:
     """Whether the table is of this fingerprint, and its files are still there."""
-    stamp = run.warehouse.newest("generated", "generate")
-    if stamp is None or stamp.fingerprint != mark:
+    commit = run.warehouse.newest("generated", "generate")
+    if commit is None or commit.fingerprint != mark:
         return False
-    return sum(1 for _ in folder.rglob("*.png")) == stamp.notes.get("files")
+    return sum(1 for _ in folder.rglob("*.png")) == commit.notes.get("files")
 
 
 def check_fits(work: Work, model: Model) -> None:

@@ -26,6 +26,6 @@ def found(projections: DataFrame, quantile: float) -> DataFrame:
 
 def asked(run: Run) -> dict[str, Any]:
     """What the table `anomalies` is to be made of: the quantile and the projections."""
-    stamp = run.warehouse.newest("projections", "project")
-    content = stamp.content if stamp else None
+    commit = run.warehouse.newest("projections", "project")
+    content = commit.content if commit else None
     return {"quantile": run.settings.anomalies.quantile, "projections": content}

@@ -66,8 +66,8 @@ def main(run: Run) -> None:
 
 def content(run: Run) -> str | None:
     """Which latents the axes are of."""
-    stamp = run.warehouse.newest("latents", "encode")
-    return stamp.content if stamp else None
+    commit = run.warehouse.newest("latents", "encode")
+    return commit.content if commit else None
 
 
 def project(

@@ -105,9 +105,9 @@ class Plan(Run):
         return self._input(table, writer, reader).content
 
     def _to_be(self, table: str, stage: str, mark: str) -> str:
-        """With what a stamp leaves open as it is now: the machine that encodes."""
-        stamp = self.warehouse.newest(table, stage)
-        more = stamp.notes.get("content") if stamp else None
+        """With what a commit leaves open as it is now: the machine that encodes."""
+        commit = self.warehouse.newest(table, stage)
+        more = commit.notes.get("content") if commit else None
         return f"{mark}|{more}" if more else mark
 
     def _why(self, name: str, reads: Mapping[str, str], depends: Any) -> str:
@@ -115,8 +115,8 @@ class Plan(Run):
         if name == "ingest":
             self.source = sources.find(self.spark, self.settings)
         if name == "ingest" and self.source is not None:
-            stamp = self.warehouse.newest("images", "ingest")
-            anew = stamp is None or stamp.notes.get("decoding") != depends["decoding"]
+            commit = self.warehouse.newest("images", "ingest")
+            anew = commit is None or commit.notes.get("decoding") != depends["decoding"]
             anew = anew or name in self.settings.overwrite
             self.files = workload.of_source(self.source, self.warehouse, anew=anew)
         if name in self.settings.overwrite:
@@ -126,8 +126,8 @@ class Plan(Run):
         if name == "ingest" and found and last is not None:
             return some([*reasons.changed(name, last.settings, settings), f"{found} files"])
         redone = [writer for writer in dict.fromkeys(reads.values()) if writer in self.redone]
-        stamps = {table: self.warehouse.newest(table, writer) for table, writer in reads.items()}
-        versions = {table: stamp.version for table, stamp in stamps.items() if stamp}
+        commits = {table: self.warehouse.newest(table, writer) for table, writer in reads.items()}
+        versions = {table: commit.version for table, commit in commits.items() if commit}
         return reasons.reason(name, last, settings, versions, redone)
 
     def say(self) -> None:
@@ -163,8 +163,8 @@ class Plan(Run):
             return now.images
         if not self.warehouse.exists("images"):
             return now.images
-        stamp = self.warehouse.newest("latents", "encode")
-        if stamp and stamp.orientations != self.settings.encode.orientations:
+        commit = self.warehouse.newest("latents", "encode")
+        if commit and commit.orientations != self.settings.encode.orientations:
             return now.images
         lacking = workload.without_latents(self.warehouse, str(step.depends["model_id"]))
         return lacking + now.fresh

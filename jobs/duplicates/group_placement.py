@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.run import Work
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import Stamp
+from jobs.warehouse.local_store import CommitInfo
 from udfs import arrow
 
 PIECE = 32_768  # images of a group that lie together in `placed`: 134 MB at width 1024
@@ -69,9 +69,9 @@ def place(work: Work, found: DataFrame, counts: dict[str, int], order: Sequence[
 
 def _resumable(work: Work, table: str, groups: Sequence[str] | None = None) -> bool:
     """Whether a table is what this stage left when it was stopped, of the same large groups."""
-    stamp: Stamp | None = work.run.warehouse.newest(table, work.stage)
-    if stamp is None or work.stage in work.run.settings.overwrite:
+    commit: CommitInfo | None = work.run.warehouse.newest(table, work.stage)
+    if commit is None or work.stage in work.run.settings.overwrite:
         return False
-    if groups is not None and stamp.notes.get("groups") != list(groups):
+    if groups is not None and commit.notes.get("groups") != list(groups):
         return False
-    return stamp.notes.get("for") == work.fingerprint
+    return commit.notes.get("for") == work.fingerprint

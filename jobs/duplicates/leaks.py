@@ -60,8 +60,8 @@ def main(run: Run) -> None:
             )
         found = hits(reference, candidates, images, settings)
         frame = rows(run, found, settings, other.root if other else None)
-        stamp = run.warehouse.newest(*spaces.table_of(space))
-        notes = {"asked": window_search.asked(settings), "latents": stamp and stamp.content}
+        commit = run.warehouse.newest(*spaces.table_of(space))
+        notes = {"asked": window_search.asked(settings), "latents": commit and commit.content}
         work.write(frame, "leaks", notes=notes)
         summarise(work, images)
 
@@ -85,8 +85,8 @@ def elsewhere(run: Run, settings: Leaks) -> Warehouse | None:
 
 
 def _mark(other: Warehouse) -> Any:
-    stamp = other.newest("latents", "encode")
-    return stamp.fingerprint if stamp else other.version("latents")
+    commit = other.newest("latents", "encode")
+    return commit.fingerprint if commit else other.version("latents")
 
 
 def check_alike(reference: DataFrame, latents: DataFrame, root: str) -> None:

@@ -62,8 +62,8 @@ def present(run: Run) -> dict[str, str]:
     """
     marks: dict[str, set[str]] = {}
     for table, extra in EXTRAS.items():
-        stamp = run.warehouse.newest(table, extra.stage)
-        marks.setdefault(extra.stage, set()).add(stamp.fingerprint if stamp else "unfinished")
+        commit = run.warehouse.newest(table, extra.stage)
+        marks.setdefault(extra.stage, set()).add(commit.fingerprint if commit else "unfinished")
     return {
         table: extra.stage
         for table, extra in EXTRAS.items()
@@ -87,12 +87,12 @@ def states(run: Run, reads: Mapping[str, int], done: Mapping[str, Any]) -> dict[
 def _is_fresh(run: Run, read: Any) -> bool:
     """Whether the tables a job read still have the content that it read."""
     for table, version in dict(read or {}).items():
-        stamps = [
-            stamp
-            for stamp in run.warehouse.stamps(table)
-            if stamp.stage == WRITERS.get(table, stamp.stage)
+        commits = [
+            commit
+            for commit in run.warehouse.commits(table)
+            if commit.stage == WRITERS.get(table, commit.stage)
         ]
-        then = next((stamp for stamp in stamps if stamp.version <= version), None)
-        if then and then.content != stamps[0].content:
+        then = next((commit for commit in commits if commit.version <= version), None)
+        if then and then.content != commits[0].content:
             return False
     return True

@@ -94,8 +94,8 @@ def shown(work: Work, known: summary.Facts, found: findings.Findings) -> dict[st
 
 def _pairs_mark(work: Work) -> str:
     """Names the pairs that were drawn: labels given in a browser belong to these."""
-    stamp = work.run.warehouse.newest("pairs") if "pairs" in work.reads else None
-    return stamp.fingerprint[:16] if stamp else ""
+    commit = work.run.warehouse.newest("pairs") if "pairs" in work.reads else None
+    return commit.fingerprint[:16] if commit else ""
 
 
 def _is_written(folder: Path, mark: str) -> bool:

@@ -24,7 +24,7 @@ from jobs.runtime.console import Console
 from jobs.runtime.progress import Progress, Tasks
 from jobs.runtime.run_log import Ledger
 from jobs.settings.load import Settings
-from jobs.warehouse.local_store import Stamp, Warehouse, fingerprint
+from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
 from jobs.warehouse.parquet_scan import Stored
 from jobs.warehouse.parquet_write import Made
 
@@ -120,8 +120,8 @@ class Work:
     ) -> None:
         """Write an output in one commit; `finished` False: a step on the way, to be done again."""
         mark = self.fingerprint if finished else "unfinished"
-        stamp = Stamp(self.run.run_id, self.stage, mark, notes or {})
-        version = self.run.warehouse.write(frame, table, stamp, append=append, where=where)
+        commit = CommitInfo(self.run.run_id, self.stage, mark, notes or {})
+        version = self.run.warehouse.write(frame, table, commit, append=append, where=where)
         self.writes[table] = version
 
     def discard(self, table: str) -> None:
@@ -166,9 +166,9 @@ class Run:
         inputs = {
             table: self._input(table, writer, name) for table, writer in (reads or {}).items()
         }
-        check_whole(reads or {}, {table: stamp.fingerprint for table, stamp in inputs.items()})
+        check_whole(reads or {}, {table: commit.fingerprint for table, commit in inputs.items()})
         mark = mark_of(
-            name, version, depends, {table: stamp.content for table, stamp in inputs.items()}
+            name, version, depends, {table: commit.content for table, commit in inputs.items()}
         )
         pending = self._pending(name, writes, mark, finished)
         pinned = {table: self.warehouse.version(table) for table in inputs}
@@ -237,14 +237,14 @@ class Run:
             if tables:
                 self.console.detail(f"    {word} {tables}", stage=work.stage, rows=counted)
 
-    def _input(self, table: str, writer: str, reader: str) -> Stamp:
-        stamp = self.warehouse.newest(table, writer)
-        if stamp is None or stamp.fingerprint == "unfinished":
+    def _input(self, table: str, writer: str, reader: str) -> CommitInfo:
+        commit = self.warehouse.newest(table, writer)
+        if commit is None or commit.fingerprint == "unfinished":
             raise MissingError(
                 f"{reader} reads the table {table}, which {self.warehouse.root} does not have yet: "
                 f"run ./spark-submit.sh {writer} first (or pipeline, which does all)"
             )
-        return stamp
+        return commit
 
     def _pending(
         self,
@@ -261,8 +261,8 @@ class Run:
         return [table for table in writes if not self._is_done(table, name, mark)]
 
     def _is_done(self, table: str, stage: str, mark: str) -> bool:
-        stamp = self.warehouse.newest(table, stage)
-        return stamp is not None and stamp.fingerprint == mark
+        commit = self.warehouse.newest(table, stage)
+        return commit is not None and commit.fingerprint == mark
 
     def _skipped(self, work: Work) -> None:
         """Record that there was nothing to do.
@@ -280,8 +280,8 @@ class Run:
 
     def _versions(self, work: Work) -> dict[str, int]:
         """The version at which the stage last wrote each of its outputs, in this run or before."""
-        stamps = {table: self.warehouse.newest(table, work.stage) for table in work.outputs}
-        return {table: stamp.version for table, stamp in stamps.items() if stamp}
+        commits = {table: self.warehouse.newest(table, work.stage) for table in work.outputs}
+        return {table: commit.version for table, commit in commits.items() if commit}
 
     def _failed(self, work: Work, failure: BaseException) -> None:
         """Record a failure as well as the failure allows; it is raised again by the caller."""

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import Stamp, Warehouse
+from jobs.warehouse.local_store import CommitInfo, Warehouse
 
 DIED = "ended without a word: killed, or its machine lost"
 
@@ -58,9 +58,9 @@ class Ledger:
             if row["run_id"] in dead
         ]
         named = ", ".join(f"'{run_id}'" for run_id in sorted(dead))
-        stamp = Stamp(self._run_id, "runs", "")
+        commit = CommitInfo(self._run_id, "runs", "")
         where = f"run_id IN ({named})"
-        self._warehouse.write(tables.rows("runs", ended), "runs", stamp, where=where)
+        self._warehouse.write(tables.rows("runs", ended), "runs", commit, where=where)
 
     def last(self) -> dict[str, tuple[str, dict[str, int]]]:
         """Of each stage: its last state but `skipped`, and the versions its last `done` names."""
@@ -75,7 +75,7 @@ class Ledger:
 
     def _write(self, rows: list[dict[str, Any]], replace: bool) -> None:
         """The rows of a run are one partition: it is replaced without a look inside."""
-        stamp = Stamp(self._run_id, "runs", "")
+        commit = CommitInfo(self._run_id, "runs", "")
         where = f"run_id = '{self._run_id}'" if replace else None
         table = tables.rows("runs", rows)
-        self._warehouse.write(table, "runs", stamp, append=not replace, where=where)
+        self._warehouse.write(table, "runs", commit, append=not replace, where=where)

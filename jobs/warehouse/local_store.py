@@ -39,7 +39,7 @@ PROPERTIES = {
 
 
 @dataclass(frozen=True)
-class Stamp:
+class CommitInfo:
     """What a commit says of itself."""
 
     run_id: str
@@ -60,7 +60,7 @@ class Stamp:
         return int(self.notes.get("orientations", 1))
 
     def json(self) -> str:
-        """The stamp as a commit's userMetadata."""
+        """The commit as a commit's userMetadata."""
         content = {"run_id": self.run_id, "stage": self.stage, "fingerprint": self.fingerprint}
         return json.dumps(content | {"notes": self.notes}, sort_keys=True)
 
@@ -79,7 +79,7 @@ class Warehouse:
         self.root = paths.absolute(root)
         if paths.is_mounted(root) and set(UNSAFE) & set(self.root):
             raise JobError(f"the warehouse {root}: its path may hold none of {UNSAFE}; move it")
-        self._stamps: dict[str, list[Stamp]] = {}
+        self._known: dict[str, list[CommitInfo]] = {}
         self._versions: dict[str, int] = {}
         self._transactions = 0
 
@@ -97,7 +97,7 @@ class Warehouse:
 
         Of a mounted log it is seen here: Delta's first answer takes seconds.
         """
-        if table in self._stamps:
+        if table in self._known:
             return True
         if paths.is_mounted(self.root):
             return bool(self._log(table))
@@ -111,16 +111,16 @@ class Warehouse:
         except FileNotFoundError:
             return []
 
-    def stamps(self, table: str) -> list[Stamp]:
-        """The stamps of a table's commits, newest first."""
-        if table not in self._stamps:
+    def commits(self, table: str) -> list[CommitInfo]:
+        """The commits of a table's commits, newest first."""
+        if table not in self._known:
             if not self.exists(table):
                 return []
             commits = sorted(self._commits(table), reverse=True)
-            found = [_stamp(version, metadata) for version, metadata in commits]
-            self._stamps[table] = [stamp for stamp in found if stamp]
+            found = [_commit_info(version, metadata) for version, metadata in commits]
+            self._known[table] = [commit for commit in found if commit]
             self._versions[table] = commits[0][0]
-        return self._stamps[table]
+        return self._known[table]
 
     def _commits(self, table: str) -> list[tuple[int, str | None]]:
         """Version and userMetadata of every commit that the table's log still has.
@@ -133,14 +133,14 @@ class Warehouse:
             return [(row.version, row.userMetadata) for row in rows]
         return [(int(path.stem), _metadata(path)) for path in self._log(table)]
 
-    def newest(self, table: str, stage: str | None = None) -> Stamp | None:
-        """The stamp of the newest commit to a table, of one stage or of any."""
-        found = (stamp for stamp in self.stamps(table) if stage in (None, stamp.stage))
+    def newest(self, table: str, stage: str | None = None) -> CommitInfo | None:
+        """The commit of the newest commit to a table, of one stage or of any."""
+        found = (commit for commit in self.commits(table) if stage in (None, commit.stage))
         return next(found, None)
 
     def version(self, table: str) -> int:
         """The newest version of a table, whoever wrote it."""
-        self.stamps(table)
+        self.commits(table)
         return self._versions[table]
 
     def read(self, table: str, version: int | None = None) -> DataFrame:
@@ -226,7 +226,7 @@ class Warehouse:
         self,
         frame: DataFrame | pa.Table | Made,
         table: str,
-        stamp: Stamp,
+        commit: CommitInfo,
         *,
         append: bool = False,
         where: str | None = None,
@@ -245,16 +245,16 @@ class Warehouse:
         if fresh:
             append, where = True, None
         if isinstance(frame, pa.Table):
-            version = self._write_rows(frame, table, stamp, fresh, append, where)
+            version = self._write_rows(frame, table, commit, fresh, append, where)
         else:
             tables.check(table, frame.schema)
             stored = None if fresh else self._logged(table, None)
             if not where and self._is_plain(frame, table, stored, append):
-                version = self._write_files(frame, table, stamp, stored, append)
+                version = self._write_files(frame, table, commit, stored, append)
             else:
-                version = self._write_frame(frame, table, stamp, fresh, append, where)
-        done = replace(stamp, version=version)
-        self._stamps[table] = [done, *self.stamps(table)] if not fresh else [done]
+                version = self._write_frame(frame, table, commit, fresh, append, where)
+        done = replace(commit, version=version)
+        self._known[table] = [done, *self.commits(table)] if not fresh else [done]
         self._versions[table] = version
         return version
 
@@ -291,7 +291,7 @@ class Warehouse:
         self,
         rows: pa.Table,
         table: str,
-        stamp: Stamp,
+        commit: CommitInfo,
         fresh: bool,
         append: bool,
         where: str | None,
@@ -306,7 +306,7 @@ class Warehouse:
             more["predicate"] = where
         else:
             more["schema_mode"] = "merge" if append else "overwrite"
-        more["commit_properties"] = _noted(stamp)
+        more["commit_properties"] = _noted(commit)
         deltalake.write_deltalake(self._place(table), rows, **more)
         return int(self._stored(table).version())
 
@@ -314,7 +314,7 @@ class Warehouse:
         self,
         frame: DataFrame | Made,
         table: str,
-        stamp: Stamp,
+        commit: CommitInfo,
         stored: deltalake.DeltaTable | None,
         append: bool,
     ) -> int:
@@ -329,7 +329,7 @@ class Warehouse:
             for row in made.written(paths.mounted(self.path(table)), declared.scalars)
         ]
         columns = deltalake.Schema.from_json(made.schema.json())
-        note = _noted(stamp)
+        note = _noted(commit)
         if stored is None:
             create_table_with_add_actions(
                 self._place(table),
@@ -347,7 +347,7 @@ class Warehouse:
         self,
         frame: DataFrame | Made,
         table: str,
-        stamp: Stamp,
+        commit: CommitInfo,
         fresh: bool,
         append: bool,
         where: str | None,
@@ -356,8 +356,8 @@ class Warehouse:
         writer = (
             rows.write.format("delta")
             .mode("append" if append else "overwrite")
-            .option("userMetadata", stamp.json())
-            .option("txnAppId", f"{stamp.run_id}/{stamp.stage}/{table}")
+            .option("userMetadata", commit.json())
+            .option("txnAppId", f"{commit.run_id}/{commit.stage}/{table}")
             .option("txnVersion", str(self._transaction()))
         )
         if where:
@@ -384,7 +384,7 @@ class Warehouse:
             place, True
         )
         jvm.org.apache.spark.sql.delta.DeltaLog.invalidateCache(self.spark._jsparkSession, place)
-        self._stamps.pop(table, None)
+        self._known.pop(table, None)
         self._versions.pop(table, None)
 
     def _transaction(self) -> int:
@@ -397,11 +397,11 @@ def properties(table: str) -> dict[str, str]:
     return PROPERTIES | {"delta.dataSkippingNumIndexedCols": str(tables.TABLES[table].scalars)}
 
 
-def _noted(stamp: Stamp) -> deltalake.CommitProperties:
-    """A stamp for delta-rs."""
+def _noted(commit: CommitInfo) -> deltalake.CommitProperties:
+    """A commit for delta-rs."""
     import deltalake
 
-    return deltalake.CommitProperties(custom_metadata={"userMetadata": stamp.json()})
+    return deltalake.CommitProperties(custom_metadata={"userMetadata": commit.json()})
 
 
 def _files(log: deltalake.DeltaTable) -> list[str]:
@@ -431,11 +431,11 @@ def _metadata(commit: Path) -> str | None:
     return None
 
 
-def _stamp(version: int, metadata: str | None) -> Stamp | None:
-    """The stamp in a commit's userMetadata; None for commits that are not ours."""
+def _commit_info(version: int, metadata: str | None) -> CommitInfo | None:
+    """The commit in a commit's userMetadata; None for commits that are not ours."""
     try:
         content = json.loads(metadata or "")
-        return Stamp(
+        return CommitInfo(
             content["run_id"], content["stage"], content["fingerprint"], content["notes"], version
         )
     except (ValueError, KeyError, TypeError):

@@ -23,7 +23,7 @@ from jobs.report import gallery, report
 from jobs.runtime.lock import lock
 from jobs.runtime.run import Run
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import Stamp, Warehouse
+from jobs.warehouse.local_store import CommitInfo, Warehouse
 from tests.conftest import STAGES, WRITTEN, Runner, picture, save_pictures, settings_for
 from udfs.autoencoder import inference
 from udfs.vectors import cosine
@@ -271,9 +271,9 @@ def test_a_warehouse_may_have_any_name(spark: SparkSession, tmp_path: Path, name
     warehouse = Warehouse(spark, str(tmp_path / name))
     one = tables.rows("anomalies", [("one", "a", -1.0, -2.0, 1)])
     other = tables.rows("anomalies", [("other", "a", -3.0, -2.0, None)])
-    first = warehouse.write(one, "anomalies", Stamp("r", "anomalies", "1"))
+    first = warehouse.write(one, "anomalies", CommitInfo("r", "anomalies", "1"))
     frame = spark.createDataFrame(other.to_pandas(), tables.TABLES["anomalies"].schema)
-    warehouse.write(frame, "anomalies", Stamp("r", "anomalies", "2"), append=True)
+    warehouse.write(frame, "anomalies", CommitInfo("r", "anomalies", "2"), append=True)
     ids = {row.image_id for row in warehouse.read("anomalies").collect()}
     assert ids == {row["image_id"] for row in warehouse.rows("anomalies")} == {"one", "other"}
     (row,) = warehouse.read("anomalies", first).collect()
@@ -284,7 +284,7 @@ def test_rows_that_another_engine_deleted_are_gone(spark: SparkSession, tmp_path
     """By a deletion vector: the file that holds them stays in the log."""
     warehouse = Warehouse(spark, str(tmp_path))
     rows = tables.rows("anomalies", [(name, "a", -1.0, -2.0, 1) for name in "abc"])
-    warehouse.write(rows, "anomalies", Stamp("r", "anomalies", "1"))
+    warehouse.write(rows, "anomalies", CommitInfo("r", "anomalies", "1"))
     table = f"delta.`{warehouse.path('anomalies')}`"
     vectors = "'delta.enableDeletionVectors' = 'true'"
     spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({vectors})")

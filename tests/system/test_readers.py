@@ -233,9 +233,9 @@ def test_callers_columns_arrive(odd: Run, table: str) -> None:
 
 @pytest.mark.spark
 def test_renamed_columns_are_kept_on_record(odd: Run) -> None:
-    stamp = odd.warehouse.newest("images", "ingest")
-    assert stamp is not None
-    assert stamp.notes["renamed"] == {old: new for old, _, _, new, _, _ in ODD if old != new}
+    commit = odd.warehouse.newest("images", "ingest")
+    assert commit is not None
+    assert commit.notes["renamed"] == {old: new for old, _, _, new, _, _ in ODD if old != new}
 
 
 @pytest.mark.spark

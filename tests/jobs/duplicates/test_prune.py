@@ -23,7 +23,7 @@ from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Settings, build
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import Stamp, Warehouse, fingerprint
+from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
 from tests.udfs.duplicates.test_greedy import definition
 from tests.udfs.vectors.test_screen import spectral
 from udfs.duplicates.thresholds import (
@@ -84,20 +84,20 @@ class Given:
         ddl = f"{tables.TABLES['images'].schema.simpleString()[7:-1]},camera:string"
         rows = [blank | image | {"modified_at": datetime.now(UTC)} for image in kept]
         frame = self.spark.createDataFrame(rows, ddl.replace(":", " "))
-        warehouse.write(frame, "images", Stamp(run, "ingest", mark))
+        warehouse.write(frame, "images", CommitInfo(run, "ingest", mark))
         rows = [
             image
             | {"model_id": self.model, "encoded_on": "here", "latent": self.latents[name].tolist()}
             for name, image in ((image["image_id"], image) for image in kept)
         ]
         frame = self.spark.createDataFrame(rows, tables.TABLES["latents"].schema)
-        warehouse.write(frame.repartition(3), "latents", Stamp(run, "encode", mark))
+        warehouse.write(frame.repartition(3), "latents", CommitInfo(run, "encode", mark))
         rows = [
             {"image_id": name, "rule": "none", "log_density": self.density[name]}
             for name in (image["image_id"] for image in kept)
         ]
         frame = self.spark.createDataFrame(rows, tables.TABLES["projections"].schema)
-        warehouse.write(frame, "projections", Stamp(run, "project", mark))
+        warehouse.write(frame, "projections", CommitInfo(run, "project", mark))
 
     def prune(self, *flags: str) -> Run:
         return self.job(prune.main, *flags)
@@ -256,15 +256,15 @@ def test_what_an_earlier_run_left_wrong_fails_the_next_batch(
     given.write(sorted(given.images)[:29])
     given.prune("prune.mode=append")
     warehouse = Warehouse(spark, str(tmp_path))
-    stamp = warehouse.newest("selection")
-    assert stamp is not None
+    commit = warehouse.newest("selection")
+    assert commit is not None
     removed = next(key for key, (kept, *_) in sorted(given.selection().items()) if not kept)
     lie = {"kept": F.lit(True), "kept_id": F.lit(None).cast("string")}
     there = (F.col("image_id") == removed[0]) & (F.col("rule") == removed[1])
     rows = warehouse.read("selection").withColumns(
         {name: F.when(there, value).otherwise(F.col(name)) for name, value in lie.items()}
     )
-    warehouse.write(rows.localCheckpoint(), "selection", replace(stamp, run_id="liar"))
+    warehouse.write(rows.localCheckpoint(), "selection", replace(commit, run_id="liar"))
     given.write()
     with pytest.raises(JobError, match="pairs of kept images above T"):
         given.prune("prune.mode=append")
@@ -301,10 +301,10 @@ def test_classes_that_workers_read_by_themselves(
     given.write()
     warehouse = Warehouse(spark, str(tmp_path))
     rows = warehouse.read("latents").repartitionByRange(3, "label")
-    stamp = warehouse.newest("latents", "encode")
-    assert stamp is not None
+    commit = warehouse.newest("latents", "encode")
+    assert commit is not None
     rows = rows.sortWithinPartitions("image_id").localCheckpoint()
-    warehouse.write(rows, "latents", replace(stamp, run_id="again"))
+    warehouse.write(rows, "latents", replace(commit, run_id="again"))
 
     def never(*_: Any) -> DataFrame:
         raise AssertionError("Spark dealt the classes out")

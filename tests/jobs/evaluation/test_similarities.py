@@ -20,7 +20,7 @@ from jobs.evaluation import calibrate, pair_sampling, similarities
 from jobs.evaluation.pair_sampling import COMPARED, Comparing, Plan
 from jobs.settings.load import build
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import Stamp, Warehouse
+from jobs.warehouse.local_store import CommitInfo, Warehouse
 from tests.jobs.duplicates.test_prune import FLAGS, Given
 from tests.udfs.duplicates.test_greedy import sim
 from udfs.evaluation import pair_histogram, strata
@@ -47,13 +47,13 @@ def compared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> G
         for name, latent in images.latents.items()
     ]
     frame = spark.createDataFrame(rows, tables.TABLES["vectors"].schema)
-    warehouse.write(frame, "vectors", Stamp("run", "whiten", "vectors"))
+    warehouse.write(frame, "vectors", CommitInfo("run", "whiten", "vectors"))
     found = [
         (label, f"fixed:{t}", space, t, t, 1.0)
         for label, t, space in itertools.product(SIZES, (0.97, 0.9, 0.8), ("raw", "whitened"))
     ]
     table = tables.rows("thresholds", found)
-    warehouse.write(table, "thresholds", Stamp("run", "prune", "thresholds"))
+    warehouse.write(table, "thresholds", CommitInfo("run", "prune", "thresholds"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pair_sampling, "SAMPLED", SAMPLED)
         patch.setattr(pair_sampling, "HEAT", 25)

@@ -27,7 +27,7 @@ from jobs.report import (
     thumbnails,
 )
 from jobs.runtime.run import Run
-from jobs.warehouse.local_store import Stamp
+from jobs.warehouse.local_store import CommitInfo
 from tests import invented
 from tests.conftest import picture
 from udfs.acquisition import decode
@@ -141,22 +141,24 @@ def test_densities_after_stand_on_the_cells_before() -> None:
     assert found == [[4, 1, -1.0, 0.5, [1, 2, 3], {7: [2, [2]]}]]
 
 
-def stamp(content_of: str, version: int, stage: str = "encode") -> Stamp:
-    return Stamp("run", stage, content_of, {}, version)
+def commit(content_of: str, version: int, stage: str = "encode") -> CommitInfo:
+    return CommitInfo("run", stage, content_of, {}, version)
 
 
 @pytest.mark.parametrize(
-    ("stamps", "state"),
+    ("commits", "state"),
     [
-        ([stamp("one", 3)], "there"),
-        ([stamp("two", 5), stamp("one", 3)], "stale"),
-        ([stamp("one", 5), stamp("one", 3)], "there"),  # encoded anew, to the same
-        ([stamp("two", 5, "whiten"), stamp("one", 3)], "there"),  # not by the job it is of
-        ([stamp("two", 9)], "there"),  # the log no longer tells
+        ([commit("one", 3)], "there"),
+        ([commit("two", 5), commit("one", 3)], "stale"),
+        ([commit("one", 5), commit("one", 3)], "there"),  # encoded anew, to the same
+        ([commit("two", 5, "whiten"), commit("one", 3)], "there"),  # not by the job it is of
+        ([commit("two", 9)], "there"),  # the log no longer tells
     ],
 )
-def test_a_table_is_stale_when_what_it_was_made_of_changed(stamps: list[Stamp], state: str) -> None:
-    run = SimpleNamespace(warehouse=SimpleNamespace(stamps=lambda table: stamps))
+def test_a_table_is_stale_when_what_it_was_made_of_changed(
+    commits: list[CommitInfo], state: str
+) -> None:
+    run = SimpleNamespace(warehouse=SimpleNamespace(commits=lambda table: commits))
     done = {"conflicts": {"versions_read": [("latents", 4)]}}
     found = optional_tables.states(cast(Run, run), {"conflicts": 1}, done)
     assert found["conflicts"].name == state
@@ -168,8 +170,8 @@ def test_a_table_is_stale_when_what_it_was_made_of_changed(stamps: list[Stamp], 
 def test_tables_of_a_job_that_died_between_them_are_not_read() -> None:
     marks = {"similarities": "new", "pairs": "old", "modes": "m"}
 
-    def newest(table: str, stage: str) -> Stamp | None:
-        return stamp(marks[table], 0, stage) if table in marks else None
+    def newest(table: str, stage: str) -> CommitInfo | None:
+        return commit(marks[table], 0, stage) if table in marks else None
 
     run = SimpleNamespace(warehouse=SimpleNamespace(newest=newest))
     assert optional_tables.present(cast(Run, run)) == {"modes": "modes"}

@@ -16,13 +16,13 @@ from pyspark.sql import SparkSession
 
 from jobs.density import project
 from jobs.warehouse import arrow_frames, parquet_scan, partitioning, tables
-from jobs.warehouse.local_store import Stamp, Warehouse, properties
+from jobs.warehouse.local_store import CommitInfo, Warehouse, properties
 from jobs.warehouse.parquet_scan import Piece, Reader, Share, Stored
 from jobs.warehouse.parquet_write import Made
 from tests.udfs.density.test_pca import cloud
 from udfs import arrow
 
-STAMP = Stamp("run", "encode", "mark")
+STAMP = CommitInfo("run", "encode", "mark")
 LATENTS = tables.TABLES["latents"].schema
 SOME = arrow_frames.struct("image_id string, label string, model_id string, latent array<float>")
 SIZES = {"a": 300, "b": 1, "straße": 700, "水": 45}

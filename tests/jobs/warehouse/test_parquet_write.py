@@ -22,14 +22,14 @@ from pyspark.sql import functions as F
 
 from jobs import errors
 from jobs.warehouse import arrow_frames, parquet_write, tables
-from jobs.warehouse.local_store import Stamp, Warehouse, properties
+from jobs.warehouse.local_store import CommitInfo, Warehouse, properties
 from jobs.warehouse.parquet_write import Files, Made, Statistics, as_they_are
 from udfs import arrow
 
 IMAGES = tables.TABLES["images"].schema
 ARROW = arrow_frames.arrow_schema(IMAGES)
 LABELS = ["field", "straße", "水"]
-STAMP = Stamp("run", "ingest", "mark")
+STAMP = CommitInfo("run", "ingest", "mark")
 NOTED = datetime(2026, 3, 4, 5, 6, 7, 123456, UTC)
 
 
@@ -70,10 +70,10 @@ def ids(warehouse: Warehouse, version: int | None = None) -> list[str]:
 @pytest.mark.spark
 def test_a_table_is_the_one_that_spark_would_write(spark: SparkSession, tmp_path: Path) -> None:
     ours, sparks = Warehouse(spark, str(tmp_path / "ours")), Warehouse(spark, str(tmp_path / "s"))
-    stamp = Stamp("run", "ingest", "mark", {"decoding": "d"})
-    assert ours.write(made(spark, 0, 40), "images", stamp) == 0
+    commit = CommitInfo("run", "ingest", "mark", {"decoding": "d"})
+    assert ours.write(made(spark, 0, 40), "images", commit) == 0
     writer = made(spark, 0, 40).mapped().write.format("delta").options(**properties("images"))
-    writer.option("userMetadata", stamp.json()).save(sparks.path("images"))
+    writer.option("userMetadata", commit.json()).save(sparks.path("images"))
     logs = [DeltaTable(Path(each.path("images")).as_uri()) for each in (ours, sparks)]
     one, other = (
         (log.schema().to_json(), log.metadata().configuration, log.protocol()) for log in logs
@@ -83,7 +83,7 @@ def test_a_table_is_the_one_that_spark_would_write(spark: SparkSession, tmp_path
     assert one[2].min_writer_version == 2
     for each in (ours, sparks):
         newest = Warehouse(spark, each.root).newest("images", "ingest")
-        assert newest == Stamp("run", "ingest", "mark", {"decoding": "d"}, 0)
+        assert newest == CommitInfo("run", "ingest", "mark", {"decoding": "d"}, 0)
     by_id = [each.read("images").orderBy("image_id").collect() for each in (ours, sparks)]
     assert by_id[0] == by_id[1]
     delta = spark.read.format("delta").load(ours.path("images"))
@@ -183,7 +183,7 @@ def test_columns_of_callers_are_written_by_spark(spark: SparkSession, tmp_path: 
     warehouse.write(Made(frame, as_they_are, schema), "images", STAMP)
     assert warehouse.read("images").select("mine").collect()[0].mine == {"a": 1}
     with pytest.raises(errors.SchemaError, match="latent: missing"):
-        warehouse.write(made(spark, 0, 2), "latents", Stamp("run", "encode", "mark"))
+        warehouse.write(made(spark, 0, 2), "latents", CommitInfo("run", "encode", "mark"))
 
 
 def test_memory_is_bounded_by_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
