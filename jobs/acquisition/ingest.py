@@ -74,7 +74,7 @@ def find_earlier(run: Run, source: sources.Source, decoding: str) -> Earlier | N
     commit = run.warehouse.newest("images", "ingest")
     if commit is None or not source.is_folder or "ingest" in run.settings.overwrite:
         return None
-    if commit.notes.get("decoding") != decoding:
+    if commit.metadata.get("decoding") != decoding:
         return None
     rejects = arrow_frames.frame(run.spark, [], REJECTS)
     if run.warehouse.exists("rejects"):
@@ -139,10 +139,10 @@ def unique(source: sources.Source, settings: Ingest) -> tuple[DataFrame, DataFra
 def earlier_images(run: Run, source: sources.Source) -> DataFrame | None:
     """The images that an earlier run found in the same place, however it decoded them."""
     commit = run.warehouse.newest("images", "ingest")
-    if commit is None or commit.notes.get("root") != source.root:
+    if commit is None or commit.metadata.get("root") != source.root:
         return None
     images = run.warehouse.read("images", run.warehouse.version("images"))
-    if commit.notes["tiled"]:
+    if commit.metadata["tiled"]:
         images = images.withColumn("image_id", _base_id(F.col("image_id")))
     return images
 
@@ -178,11 +178,14 @@ def write_images(
     if "images" not in work.pending:
         return
     pixels = fingerprint(work.run.settings.ingest.decoding | {"version": VERSION})
-    notes: dict[str, Any] = {"decoding": decoding, "pixels": pixels, "root": source.root}
-    notes |= {"renamed": source.renamed, "tiled": bool(work.run.settings.ingest.tiling)}
-    notes |= {"source": source.mark(work.run.settings.ingest), "vectors": source.width is not None}
+    metadata: dict[str, Any] = {"decoding": decoding, "pixels": pixels, "root": source.root}
+    metadata |= {"renamed": source.renamed, "tiled": bool(work.run.settings.ingest.tiling)}
+    metadata |= {
+        "source": source.mark(work.run.settings.ingest),
+        "vectors": source.width is not None,
+    }
     if earlier is None:
-        work.write(decoded(work.run, candidates, source), "images", notes=notes)
+        work.write(decoded(work.run, candidates, source), "images", metadata=metadata)
         return
     seen = earlier.images.select(FILE_KEY).unionByName(earlier.rejects.select(FILE_KEY)).distinct()
     fresh = candidates.join(seen, on=FILE_KEY, how="left_anti").select(candidates.columns)
@@ -191,9 +194,9 @@ def write_images(
     work.images = None  # how many are fresh, nobody has counted
     rows = decoded(work.run, fresh, source)
     if stays.count() == earlier.images.count():
-        work.write(rows, "images", append=True, notes=notes)
+        work.write(rows, "images", append=True, metadata=metadata)
     else:
-        work.write(stays.unionByName(rows.mapped()), "images", notes=notes)
+        work.write(stays.unionByName(rows.mapped()), "images", metadata=metadata)
 
 
 def decoded(run: Run, candidates: DataFrame, source: sources.Source) -> Made:

@@ -63,8 +63,8 @@ def main(run: Run) -> None:
             pixels = pixels_mark(run)
             known = earlier(run, place, model_id, pixels)
             make = partial(encoded, work, model, place) if model else partial(given, run)
-            notes = {"pixels": pixels, "content": place} | seen_from(run.settings)
-            write_latents(work, images, known, make, notes)
+            metadata = {"pixels": pixels, "content": place} | seen_from(run.settings)
+            write_latents(work, images, known, make, metadata)
         work.rows["latents"] = run.warehouse.count("latents")
         work.write(lacking(work, images, brought), "rejects", where="stage = 'encode'")
         how = f"on {place}" if model else f"given as {model_id}"
@@ -107,7 +107,7 @@ def pixels_mark(run: Run) -> str | None:
     A tile's id and its file's sha256 stay the same when the tiles' size changes.
     """
     commit = run.warehouse.newest("images", "ingest")
-    return commit.notes.get("pixels") if commit else None
+    return commit.metadata.get("pixels") if commit else None
 
 
 def earlier(run: Run, place: str, model_id: str, pixels: str | None) -> DataFrame | None:
@@ -116,7 +116,11 @@ def earlier(run: Run, place: str, model_id: str, pixels: str | None) -> DataFram
     Raises JobError where latents of unlike machines would mix.
     """
     commit = run.warehouse.newest("latents", "encode")
-    if commit is None or "encode" in run.settings.overwrite or commit.notes.get("pixels") != pixels:
+    if (
+        commit is None
+        or "encode" in run.settings.overwrite
+        or commit.metadata.get("pixels") != pixels
+    ):
         return None
     if commit.orientations != run.settings.encode.orientations:
         return None
@@ -137,13 +141,13 @@ def write_latents(
     images: DataFrame,
     known: DataFrame | None,
     make: Make,
-    notes: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> None:
     """Make what has no latent yet; append, or replace the table where rows leave it."""
     count = work.run.warehouse.count("images")
     if known is None:
         work.images = count
-        work.write(make(images, True), "latents", notes=notes)
+        work.write(make(images, True), "latents", metadata=metadata)
         return
     narrow = images.select(*KEY, "label", "split")
     held = known.count()
@@ -151,9 +155,9 @@ def write_latents(
     stays = known.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
     made = make(images.join(known.select(KEY), on=KEY, how="left_anti"), False)
     if unchanged(known, narrow) and work.run.warehouse.count("latents") == held:
-        work.write(made, "latents", append=True, notes=notes)
+        work.write(made, "latents", append=True, metadata=metadata)
     else:
-        work.write(stays.unionByName(made.mapped()), "latents", notes=notes)
+        work.write(stays.unionByName(made.mapped()), "latents", metadata=metadata)
 
 
 def encoded(work: Work, model: models.Model, place: str, images: DataFrame, every: bool) -> Made:
@@ -180,7 +184,7 @@ def given(run: Run, images: DataFrame, every: bool) -> Made:
     """
     source = sources.find(run.spark, run.settings)
     commit = run.warehouse.newest("images", "ingest")
-    if commit is None or commit.notes.get("source") != source.mark(run.settings.ingest):
+    if commit is None or commit.metadata.get("source") != source.mark(run.settings.ingest):
         raise JobError(
             f"--images {source.root} is not what ingest read: the table changed since, or the "
             "settings of [ingest] did; run ./spark-submit.sh ingest first (or pipeline, which does "

@@ -86,7 +86,7 @@ def current(warehouse: Warehouse, settings: Settings) -> Model:
 def check_pixels(warehouse: Warehouse) -> None:
     """Raise JobError where `images` came of vectors: there are no pixels for a model."""
     commit = warehouse.newest("images", "ingest")
-    if commit and commit.notes.get("vectors"):
+    if commit and commit.metadata.get("vectors"):
         raise JobError(
             "the table images was made of vectors and holds no pixels: give the settings of "
             "[ingest] that ingest was given, or run ./spark-submit.sh ingest on images first"

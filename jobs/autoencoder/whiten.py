@@ -47,7 +47,7 @@ def main(run: Run) -> None:
         seen = {"orientations": encoded.orientations if encoded else 1}
         most = run.settings.prune.axes
         whitening = (known(work, most) if append else None) or fitted(work, most)
-        work.write(fit_rows(work, whitening), "spaces", notes=seen)
+        work.write(fit_rows(work, whitening), "spaces", metadata=seen)
         seen_as = spaces.Whitened(whitening, spaces.fit_id(whitening))
         made = work.scan("latents", spaces.LATENTS, seen_as.rows, spaces.VECTORS)
         work.write(made, "vectors")

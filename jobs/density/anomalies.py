@@ -30,7 +30,7 @@ def main(run: Run) -> None:
             return
         projections = work.read("projections").where("rule = 'none'")
         found = low_density.found(projections, settings.quantile)
-        work.write(found, "anomalies", notes=low_density.asked(run))
+        work.write(found, "anomalies", metadata=low_density.asked(run))
         counted = work.read("anomalies").agg(
             F.count("*").alias("images"),
             F.count_distinct("label").alias("classes"),

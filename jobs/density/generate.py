@@ -82,7 +82,7 @@ def main(run: Run) -> None:
         with replaced(folder) as aside:
             files = store(aside, pictures)
         table = tables.rows("generated", rows(drawn, found))
-        work.write(table, "generated", notes={"files": files})
+        work.write(table, "generated", metadata={"files": files})
         work.rows["generated"] = sum(len(of_class.points) for of_class in drawn.values())
         work.summary = summary(drawn, found)
 
@@ -102,7 +102,7 @@ def is_written(run: Run, folder: Path, mark: str) -> bool:
     commit = run.warehouse.newest("generated", "generate")
     if commit is None or commit.fingerprint != mark:
         return False
-    return sum(1 for _ in folder.rglob("*.png")) == commit.notes.get("files")
+    return sum(1 for _ in folder.rglob("*.png")) == commit.metadata.get("files")
 
 
 def check_fits(work: Work, model: Model) -> None:
@@ -121,7 +121,7 @@ def check_fits(work: Work, model: Model) -> None:
             "the latents are means over eight orientations, which the decoder cannot read: run "
             "./spark-submit.sh pipeline with encode.orientations = 1 first"
         )
-    if axes and latents and axes.notes.get("latents", latents.content) != latents.content:
+    if axes and latents and axes.metadata.get("latents", latents.content) != latents.content:
         raise JobError(
             "the table axes was made of other latents: run ./spark-submit.sh project first (or "
             "pipeline, which does all)"

@@ -56,7 +56,7 @@ def main(run: Run) -> None:
             largest = run.settings.prune.largest_class
             stored = work.stored("latents")
             projected = project(latents, counts, settings.components, largest, held, stored)
-            work.write(axes(projected, settings), "axes", notes={"latents": content(run)})
+            work.write(axes(projected, settings), "axes", metadata={"latents": content(run)})
             before = model(run, projected, settings)
             work.write(class_marginals.rows(before), "density", where=f"rule = '{NONE}'")
             work.write(projections(projected, before, settings), "projections")

@@ -107,7 +107,7 @@ class Plan(Run):
     def _to_be(self, table: str, stage: str, mark: str) -> str:
         """With what a commit leaves open as it is now: the machine that encodes."""
         commit = self.warehouse.newest(table, stage)
-        more = commit.notes.get("content") if commit else None
+        more = commit.metadata.get("content") if commit else None
         return f"{mark}|{more}" if more else mark
 
     def _why(self, name: str, reads: Mapping[str, str], depends: Any) -> str:
@@ -116,7 +116,7 @@ class Plan(Run):
             self.source = sources.find(self.spark, self.settings)
         if name == "ingest" and self.source is not None:
             commit = self.warehouse.newest("images", "ingest")
-            anew = commit is None or commit.notes.get("decoding") != depends["decoding"]
+            anew = commit is None or commit.metadata.get("decoding") != depends["decoding"]
             anew = anew or name in self.settings.overwrite
             self.files = workload.of_source(self.source, self.warehouse, anew=anew)
         if name in self.settings.overwrite:

@@ -40,7 +40,7 @@ def of_source(source: Source, warehouse: Warehouse, *, anew: bool) -> Files:
     counted = source.frame.where("label IS NOT NULL").groupBy("label").count().collect()
     by_label = {row["label"]: int(row["count"]) for row in counted}
     commit = warehouse.newest("images", "ingest")
-    if commit is None or not source.is_folder or commit.notes.get("root") != source.root:
+    if commit is None or not source.is_folder or commit.metadata.get("root") != source.root:
         return Files(source.count, source.count, 0, 0, by_label)
     known = warehouse.read("images").select(*KEY, F.lit(True).alias("image"))
     if warehouse.exists("rejects"):

@@ -55,8 +55,8 @@ def leaked(work: Work, settings: Settings) -> DataFrame | None:
     if (
         commit is None
         or newest is None
-        or commit.notes.get("asked") != window_search.asked(settings)
-        or commit.notes.get("latents") != newest.content
+        or commit.metadata.get("asked") != window_search.asked(settings)
+        or commit.metadata.get("latents") != newest.content
     ):
         raise JobError(
             "leaks.remove: the table leaks was made with other thresholds, other settings of "
@@ -91,16 +91,16 @@ def earlier(work: Work, members: DataFrame, settings: Settings) -> DataFrame | N
     commit = work.run.warehouse.newest("selection", work.stage)
     if settings.prune.mode != "append" or commit is None:
         return None
-    # As the notes have it, which are JSON: lists for tuples.
-    if commit.notes.get("decided") != json.loads(json.dumps(decided_by(settings))):
+    # As the metadata have it, which are JSON: lists for tuples.
+    if commit.metadata.get("decided") != json.loads(json.dumps(decided_by(settings))):
         raise JobError(
             "prune.mode = append keeps the decisions of the table selection, which were made with "
-            f"other settings ({json.dumps(commit.notes.get('decided'))}): set these again, or "
+            f"other settings ({json.dumps(commit.metadata.get('decided'))}): set these again, or "
             "decide all anew with prune.mode = all"
         )
     # Pinned: what this run appends is none of them.
     selection = work.run.warehouse.read("selection", commit.version)
-    if commit.notes.get("fit") != fit(work):
+    if commit.metadata.get("fit") != fit(work):
         raise JobError(
             "prune.mode = append keeps the decisions of the table selection, which were made with "
             "vectors whitened otherwise: decide all anew with prune.mode = all"
@@ -110,7 +110,7 @@ def earlier(work: Work, members: DataFrame, settings: Settings) -> DataFrame | N
     there = known.select("image_id", mark_of().alias("mark")).agg(
         F.count("*").alias("images"), F.bit_xor("mark").alias("mark")
     )
-    if list(there.collect()[0]) != commit.notes.get("images"):
+    if list(there.collect()[0]) != commit.metadata.get("images"):
         raise JobError(
             "prune.mode = append keeps the decisions of the table selection, but images that were "
             "decided have vanished since, or have other content, another label or group, or "

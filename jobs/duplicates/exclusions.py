@@ -63,7 +63,7 @@ def left_out(work: Work, selection: DataFrame, settings: Settings) -> LeftOut:
     Raises JobError where the anomalies were found otherwise than these settings ask.
     """
     commit = work.run.warehouse.newest("anomalies", "anomalies")
-    if commit is None or commit.notes != asked(work.run):
+    if commit is None or commit.metadata != asked(work.run):
         raise JobError(
             "anomalies.remove: the table anomalies was made with another anomalies.quantile or of "
             "other projections: run ./spark-submit.sh anomalies first (or pipeline, which does all)"

@@ -63,8 +63,8 @@ def place(work: Work, found: DataFrame, counts: dict[str, int], order: Sequence[
         .select(tables.TABLES[PLACED].schema.names)
     )
     work.run.warehouse.drop(ROUNDS)
-    notes = {"for": work.fingerprint, "groups": sorted(counts)}
-    work.write(placed, PLACED, finished=False, notes=notes)
+    metadata = {"for": work.fingerprint, "groups": sorted(counts)}
+    work.write(placed, PLACED, finished=False, metadata=metadata)
 
 
 def _resumable(work: Work, table: str, groups: Sequence[str] | None = None) -> bool:
@@ -72,6 +72,6 @@ def _resumable(work: Work, table: str, groups: Sequence[str] | None = None) -> b
     commit: CommitInfo | None = work.run.warehouse.newest(table, work.stage)
     if commit is None or work.stage in work.run.settings.overwrite:
         return False
-    if groups is not None and commit.notes.get("groups") != list(groups):
+    if groups is not None and commit.metadata.get("groups") != list(groups):
         return False
-    return commit.notes.get("for") == work.fingerprint
+    return commit.metadata.get("for") == work.fingerprint

@@ -61,8 +61,8 @@ def main(run: Run) -> None:
         found = hits(reference, candidates, images, settings)
         frame = rows(run, found, settings, other.root if other else None)
         commit = run.warehouse.newest(*spaces.table_of(space))
-        notes = {"asked": window_search.asked(settings), "latents": commit and commit.content}
-        work.write(frame, "leaks", notes=notes)
+        metadata = {"asked": window_search.asked(settings), "latents": commit and commit.content}
+        work.write(frame, "leaks", metadata=metadata)
         summarise(work, images)
 
 

@@ -74,7 +74,7 @@ def main(run: Run) -> None:
                 selection,
                 "selection",
                 append=before is not None,
-                notes={"decided": decided_by(run.settings), "images": mark, "fit": fit(work)},
+                metadata={"decided": decided_by(run.settings), "images": mark, "fit": fit(work)},
             )
         for table in (PLACED, ROUNDS):
             work.discard(table)

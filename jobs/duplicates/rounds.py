@@ -158,7 +158,7 @@ class Rounds:
                 ROUNDS,
                 append=True,
                 finished=False,
-                notes={"for": self._work.fingerprint},
+                metadata={"for": self._work.fingerprint},
             )
         round_ = (F.col("group") == group.name) & (F.col("round") == self._count)
         self._close(group, self._work.read(ROUNDS).where(round_))

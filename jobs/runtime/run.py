@@ -115,12 +115,12 @@ class Work:
         *,
         append: bool = False,
         where: str | None = None,
-        notes: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         finished: bool = True,
     ) -> None:
         """Write an output in one commit; `finished` False: a step on the way, to be done again."""
         mark = self.fingerprint if finished else "unfinished"
-        commit = CommitInfo(self.run.run_id, self.stage, mark, notes or {})
+        commit = CommitInfo(self.run.run_id, self.stage, mark, metadata or {})
         version = self.run.warehouse.write(frame, table, commit, append=append, where=where)
         self.writes[table] = version
 

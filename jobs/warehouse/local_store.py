@@ -45,24 +45,24 @@ class CommitInfo:
     run_id: str
     stage: str
     fingerprint: str
-    notes: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     version: int = -1
 
     @property
     def content(self) -> str:
         """What readers depend on: the fingerprint, and what it leaves open (note `content`)."""
-        more = self.notes.get("content")
+        more = self.metadata.get("content")
         return f"{self.fingerprint}|{more}" if more else self.fingerprint
 
     @property
     def orientations(self) -> int:
         """How many orientations of an image its latent is the mean of, in what was written."""
-        return int(self.notes.get("orientations", 1))
+        return int(self.metadata.get("orientations", 1))
 
     def json(self) -> str:
         """The commit as a commit's userMetadata."""
         content = {"run_id": self.run_id, "stage": self.stage, "fingerprint": self.fingerprint}
-        return json.dumps(content | {"notes": self.notes}, sort_keys=True)
+        return json.dumps(content | {"notes": self.metadata}, sort_keys=True)
 
 
 def fingerprint(content: Any) -> str:

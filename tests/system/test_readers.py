@@ -235,7 +235,7 @@ def test_callers_columns_arrive(odd: Run, table: str) -> None:
 def test_renamed_columns_are_kept_on_record(odd: Run) -> None:
     commit = odd.warehouse.newest("images", "ingest")
     assert commit is not None
-    assert commit.notes["renamed"] == {old: new for old, _, _, new, _, _ in ODD if old != new}
+    assert commit.metadata["renamed"] == {old: new for old, _, _, new, _, _ in ODD if old != new}
 
 
 @pytest.mark.spark
