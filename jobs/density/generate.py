@@ -121,7 +121,7 @@ def check_fits(work: Work, model: Model) -> None:
             "the latents are means over eight orientations, which the decoder cannot read: run "
             "./spark-submit.sh pipeline with encode.orientations = 1 first"
         )
-    if axes and latents and axes.metadata.get("latents", latents.content) != latents.content:
+    if axes and latents and axes.metadata.get("latents", latents.output_id) != latents.output_id:
         raise JobError(
             "the table axes was made of other latents: run ./spark-submit.sh project first (or "
             "pipeline, which does all)"

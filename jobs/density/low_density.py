@@ -27,5 +27,5 @@ def found(projections: DataFrame, quantile: float) -> DataFrame:
 def asked(run: Run) -> dict[str, Any]:
     """What the table `anomalies` is to be made of: the quantile and the projections."""
     commit = run.warehouse.newest("projections", "project")
-    content = commit.content if commit else None
+    content = commit.output_id if commit else None
     return {"quantile": run.settings.anomalies.quantile, "projections": content}

@@ -67,7 +67,7 @@ def main(run: Run) -> None:
 def content(run: Run) -> str | None:
     """Which latents the axes are of."""
     commit = run.warehouse.newest("latents", "encode")
-    return commit.content if commit else None
+    return commit.output_id if commit else None
 
 
 def project(

@@ -102,7 +102,7 @@ class Plan(Run):
     def _content(self, table: str, writer: str, reader: str) -> str | None:
         if (table, writer) in self._promised:
             return self._promised[table, writer]
-        return self._input(table, writer, reader).content
+        return self._input(table, writer, reader).output_id
 
     def _to_be(self, table: str, stage: str, mark: str) -> str:
         """With what a commit leaves open as it is now: the machine that encodes."""

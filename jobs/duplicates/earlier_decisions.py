@@ -56,7 +56,7 @@ def leaked(work: Work, settings: Settings) -> DataFrame | None:
         commit is None
         or newest is None
         or commit.metadata.get("asked") != window_search.asked(settings)
-        or commit.metadata.get("latents") != newest.content
+        or commit.metadata.get("latents") != newest.output_id
     ):
         raise JobError(
             "leaks.remove: the table leaks was made with other thresholds, other settings of "

@@ -61,7 +61,7 @@ def main(run: Run) -> None:
         found = hits(reference, candidates, images, settings)
         frame = rows(run, found, settings, other.root if other else None)
         commit = run.warehouse.newest(*spaces.table_of(space))
-        metadata = {"asked": window_search.asked(settings), "latents": commit and commit.content}
+        metadata = {"asked": window_search.asked(settings), "latents": commit and commit.output_id}
         work.write(frame, "leaks", metadata=metadata)
         summarise(work, images)
 

@@ -93,6 +93,6 @@ def _is_fresh(run: Run, read: Any) -> bool:
             if commit.stage == WRITERS.get(table, commit.stage)
         ]
         then = next((commit for commit in commits if commit.version <= version), None)
-        if then and then.content != commits[0].content:
+        if then and then.output_id != commits[0].output_id:
             return False
     return True

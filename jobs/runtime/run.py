@@ -168,7 +168,7 @@ class Run:
         }
         check_whole(reads or {}, {table: commit.fingerprint for table, commit in inputs.items()})
         mark = mark_of(
-            name, version, depends, {table: commit.content for table, commit in inputs.items()}
+            name, version, depends, {table: commit.output_id for table, commit in inputs.items()}
         )
         pending = self._pending(name, writes, mark, finished)
         pinned = {table: self.warehouse.version(table) for table in inputs}

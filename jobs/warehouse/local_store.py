@@ -49,7 +49,7 @@ class CommitInfo:
     version: int = -1
 
     @property
-    def content(self) -> str:
+    def output_id(self) -> str:
         """What readers depend on: the fingerprint, and what it leaves open (note `content`)."""
         more = self.metadata.get("content")
         return f"{self.fingerprint}|{more}" if more else self.fingerprint
