@@ -20,7 +20,7 @@ from jobs.runtime.run import Run, Work
 from jobs.settings.load import Ingest
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import fingerprint
-from jobs.warehouse.parquet_write import Made
+from jobs.warehouse.parquet_write import ArrowTransform
 
 VERSION = 1
 FILE_BYTES = 256 << 20  # of a file of the table images
@@ -199,7 +199,7 @@ def write_images(
         work.write(stays.unionByName(rows.mapped()), "images", metadata=metadata)
 
 
-def decoded(run: Run, candidates: DataFrame, source: sources.Source) -> Made:
+def decoded(run: Run, candidates: DataFrame, source: sources.Source) -> ArrowTransform:
     """Candidates as rows of `images`: read, hashed, decoded and cut on the executors, once."""
     own = [field for field in candidates.schema if field.name not in sources.OURS]
     schema = T.StructType([*IMAGES.fields[:-1], *own, IMAGES.fields[-1]])
@@ -207,7 +207,7 @@ def decoded(run: Run, candidates: DataFrame, source: sources.Source) -> Made:
     tasks = settings.tasks or _tasks(source, session.slots(run.spark))
     shared = candidates.where(_is_complete()).repartitionByRange(tasks, "label", "image_id")
     in_order = shared.sortWithinPartitions("label", "image_id")
-    return Made(in_order, source.reader(settings).image_rows, schema)
+    return ArrowTransform(in_order, source.reader(settings).image_rows, schema)
 
 
 def all_used(work: Work, source: sources.Source) -> bool:

@@ -22,7 +22,7 @@ from jobs.runtime import session
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Settings
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.parquet_write import Made, as_they_are
+from jobs.warehouse.parquet_write import ArrowTransform, as_they_are
 
 VERSION = 1
 KEY = ["image_id", "sha256", "model_id"]  # a latent with all three equal is not computed again
@@ -30,7 +30,7 @@ WRITES = ("latents", "rejects")
 LATENTS = tables.TABLES["latents"].schema
 COLUMNS = LATENTS.names
 # Rows of `images` with a model_id, and whether these are all of them → rows of `latents`.
-Make = Callable[[DataFrame, bool], Made]
+Make = Callable[[DataFrame, bool], ArrowTransform]
 # What the encoder takes and hands on.
 SEEN = arrow_frames.struct(
     "image_id string, label string, split string, sha256 string, model_id string, "
@@ -160,7 +160,9 @@ def write_latents(
         work.write(stays.unionByName(made.mapped()), "latents", metadata=metadata)
 
 
-def encoded(work: Work, model: models.Model, place: str, images: DataFrame, every: bool) -> Made:
+def encoded(
+    work: Work, model: models.Model, place: str, images: DataFrame, every: bool
+) -> ArrowTransform:
     """Latents by the model, in the exchange that the settings name."""
     settings = work.run.settings.encode
     encoding = Encoding(
@@ -172,12 +174,12 @@ def encoded(work: Work, model: models.Model, place: str, images: DataFrame, ever
         return work.scan("images", SEEN, encoding.rows, LATENTS, constants=more)
     rows = images.withColumn("encoded_on", F.lit(place)).select(SEEN.names)
     if arrow:
-        return Made(rows, encoding.rows, LATENTS)
+        return ArrowTransform(rows, encoding.rows, LATENTS)
     latents = rows.withColumn("latent", encoding.pandas()(F.col("pixels")))
-    return Made(latents.select(COLUMNS).where("latent IS NOT NULL"), as_they_are, LATENTS)
+    return ArrowTransform(latents.select(COLUMNS).where("latent IS NOT NULL"), as_they_are, LATENTS)
 
 
-def given(run: Run, images: DataFrame, every: bool) -> Made:
+def given(run: Run, images: DataFrame, every: bool) -> ArrowTransform:
     """The vectors of the rows that became images: with the same id and the same hash.
 
     Raises JobError where the table is not the one that ingest read.
@@ -197,7 +199,7 @@ def given(run: Run, images: DataFrame, every: bool) -> Made:
     latents = vectors.join(narrow, on=["image_id", "sha256"], how="inner").select(COLUMNS)
     # Rows of the table may be alike in id and vector: one of them became the image.
     latents = latents.dropDuplicates(["image_id"]).repartitionByRange("label", "image_id")
-    return Made(latents.sortWithinPartitions("label", "image_id"), as_they_are, LATENTS)
+    return ArrowTransform(latents.sortWithinPartitions("label", "image_id"), as_they_are, LATENTS)
 
 
 def unchanged(known: DataFrame, images: DataFrame) -> bool:

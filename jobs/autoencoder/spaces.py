@@ -16,7 +16,7 @@ from jobs.runtime.run import Work
 from jobs.settings.load import RAW, WHITENED
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import Warehouse
-from jobs.warehouse.parquet_write import Made
+from jobs.warehouse.parquet_write import ArrowTransform
 from udfs import arrow
 from udfs.vectors.whitening import Whitening
 
@@ -110,7 +110,7 @@ class Whitened:
             yield arrow.record_batch(columns, schema)
 
 
-def whitened(latents: DataFrame, whitening: Whitening) -> Made:
+def whitened(latents: DataFrame, whitening: Whitening) -> ArrowTransform:
     """Rows of `vectors`: one for each latent, where it lies; of a zero latent zeros."""
     seen = Whitened(whitening, fit_id(whitening))
-    return Made(latents.select(LATENTS.names), seen.rows, VECTORS)
+    return ArrowTransform(latents.select(LATENTS.names), seen.rows, VECTORS)

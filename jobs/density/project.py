@@ -24,7 +24,7 @@ from jobs.runtime.run import Run
 from jobs.settings.load import Estimate
 from jobs.warehouse import arrow_frames, partitioning, tables
 from jobs.warehouse.parquet_scan import Stored
-from jobs.warehouse.parquet_write import Made
+from jobs.warehouse.parquet_write import ArrowTransform
 from udfs.density import histogram, marginal, pca, separable
 
 VERSION = 3
@@ -229,7 +229,7 @@ def model(run: Run, projected: DataFrame, settings: Estimate) -> list[Density]:
     ]
 
 
-def projections(projected: DataFrame, before: list[Density], settings: Estimate) -> Made:
+def projections(projected: DataFrame, before: list[Density], settings: Estimate) -> ArrowTransform:
     """Rows of the table `projections`: where each image lies, and how dense its class is there."""
     marginals: dict[str, list[Density]] = {}
     for density in before:
@@ -249,4 +249,4 @@ def projections(projected: DataFrame, before: list[Density], settings: Estimate)
         F.lit(None).cast("double").alias("log_density"),
         "components",
     )
-    return Made(images, Densities(models).rows, PROJECTIONS)
+    return ArrowTransform(images, Densities(models).rows, PROJECTIONS)

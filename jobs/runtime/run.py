@@ -26,7 +26,7 @@ from jobs.runtime.run_log import Ledger
 from jobs.settings.load import Settings
 from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
 from jobs.warehouse.parquet_scan import Stored
-from jobs.warehouse.parquet_write import Made
+from jobs.warehouse.parquet_write import ArrowTransform
 
 CODE_VERSION = "LATENT_DEDUP_VERSION"  # the git hash, exported by spark-submit.sh
 
@@ -90,7 +90,7 @@ class Work:
         *,
         tasks: int | None = None,
         constants: Mapping[str, str] | None = None,
-    ) -> Made:
+    ) -> ArrowTransform:
         """An input table's rows through `rows(batches, schema=…)`, which gives batches of a schema.
 
         Workers read them by themselves where they can, else Spark does. tasks: so many at most;
@@ -102,7 +102,7 @@ class Work:
             return stored.whole(columns, number, constants).through(rows, schema)
         values = {name: F.lit(value) for name, value in (constants or {}).items()}
         frame = self.read(table).withColumns(values).select(columns.names)
-        return Made(frame.coalesce(tasks) if tasks else frame, rows, schema)
+        return ArrowTransform(frame.coalesce(tasks) if tasks else frame, rows, schema)
 
     def query(self, table: str, sql: str = "SELECT * FROM rows") -> list[dict[str, Any]]:
         """What a query says of an input table at its pinned version, without Spark."""
@@ -110,7 +110,7 @@ class Work:
 
     def write(
         self,
-        frame: DataFrame | pa.Table | Made,
+        frame: DataFrame | pa.Table | ArrowTransform,
         table: str,
         *,
         append: bool = False,

@@ -20,7 +20,7 @@ from pyspark.sql.types import StructType
 
 from jobs.errors import JobError
 from jobs.warehouse import parquet_scan, paths, tables
-from jobs.warehouse.parquet_write import Made, as_they_are
+from jobs.warehouse.parquet_write import ArrowTransform, as_they_are
 
 if TYPE_CHECKING:
     import deltalake
@@ -224,7 +224,7 @@ class Warehouse:
 
     def write(
         self,
-        frame: DataFrame | pa.Table | Made,
+        frame: DataFrame | pa.Table | ArrowTransform,
         table: str,
         commit: CommitInfo,
         *,
@@ -260,7 +260,7 @@ class Warehouse:
 
     def _is_plain(
         self,
-        frame: DataFrame | Made,
+        frame: DataFrame | ArrowTransform,
         table: str,
         stored: deltalake.DeltaTable | None,
         append: bool,
@@ -312,7 +312,7 @@ class Warehouse:
 
     def _write_files(
         self,
-        frame: DataFrame | Made,
+        frame: DataFrame | ArrowTransform,
         table: str,
         commit: CommitInfo,
         stored: deltalake.DeltaTable | None,
@@ -323,7 +323,11 @@ class Warehouse:
         from deltalake.transaction import AddAction, create_table_with_add_actions
 
         declared = tables.TABLES[table]
-        made = frame if isinstance(frame, Made) else Made(frame, as_they_are, declared.schema)
+        made = (
+            frame
+            if isinstance(frame, ArrowTransform)
+            else ArrowTransform(frame, as_they_are, declared.schema)
+        )
         added = [
             AddAction(row.path, row.size, {}, row.modified, True, row.stats)
             for row in made.written(paths.mounted(self.path(table)), declared.scalars)
@@ -345,14 +349,14 @@ class Warehouse:
 
     def _write_frame(
         self,
-        frame: DataFrame | Made,
+        frame: DataFrame | ArrowTransform,
         table: str,
         commit: CommitInfo,
         fresh: bool,
         append: bool,
         where: str | None,
     ) -> int:
-        rows = frame.mapped() if isinstance(frame, Made) else frame
+        rows = frame.mapped() if isinstance(frame, ArrowTransform) else frame
         writer = (
             rows.write.format("delta")
             .mode("append" if append else "overwrite")

@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
 from jobs.warehouse import arrow_frames
-from jobs.warehouse.parquet_write import Made
+from jobs.warehouse.parquet_write import ArrowTransform
 
 MOST_FILES = 256  # whose footers the driver reads: milliseconds each
 TASKS_A_SLOT = 8  # enough that the last ones end together; each costs Spark 0.07 s
@@ -131,11 +131,11 @@ class Scan:
     spark: SparkSession
     reader: Reader
 
-    def through(self, rows: Rows, schema: T.StructType) -> Made:
+    def through(self, rows: Rows, schema: T.StructType) -> ArrowTransform:
         """The rows through `rows(batches, schema=…)`, which gives batches of a schema."""
         count = len(self.reader.tasks)
         numbers = self.spark.range(0, count, 1, max(1, count))
-        return Made(numbers, Through(self.reader, rows).made, schema)
+        return ArrowTransform(numbers, Through(self.reader, rows).made, schema)
 
 
 @dataclass(frozen=True)

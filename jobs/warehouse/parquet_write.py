@@ -38,7 +38,7 @@ def as_they_are(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterato
 
 
 @dataclass(frozen=True)
-class Made:
+class ArrowTransform:
     """A table's rows before they are made: a frame's, through `rows(batches, schema=…)`."""
 
     frame: DataFrame

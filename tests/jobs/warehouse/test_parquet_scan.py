@@ -18,7 +18,7 @@ from jobs.density import project
 from jobs.warehouse import arrow_frames, parquet_scan, partitioning, tables
 from jobs.warehouse.local_store import CommitInfo, Warehouse, properties
 from jobs.warehouse.parquet_scan import Piece, Reader, Share, Stored
-from jobs.warehouse.parquet_write import Made
+from jobs.warehouse.parquet_write import ArrowTransform
 from tests.udfs.density.test_pca import cloud
 from udfs import arrow
 
@@ -48,7 +48,7 @@ def written(spark: SparkSession, folder: Path, *, mixed: bool = False) -> Wareho
     if mixed:
         numbers = numbers.repartition(3).sortWithinPartitions("id")
     warehouse = Warehouse(spark, str(folder))
-    warehouse.write(Made(numbers, latents, LATENTS), "latents", STAMP)
+    warehouse.write(ArrowTransform(numbers, latents, LATENTS), "latents", STAMP)
     return warehouse
 
 
@@ -153,11 +153,11 @@ def test_files_of_others_are_read_as_spark_reads_them(spark: SparkSession, tmp_p
     """Written by Spark, without a column that came later, and compacted."""
     warehouse = written(spark, tmp_path)
     place = warehouse.path("latents")
-    more = Made(spark.range(0, 5), latents, LATENTS).mapped().drop("model_id")
+    more = ArrowTransform(spark.range(0, 5), latents, LATENTS).mapped().drop("model_id")
     more.write.format("delta").mode("append").save(place)
     DeltaTable(place).optimize.compact()
     Warehouse(spark, str(tmp_path)).write(
-        Made(spark.range(5, 9), latents, LATENTS), "latents", STAMP, append=True
+        ArrowTransform(spark.range(5, 9), latents, LATENTS), "latents", STAMP, append=True
     )
     again = Warehouse(spark, str(tmp_path))
     stored = again.stored("latents")

@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from jobs import errors
 from jobs.warehouse import arrow_frames, parquet_write, tables
 from jobs.warehouse.local_store import CommitInfo, Warehouse, properties
-from jobs.warehouse.parquet_write import Files, Made, Statistics, as_they_are
+from jobs.warehouse.parquet_write import ArrowTransform, Files, Statistics, as_they_are
 from udfs import arrow
 
 IMAGES = tables.TABLES["images"].schema
@@ -58,8 +58,8 @@ def broken(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.
     raise OSError(28, "No space left on device")
 
 
-def made(spark: SparkSession, first: int, last: int, tasks: int = 3) -> Made:
-    return Made(spark.range(first, last, numPartitions=tasks), rows, IMAGES)
+def made(spark: SparkSession, first: int, last: int, tasks: int = 3) -> ArrowTransform:
+    return ArrowTransform(spark.range(first, last, numPartitions=tasks), rows, IMAGES)
 
 
 def ids(warehouse: Warehouse, version: int | None = None) -> list[str]:
@@ -163,12 +163,12 @@ def test_a_task_that_fails_leaves_no_table_and_no_file(spark: SparkSession, tmp_
     warehouse = Warehouse(spark, str(tmp_path))
     frame = spark.range(0, 9, numPartitions=1)
     with pytest.raises(PythonException, match="No space left on device"):
-        warehouse.write(Made(frame, broken, IMAGES), "images", STAMP)
+        warehouse.write(ArrowTransform(frame, broken, IMAGES), "images", STAMP)
     assert not warehouse.exists("images")
     assert list(tmp_path.rglob("*.parquet")) == []
     warehouse.write(made(spark, 0, 4), "images", STAMP)
     with pytest.raises(PythonException):
-        warehouse.write(Made(frame, broken, IMAGES), "images", STAMP)
+        warehouse.write(ArrowTransform(frame, broken, IMAGES), "images", STAMP)
     assert warehouse.version("images") == 0
     assert len(ids(warehouse)) == 4
 
@@ -180,7 +180,7 @@ def test_columns_of_callers_are_written_by_spark(spark: SparkSession, tmp_path: 
     schema = type(IMAGES)([*IMAGES.fields[:-1], *wider, IMAGES.fields[-1]])
     frame = made(spark, 0, 2).mapped().withColumn("mine", F.create_map(F.lit("a"), F.lit(1)))
     frame = frame.withColumn("mine", F.col("mine").cast("map<string,bigint>"))
-    warehouse.write(Made(frame, as_they_are, schema), "images", STAMP)
+    warehouse.write(ArrowTransform(frame, as_they_are, schema), "images", STAMP)
     assert warehouse.read("images").select("mine").collect()[0].mine == {"a": 1}
     with pytest.raises(errors.SchemaError, match="latent: missing"):
         warehouse.write(made(spark, 0, 2), "latents", CommitInfo("run", "encode", "mark"))
@@ -296,7 +296,7 @@ def test_what_others_add_meanwhile_stays(spark: SparkSession, tmp_path: Path) ->
         return ours.written(folder, scalars)
 
     ours = made(spark, 4, 6)
-    between = Made(ours.frame, ours.rows, ours.schema)
+    between = ArrowTransform(ours.frame, ours.rows, ours.schema)
     object.__setattr__(between, "written", meanwhile)
     warehouse.write(between, "images", STAMP)
     assert ids(warehouse) == ["00004", "00005", "00007"]
