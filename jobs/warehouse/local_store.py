@@ -323,16 +323,16 @@ class Warehouse:
         from deltalake.transaction import AddAction, create_table_with_add_actions
 
         declared = tables.TABLES[table]
-        made = (
+        transform = (
             frame
             if isinstance(frame, ArrowTransform)
             else ArrowTransform(frame, as_they_are, declared.schema)
         )
         added = [
             AddAction(row.path, row.size, {}, row.modified, True, row.stats)
-            for row in made.written(paths.mounted(self.path(table)), declared.scalars)
+            for row in transform.write_files(paths.mounted(self.path(table)), declared.scalars)
         ]
-        columns = deltalake.Schema.from_json(made.schema.json())
+        columns = deltalake.Schema.from_json(transform.schema.json())
         note = _noted(commit)
         if stored is None:
             create_table_with_add_actions(

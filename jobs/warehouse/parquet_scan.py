@@ -135,7 +135,7 @@ class Scan:
         """The rows through `rows(batches, schema=…)`, which gives batches of a schema."""
         count = len(self.reader.tasks)
         numbers = self.spark.range(0, count, 1, max(1, count))
-        return ArrowTransform(numbers, Through(self.reader, rows).made, schema)
+        return ArrowTransform(numbers, Through(self.reader, rows).apply, schema)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Through:
     reader: Reader
     rows: Rows
 
-    def made(
+    def apply(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
         """Numbers of tasks to what the function makes of their rows."""

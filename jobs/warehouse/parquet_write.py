@@ -49,14 +49,14 @@ class ArrowTransform:
         """The rows, for Spark."""
         return arrow_frames.mapped(self.frame, self.rows, self.schema)
 
-    def written(self, folder: Path, scalars: int) -> list[Row]:
+    def write_files(self, folder: Path, scalars: int) -> list[Row]:
         """The rows as files of a folder that all executors see, one a task: rows of ADDED.
 
         scalars: leading columns that statistics are kept of.
         """
         schema = arrow_frames.arrow_schema(self.schema)
         files = Files(folder, self.rows, schema, tuple(schema.names[:scalars]))
-        return arrow_frames.mapped(self.frame, files.written, ADDED).collect()
+        return arrow_frames.mapped(self.frame, files.write, ADDED).collect()
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Files:
     schema: pa.Schema
     scalars: tuple[str, ...]
 
-    def written(
+    def write(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
         """Write a task's rows; one row of ADDED, none where there is nothing to write.

@@ -196,7 +196,7 @@ def test_memory_is_bounded_by_row_groups(tmp_path: Path, monkeypatch: pytest.Mon
             yield pa.record_batch({"id": list(range(n, n + 40))})
 
     files = Files(tmp_path, rows, ARROW, tuple(ARROW.names[:9]))
-    (told,) = files.written(numbers(), arrow_frames.arrow_schema(parquet_write.ADDED))
+    (told,) = files.write(numbers(), arrow_frames.arrow_schema(parquet_write.ADDED))
     assert begun == [False] * 3 + [True] * 7  # the first is written before the others are made
     (path,) = tmp_path.iterdir()
     assert told.to_pylist()[0]["path"] == path.name
@@ -293,11 +293,11 @@ def test_what_others_add_meanwhile_stays(spark: SparkSession, tmp_path: Path) ->
 
     def meanwhile(folder: Path, scalars: int) -> list[Any]:
         theirs.write.format("delta").mode("append").save(str(folder))
-        return ours.written(folder, scalars)
+        return ours.write_files(folder, scalars)
 
     ours = made(spark, 4, 6)
     between = ArrowTransform(ours.frame, ours.rows, ours.schema)
-    object.__setattr__(between, "written", meanwhile)
+    object.__setattr__(between, "write_files", meanwhile)
     warehouse.write(between, "images", STAMP)
     assert ids(warehouse) == ["00004", "00005", "00007"]
 
@@ -305,7 +305,7 @@ def test_what_others_add_meanwhile_stays(spark: SparkSession, tmp_path: Path) ->
 def test_a_task_without_rows_writes_no_file(tmp_path: Path) -> None:
     empty = pa.record_batch({"id": pa.array([], pa.int64())})
     files = Files(tmp_path / "none", rows, ARROW, ())
-    assert list(files.written([empty], arrow_frames.arrow_schema(parquet_write.ADDED))) == []
+    assert list(files.write([empty], arrow_frames.arrow_schema(parquet_write.ADDED))) == []
     assert not (tmp_path / "none").exists()
 
 
