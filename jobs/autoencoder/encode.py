@@ -22,7 +22,7 @@ from jobs.runtime import session
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Settings
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.parquet_write import ArrowTransform, as_they_are
+from jobs.warehouse.parquet_write import ArrowTransform, passthrough
 
 VERSION = 1
 KEY = ["image_id", "sha256", "model_id"]  # a latent with all three equal is not computed again
@@ -176,7 +176,7 @@ def encoded(
     if arrow:
         return ArrowTransform(rows, encoding.rows, LATENTS)
     latents = rows.withColumn("latent", encoding.pandas()(F.col("pixels")))
-    return ArrowTransform(latents.select(COLUMNS).where("latent IS NOT NULL"), as_they_are, LATENTS)
+    return ArrowTransform(latents.select(COLUMNS).where("latent IS NOT NULL"), passthrough, LATENTS)
 
 
 def given(run: Run, images: DataFrame, every: bool) -> ArrowTransform:
@@ -199,7 +199,7 @@ def given(run: Run, images: DataFrame, every: bool) -> ArrowTransform:
     latents = vectors.join(narrow, on=["image_id", "sha256"], how="inner").select(COLUMNS)
     # Rows of the table may be alike in id and vector: one of them became the image.
     latents = latents.dropDuplicates(["image_id"]).repartitionByRange("label", "image_id")
-    return ArrowTransform(latents.sortWithinPartitions("label", "image_id"), as_they_are, LATENTS)
+    return ArrowTransform(latents.sortWithinPartitions("label", "image_id"), passthrough, LATENTS)
 
 
 def unchanged(known: DataFrame, images: DataFrame) -> bool:

@@ -20,7 +20,7 @@ from pyspark.sql.types import StructType
 
 from jobs.errors import JobError
 from jobs.warehouse import parquet_scan, paths, tables
-from jobs.warehouse.parquet_write import ArrowTransform, as_they_are
+from jobs.warehouse.parquet_write import ArrowTransform, passthrough
 
 if TYPE_CHECKING:
     import deltalake
@@ -326,7 +326,7 @@ class Warehouse:
         transform = (
             frame
             if isinstance(frame, ArrowTransform)
-            else ArrowTransform(frame, as_they_are, declared.schema)
+            else ArrowTransform(frame, passthrough, declared.schema)
         )
         added = [
             AddAction(row.path, row.size, {}, row.modified, True, row.stats)

@@ -31,7 +31,7 @@ LONGEST = 256  # characters of a string that is a bound in the log
 ADDED = arrow_frames.struct("path string, size bigint, modified bigint, stats string")
 
 
-def as_they_are(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def passthrough(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Rows of a frame that has a table's columns already."""
     for batch in batches:
         yield arrow.record_batch({name: batch.column(name) for name in schema.names}, schema)

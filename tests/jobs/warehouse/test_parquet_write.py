@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from jobs import errors
 from jobs.warehouse import arrow_frames, parquet_write, tables
 from jobs.warehouse.local_store import CommitInfo, Warehouse, properties
-from jobs.warehouse.parquet_write import ArrowTransform, Files, Statistics, as_they_are
+from jobs.warehouse.parquet_write import ArrowTransform, Files, Statistics, passthrough
 from udfs import arrow
 
 IMAGES = tables.TABLES["images"].schema
@@ -180,7 +180,7 @@ def test_columns_of_callers_are_written_by_spark(spark: SparkSession, tmp_path: 
     schema = type(IMAGES)([*IMAGES.fields[:-1], *wider, IMAGES.fields[-1]])
     frame = made(spark, 0, 2).mapped().withColumn("mine", F.create_map(F.lit("a"), F.lit(1)))
     frame = frame.withColumn("mine", F.col("mine").cast("map<string,bigint>"))
-    warehouse.write(ArrowTransform(frame, as_they_are, schema), "images", STAMP)
+    warehouse.write(ArrowTransform(frame, passthrough, schema), "images", STAMP)
     assert warehouse.read("images").select("mine").collect()[0].mine == {"a": 1}
     with pytest.raises(errors.SchemaError, match="latent: missing"):
         warehouse.write(made(spark, 0, 2), "latents", CommitInfo("run", "encode", "mark"))
@@ -312,6 +312,6 @@ def test_a_task_without_rows_writes_no_file(tmp_path: Path) -> None:
 def test_rows_as_they_are_take_the_tables_columns_alone() -> None:
     given = pa.record_batch({"b": np.arange(3), "more": np.arange(3), "a": ["x", "y", "z"]})
     schema = pa.schema({"a": pa.string(), "b": pa.int32()})
-    (found,) = as_they_are([given], schema)
+    (found,) = passthrough([given], schema)
     assert found.schema == schema
     assert found.to_pydict() == {"a": ["x", "y", "z"], "b": [0, 1, 2]}
