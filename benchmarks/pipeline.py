@@ -43,7 +43,7 @@ from jobs.autoencoder import models
 from jobs.autoencoder.encoder_udf import Encoding
 from jobs.warehouse import arrow_frames
 from jobs.warehouse.local_store import Warehouse
-from jobs.warehouse.parquet_scan import Stored
+from jobs.warehouse.parquet_scan import ParquetSnapshot
 from udfs.acquisition import decode
 from udfs.autoencoder import inference
 from udfs.autoencoder import model as autoencoder
@@ -153,20 +153,20 @@ def on_executors(given: argparse.Namespace) -> None:
     """The child process: the same encoder by Arrow over the table images, latents kept nowhere."""
     weights = models.read_given(given.model)
     spark = session.start(given.threads)
-    stored = Warehouse(spark, given.warehouse).stored("images")
-    assert stored is not None
+    snapshot = Warehouse(spark, given.warehouse).snapshot("images")
+    assert snapshot is not None
     encoding = Encoding(weights, "benchmark", given.batch, "cpu")
 
-    def run(images: Stored, tasks: int) -> None:
+    def run(images: ParquetSnapshot, tasks: int) -> None:
         latents = images.whole(PIXELS, tasks).through(encoding.rows, LATENT).mapped()
         latents.write.format("noop").mode("overwrite").save()
 
-    few = replace(stored, pieces=stored.pieces[: given.threads])
+    few = replace(snapshot, pieces=snapshot.pieces[: given.threads])
     run(few, given.threads)  # starts workers, loads the model
     clock = time.perf_counter()
-    run(stored, stored.tasks(given.threads))
+    run(snapshot, snapshot.tasks(given.threads))
     seconds = time.perf_counter() - clock
-    print(json.dumps({"rate": stored.rows / seconds}))
+    print(json.dumps({"rate": snapshot.rows / seconds}))
     spark.stop()
 
 

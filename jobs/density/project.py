@@ -23,7 +23,7 @@ from jobs.runtime import session
 from jobs.runtime.run import Run
 from jobs.settings.load import Estimate
 from jobs.warehouse import arrow_frames, partitioning, tables
-from jobs.warehouse.parquet_scan import Stored
+from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform
 from udfs.density import histogram, marginal, pca, separable
 
@@ -54,8 +54,8 @@ def main(run: Run) -> None:
         work.images = sum(counts.values())
         with ExitStack() as held:
             largest = run.settings.prune.largest_class
-            stored = work.stored("latents")
-            projected = project(latents, counts, settings.components, largest, held, stored)
+            snapshot = work.snapshot("latents")
+            projected = project(latents, counts, settings.components, largest, held, snapshot)
             work.write(axes(projected, settings), "axes", metadata={"latents": content(run)})
             before = model(run, projected, settings)
             work.write(class_marginals.rows(before), "density", where=f"rule = '{NONE}'")
@@ -76,25 +76,25 @@ def project(
     components: int,
     largest: int,
     held: ExitStack,
-    stored: Stored | None = None,
+    snapshot: ParquetSnapshot | None = None,
     group: int = pca.GROUP,
 ) -> DataFrame:
     """Rows of PROJECTED: axes and projections of every class, the same whether it is cut or not.
 
     A class above `largest` images and one group of chunks is cut into its groups, the others are
     whole in a task. What several steps are made of is kept on the executors' disks while `held` is
-    open; what an executor loses is computed again. stored: where workers read the latents
+    open; what an executor loses is computed again. snapshot: where workers read the latents
     themselves if the classes lie together in it; None: Spark deals them out.
     """
     most = max(largest, group * pca.CHUNK)
     cut = {label: n for label, n in counts.items() if n > most}
     whole = {label: n for label, n in counts.items() if n <= most}
     if not cut:
-        return project_whole(latents, whole, components, held, stored, group)
+        return project_whole(latents, whole, components, held, snapshot, group)
     in_pieces = project_cut(latents, cut, components, held, group)
     if not whole:
         return in_pieces
-    return project_whole(latents, whole, components, held, stored, group).unionByName(in_pieces)
+    return project_whole(latents, whole, components, held, snapshot, group).unionByName(in_pieces)
 
 
 def project_whole(
@@ -102,7 +102,7 @@ def project_whole(
     counts: dict[str, int],
     components: int,
     held: ExitStack,
-    stored: Stored | None,
+    snapshot: ParquetSnapshot | None,
     group: int,
 ) -> DataFrame:
     """Whole classes as tasks, in one pass."""
@@ -114,7 +114,7 @@ def project_whole(
             float(n) * LATENT_WIDTH**2 + 20.0 * min(n, LATENT_WIDTH) ** 3
         )  # as of latents of this width
 
-    scan = stored.by_class(LATENT, partitioning.dealt(counts, slots, cost)) if stored else None
+    scan = snapshot.by_class(LATENT, partitioning.dealt(counts, slots, cost)) if snapshot else None
     if scan is not None:
         return _kept(scan.through(rows, PROJECTED).mapped(), held)
     tasks = partitioning.placed(latents, counts, slots, cost).select(LATENT.names)

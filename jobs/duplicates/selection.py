@@ -69,11 +69,11 @@ def scanned(
         or not all("/" in group for group in counts)  # of images without a label
     ):
         return None
-    stored = work.stored(table)
+    snapshot = work.snapshot(table)
     labels = {image_groups.rest_of(group): n for group, n in counts.items()}
     tasks = partitioning.dealt(labels, session.slots(work.run.spark), cost)
     plain = Plain(pruning, prune.space[0], spaces.column_of(prune.space[0]))
-    scan = stored.by_class(plain.columns, tasks) if stored else None
+    scan = snapshot.by_class(plain.columns, tasks) if snapshot else None
     return scan.through(plain.selection_rows, SELECTION).mapped() if scan else None
 
 

@@ -25,7 +25,7 @@ from jobs.runtime.progress import Progress, Tasks
 from jobs.runtime.run_log import Ledger
 from jobs.settings.load import Settings
 from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
-from jobs.warehouse.parquet_scan import Stored
+from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform
 
 CODE_VERSION = "LATENT_DEDUP_VERSION"  # the git hash, exported by spark-submit.sh
@@ -77,9 +77,9 @@ class Work:
         """An input table at the version pinned when the stage started, or one written by it."""
         return self.run.warehouse.read(table, self.writes.get(table, self.reads.get(table)))
 
-    def stored(self, table: str) -> Stored | None:
+    def snapshot(self, table: str) -> ParquetSnapshot | None:
         """The same for workers to read by themselves, where they can."""
-        return self.run.warehouse.stored(table, self.writes.get(table, self.reads.get(table)))
+        return self.run.warehouse.snapshot(table, self.writes.get(table, self.reads.get(table)))
 
     def scan(
         self,
@@ -96,10 +96,10 @@ class Work:
         Workers read them by themselves where they can, else Spark does. tasks: so many at most;
         None: as many as suit. constants: columns of one value.
         """
-        stored = self.stored(table)
-        if stored is not None:
-            number = tasks or stored.tasks(session.slots(self.run.spark))
-            return stored.whole(columns, number, constants).through(rows, schema)
+        snapshot = self.snapshot(table)
+        if snapshot is not None:
+            number = tasks or snapshot.tasks(session.slots(self.run.spark))
+            return snapshot.whole(columns, number, constants).through(rows, schema)
         values = {name: F.lit(value) for name, value in (constants or {}).items()}
         frame = self.read(table).withColumns(values).select(columns.names)
         return ArrowTransform(frame.coalesce(tasks) if tasks else frame, rows, schema)

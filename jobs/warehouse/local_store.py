@@ -160,7 +160,9 @@ class Warehouse:
             reader = reader.option("versionAsOf", version)
         return reader.load(self.path(table))
 
-    def stored(self, table: str, version: int | None = None) -> parquet_scan.Stored | None:
+    def snapshot(
+        self, table: str, version: int | None = None
+    ) -> parquet_scan.ParquetSnapshot | None:
         """A table's files for workers to read by themselves; None where that is left to Spark.
 
         So of a table that is not mounted, that others gave deletion vectors and the like, or that
@@ -173,7 +175,9 @@ class Warehouse:
             return None
         folder = paths.mounted(self.path(table))
         try:
-            return parquet_scan.Stored(self.spark, folder, parquet_scan.pieces(folder, names))
+            return parquet_scan.ParquetSnapshot(
+                self.spark, folder, parquet_scan.pieces(folder, names)
+            )
         except FileNotFoundError:
             return None
 

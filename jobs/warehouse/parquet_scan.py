@@ -54,7 +54,7 @@ class Share(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Stored:
+class ParquetSnapshot:
     """The files of a table's version as executors see them, below a folder."""
 
     spark: SparkSession

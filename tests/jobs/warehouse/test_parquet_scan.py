@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from jobs.density import project
 from jobs.warehouse import arrow_frames, parquet_scan, partitioning, tables
 from jobs.warehouse.local_store import CommitInfo, Warehouse, properties
-from jobs.warehouse.parquet_scan import Piece, Reader, Share, Stored
+from jobs.warehouse.parquet_scan import ParquetSnapshot, Piece, Reader, Share
 from jobs.warehouse.parquet_write import ArrowTransform
 from tests.udfs.density.test_pca import cloud
 from udfs import arrow
@@ -78,14 +78,14 @@ def grouped(folder: Path, *, rows: int = 100) -> None:
 def test_all_rows_come_once_and_in_order(spark: SparkSession, tmp_path: Path, tasks: int) -> None:
     warehouse = written(spark, tmp_path)
     grouped(tmp_path / "latents")
-    stored = warehouse.stored("latents")
-    assert stored is not None
-    assert stored.rows == len(NAMES)
-    assert len(stored.pieces) > 9
-    scan = stored.whole(SOME, tasks, {"model_id": "another"})
-    assert len(scan.reader.tasks) == min(tasks, len(stored.pieces))
+    snapshot = warehouse.snapshot("latents")
+    assert snapshot is not None
+    assert snapshot.rows == len(NAMES)
+    assert len(snapshot.pieces) > 9
+    scan = snapshot.whole(SOME, tasks, {"model_id": "another"})
+    assert len(scan.reader.tasks) == min(tasks, len(snapshot.pieces))
     found = scan.through(seen, SEEN).mapped().collect()
-    order = {task.path: i for i, task in enumerate(stored.pieces)}
+    order = {task.path: i for i, task in enumerate(snapshot.pieces)}
     assert len(order) == 3
     assert sorted((row.label, row.image_id) for row in found) == sorted(NAMES)
     assert {row.model_id for row in found} == {"another"}
@@ -97,15 +97,15 @@ def test_all_rows_come_once_and_in_order(spark: SparkSession, tmp_path: Path, ta
 def test_tasks_have_about_as_many_rows_of_neighbouring_files(spark: SparkSession) -> None:
     sizes = [700, 10, 10, 2000, 300, 300, 300, 5, 5, 900]
     pieces = tuple(Piece(f"{i}", 0, rows) for i, rows in enumerate(sizes))
-    scan = Stored(spark, Path(), pieces).whole(SOME, 3)
+    scan = ParquetSnapshot(spark, Path(), pieces).whole(SOME, 3)
     parts = [[piece.rows for share in task for piece in share.pieces] for task in scan.reader.tasks]
     assert list(itertools.chain(*parts)) == sizes
     assert [sum(part) for part in parts] == [720, 2300, 1510]
-    assert Stored(spark, Path(), ()).whole(SOME, 3).reader.tasks == ()
+    assert ParquetSnapshot(spark, Path(), ()).whole(SOME, 3).reader.tasks == ()
 
 
 def test_a_task_has_not_too_many_rows(spark: SparkSession) -> None:
-    few, many = (Stored(spark, Path(), (Piece("0", 0, n),)) for n in (100_000, 10_000_000))
+    few, many = (ParquetSnapshot(spark, Path(), (Piece("0", 0, n),)) for n in (100_000, 10_000_000))
     assert [few.tasks(2), many.tasks(2), many.tasks(100)] == [16, 153, 800]
 
 
@@ -113,11 +113,11 @@ def test_a_task_has_not_too_many_rows(spark: SparkSession) -> None:
 def test_a_class_comes_whole_and_by_id_as_by_a_shuffle(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = written(spark, tmp_path)
     grouped(tmp_path / "latents")
-    stored = warehouse.stored("latents")
-    assert stored is not None
+    snapshot = warehouse.snapshot("latents")
+    assert snapshot is not None
     dealt = partitioning.dealt(SIZES, 2, float)
     assert sorted(set(dealt.values())) == [0, 1, 2, 3]
-    scan = stored.by_class(SOME, dealt)
+    scan = snapshot.by_class(SOME, dealt)
     assert scan is not None
     parts = scan.through(seen, SEEN).mapped().rdd.glom().collect()
     placed = partitioning.placed(warehouse.read("latents"), SIZES, 2, float)
@@ -128,10 +128,10 @@ def test_a_class_comes_whole_and_by_id_as_by_a_shuffle(spark: SparkSession, tmp_
 @pytest.mark.spark
 def test_scattered_classes_are_left_to_spark(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = written(spark, tmp_path, mixed=True)
-    stored = warehouse.stored("latents")
-    assert stored is not None
-    assert stored.by_class(SOME, {label: i for i, label in enumerate(SIZES)}) is None
-    assert stored.by_class(SOME, {"straße": 0}) is None  # in every file, its ids mixed
+    snapshot = warehouse.snapshot("latents")
+    assert snapshot is not None
+    assert snapshot.by_class(SOME, {label: i for i, label in enumerate(SIZES)}) is None
+    assert snapshot.by_class(SOME, {"straße": 0}) is None  # in every file, its ids mixed
 
 
 @pytest.mark.spark
@@ -140,9 +140,9 @@ def test_axes_are_the_same_to_the_bit(spark: SparkSession, tmp_path: Path) -> No
     grouped(tmp_path / "latents")
     rows = warehouse.read("latents")
     found = []
-    for stored in (None, warehouse.stored("latents")):
+    for snapshot in (None, warehouse.snapshot("latents")):
         with ExitStack() as held:
-            projected = project.project(rows, SIZES, 3, 10_000, held, stored)
+            projected = project.project(rows, SIZES, 3, 10_000, held, snapshot)
             found.append(sorted(repr(row.asDict()) for row in projected.collect()))
     assert found[0] == found[1]
     assert len(found[0]) == len(NAMES) + 3 + 3 + 3
@@ -160,14 +160,14 @@ def test_files_of_others_are_read_as_spark_reads_them(spark: SparkSession, tmp_p
         ArrowTransform(spark.range(5, 9), latents, LATENTS), "latents", STAMP, append=True
     )
     again = Warehouse(spark, str(tmp_path))
-    stored = again.stored("latents")
-    assert stored is not None
-    found = stored.whole(SOME, 2).through(seen, SEEN).mapped().drop("place").collect()
+    snapshot = again.snapshot("latents")
+    assert snapshot is not None
+    found = snapshot.whole(SOME, 2).through(seen, SEEN).mapped().drop("place").collect()
     assert sorted(map(repr, found)) == sorted(
         map(repr, again.read("latents").select(SOME.names).collect())
     )
     assert sum(row.model_id is None for row in found) == 5
-    before = again.stored("latents", 0)
+    before = again.snapshot("latents", 0)
     assert before is not None
     assert before.rows == len(NAMES)
 
@@ -175,14 +175,14 @@ def test_files_of_others_are_read_as_spark_reads_them(spark: SparkSession, tmp_p
 @pytest.mark.spark
 def test_what_only_delta_can_read_is_left_to_it(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = written(spark, tmp_path / "plain")
-    assert warehouse.stored("latents") is not None
-    assert warehouse.stored("nothing") is None
+    assert warehouse.snapshot("latents") is not None
+    assert warehouse.snapshot("nothing") is None
     deletion = Warehouse(spark, str(tmp_path / "deletion"))
     features = {"delta.enableDeletionVectors": "true"}
     frame = warehouse.read("latents")
     more = frame.write.format("delta").options(**(properties("latents") | features))
     more.save(deletion.path("latents"))
-    assert deletion.stored("latents") is None
+    assert deletion.snapshot("latents") is None
 
 
 @pytest.mark.spark
@@ -191,7 +191,7 @@ def test_very_many_files_are_left_to_spark(
 ) -> None:
     warehouse = written(spark, tmp_path)
     monkeypatch.setattr(parquet_scan, "MOST_FILES", 2)
-    assert warehouse.stored("latents") is None
+    assert warehouse.snapshot("latents") is None
 
 
 def test_bounds_of_a_footer(tmp_path: Path) -> None:
@@ -211,24 +211,24 @@ def test_bounds_of_a_footer(tmp_path: Path) -> None:
     assert bounds["without"].labels is bounds["null"].labels is bounds["other"].labels is None
 
 
-def ranges(spark: SparkSession, *parts: tuple[str, str, str, str]) -> Stored:
+def ranges(spark: SparkSession, *parts: tuple[str, str, str, str]) -> ParquetSnapshot:
     """Row groups of ten rows between two labels and two ids."""
     pieces = [
         Piece(f"{i}", 0, 10, (first, last), (low, high))
         for i, (first, last, low, high) in enumerate(parts)
     ]
-    return Stored(spark, Path(), tuple(pieces))
+    return ParquetSnapshot(spark, Path(), tuple(pieces))
 
 
 def test_row_groups_of_a_class_are_read_by_their_ids(spark: SparkSession) -> None:
-    stored = ranges(spark, ("a", "a", "5", "7"), ("a", "b", "8", "9"), ("a", "a", "1", "4"))
-    scan = stored.by_class(SOME, {"a": 0, "b": 0, "c": 1})
+    snapshot = ranges(spark, ("a", "a", "5", "7"), ("a", "b", "8", "9"), ("a", "a", "1", "4"))
+    scan = snapshot.by_class(SOME, {"a": 0, "b": 0, "c": 1})
     assert scan is not None
     read = [[(s.label, [p.path for p in s.pieces]) for s in task] for task in scan.reader.tasks]
     assert read == [[("a", ["2", "0", "1"]), ("b", ["1"])], [("c", [])]]
     overlapping = ranges(spark, ("a", "a", "1", "5"), ("a", "b", "5", "9"))
     assert overlapping.by_class(SOME, {"a": 0, "b": 0}) is None
-    unknown = Stored(spark, Path(), (Piece("0", 0, 10, None, ("1", "2")),))
+    unknown = ParquetSnapshot(spark, Path(), (Piece("0", 0, 10, None, ("1", "2")),))
     assert unknown.by_class(SOME, {"a": 0}) is None
 
 
