@@ -43,7 +43,7 @@ class Piece(NamedTuple):
     ids: Ends | None = None
 
 
-class Share(NamedTuple):
+class TaskInput(NamedTuple):
     """What a task reads in one go: row groups in order, of these the rows of one class or all.
 
     Of one class by id, each row group sorted.
@@ -85,7 +85,7 @@ class ParquetSnapshot:
             dealt.setdefault(int((before + piece.rows / 2) // most), []).append(piece)
             before += piece.rows
         return self._scan(
-            [(Share(tuple(share)),) for share in dealt.values()], columns, constants or {}
+            [(TaskInput(tuple(share)),) for share in dealt.values()], columns, constants or {}
         )
 
     def by_class(self, columns: T.StructType, tasks: Mapping[str, int]) -> Scan | None:
@@ -107,21 +107,21 @@ class ParquetSnapshot:
                 read += piece.rows
             if read > OVER * self.rows:
                 return None
-        dealt: dict[int, list[Share]] = {}
+        dealt: dict[int, list[TaskInput]] = {}
         for label, own in found.items():
             own.sort(key=_first_id)
             if any(_last_id(a) >= _first_id(b) for a, b in itertools.pairwise(own)):
                 return None
-            dealt.setdefault(tasks[label], []).append(Share(tuple(own), label))
+            dealt.setdefault(tasks[label], []).append(TaskInput(tuple(own), label))
         return self._scan([tuple(shares) for _, shares in sorted(dealt.items())], columns, {})
 
     def _scan(
         self,
-        tasks: Sequence[tuple[Share, ...]],
+        tasks: Sequence[tuple[TaskInput, ...]],
         columns: T.StructType,
         constants: Mapping[str, str],
     ) -> Scan:
-        return Scan(self.spark, Reader(self.folder, tuple(tasks), columns, dict(constants)))
+        return Scan(self.spark, TaskReader(self.folder, tuple(tasks), columns, dict(constants)))
 
 
 @dataclass(frozen=True)
@@ -129,21 +129,21 @@ class Scan:
     """Rows of a table on their way to a function that is run where they are read."""
 
     spark: SparkSession
-    reader: Reader
+    reader: TaskReader
 
     def through(self, rows: Rows, schema: T.StructType) -> ArrowTransform:
         """The rows through `rows(batches, schema=…)`, which gives batches of a schema."""
         count = len(self.reader.tasks)
         numbers = self.spark.range(0, count, 1, max(1, count))
-        return ArrowTransform(numbers, Through(self.reader, rows).apply, schema)
+        return ArrowTransform(numbers, ScanTransform(self.reader, rows).apply, schema)
 
 
 @dataclass(frozen=True)
-class Reader:
+class TaskReader:
     """What each task reads, on the way to it."""
 
     folder: Path
-    tasks: tuple[tuple[Share, ...], ...]
+    tasks: tuple[tuple[TaskInput, ...], ...]
     columns: T.StructType
     constants: dict[str, str] = field(default_factory=dict)
 
@@ -181,10 +181,10 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Through:
+class ScanTransform:
     """A function, and what it is given in each task."""
 
-    reader: Reader
+    reader: TaskReader
     rows: Rows
 
     def apply(

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from jobs.density import project
 from jobs.warehouse import arrow_frames, parquet_scan, partitioning, tables
 from jobs.warehouse.local_store import CommitInfo, Warehouse, properties
-from jobs.warehouse.parquet_scan import ParquetSnapshot, Piece, Reader, Share
+from jobs.warehouse.parquet_scan import ParquetSnapshot, Piece, TaskInput, TaskReader
 from jobs.warehouse.parquet_write import ArrowTransform
 from tests.udfs.density.test_pca import cloud
 from udfs import arrow
@@ -237,8 +237,8 @@ def test_a_row_group_out_of_order_is_sorted(tmp_path: Path) -> None:
     mixed = np.random.default_rng(0).permutation(3000)
     table = pa.table({"image_id": [ids[i] for i in mixed], "label": ["ab"[i % 2] for i in mixed]})
     pq.write_table(table, tmp_path / "file")
-    share = Share(parquet_scan.pieces(tmp_path, ["file"]), "b")
-    reader = Reader(tmp_path, ((share,),), arrow_frames.struct("image_id string, label string"))
+    share = TaskInput(parquet_scan.pieces(tmp_path, ["file"]), "b")
+    reader = TaskReader(tmp_path, ((share,),), arrow_frames.struct("image_id string, label string"))
     found = pa.Table.from_batches(reader.batches(0)).column("image_id").to_pylist()
     assert found == ids[1::2]
 
@@ -253,9 +253,9 @@ def test_a_class_is_not_held_whole(tmp_path: Path) -> None:
     }
     pq.write_table(pa.table(columns), tmp_path / "file", row_group_size=512)
     del columns
-    share = Share(parquet_scan.pieces(tmp_path, ["file"]), "a")
+    share = TaskInput(parquet_scan.pieces(tmp_path, ["file"]), "a")
     narrow = arrow_frames.struct("image_id string, label string, latent array<float>")
-    reader = Reader(tmp_path, ((share,),), narrow)
+    reader = TaskReader(tmp_path, ((share,),), narrow)
     pool = pa.default_memory_pool()
     before, most = pool.bytes_allocated(), 0
     for batch in reader.batches(0):
@@ -270,6 +270,6 @@ def test_a_file_is_read_in_batches(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image_id": [f"{i}" for i in range(n)]}), tmp_path / "file")
     pieces = parquet_scan.pieces(tmp_path, ["file"])
     columns = arrow_frames.struct("image_id string")
-    reader = Reader(tmp_path, ((Share(pieces),),), columns)
+    reader = TaskReader(tmp_path, ((TaskInput(pieces),),), columns)
     sizes = [batch.num_rows for batch in reader.batches(0)]
     assert sizes == [parquet_scan.BATCH] * 10
