@@ -161,7 +161,7 @@ def on_executors(given: argparse.Namespace) -> None:
         latents = images.whole(PIXELS, tasks).through(encoding.rows, LATENT).mapped()
         latents.write.format("noop").mode("overwrite").save()
 
-    few = replace(snapshot, pieces=snapshot.pieces[: given.threads])
+    few = replace(snapshot, row_groups=snapshot.row_groups[: given.threads])
     run(few, given.threads)  # starts workers, loads the model
     clock = time.perf_counter()
     run(snapshot, snapshot.tasks(given.threads))

@@ -176,7 +176,7 @@ class Warehouse:
         folder = paths.mounted(self.path(table))
         try:
             return parquet_scan.ParquetSnapshot(
-                self.spark, folder, parquet_scan.pieces(folder, names)
+                self.spark, folder, parquet_scan.row_groups_of(folder, names)
             )
         except FileNotFoundError:
             return None

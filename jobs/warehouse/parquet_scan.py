@@ -33,7 +33,7 @@ Rows = Callable[..., Iterator[pa.RecordBatch]]
 Ends = tuple[str, str]  # lowest and highest of a column
 
 
-class Piece(NamedTuple):
+class RowGroup(NamedTuple):
     """A row group of a file; between which labels and ids its rows lie, where its footer says."""
 
     path: str
@@ -49,7 +49,7 @@ class TaskInput(NamedTuple):
     Of one class by id, each row group sorted.
     """
 
-    pieces: tuple[Piece, ...]
+    row_groups: tuple[RowGroup, ...]
     label: str | None = None
 
 
@@ -59,12 +59,12 @@ class ParquetSnapshot:
 
     spark: SparkSession
     folder: Path
-    pieces: tuple[Piece, ...]
+    row_groups: tuple[RowGroup, ...]
 
     @property
     def rows(self) -> int:
-        """Rows of all pieces."""
-        return sum(piece.rows for piece in self.pieces)
+        """Rows of all row_groups."""
+        return sum(row_group.rows for row_group in self.row_groups)
 
     def tasks(self, slots: int) -> int:
         """How many tasks to make of all rows, of which so many run at a time."""
@@ -78,12 +78,12 @@ class ParquetSnapshot:
         constants: further columns, of one value.
         """
         most = max(1, self.rows) / max(1, tasks)
-        dealt: dict[int, list[Piece]] = {}
+        dealt: dict[int, list[RowGroup]] = {}
         before = 0
-        for piece in self.pieces:
+        for row_group in self.row_groups:
             # To the task that its middle falls in.
-            dealt.setdefault(int((before + piece.rows / 2) // most), []).append(piece)
-            before += piece.rows
+            dealt.setdefault(int((before + row_group.rows / 2) // most), []).append(row_group)
+            before += row_group.rows
         return self._scan(
             [(TaskInput(tuple(share)),) for share in dealt.values()], columns, constants or {}
         )
@@ -96,15 +96,15 @@ class ParquetSnapshot:
         once. columns: label and image_id among them.
         """
         labels = sorted(tasks)
-        found: dict[str, list[Piece]] = {label: [] for label in labels}
+        found: dict[str, list[RowGroup]] = {label: [] for label in labels}
         read = 0
-        for piece in self.pieces:
-            if piece.labels is None or piece.ids is None:
+        for row_group in self.row_groups:
+            if row_group.labels is None or row_group.ids is None:
                 return None
-            low, high = piece.labels
+            low, high = row_group.labels
             for label in labels[bisect_left(labels, low) : bisect_right(labels, high)]:
-                found[label].append(piece)
-                read += piece.rows
+                found[label].append(row_group)
+                read += row_group.rows
             if read > OVER * self.rows:
                 return None
         dealt: dict[int, list[TaskInput]] = {}
@@ -151,18 +151,18 @@ class TaskReader:
         """The rows of a task."""
         schema = arrow_frames.arrow_schema(self.columns)
         for share in self.tasks[task]:
-            for piece in share.pieces:
-                batches = self._piece(piece, schema)
+            for row_group in share.row_groups:
+                batches = self._row_group(row_group, schema)
                 if share.label is None:
                     yield from batches
                 else:
                     yield from _of_class(batches, share.label)
 
-    def _piece(self, piece: Piece, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        with pq.ParquetFile(self.folder / piece.path) as file:
+    def _row_group(self, row_group: RowGroup, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        with pq.ParquetFile(self.folder / row_group.path) as file:
             there = [name for name in schema.names if name in file.schema_arrow.names]
             for batch in file.iter_batches(
-                BATCH, row_groups=[piece.group], columns=there, use_threads=False
+                BATCH, row_groups=[row_group.group], columns=there, use_threads=False
             ):
                 yield self._completed(batch, schema)
 
@@ -210,17 +210,17 @@ def _of_class(batches: Iterable[pa.RecordBatch], label: str) -> Iterator[pa.Reco
         yield from pa.Table.from_batches(own).sort_by("image_id").to_batches()
 
 
-def pieces(folder: Path, names: Sequence[str]) -> tuple[Piece, ...]:
+def row_groups_of(folder: Path, names: Sequence[str]) -> tuple[RowGroup, ...]:
     """The row groups of a table's files, in the order of the files' names."""
-    return tuple(piece for name in sorted(names) for piece in _of_file(folder, name))
+    return tuple(row_group for name in sorted(names) for row_group in _of_file(folder, name))
 
 
-def _of_file(folder: Path, name: str) -> Iterator[Piece]:
+def _of_file(folder: Path, name: str) -> Iterator[RowGroup]:
     footer = pq.read_metadata(folder / name)
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
         ends = _ends(group, "label"), _ends(group, "image_id")
-        yield Piece(name, number, group.num_rows, *ends)
+        yield RowGroup(name, number, group.num_rows, *ends)
 
 
 def _ends(group: Any, name: str) -> Ends | None:
@@ -239,11 +239,11 @@ def _ends(group: Any, name: str) -> Ends | None:
     return None
 
 
-def _first_id(piece: Piece) -> str:
-    assert piece.ids is not None
-    return piece.ids[0]
+def _first_id(row_group: RowGroup) -> str:
+    assert row_group.ids is not None
+    return row_group.ids[0]
 
 
-def _last_id(piece: Piece) -> str:
-    assert piece.ids is not None
-    return piece.ids[1]
+def _last_id(row_group: RowGroup) -> str:
+    assert row_group.ids is not None
+    return row_group.ids[1]

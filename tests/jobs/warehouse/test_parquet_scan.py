@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from jobs.density import project
 from jobs.warehouse import arrow_frames, parquet_scan, partitioning, tables
 from jobs.warehouse.local_store import CommitInfo, Warehouse, properties
-from jobs.warehouse.parquet_scan import ParquetSnapshot, Piece, TaskInput, TaskReader
+from jobs.warehouse.parquet_scan import ParquetSnapshot, RowGroup, TaskInput, TaskReader
 from jobs.warehouse.parquet_write import ArrowTransform
 from tests.udfs.density.test_pca import cloud
 from udfs import arrow
@@ -81,11 +81,11 @@ def test_all_rows_come_once_and_in_order(spark: SparkSession, tmp_path: Path, ta
     snapshot = warehouse.snapshot("latents")
     assert snapshot is not None
     assert snapshot.rows == len(NAMES)
-    assert len(snapshot.pieces) > 9
+    assert len(snapshot.row_groups) > 9
     scan = snapshot.whole(SOME, tasks, {"model_id": "another"})
-    assert len(scan.reader.tasks) == min(tasks, len(snapshot.pieces))
+    assert len(scan.reader.tasks) == min(tasks, len(snapshot.row_groups))
     found = scan.through(seen, SEEN).mapped().collect()
-    order = {task.path: i for i, task in enumerate(snapshot.pieces)}
+    order = {task.path: i for i, task in enumerate(snapshot.row_groups)}
     assert len(order) == 3
     assert sorted((row.label, row.image_id) for row in found) == sorted(NAMES)
     assert {row.model_id for row in found} == {"another"}
@@ -96,16 +96,21 @@ def test_all_rows_come_once_and_in_order(spark: SparkSession, tmp_path: Path, ta
 
 def test_tasks_have_about_as_many_rows_of_neighbouring_files(spark: SparkSession) -> None:
     sizes = [700, 10, 10, 2000, 300, 300, 300, 5, 5, 900]
-    pieces = tuple(Piece(f"{i}", 0, rows) for i, rows in enumerate(sizes))
-    scan = ParquetSnapshot(spark, Path(), pieces).whole(SOME, 3)
-    parts = [[piece.rows for share in task for piece in share.pieces] for task in scan.reader.tasks]
+    row_groups = tuple(RowGroup(f"{i}", 0, rows) for i, rows in enumerate(sizes))
+    scan = ParquetSnapshot(spark, Path(), row_groups).whole(SOME, 3)
+    parts = [
+        [row_group.rows for share in task for row_group in share.row_groups]
+        for task in scan.reader.tasks
+    ]
     assert list(itertools.chain(*parts)) == sizes
     assert [sum(part) for part in parts] == [720, 2300, 1510]
     assert ParquetSnapshot(spark, Path(), ()).whole(SOME, 3).reader.tasks == ()
 
 
 def test_a_task_has_not_too_many_rows(spark: SparkSession) -> None:
-    few, many = (ParquetSnapshot(spark, Path(), (Piece("0", 0, n),)) for n in (100_000, 10_000_000))
+    few, many = (
+        ParquetSnapshot(spark, Path(), (RowGroup("0", 0, n),)) for n in (100_000, 10_000_000)
+    )
     assert [few.tasks(2), many.tasks(2), many.tasks(100)] == [16, 153, 800]
 
 
@@ -205,7 +210,9 @@ def test_bounds_of_a_footer(tmp_path: Path) -> None:
     )
     pq.write_table(other, tmp_path / "other")
     names = ["with", "without", "null", "other"]
-    bounds = {piece.path: piece for piece in parquet_scan.pieces(tmp_path, names)}
+    bounds = {
+        row_group.path: row_group for row_group in parquet_scan.row_groups_of(tmp_path, names)
+    }
     assert bounds["with"].labels == ("a", "c")
     assert bounds["with"].ids == bounds["null"].ids == ("1", "2")
     assert bounds["without"].labels is bounds["null"].labels is bounds["other"].labels is None
@@ -213,22 +220,22 @@ def test_bounds_of_a_footer(tmp_path: Path) -> None:
 
 def ranges(spark: SparkSession, *parts: tuple[str, str, str, str]) -> ParquetSnapshot:
     """Row groups of ten rows between two labels and two ids."""
-    pieces = [
-        Piece(f"{i}", 0, 10, (first, last), (low, high))
+    row_groups = [
+        RowGroup(f"{i}", 0, 10, (first, last), (low, high))
         for i, (first, last, low, high) in enumerate(parts)
     ]
-    return ParquetSnapshot(spark, Path(), tuple(pieces))
+    return ParquetSnapshot(spark, Path(), tuple(row_groups))
 
 
 def test_row_groups_of_a_class_are_read_by_their_ids(spark: SparkSession) -> None:
     snapshot = ranges(spark, ("a", "a", "5", "7"), ("a", "b", "8", "9"), ("a", "a", "1", "4"))
     scan = snapshot.by_class(SOME, {"a": 0, "b": 0, "c": 1})
     assert scan is not None
-    read = [[(s.label, [p.path for p in s.pieces]) for s in task] for task in scan.reader.tasks]
+    read = [[(s.label, [p.path for p in s.row_groups]) for s in task] for task in scan.reader.tasks]
     assert read == [[("a", ["2", "0", "1"]), ("b", ["1"])], [("c", [])]]
     overlapping = ranges(spark, ("a", "a", "1", "5"), ("a", "b", "5", "9"))
     assert overlapping.by_class(SOME, {"a": 0, "b": 0}) is None
-    unknown = ParquetSnapshot(spark, Path(), (Piece("0", 0, 10, None, ("1", "2")),))
+    unknown = ParquetSnapshot(spark, Path(), (RowGroup("0", 0, 10, None, ("1", "2")),))
     assert unknown.by_class(SOME, {"a": 0}) is None
 
 
@@ -237,7 +244,7 @@ def test_a_row_group_out_of_order_is_sorted(tmp_path: Path) -> None:
     mixed = np.random.default_rng(0).permutation(3000)
     table = pa.table({"image_id": [ids[i] for i in mixed], "label": ["ab"[i % 2] for i in mixed]})
     pq.write_table(table, tmp_path / "file")
-    share = TaskInput(parquet_scan.pieces(tmp_path, ["file"]), "b")
+    share = TaskInput(parquet_scan.row_groups_of(tmp_path, ["file"]), "b")
     reader = TaskReader(tmp_path, ((share,),), arrow_frames.struct("image_id string, label string"))
     found = pa.Table.from_batches(reader.batches(0)).column("image_id").to_pylist()
     assert found == ids[1::2]
@@ -253,7 +260,7 @@ def test_a_class_is_not_held_whole(tmp_path: Path) -> None:
     }
     pq.write_table(pa.table(columns), tmp_path / "file", row_group_size=512)
     del columns
-    share = TaskInput(parquet_scan.pieces(tmp_path, ["file"]), "a")
+    share = TaskInput(parquet_scan.row_groups_of(tmp_path, ["file"]), "a")
     narrow = arrow_frames.struct("image_id string, label string, latent array<float>")
     reader = TaskReader(tmp_path, ((share,),), narrow)
     pool = pa.default_memory_pool()
@@ -268,8 +275,8 @@ def test_a_file_is_read_in_batches(tmp_path: Path) -> None:
     """A worker does not hold a file, nor a row group."""
     n = 10 * parquet_scan.BATCH
     pq.write_table(pa.table({"image_id": [f"{i}" for i in range(n)]}), tmp_path / "file")
-    pieces = parquet_scan.pieces(tmp_path, ["file"])
+    row_groups = parquet_scan.row_groups_of(tmp_path, ["file"])
     columns = arrow_frames.struct("image_id string")
-    reader = TaskReader(tmp_path, ((TaskInput(pieces),),), columns)
+    reader = TaskReader(tmp_path, ((TaskInput(row_groups),),), columns)
     sizes = [batch.num_rows for batch in reader.batches(0)]
     assert sizes == [parquet_scan.BATCH] * 10
