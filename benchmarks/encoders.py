@@ -23,7 +23,7 @@ from torch import nn
 
 from benchmarks import truth
 from benchmarks.truth import Pixels
-from jobs.autoencoder.train import fit
+from jobs.autoencoder.learning import fit
 from jobs.settings.load import Train, build
 from udfs.autoencoder import device, inference, training
 from udfs.autoencoder import weights as weight_files

@@ -16,29 +16,23 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 
-from jobs.dry_run.plan import Plan
+from jobs import pipeline
+from jobs.acquisition import sample
+from jobs.dry_run import plan
 from jobs.errors import JobError, SettingsError
 from jobs.runtime import session
 from jobs.runtime.console import Console
 from jobs.runtime.lock import lock
 from jobs.runtime.process import die_with_parent, interrupted
 from jobs.runtime.run import Run
-from jobs.settings.load import FORMATS, STAGES, Settings, build, read_file
+from jobs.runtime.stage import Stage
+from jobs.settings.load import FORMATS, Settings, build, read_file
 
 SETTINGS = "LATENT_DEDUP_SETTINGS"  # the project's own settings file, from spark-submit.sh
-FOLDERS = {
-    "acquisition": ("sample", "ingest"),
-    "autoencoder": ("train", "encode", "whiten"),
-    "density": ("project", "modes", "anomalies", "generate"),
-    "duplicates": ("leaks", "conflicts", "prune", "publish"),
-    "evaluation": ("estimate", "similarities", "calibrate"),
-    "report": ("report",),
-}
-MODULES = {name: f"jobs.{folder}.{name}" for folder, names in FOLDERS.items() for name in names}
-JOBS = {name: MODULES[name] for name in ("sample", *STAGES)} | {"pipeline": "jobs.pipeline"}
-PLAIN = {"sample"}  # jobs without Spark
-# Torch and the charts take seconds to import: while Spark starts, not before.
-MEANWHILE = {"pipeline": ("jobs.autoencoder.encode", "jobs.report.report")}
+# `sample` needs neither Spark nor a warehouse; each stage is also a job of its own.
+SAMPLE, PIPELINE = "sample", "pipeline"
+STAGES = {stage.name: stage for stage in pipeline.STAGES}
+JOBS = (SAMPLE, *STAGES, PIPELINE)
 USAGE = f"""\
 usage: ./spark-submit.sh JOB [--images PATH] [--warehouse DIR] [--settings FILE]
                          [--set section.key=value ...] [--seed N] [--overwrite STAGE]
@@ -115,38 +109,52 @@ def main(arguments: Sequence[str]) -> int:
         message = f"{job}: the settings need a change:\n  {mistakes}"
         Console(log_format=log_format(arguments)).error(message, code=2)
         return 2
-    return _guarded(job, run_plain if job in PLAIN else run, settings)
+    return _guarded(job, run_sample if job == SAMPLE else run, settings)
 
 
-def run_plain(job: str, settings: Settings) -> None:
-    """Run a job that needs neither Spark nor a warehouse."""
-    importlib.import_module(JOBS[job]).main(settings)
+def run_sample(job: str, settings: Settings) -> None:
+    """Write the synthetic survey."""
+    sample.main(settings)
 
 
 def run(job: str, settings: Settings) -> None:
-    """Run a job with a Spark session, under the lock of its warehouse."""
+    """Run a stage, or the pipeline, with a Spark session, under the lock of its warehouse."""
+    stages = stages_of(job, settings)
     if settings.dry_run:
         spark = session.start(job)
-        plan = Plan(spark, settings, job)
-        importlib.import_module(JOBS[job]).main(plan)
-        plan.say()
+        plan.say(Run(spark, settings, job, pipeline.STAGES), stages)
         spark.stop()
         return
     with lock(settings.warehouse):
-        meanwhile = [JOBS[job], *MEANWHILE.get(job, ())]
-        loading = threading.Thread(target=_import, args=(meanwhile,), daemon=True)
+        heavy = [module for stage in stages for module in stage.imports]
+        loading = threading.Thread(target=_import, args=(heavy,), daemon=True)
         loading.start()
         spark = session.start(job)
         signal.signal(signal.SIGINT, interrupted)
         loading.join()
-        current = Run(spark, settings, job)
+        current = Run(spark, settings, job, pipeline.STAGES)
         try:
             current.close_stale()
-            importlib.import_module(JOBS[job]).main(current)
+            execute(current, job)
         finally:
             current.close()
         current.console.results(current.results(), current.seconds)
         spark.stop()
+
+
+def stages_of(job: str, settings: Settings) -> list[Stage]:
+    """The stages that a job runs with these settings."""
+    if job != PIPELINE:
+        return [STAGES[job]]
+    return [stage for stage in pipeline.STAGES if stage.enabled(settings)]
+
+
+def execute(run: Run, job: str) -> None:
+    """Run a stage, or the pipeline."""
+    if job == PIPELINE:
+        pipeline.main(run)
+    else:
+        run.execute(STAGES[job])
 
 
 def _import(modules: Sequence[str]) -> None:

@@ -113,9 +113,9 @@ def findings(labels: Sequence[str] = LABELS, there: bool = True) -> Findings:
     """Every optional table, or none of them."""
     states = {
         table: optional_tables.State(
-            "there" if there else "absent", f"./spark-submit.sh {extra.stage}"
+            "there" if there else "absent", f"./spark-submit.sh {optional_tables.writer_of(table)}"
         )
-        for table, extra in optional_tables.EXTRAS.items()
+        for table in optional_tables.OPTIONAL
     }
     if not there:
         return Findings(states)

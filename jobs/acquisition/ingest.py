@@ -16,7 +16,7 @@ from pyspark.sql import types as T
 from jobs.acquisition import sources
 from jobs.errors import SettingsError
 from jobs.runtime import session
-from jobs.runtime.run import Run, Work
+from jobs.runtime.stage import Details, RunContext, Stage, StageRun
 from jobs.settings.load import Ingest
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import fingerprint
@@ -30,35 +30,37 @@ IMAGES = tables.TABLES["images"].schema
 REJECTS = tables.TABLES["rejects"].schema
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Source files or a table's rows → images, rejects."""
-    settings = run.settings.ingest
-    source = sources.find(run.spark, run.settings)
-    decoding = fingerprint(source.reading(settings) | {"version": VERSION})
-    with run.stage(
-        "ingest",
-        writes=("images", "rejects"),
-        depends={"decoding": decoding, "content": source.content},
-        version=VERSION,
-    ) as work:
-        if work.finished:
-            return
-        source.say(run.console)
-        work.images = source.count
-        earlier = find_earlier(run, source, decoding)
-        check_types(run, source)
-        candidates, losers = unique(source, settings)
-        known = earlier_images(run, source)
-        record_vanished(work, candidates, source, known)
-        write_images(work, candidates, earlier, source, decoding)
-        if known is None and all_used(work, source):
-            rejects: DataFrame | pa.Table = tables.rows("rejects", [])
-        else:
-            failed = examined(work, candidates, earlier, source).unionByName(losers)
-            gone = still_vanished(work, candidates, source, known is not None)
-            rejects = failed.unionByName(gone)
-        work.write(rejects, "rejects", where="stage = 'ingest'")
-        summarise(work, source)
+    source = stage_run.run.once(sources.of_run)
+    decoding = fingerprint(reading(stage_run.run))
+    source.say(stage_run.console)
+    stage_run.images = source.count
+    earlier = find_earlier(stage_run, source, decoding)
+    check_types(stage_run, source)
+    candidates, losers = unique(source, stage_run.settings.ingest)
+    known = earlier_images(stage_run, source)
+    record_vanished(stage_run, candidates, source, known)
+    write_images(stage_run, candidates, earlier, source, decoding)
+    if known is None and all_used(stage_run, source):
+        rejects: DataFrame | pa.Table = tables.rows("rejects", [])
+    else:
+        failed = examined(stage_run, candidates, earlier, source).unionByName(losers)
+        gone = still_vanished(stage_run, candidates, source, known is not None)
+        rejects = failed.unionByName(gone)
+    stage_run.write(rejects, "rejects", where="stage = 'ingest'")
+    summarise(stage_run, source)
+
+
+def reading(run: RunContext) -> dict[str, Any]:
+    """How source files become images: the settings that decide it, the root, the version."""
+    source = run.once(sources.of_run)
+    return source.reading(run.settings.ingest) | {"version": VERSION}
+
+
+def depends(run: RunContext) -> dict[str, Any]:
+    """How source files are read, and the hash of their listing."""
+    return {"decoding": Details(reading(run)), "content": run.once(sources.of_run).content}
 
 
 @dataclass(frozen=True)
@@ -69,27 +71,30 @@ class Earlier:
     rejects: DataFrame
 
 
-def find_earlier(run: Run, source: sources.Source, decoding: str) -> Earlier | None:
+def find_earlier(stage_run: StageRun, source: sources.Source, decoding: str) -> Earlier | None:
     """The rows of an earlier run that may stay; None where all is to be read anew."""
-    commit = run.warehouse.newest("images", "ingest")
-    if commit is None or not source.is_folder or "ingest" in run.settings.overwrite:
+    commit = stage_run.previous_commit("images")
+    if commit is None or not source.is_folder or "ingest" in stage_run.settings.overwrite:
         return None
     if commit.metadata.get("decoding") != decoding:
         return None
-    rejects = arrow_frames.frame(run.spark, [], REJECTS)
-    if run.warehouse.exists("rejects"):
-        rejects = run.warehouse.read("rejects").where("stage = 'ingest'")
+    images, rejects = stage_run.previous("images"), stage_run.previous("rejects")
+    assert images is not None  # it has a commit
+    if rejects is None:
+        rejects = arrow_frames.frame(stage_run.spark, [], REJECTS)
+    rejects = rejects.where("stage = 'ingest'")
     return Earlier(
-        images=run.warehouse.read("images", run.warehouse.version("images")),
+        images=images,
         rejects=rejects.where("error_code NOT IN ('vanished', 'unreachable', 'changed')"),
     )
 
 
-def check_types(run: Run, source: sources.Source) -> None:
+def check_types(stage_run: StageRun, source: sources.Source) -> None:
     """Refuse a caller's column that comes with another type than it has in `images`."""
-    if not run.warehouse.exists("images"):
+    images = stage_run.previous("images")
+    if images is None:
         return
-    stored = sources.column_types(run.warehouse.read("images").schema)
+    stored = sources.column_types(images.schema)
     come = sources.column_types(source.frame.schema)
     changed = [
         f"column {name!r} is {come[name].simpleString()}, but {stored[name].simpleString()} in the "
@@ -136,19 +141,18 @@ def unique(source: sources.Source, settings: Ingest) -> tuple[DataFrame, DataFra
     return alone.unionByName(ranked.where("_place = 1").select(rows.columns)), losers
 
 
-def earlier_images(run: Run, source: sources.Source) -> DataFrame | None:
+def earlier_images(stage_run: StageRun, source: sources.Source) -> DataFrame | None:
     """The images that an earlier run found in the same place, however it decoded them."""
-    commit = run.warehouse.newest("images", "ingest")
-    if commit is None or commit.metadata.get("root") != source.root:
+    commit, images = stage_run.previous_commit("images"), stage_run.previous("images")
+    if commit is None or images is None or commit.metadata.get("root") != source.root:
         return None
-    images = run.warehouse.read("images", run.warehouse.version("images"))
     if commit.metadata["tiled"]:
         images = images.withColumn("image_id", _base_id(F.col("image_id")))
     return images
 
 
 def record_vanished(
-    work: Work, candidates: DataFrame, source: sources.Source, known: DataFrame | None
+    stage_run: StageRun, candidates: DataFrame, source: sources.Source, known: DataFrame | None
 ) -> None:
     """Note images that are gone before they leave `images`: a crash then loses none."""
     if known is None:
@@ -164,83 +168,84 @@ def record_vanished(
         .select(*_reject_columns("vanished", F.lit("it is no longer there")))
     )
     if not gone.isEmpty():
-        work.write(gone, "rejects", append=True, finished=False)
+        stage_run.write(gone, "rejects", append=True, finished=False)
 
 
 def write_images(
-    work: Work,
+    stage_run: StageRun,
     candidates: DataFrame,
     earlier: Earlier | None,
     source: sources.Source,
     decoding: str,
 ) -> None:
     """Decode what is new; rows of files that are as they were stay as they are."""
-    if "images" not in work.pending:
+    if "images" not in stage_run.pending:
         return
-    pixels = fingerprint(work.run.settings.ingest.decoding | {"version": VERSION})
+    pixels = fingerprint(stage_run.settings.ingest.decoding | {"version": VERSION})
     metadata: dict[str, Any] = {"decoding": decoding, "pixels": pixels, "root": source.root}
-    metadata |= {"renamed": source.renamed, "tiled": bool(work.run.settings.ingest.tiling)}
+    metadata |= {"renamed": source.renamed, "tiled": bool(stage_run.settings.ingest.tiling)}
     metadata |= {
-        "source": source.mark(work.run.settings.ingest),
+        "source": source.mark(stage_run.settings.ingest),
         "vectors": source.width is not None,
     }
     if earlier is None:
-        work.write(decoded(work.run, candidates, source), "images", metadata=metadata)
+        stage_run.write(decoded(stage_run, candidates, source), "images", metadata=metadata)
         return
     seen = earlier.images.select(FILE_KEY).unionByName(earlier.rejects.select(FILE_KEY)).distinct()
     fresh = candidates.join(seen, on=FILE_KEY, how="left_anti").select(candidates.columns)
     stays = earlier.images.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
     stays = stays.select(earlier.images.columns)
-    work.images = None  # how many are fresh, nobody has counted
-    rows = decoded(work.run, fresh, source)
+    stage_run.images = None  # how many are fresh, nobody has counted
+    rows = decoded(stage_run, fresh, source)
     if stays.count() == earlier.images.count():
-        work.write(rows, "images", append=True, metadata=metadata)
+        stage_run.write(rows, "images", append=True, metadata=metadata)
     else:
-        work.write(stays.unionByName(rows.mapped()), "images", metadata=metadata)
+        stage_run.write(stays.unionByName(rows.mapped()), "images", metadata=metadata)
 
 
-def decoded(run: Run, candidates: DataFrame, source: sources.Source) -> ArrowTransform:
+def decoded(stage_run: StageRun, candidates: DataFrame, source: sources.Source) -> ArrowTransform:
     """Candidates as rows of `images`: read, hashed, decoded and cut on the executors, once."""
     own = [field for field in candidates.schema if field.name not in sources.OURS]
     schema = T.StructType([*IMAGES.fields[:-1], *own, IMAGES.fields[-1]])
-    settings = run.settings.ingest
-    tasks = settings.tasks or _tasks(source, session.slots(run.spark))
+    settings = stage_run.settings.ingest
+    tasks = settings.tasks or _tasks(source, session.slots(stage_run.spark))
     shared = candidates.where(_is_complete()).repartitionByRange(tasks, "label", "image_id")
     in_order = shared.sortWithinPartitions("label", "image_id")
     return ArrowTransform(in_order, source.reader(settings).image_rows, schema)
 
 
-def all_used(work: Work, source: sources.Source) -> bool:
+def all_used(stage_run: StageRun, source: sources.Source) -> bool:
     """Whether every file of a folder became an image; looking for others takes Spark seconds."""
     if not source.is_folder:
         return False
-    (used,) = work.query("images", "SELECT count(DISTINCT path) AS files FROM rows")
+    (used,) = stage_run.query("images", "SELECT count(DISTINCT path) AS files FROM rows")
     return int(used["files"]) == source.count
 
 
 def examined(
-    work: Work, candidates: DataFrame, earlier: Earlier | None, source: sources.Source
+    stage_run: StageRun, candidates: DataFrame, earlier: Earlier | None, source: sources.Source
 ) -> DataFrame:
     """Why the candidates that are no images are none.
 
     They are looked at once more, instead of carrying every image's pixels past a cache; so the
     answer is the same after a run that died between the two tables.
     """
-    run = work.run
     base = F.col("image_id")
-    if run.settings.ingest.tiling:
+    if stage_run.settings.ingest.tiling:
         base = _base_id(base)
-    used = run.warehouse.read("images").select(base.alias("image_id")).distinct()
+    used = stage_run.read("images").select(base.alias("image_id")).distinct()
     complete = candidates.where(_is_complete())
     unusable = complete.join(used, on="image_id", how="left_anti").select(candidates.columns)
-    kept = arrow_frames.frame(run.spark, [], REJECTS)
+    kept = arrow_frames.frame(stage_run.spark, [], REJECTS)
     if earlier is not None:
         kept = earlier.rejects.join(unusable.select(FILE_KEY), on=FILE_KEY, how="left_semi")
         kept = kept.select(REJECTS.names).where("error_code != 'missing_label'")
         unusable = unusable.join(kept.select(FILE_KEY), on=FILE_KEY, how="left_anti")
         unusable = unusable.select(candidates.columns)
-    shared = unusable.repartition(session.slots(run.spark))
-    failed = arrow_frames.mapped(shared, source.reader(run.settings.ingest).reject_rows, REJECTS)
+    shared = unusable.repartition(session.slots(stage_run.spark))
+    failed = arrow_frames.mapped(
+        shared, source.reader(stage_run.settings.ingest).reject_rows, REJECTS
+    )
     no_id = F.lit("the row has no id: fill the column that ingest.id_column names")
     no_label = F.lit("it has no class: put it into a folder, or fill ingest.label_column's column")
     incomplete = candidates.where(~_is_complete()).select(
@@ -252,24 +257,26 @@ def examined(
 
 
 def still_vanished(
-    work: Work, candidates: DataFrame, source: sources.Source, same_root: bool
+    stage_run: StageRun, candidates: DataFrame, source: sources.Source, same_root: bool
 ) -> DataFrame:
     """The rejects of vanished images of this source that have not come back."""
-    warehouse = work.run.warehouse
+    warehouse = stage_run.warehouse
     if not same_root or not warehouse.exists("rejects"):
-        return arrow_frames.frame(work.run.spark, [], REJECTS)
+        return arrow_frames.frame(stage_run.spark, [], REJECTS)
     rows = warehouse.read("rejects").where("stage = 'ingest' AND error_code = 'vanished'")
     back = candidates.select(source.key)
     gone = rows.join(back, on=source.key, how="left_anti").dropDuplicates(["image_id"])
     return gone.select(REJECTS.names)
 
 
-def summarise(work: Work, source: sources.Source) -> None:
+def summarise(stage_run: StageRun, source: sources.Source) -> None:
     """Counts for `runs` and the console."""
-    warehouse = work.run.warehouse
-    work.rows["images"] = warehouse.count("images")
-    work.rows["rejects"] = warehouse.count("rejects", "stage = 'ingest'")
-    work.summary = f"{work.rows['images']:,} images, {work.rows['rejects']:,} rejects"
+    warehouse = stage_run.warehouse
+    stage_run.rows["images"] = warehouse.count("images")
+    stage_run.rows["rejects"] = warehouse.count("rejects", "stage = 'ingest'")
+    stage_run.summary = (
+        f"{stage_run.rows['images']:,} images, {stage_run.rows['rejects']:,} rejects"
+    )
 
 
 def _is_complete() -> Column:
@@ -298,3 +305,12 @@ def _tasks(source: sources.Source, slots: int) -> int:
     expansion = EXPANSION if source.width is None else 1
     by_size = -(-source.size_bytes * expansion // FILE_BYTES)
     return max(1, by_size, min(4 * slots, source.count // 64))
+
+
+STAGE = Stage(
+    "ingest",
+    main,
+    writes=("images", "rejects"),
+    depends=depends,
+    version=VERSION,
+)

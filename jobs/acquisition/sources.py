@@ -21,6 +21,7 @@ from jobs.acquisition.image_reader import Decoding, status_rows
 from jobs.acquisition.vector_reader import VECTOR, Vectors, common_width
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.console import Console
+from jobs.runtime.stage import RunContext
 from jobs.settings.load import Ingest, Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse import paths as file_paths
@@ -84,6 +85,11 @@ def find(spark: SparkSession, settings: Settings) -> Source:
     if settings.ingest.source == "folder":
         return _folder(spark, settings)
     return _table(spark, settings.images, settings.ingest)
+
+
+def of_run(run: RunContext) -> Source:
+    """The source of a run; for `run.once`, since a listing may take long."""
+    return find(run.spark, run.settings)
 
 
 def _folder(spark: SparkSession, settings: Settings) -> Source:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.runtime.run import Work
+from jobs.runtime.stage import StageRun
 
 LATENT_WIDTH = 1024  # of the paper's encoder; limits in images are meant for latents of it
 
 
-def model_of(work: Work) -> str:
+def model_of(stage_run: StageRun) -> str:
     """The model of the latents."""
-    found = work.query("latents", "SELECT model_id FROM rows LIMIT 1")
+    found = stage_run.query("latents", "SELECT model_id FROM rows LIMIT 1")
     return str(found[0]["model_id"]) if found else ""
 
 
-def sizes(work: Work) -> dict[str, int]:
+def sizes(stage_run: StageRun) -> dict[str, int]:
     """Images of each class in `latents`."""
-    rows = work.query("latents", "SELECT label, count(*) AS images FROM rows GROUP BY label")
+    rows = stage_run.query("latents", "SELECT label, count(*) AS images FROM rows GROUP BY label")
     return {row["label"]: int(row["images"]) for row in rows}
 
 
@@ -28,7 +28,7 @@ def width(latents: DataFrame) -> int:
     return int(row.width) if row else 0
 
 
-def width_stored(work: Work) -> int:
+def width_stored(stage_run: StageRun) -> int:
     """The same of the table `latents`, without a job."""
-    found = work.query("latents", "SELECT array_length(latent) AS width FROM rows LIMIT 1")
+    found = stage_run.query("latents", "SELECT array_length(latent) AS width FROM rows LIMIT 1")
     return int(found[0]["width"]) if found else 0

@@ -39,16 +39,22 @@ class Model:
 
 
 def wanted(settings: Settings) -> str:
-    """The fingerprint of training: its settings, the decoding, a given model; never the listing.
+    """The fingerprint of training, which every model is stored with."""
+    return fingerprint(wanted_by(settings))
 
-    So files that come or go do not lead to another model.
+
+def wanted_by(settings: Settings) -> dict[str, Any]:
+    """What decides a model: training's settings or a given model, and how images are decoded.
+
+    The listing is not part of it, so files that come or go do not lead to another model.
     """
     given = weights.model_id(read_given(settings.train.model)) if settings.train.model else ""
-    training = settings.train.learning if not given else {}
-    decoding = settings.ingest.decoding
-    return fingerprint(
-        {"train": training, "decoding": decoding, "given": given, "version": VERSION}
-    )
+    return {
+        "train": settings.train.learning if not given else {},
+        "decoding": settings.ingest.decoding,
+        "given": given,
+        "version": VERSION,
+    }
 
 
 def read_given(path: str) -> bytes:

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import JobError
-from jobs.runtime.run import Work
+from jobs.runtime.stage import StageRun
 from jobs.settings.load import RAW, WHITENED
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import Warehouse
@@ -41,9 +41,9 @@ def column_of(space: str) -> str:
     return _TABLES[space][1]
 
 
-def vectors(work: Work, spaces: Iterable[str]) -> dict[str, DataFrame]:
+def vectors(stage_run: StageRun, spaces: Iterable[str]) -> dict[str, DataFrame]:
     """Of each space what stands for the images, always in the column `latent`."""
-    return {space: _compared(work.read(table_of(space)[0]), space) for space in spaces}
+    return {space: _compared(stage_run.read(table_of(space)[0]), space) for space in spaces}
 
 
 def elsewhere(own: Warehouse, other: Warehouse, space: str) -> DataFrame:

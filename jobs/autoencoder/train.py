@@ -2,56 +2,51 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-
 from jobs.autoencoder import models
 from jobs.errors import JobError
-from jobs.runtime.progress import Progress
-from jobs.runtime.run import Run, Work
+from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.load import Train
-from udfs import arrow
-from udfs.autoencoder import (
-    device as torch_device,
-)
-from udfs.autoencoder import (
-    model as autoencoder,
-)
-from udfs.autoencoder import (
-    training as training_loop,
-)
 from udfs.autoencoder import (
     weights,
 )
-from udfs.autoencoder.contrastive import Instance
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Table images → models/<model_id>/."""
+    from jobs.autoencoder import learning  # it loads torch, which takes seconds
+
+    settings = stage_run.settings.train
+    data, more = take_over(settings) if settings.model else learning.learn(stage_run, settings)
+    about = {
+        "fingerprint": models.wanted(stage_run.settings),
+        "decoding": stage_run.settings.ingest.decoding,
+        "normalise": weights.normalises(data),
+        **more,
+        "trained_at": datetime.now(UTC).isoformat(),
+    }
+    model = models.store(stage_run.warehouse, data, about)
+    stage_run.model_id = model.model_id
+    stage_run.summary = f"model {model.model_id[:12]}, {about['summary']}"
+
+
+def depends(run: RunContext) -> dict[str, Any]:
+    """What decides the model, as `models.wanted` hashes it: never which files there are."""
     models.check_pixels(run.warehouse)
-    mark = models.wanted(run.settings)
-    known = models.find(run.warehouse, mark)
-    with run.stage(
-        "train", reads={"images": "ingest"}, finished=lambda _: known is not None
-    ) as work:
-        if work.finished:
-            work.model_id = known.model_id if known else None
-            return
-        about = {"fingerprint": mark, "decoding": run.settings.ingest.decoding}
-        settings = run.settings.train
-        data, more = take_over(settings) if settings.model else learn(work, settings)
-        about |= {"normalise": weights.normalises(data)} | more
-        about |= {"trained_at": datetime.now(UTC).isoformat()}
-        model = models.store(run.warehouse, data, about)
-        work.model_id = model.model_id
-        work.summary = f"model {model.model_id[:12]}, {about['summary']}"
+    return models.wanted_by(run.settings)
+
+
+def is_current(run: RunContext, fingerprint: str) -> bool:
+    """Whether there is a model of these settings, of whatever images it was trained."""
+    return models.find(run.warehouse, models.wanted(run.settings)) is not None
+
+
+def model_id(run: RunContext) -> str | None:
+    """The model of these settings; None where it is not trained yet."""
+    model = models.find(run.warehouse, models.wanted(run.settings))
+    return model.model_id if model else None
 
 
 def take_over(settings: Train) -> tuple[bytes, dict[str, Any]]:
@@ -64,109 +59,13 @@ def take_over(settings: Train) -> tuple[bytes, dict[str, Any]]:
     return data, {"given": settings.model, "summary": "given"}
 
 
-def learn(work: Work, settings: Train) -> tuple[bytes, dict[str, Any]]:
-    """Train on a sample, telling the loss on the way."""
-    images = work.read("images")
-    pixels = sample(images, settings)
-    if not len(pixels):
-        raise JobError(
-            "the table images has no rows to train on; look at the table rejects for the reasons"
-        )
-    device = torch_device.device(settings.device)
-    total = settings.epochs * len(pixels)
-    begun = time.monotonic()
-    done = Progress(0.0, 0.0, 0, "reading")
-
-    def on_batch(epoch: int, batch: int, batches: int, loss: float) -> None:
-        nonlocal done
-        images = len(pixels) * (epoch - 1 + batch / batches)
-        note = f"epoch {epoch}/{settings.epochs}, loss {loss:.4f}"
-        done = Progress(time.monotonic() - begun, images / total, images, note)
-
-    def on_epoch(epoch: training_loop.Epoch) -> None:
-        held_out = "" if epoch.held_out_loss is None else f", held out {epoch.held_out_loss:.4f}"
-        apart = "" if epoch.instance_loss is None else f", instance {epoch.instance_loss:.3f}"
-        work.run.console.line(
-            f"    epoch {epoch.number}/{settings.epochs}: loss {epoch.loss:.4f}{held_out}{apart}, "
-            f"{len(pixels) / epoch.seconds:,.0f} img/s",
-            stage=work.stage,
-            event="epoch",
-            **asdict(epoch),
-        )
-
-    with work.telling(lambda: done):
-        try:
-            training = fit(pixels, settings, device, on_batch=on_batch, on_epoch=on_epoch)
-        except ValueError as wrong:
-            raise JobError(str(wrong)) from wrong
-    return weights.weights_bytes(training.model), describe(training, settings, device, work)
-
-
-def fit(
-    pixels: NDArray[np.uint8], settings: Train, device: str, **told: Any
-) -> training_loop.Training:
-    """A model as the settings ask for it; `told`: the callbacks of autoencoder.train."""
-    return training_loop.train(
-        pixels,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        seed=settings.seed,
-        held_out=settings.held_out,
-        device=device,
-        normalise=settings.normalise,
-        instance=instance_of(settings),
-        precision=precision_of(settings, device),
-        **told,
-    )
-
-
-def instance_of(settings: Train) -> Instance | None:
-    """The term beside the reconstruction, where the settings ask for it."""
-    return Instance(settings.instance_weight, settings.temperature) if settings.recognises else None
-
-
-def precision_of(settings: Train, device: str) -> str:
-    """What `train.precision` comes to; the paper's objective keeps to float32 unless told."""
-    if settings.precision != "auto":
-        return settings.precision
-    return torch_device.fast_precision(device) if settings.recognises else torch_device.FLOAT32
-
-
-def sample(images: DataFrame, settings: Train) -> NDArray[np.uint8]:
-    """At most `train.sample` images, the smallest in a seeded hash of their ids, in that order.
-
-    Images of the split "train" where there is one, else all.
-    """
-    if not images.where("split = 'train'").isEmpty():
-        images = images.where("split = 'train'")
-    draw = F.sha2(F.concat_ws("|", F.lit(settings.seed), "image_id"), 256)
-    # Ids first: a sort that carries the pixels of all images would move gigabytes.
-    chosen = images.select("image_id", draw.alias("draw")).orderBy("draw", "image_id")
-    chosen = chosen.limit(settings.sample)
-    drawn = images.select("image_id", "pixels").join(
-        F.broadcast(chosen), on="image_id", how="inner"
-    )
-    table = drawn.select("draw", "image_id", "pixels").toArrow()
-    table = table.sort_by([("draw", "ascending"), ("image_id", "ascending")])
-    parts = [
-        arrow.binary_matrix(part, autoencoder.PIXELS) for part in table.column("pixels").chunks
-    ]
-    return np.concatenate([np.empty((0, autoencoder.PIXELS), np.uint8), *parts])
-
-
-def describe(
-    training: training_loop.Training, settings: Train, device: str, work: Work
-) -> dict[str, Any]:
-    """What model.json says of a training."""
-    last = training.epochs[-1]
-    return {
-        "settings": asdict(settings),
-        "images_version": work.reads["images"],
-        "images": training.images,
-        "held_out": training.held_out,
-        "device": torch_device.encoded_on(device),
-        "precision": precision_of(settings, device),
-        "epochs": [asdict(epoch) for epoch in training.epochs],
-        "summary": f"{last.number} epochs on {training.images:,} images, loss {last.loss:.4f}",
-    }
+STAGE = Stage(
+    "train",
+    main,
+    reads=lambda run: written_by("images"),
+    depends=depends,
+    enabled=lambda settings: not settings.ingest.vector_column,
+    is_current=is_current,
+    model_id=model_id,
+    imports=("jobs.autoencoder.learning",),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from jobs.autoencoder import latents, spaces
 from jobs.autoencoder.latents import model_of
 from jobs.errors import JobError
 from jobs.runtime import session
-from jobs.runtime.run import Run, Work
+from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.load import WHITENED
 from jobs.warehouse import arrow_frames, partitioning, tables
 from udfs import arrow
@@ -27,32 +28,28 @@ LATENT = arrow_frames.struct("latent array<float>")
 SUMS = arrow_frames.struct("sums binary")
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Table latents → spaces (the fit), vectors.
 
     In mode append a fit of the same model and orientations is used again, so that new images are
     seen as the others.
     """
-    append = run.settings.prune.mode == "append"
-    with run.stage(
-        "whiten",
-        reads={"latents": "encode"},
-        writes=("spaces", "vectors"),
-        depends={"append": append, "axes": run.settings.prune.axes},
-        version=VERSION,
-    ) as work:
-        if work.finished:
-            return
-        encoded = run.warehouse.newest("latents", "encode")
-        seen = {"orientations": encoded.orientations if encoded else 1}
-        most = run.settings.prune.axes
-        whitening = (known(work, most) if append else None) or fitted(work, most)
-        work.write(fit_rows(work, whitening), "spaces", metadata=seen)
-        seen_as = spaces.Whitened(whitening, spaces.fit_id(whitening))
-        made = work.scan("latents", spaces.LATENTS, seen_as.rows, spaces.VECTORS)
-        work.write(made, "vectors")
-        work.rows["vectors"] = run.warehouse.count("vectors")
-        work.summary = f"{work.rows['vectors']:,} vectors on {len(whitening.axes)} axes"
+    prune = stage_run.settings.prune
+    metadata = {"orientations": stage_run.inputs["latents"].orientations}
+    earlier = known(stage_run, prune.axes) if prune.mode == "append" else None
+    whitening = earlier or fitted(stage_run, prune.axes)
+    stage_run.write(fit_rows(stage_run, whitening), "spaces", metadata=metadata)
+    whitened = spaces.Whitened(whitening, spaces.fit_id(whitening))
+    vectors = stage_run.scan("latents", spaces.LATENTS, whitened.rows, spaces.VECTORS)
+    stage_run.write(vectors, "vectors")
+    stage_run.rows["vectors"] = stage_run.count("vectors")
+    stage_run.summary = f"{stage_run.rows['vectors']:,} vectors on {len(whitening.axes)} axes"
+
+
+def depends(run: RunContext) -> dict[str, Any]:
+    """Whether an earlier fit may be used again, and how many axes there are at most."""
+    prune = run.settings.prune
+    return {"append": prune.mode == "append", "axes": prune.axes}
 
 
 def moments(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -67,15 +64,15 @@ def moments(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa
         yield arrow.record_batch({"sums": [total.flat().tobytes()]}, schema)
 
 
-def fitted(work: Work, most: int) -> Whitening:
+def fitted(stage_run: StageRun, most: int) -> Whitening:
     """At most so many axes of all latents; their moments are whole numbers, added in any order.
 
     Raises JobError where there is none.
     """
-    tasks = min(MOST_TASKS, TASKS_A_SLOT * session.slots(work.run.spark))
-    sums = work.scan("latents", LATENT, moments, SUMS, tasks=tasks).mapped()
+    tasks = min(MOST_TASKS, TASKS_A_SLOT * session.slots(stage_run.spark))
+    sums = stage_run.scan("latents", LATENT, moments, SUMS, tasks=tasks).mapped()
     # One row a task, a job each if they are streamed: of wide vectors they are too large for all.
-    wide = tasks * latents.width_stored(work) ** 2 * 4 > COLLECTED
+    wide = tasks * latents.width_stored(stage_run) ** 2 * 4 > COLLECTED
     rows = iter(partitioning.streamed(sums) if wide else sums.collect())
     parts = (Moments.from_flat(np.frombuffer(row.sums, np.int64)) for row in rows)
     try:
@@ -87,20 +84,20 @@ def fitted(work: Work, most: int) -> Whitening:
         raise JobError(f"whiten: {refused}; --set prune.space=raw does without") from refused
 
 
-def known(work: Work, most: int) -> Whitening | None:
+def known(stage_run: StageRun, most: int) -> Whitening | None:
     """The fit that the table `spaces` has of latents of this model, seen from as many sides.
 
     Raises JobError where it has less than half of the axes that all latents have now: along so few
     of them most images look alike, and would be removed.
     """
-    warehouse = work.run.warehouse
+    warehouse = stage_run.warehouse
     made, encoded = warehouse.newest("spaces", "whiten"), warehouse.newest("latents", "encode")
     if made is None or encoded is None or made.orientations != encoded.orientations:
         return None
     row = warehouse.read("spaces").where(F.col("space") == WHITENED).first()
-    whitening = spaces.fit(warehouse) if row and row.model_id == model_of(work) else None
+    whitening = spaces.fit(warehouse) if row and row.model_id == model_of(stage_run) else None
     if whitening and 2 * len(whitening.axes) < min(most, len(whitening.mean)):
-        now = len(fitted(work, most).axes)
+        now = len(fitted(stage_run, most).axes)
         if 2 * len(whitening.axes) < now:
             raise JobError(
                 f"prune.mode = 'append': the axes were fitted on few images, {len(whitening.axes)} "
@@ -109,15 +106,26 @@ def known(work: Work, most: int) -> Whitening | None:
     return whitening
 
 
-def fit_rows(work: Work, whitening: Whitening) -> pa.Table:
+def fit_rows(stage_run: StageRun, whitening: Whitening) -> pa.Table:
     """The row of `spaces`."""
     row = (
         WHITENED,
-        model_of(work),
+        model_of(stage_run),
         spaces.fit_id(whitening),
-        work.query("latents", "SELECT count(*) AS images FROM rows")[0]["images"],
+        stage_run.query("latents", "SELECT count(*) AS images FROM rows")[0]["images"],
         whitening.mean.tolist(),
         whitening.deviations.tolist(),
         whitening.axes.ravel().tolist(),
     )
     return tables.rows("spaces", [row])
+
+
+STAGE = Stage(
+    "whiten",
+    main,
+    reads=lambda run: written_by("latents"),
+    writes=("spaces", "vectors"),
+    depends=depends,
+    version=VERSION,
+    enabled=lambda settings: WHITENED in settings.prune.space,
+)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +25,15 @@ from jobs.autoencoder import models
 from jobs.autoencoder.models import Model
 from jobs.density import nearest_images
 from jobs.density.nearest_images import Found
-from jobs.errors import JobError, SettingsError
-from jobs.runtime.run import Run, Work
+from jobs.errors import JobError
+from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.load import Generate
 from jobs.warehouse import tables
 from udfs import arrow
-from udfs.autoencoder import device as torch_device
-from udfs.autoencoder import inference
-from udfs.autoencoder import model as autoencoder
 from udfs.density import generation, histogram, marginal, separable
-from udfs.report import charts
 from udfs.vectors.cosine import Matrix
 
 VERSION = 1
-WRITES = ("generated",)
 FOLDER = "generated_images"  # not `generated`, the table's: VACUUM deletes what no commit names
 SHEET = "contact_sheet.png"
 ROWS, COLUMNS = 200, 12  # of the sheet
@@ -56,72 +52,69 @@ class Drawn:
     latents: Matrix
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Tables axes, density and latents, and the model → generated, generated_images/."""
+    settings = stage_run.settings.generate
+    model = models.current(stage_run.warehouse, stage_run.settings)
+    check_fits(stage_run, model)
+    drawn = draw(stage_run, chosen(stage_run.read("axes"), settings.labels), settings)
+    pictures = decode(stage_run, model, drawn)
+    latents = {label: of_class.latents for label, of_class in drawn.items()}
+    found = nearest_images.nearest(stage_run.read("latents"), latents)
+    with replaced(folder_of(stage_run.run)) as aside:
+        files = store(aside, pictures)
+    table = tables.rows("generated", rows(drawn, found))
+    stage_run.write(table, "generated", metadata={"files": files})
+    stage_run.rows["generated"] = sum(len(of_class.points) for of_class in drawn.values())
+    stage_run.summary = summary(drawn, found)
+
+
+def folder_of(run: RunContext) -> Path:
+    """The folder of the generated images."""
+    return Path(run.warehouse.root, FOLDER)
+
+
+def model_id(run: RunContext) -> str:
+    """The model that decodes; raises MissingError where it is not trained yet."""
+    return models.current(run.warehouse, run.settings).model_id
+
+
+def depends(run: RunContext) -> dict[str, Any]:
+    """The settings of the draw, and the model that decodes."""
     settings = run.settings.generate
-    if not settings.count:
-        raise SettingsError("generate: set generate.count, such as 20: new images of each class")
-    model = models.current(run.warehouse, run.settings)
-    folder = Path(run.warehouse.root, FOLDER)
-    with run.stage(
-        "generate",
-        reads={"axes": "project", "density": "project", "latents": "encode"},
-        writes=WRITES,
-        depends=depends(settings) | {"model_id": model.model_id},
-        version=VERSION,
-        finished=lambda mark: is_written(run, folder, mark),
-    ) as work:
-        work.model_id = model.model_id
-        if work.finished:
-            return
-        check_fits(work, model)
-        drawn = draw(work, chosen(work.read("axes"), settings.labels), settings)
-        pictures = decode(run, model, drawn)
-        latents = {label: of_class.latents for label, of_class in drawn.items()}
-        found = nearest_images.nearest(work.read("latents"), latents)
-        with replaced(folder) as aside:
-            files = store(aside, pictures)
-        table = tables.rows("generated", rows(drawn, found))
-        work.write(table, "generated", metadata={"files": files})
-        work.rows["generated"] = sum(len(of_class.points) for of_class in drawn.values())
-        work.summary = summary(drawn, found)
-
-
-def depends(settings: Generate) -> dict[str, object]:
-    """The settings that what is generated depends on."""
     return {
         "count": settings.count,
         "labels": sorted(settings.labels),
         "components": settings.components,
         "seed": settings.seed,
+        "model_id": model_id(run),
     }
 
 
-def is_written(run: Run, folder: Path, mark: str) -> bool:
+def is_written(run: RunContext, fingerprint: str) -> bool:
     """Whether the table is of this fingerprint, and its files are still there."""
     commit = run.warehouse.newest("generated", "generate")
-    if commit is None or commit.fingerprint != mark:
+    if commit is None or commit.fingerprint != fingerprint:
         return False
-    return sum(1 for _ in folder.rglob("*.png")) == commit.metadata.get("files")
+    return sum(1 for _ in folder_of(run).rglob("*.png")) == commit.metadata.get("files")
 
 
-def check_fits(work: Work, model: Model) -> None:
+def check_fits(stage_run: StageRun, model: Model) -> None:
     """Raise JobError where axes and latents are not of the model that is to decode them."""
-    row = work.read("latents").select("model_id").first()
+    row = stage_run.read("latents").select("model_id").first()
     if row is None or row.model_id != model.model_id:
         raise JobError(
             f"the latents are not of the model that these settings ask for "
             f"({model.model_id[:12]}): run ./spark-submit.sh encode and project first (or "
             "pipeline, which does all), or give the settings of [train] that they were made with"
         )
-    axes = work.run.warehouse.newest("axes", "project")
-    latents = work.run.warehouse.newest("latents", "encode")
-    if latents and latents.orientations != 1:
+    axes, latents = stage_run.inputs["axes"], stage_run.inputs["latents"]
+    if latents.orientations != 1:
         raise JobError(
             "the latents are means over eight orientations, which the decoder cannot read: run "
             "./spark-submit.sh pipeline with encode.orientations = 1 first"
         )
-    if axes and latents and axes.metadata.get("latents", latents.output_id) != latents.output_id:
+    if axes.metadata.get("latents", latents.output_id) != latents.output_id:
         raise JobError(
             "the table axes was made of other latents: run ./spark-submit.sh project first (or "
             "pipeline, which does all)"
@@ -144,15 +137,15 @@ def chosen(axes: DataFrame, asked: Sequence[str]) -> list[str]:
     return sorted(asked) or known
 
 
-def draw(work: Work, labels: Sequence[str], settings: Generate) -> dict[str, Drawn]:
+def draw(stage_run: StageRun, labels: Sequence[str], settings: Generate) -> dict[str, Drawn]:
     """Coordinates drawn from each class's density before removal, and their latents."""
     marginals: dict[str, list[marginal.Marginal]] = {}
     of_classes = F.col("label").isin(list(labels))
-    stored = work.read("density").where((F.col("rule") == "none") & of_classes)
+    stored = stage_run.read("density").where((F.col("rule") == "none") & of_classes)
     for row in stored.orderBy("label", "component").collect():
         cells = histogram.Histogram(row.origin, row.step, np.array(row.counts))
         marginals.setdefault(row.label, []).append(marginal.Marginal(cells))
-    table = work.read("axes").where(of_classes).orderBy("label", "component").toArrow()
+    table = stage_run.read("axes").where(of_classes).orderBy("label", "component").toArrow()
     found = {}
     for label, axes in arrow.groups(table.to_batches(), "label"):
         model = separable.Separable(marginals[label])
@@ -165,10 +158,14 @@ def draw(work: Work, labels: Sequence[str], settings: Generate) -> dict[str, Dra
     return found
 
 
-def decode(run: Run, model: Model, drawn: dict[str, Drawn]) -> dict[str, Pixels]:
+def decode(stage_run: StageRun, model: Model, drawn: dict[str, Drawn]) -> dict[str, Pixels]:
     """The images of each class's latents, decoded by the driver, where `train` would compute."""
-    device = torch_device.device(run.settings.train.device)
-    decoder = inference.decoder(model.weights, device=device, batch=run.settings.encode.batch)
+    from udfs.autoencoder import device as torch_device
+    from udfs.autoencoder import inference
+    from udfs.autoencoder import model as autoencoder
+
+    device = torch_device.device(stage_run.settings.train.device)
+    decoder = inference.decoder(model.weights, device=device, batch=stage_run.settings.encode.batch)
     side = autoencoder.SIDE
     return {
         label: decoder(of_class.latents).reshape(-1, side, side, 3)
@@ -196,6 +193,8 @@ def rows(drawn: dict[str, Drawn], found: Found) -> list[tuple[object, ...]]:
 
 def store(folder: Path, pictures: dict[str, Pixels]) -> int:
     """Write each image, and the sheet; how many files that makes."""
+    from udfs.report import charts  # matplotlib takes long to import
+
     files = 1
     for label, of_class in pictures.items():
         (folder / folder_name(label)).mkdir()
@@ -255,3 +254,18 @@ def summary(drawn: dict[str, Drawn], found: Found) -> str:
         else ""
     )
     return f"{images:,} images of {len(drawn):,} classes{near}"
+
+
+STAGE = Stage(
+    "generate",
+    main,
+    reads=lambda run: written_by("axes", "density", "latents"),
+    writes=("generated",),
+    depends=depends,
+    version=VERSION,
+    enabled=lambda settings: bool(settings.generate.count),
+    to_enable="--set generate.count=12",
+    refusal="set generate.count, such as 20: new images of each class",
+    is_current=is_written,
+    model_id=model_id,
+)

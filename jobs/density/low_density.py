@@ -7,7 +7,7 @@ from typing import Any
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from jobs.runtime.run import Run
+from jobs.runtime.stage import RunContext
 
 
 def found(projections: DataFrame, quantile: float) -> DataFrame:
@@ -24,7 +24,7 @@ def found(projections: DataFrame, quantile: float) -> DataFrame:
     return ranked.sort("label", "rank")
 
 
-def asked(run: Run) -> dict[str, Any]:
+def asked(run: RunContext) -> dict[str, Any]:
     """What the table `anomalies` is to be made of: the quantile and the projections."""
     commit = run.warehouse.newest("projections", "project")
     content = commit.output_id if commit else None

@@ -9,9 +9,8 @@ from typing import Any
 from pyspark.sql import DataFrame, Row
 
 from jobs.density.sublabels import Split, sublabels
-from jobs.errors import SettingsError
 from jobs.runtime.progress import Progress
-from jobs.runtime.run import Run, Work
+from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.load import Modes
 from jobs.warehouse import tables
 from udfs.density import histogram, marginal, modes
@@ -20,31 +19,22 @@ VERSION = 1
 Found = dict[str, dict[int, modes.Modes]]  # by label and component
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Tables density (before removal) and projections → modes, sublabels."""
+    rows = densities(stage_run.read("density"))
+    found = examine(stage_run, rows, stage_run.settings.modes)
+    stage_run.write(tables.rows("modes", table(rows, found)), "modes")
+    proposed = splits(rows, found)
+    frame = sublabels(stage_run.read("projections"), proposed)
+    stage_run.write(frame.sortWithinPartitions("label", "image_id"), "sublabels")
+    stage_run.rows |= {"classes": len(found), "heterogeneous": len(proposed)}
+    stage_run.summary = summary(found, proposed)
+
+
+def depends(run: RunContext) -> dict[str, Any]:
+    """The settings of the test."""
     settings = run.settings.modes
-    if not settings.draws:
-        raise SettingsError(
-            "modes: set modes.draws, such as 200: as many histograms are drawn for each component "
-            "of a class, to tell modes from chance"
-        )
-    with run.stage(
-        "modes",
-        reads={"density": "project", "projections": "project"},
-        writes=("modes", "sublabels"),
-        depends={"draws": settings.draws, "level": settings.level, "seed": settings.seed},
-        version=VERSION,
-    ) as work:
-        if work.finished:
-            return
-        rows = densities(work.read("density"))
-        found = examine(work, rows, settings)
-        work.write(tables.rows("modes", table(rows, found)), "modes")
-        proposed = splits(rows, found)
-        frame = sublabels(work.read("projections"), proposed)
-        work.write(frame.sortWithinPartitions("label", "image_id"), "sublabels")
-        work.rows |= {"classes": len(found), "heterogeneous": len(proposed)}
-        work.summary = summary(found, proposed)
+    return {"draws": settings.draws, "level": settings.level, "seed": settings.seed}
 
 
 def densities(density: DataFrame) -> list[Row]:
@@ -52,7 +42,7 @@ def densities(density: DataFrame) -> list[Row]:
     return density.where("rule = 'none'").orderBy("label", "component").collect()
 
 
-def examine(work: Work, rows: list[Row], settings: Modes) -> Found:
+def examine(stage_run: StageRun, rows: list[Row], settings: Modes) -> Found:
     """The stable modes of every class's components, on the driver: counts alone are needed.
 
     Of m components each is tested at level/m, so that `level` holds for the class (Bonferroni;
@@ -65,7 +55,7 @@ def examine(work: Work, rows: list[Row], settings: Modes) -> Found:
         note = f"{len(found):,} of {classes:,} classes"
         return Progress(time.monotonic() - begun, len(found) / classes, note=note)
 
-    with work.telling(now):
+    with stage_run.progress_from(now):
         for label, group in groupby(rows, key=lambda row: str(row.label)):
             components = list(group)
             level = settings.level / len(components)
@@ -117,3 +107,19 @@ def summary(found: Found, proposed: dict[str, Split]) -> str:
     named = ", ".join(parts[:5]) + (", …" if len(parts) > 5 else "")
     of = f"{len(proposed):,} of {len(found):,} classes heterogeneous"
     return f"{of}: {named}" if parts else of
+
+
+STAGE = Stage(
+    "modes",
+    main,
+    reads=lambda run: written_by("density", "projections"),
+    writes=("modes", "sublabels"),
+    depends=depends,
+    version=VERSION,
+    enabled=lambda settings: bool(settings.modes.draws),
+    to_enable="--set modes.draws=200",
+    refusal=(
+        "set modes.draws, such as 200: as many histograms are drawn for each component of a class, "
+        "to tell modes from chance"
+    ),
+)

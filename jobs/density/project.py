@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from jobs.density import marginals as class_marginals
 from jobs.density.marginals import Density
 from jobs.density.projection_tasks import PIECEWISE, PROJECTED, SUMS, Densities
 from jobs.runtime import session
-from jobs.runtime.run import Run
+from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.load import Estimate
 from jobs.warehouse import arrow_frames, partitioning, tables
 from jobs.warehouse.parquet_scan import ParquetSnapshot
@@ -33,41 +34,29 @@ NONE = "none"  # the rule's name before removal; its space is null
 PROJECTIONS = tables.TABLES["projections"].schema
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Table latents → axes, density (rule none), projections."""
+    settings = stage_run.settings.estimate
+    latents = stage_run.read("latents").select(LATENT.names)
+    counts = stored_latents.sizes(stage_run)
+    stage_run.images = sum(counts.values())
+    with ExitStack() as held:
+        largest = stage_run.settings.prune.largest_class
+        snapshot = stage_run.snapshot("latents")
+        projected = project(latents, counts, settings.components, largest, held, snapshot)
+        metadata = {"latents": stage_run.inputs["latents"].output_id}
+        stage_run.write(axes(projected, settings), "axes", metadata=metadata)
+        before = model(stage_run, projected, settings)
+        stage_run.write(class_marginals.rows(before), "density", where=f"rule = '{NONE}'")
+        stage_run.write(projections(projected, before, settings), "projections")
+    stage_run.rows["projections"] = stage_run.count("projections")
+    stage_run.summary = f"{len(counts):,} classes, {settings.components} components"
+
+
+def depends(run: RunContext) -> dict[str, Any]:
+    """The settings of the axes and of the histograms."""
     settings = run.settings.estimate
-    with run.stage(
-        "project",
-        reads={"latents": "encode"},
-        writes=("axes", "density", "projections"),
-        depends={
-            "basis": settings.basis,
-            "step": settings.step,
-            "components": settings.components,
-        },
-        version=VERSION,
-    ) as work:
-        if work.finished:
-            return
-        latents = work.read("latents").select(LATENT.names)
-        counts = stored_latents.sizes(work)
-        work.images = sum(counts.values())
-        with ExitStack() as held:
-            largest = run.settings.prune.largest_class
-            snapshot = work.snapshot("latents")
-            projected = project(latents, counts, settings.components, largest, held, snapshot)
-            work.write(axes(projected, settings), "axes", metadata={"latents": content(run)})
-            before = model(run, projected, settings)
-            work.write(class_marginals.rows(before), "density", where=f"rule = '{NONE}'")
-            work.write(projections(projected, before, settings), "projections")
-        work.rows["projections"] = run.warehouse.count("projections")
-        work.summary = f"{len(counts):,} classes, {settings.components} components"
-
-
-def content(run: Run) -> str | None:
-    """Which latents the axes are of."""
-    commit = run.warehouse.newest("latents", "encode")
-    return commit.output_id if commit else None
+    return {"basis": settings.basis, "step": settings.step, "components": settings.components}
 
 
 def project(
@@ -198,7 +187,7 @@ def axes(projected: DataFrame, settings: Estimate) -> DataFrame:
     )
 
 
-def model(run: Run, projected: DataFrame, settings: Estimate) -> list[Density]:
+def model(stage_run: StageRun, projected: DataFrame, settings: Estimate) -> list[Density]:
     """The marginal densities of every class before removal, from counts alone."""
     narrow = projected.where("component IS NOT NULL")
     known = narrow.select("label", "component", "n", "sigma", "lowest", "highest").collect()
@@ -221,7 +210,7 @@ def model(run: Run, projected: DataFrame, settings: Estimate) -> list[Density]:
         )
         for row in known
     ]
-    grid = class_marginals.grid(run.spark, steps)
+    grid = class_marginals.grid(stage_run.spark, steps)
     counted = class_marginals.counts(values, grid, ["label", "component"])
     return [
         Density(label, NONE, None, component, marginal.Marginal(cells))
@@ -250,3 +239,13 @@ def projections(projected: DataFrame, before: list[Density], settings: Estimate)
         "components",
     )
     return ArrowTransform(images, Densities(models).rows, PROJECTIONS)
+
+
+STAGE = Stage(
+    "project",
+    main,
+    reads=lambda run: written_by("latents"),
+    writes=("axes", "density", "projections"),
+    depends=depends,
+    version=VERSION,
+)

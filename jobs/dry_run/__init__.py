@@ -1,1 +1,1 @@
-"""What a command would do, without doing any of it."""
+"""What a command would do, and why, without doing any of it."""

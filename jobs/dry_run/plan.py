@@ -1,213 +1,277 @@
-"""A dry run: what a command would do and what it would take, without doing any of it.
+"""A dry run: which stages a command would do, why, of how much, and how long that took here before.
 
-The jobs themselves say what they read, write and depend on: a `Plan` stands in for their `Run`, and
-every stage that they open is weighed and then handed back as finished. It takes no lock, for
-Delta's readers need none, and writes nothing.
+The stages' own declarations are asked, as a run asks them. Nothing is decoded or written, and no
+lock is taken, since readers of Delta tables need none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from types import ModuleType
+from statistics import fmean
 from typing import Any
 
-from pyspark.sql import SparkSession
+from PIL import Image
+from pyspark.sql import functions as F
 
 from jobs.acquisition import sources
-from jobs.acquisition.sources import Source
-from jobs.dry_run import cost, rates, reasons, workload
-from jobs.dry_run.cost import Estimate, Volume
-from jobs.dry_run.reasons import Last
-from jobs.dry_run.workload import Files
 from jobs.errors import MissingError
-from jobs.runtime import session
-from jobs.runtime.console import named, some
+from jobs.runtime.console import named
 from jobs.runtime.progress import duration
-from jobs.runtime.run import Run, Work, check_whole, mark_of
-from jobs.settings.load import Settings
+from jobs.runtime.run import Run
+from jobs.runtime.stage import Stage, check_consistent, recorded
+
+COMPARING = ("prune", "leaks", "conflicts")  # their work grows with the pairs of images
+LISTING = "content"  # what `ingest` depends on beside settings: told by counts of files
+FRAMES = 64  # files whose size in pixels stands for all
+FILE_KEY = ["size_bytes", "modified_at"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Step:
-    """A stage of a plan, and why it would be done or not."""
+    """A stage of a plan: whether it would be done, and why; of how many images and pairs."""
 
     stage: str
     redo: bool
     why: str
-    writes: tuple[str, ...] = ()
-    depends: Any = None
+    images: float = 0.0
+    pairs: float = 0.0
+    seconds: float | None = None
 
 
-class Plan(Run):
-    """As a Run for the jobs, but nothing is done."""
+class Plan:
+    """The stages of a command, looked at one after the other."""
 
-    def __init__(self, spark: SparkSession, settings: Settings, job: str) -> None:
-        super().__init__(spark, settings, job)
+    def __init__(self, run: Run) -> None:
+        self.run = run
         self.steps: list[Step] = []
-        self.source: Source | None = None  # what ingest would read, where it would be done
-        self.files: Files | None = None  # what ingest would find; None: as it was
-        self.history = self.warehouse.rows("runs")
-        # What a stage to be done would leave in a table; None where only doing it would tell.
+        self.files = ""  # what `ingest` would find, where it would be done
+        self.history = run.warehouse.rows("runs")
+        self.images = self._count("images")
+        self._sizes = [float(row["n"]) for row in self._classes()]
+        self._fresh = 0.0  # images to be decoded
+        # The `output_id` that a stage to be done would leave; None where only doing it would tell.
         self._promised: dict[tuple[str, str], str | None] = {}
-
-    def perform(self, job: ModuleType) -> None:
-        """A job that lacks what an earlier one would make would follow it."""
-        try:
-            job.main(self)
-        except MissingError:
-            if not self.redone:
-                raise
-            name, writes = job.__name__.rpartition(".")[2], getattr(job, "WRITES", ())
-            self.steps.append(Step(name, True, f"{self.redone[-1]} would be done", writes))
-            self._promised |= {(table, name): None for table in writes}
-
-    @contextmanager
-    def stage(
-        self,
-        name: str,
-        *,
-        reads: Mapping[str, str] | None = None,
-        writes: tuple[str, ...] = (),
-        depends: Any = None,
-        version: int = 1,
-        finished: Callable[[str], bool] | None = None,
-    ) -> Iterator[Work]:
-        """Weigh a stage, and hand it out as if there were nothing to do."""
-        reads = reads or {}
-        contents = {table: self._content(table, writer, name) for table, writer in reads.items()}
-        known = {table: content for table, content in contents.items() if content is not None}
-        whole = len(known) == len(contents)
-        if whole:
-            check_whole(reads, {table: content.split("|")[0] for table, content in known.items()})
-        mark = mark_of(name, version, depends, known)
-        pending = self._pending(name, writes, mark, finished) if whole else ["output"]
-        if pending:
-            why = self._why(name, reads, depends)
-            self.steps.append(Step(name, True, why, writes, depends))
-            self._promised |= {
-                (table, name): self._to_be(table, name, mark) if whole else None for table in writes
-            }
-        else:
-            self.steps.append(Step(name, False, "up to date", writes, depends))
-        yield Work(self, name, mark, {}, writes, [], datetime.now(UTC))
 
     @property
     def redone(self) -> list[str]:
         """The stages that would be done so far."""
         return [step.stage for step in self.steps if step.redo]
 
-    def _content(self, table: str, writer: str, reader: str) -> str | None:
+    def look_at(self, stage: Stage) -> None:
+        """Add a stage; raises MissingError where no earlier one of the plan makes its inputs."""
+        reads, outputs = stage.reads(self.run), stage.outputs(self.run)
+        depends: Any = None
+        ids: dict[str, str | None] = {}
+        try:
+            depends = stage.depends(self.run)
+            ids = {table: self._id(table, writer, stage) for table, writer in reads.items()}
+            known = {table: output_id for table, output_id in ids.items() if output_id is not None}
+            is_known = len(known) == len(reads)
+        except MissingError:  # such as a model that is not trained yet
+            if not self.redone:
+                raise
+            known, is_known = {}, False
+        mark, pending = "", ["output"]
+        if is_known:
+            check_consistent(reads, {table: value.split("|")[0] for table, value in known.items()})
+            mark = stage.fingerprint(depends, known)
+            pending = self.run.pending(stage, outputs, mark)
+        if not pending:
+            self.steps.append(Step(stage.name, False, "up to date"))
+            return
+        redone = [writer for writer in dict.fromkeys(reads.values()) if writer in self.redone]
+        if not is_known:
+            redone = redone or self.redone[-1:]
+        self.steps.append(Step(stage.name, True, self._why(stage, depends, reads, redone)))
+        for table in outputs:
+            self._promised[table, stage.name] = self._left(table, stage, mark) if mark else None
+
+    def measure(self) -> None:
+        """How much each stage would go through, and how long that took here before."""
+        for step in self.steps:
+            if step.redo:
+                step.images = self.images
+                if step.stage == "ingest":
+                    step.images = self._fresh
+                elif step.stage == "encode":
+                    known = 0 if "train" in self.redone else self._count("latents")
+                    step.images = min(self.images, max(self._fresh, self.images - known))
+                elif step.stage in COMPARING:
+                    step.pairs = sum(n * (n - 1) / 2 for n in self._sizes)
+                step.seconds = self._seconds(step)
+
+    def _id(self, table: str, writer: str, reader: Stage) -> str | None:
         if (table, writer) in self._promised:
             return self._promised[table, writer]
-        return self._input(table, writer, reader).output_id
+        return self.run.input(table, writer, reader).output_id
 
-    def _to_be(self, table: str, stage: str, mark: str) -> str:
-        """With what a commit leaves open as it is now: the machine that encodes."""
-        commit = self.warehouse.newest(table, stage)
-        more = commit.metadata.get("content") if commit else None
-        return f"{mark}|{more}" if more else mark
+    def _left(self, table: str, stage: Stage, mark: str) -> str:
+        """What a stage would leave; the platform that encodes is taken to be that of before."""
+        commit = self.run.warehouse.newest(table, stage.name)
+        platform = commit.metadata.get("content") if commit else None
+        return f"{mark}|{platform}" if platform else mark
 
-    def _why(self, name: str, reads: Mapping[str, str], depends: Any) -> str:
-        last = Last.of(self.history, name)
-        if name == "ingest":
-            self.source = sources.find(self.spark, self.settings)
-        if name == "ingest" and self.source is not None:
-            commit = self.warehouse.newest("images", "ingest")
-            anew = commit is None or commit.metadata.get("decoding") != depends["decoding"]
-            anew = anew or name in self.settings.overwrite
-            self.files = workload.of_source(self.source, self.warehouse, anew=anew)
-        if name in self.settings.overwrite:
-            return f"--overwrite {name}"
-        settings = self.settings.sections()
-        found = str(self.files) if self.files else ""
-        if name == "ingest" and found and last is not None:
-            return some([*reasons.changed(name, last.settings, settings), f"{found} files"])
-        redone = [writer for writer in dict.fromkeys(reads.values()) if writer in self.redone]
-        commits = {table: self.warehouse.newest(table, writer) for table, writer in reads.items()}
-        versions = {table: commit.version for table, commit in commits.items() if commit}
-        return reasons.reason(name, last, settings, versions, redone)
+    def _why(
+        self, stage: Stage, depends: Any, reads: Mapping[str, str], redone: Sequence[str]
+    ) -> str:
+        """What differs from the run that did the stage last."""
+        done = [row for row in self.history if (row["stage"], row["state"]) == (stage.name, "done")]
+        last = max(done, key=lambda row: row["started"], default=None)
+        then = last.get("depends") if last and depends is not None else None
+        reasons = list(differences(then, recorded(depends), stage.name))
+        if stage.name == "ingest":
+            self._look_at_files(anew=bool(reasons) or "ingest" in self.run.settings.overwrite)
+            reasons += [f"{self.files} files"] if self.files and last else []
+        if stage.name in self.run.settings.overwrite:
+            return f"--overwrite {stage.name}"
+        if last is None:
+            return "never done here"
+        commits = {table: self.run.warehouse.newest(table, name) for table, name in reads.items()}
+        versions = dict(last["versions_read"] or {})
+        reasons += [f"{' and '.join(redone)} would be done"] if redone else []
+        reasons += [
+            f"{table} is at version {commit.version}, was {versions[table]}"
+            for table, commit in commits.items()
+            if not redone and commit and versions.get(table, commit.version) < commit.version
+        ]
+        return "; ".join(reasons) or "it was not finished, or is done otherwise by this version"
 
-    def say(self) -> None:
-        """Every stage with its reason, and what the whole would take."""
-        cores = session.slots(self.spark)
-        now = cost.volume(self.warehouse, self.settings, self.source, self.files)
-        found = cost.measured(self.history, now, self.warehouse, cores)
-        to_encode = self._to_encode(now)
-        taken = {
-            step.stage: cost.estimate(
-                step.stage, step.writes, now, to_encode, self.settings, found, cores
+    def _look_at_files(self, *, anew: bool) -> None:
+        """Count the files that are new, changed or gone; anew: known ones are read again too."""
+        source = self.run.once(sources.of_run)
+        counted = source.frame.where("label IS NOT NULL").groupBy("label").count().collect()
+        commit = self.run.warehouse.newest("images", "ingest")
+        new, changed, vanished, each = source.count, 0, 0, self._tiles_a_file(source)
+        if commit and source.is_folder and commit.metadata.get("root") == source.root:
+            images = self.run.warehouse.read("images")
+            was = images.select("path", *FILE_KEY, F.lit(True).alias("image"))
+            if self.run.warehouse.exists("rejects"):
+                rejects = self.run.warehouse.read("rejects").where(
+                    "stage = 'ingest' AND error_code != 'vanished'"
+                )
+                was = was.unionByName(
+                    rejects.select("path", *FILE_KEY, F.lit(False).alias("image"))
+                )
+            was = was.dropDuplicates(["path"]).select(
+                "path", F.struct(*FILE_KEY).alias("was"), "image"
             )
-            for step in self.steps
-            if step.redo
-        }
-        for step in self.steps:
-            self._say_step(step, taken.get(step.stage))
-        seconds = sum((one.seconds for one in taken.values()), rates.START)
-        total = Estimate(
-            now.images,
-            taken["prune"].pairs if "prune" in taken else 0.0,
-            seconds if taken else 0.0,
-            sum(one.bytes for one in taken.values()),
-        )
-        self._say_total(now, total, cores, [stage for stage in taken if stage in found.factors])
+            now = source.frame.select("path", F.struct(*FILE_KEY).alias("now"))
+            counts = now.join(was, on="path", how="full").agg(
+                F.count_if(F.col("was").isNull()),
+                F.count_if(F.col("was") != F.col("now")),
+                F.count_if(F.col("now").isNull() & F.col("image")),
+            )
+            new, changed, vanished = counts.collect()[0]
+            if not anew:
+                each = self.images / max(1, images.select("path").distinct().count())
+        parts = {"new": new, "changed": changed, "vanished": vanished}
+        self.files = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
+        self.images, self._sizes = source.count * each, [row["count"] * each for row in counted]
+        self._fresh = (source.count if anew else new + changed) * each
 
-    def _to_encode(self, now: Volume) -> float:
-        """Images without a latent."""
-        step = next((step for step in self.steps if step.stage == "encode"), None)
-        if step is None or not step.redo:
-            return 0.0
-        if now.anew or "train" in self.redone or "encode" in self.settings.overwrite:
-            return now.images
-        if not self.warehouse.exists("images"):
-            return now.images
-        commit = self.warehouse.newest("latents", "encode")
-        if commit and commit.orientations != self.settings.encode.orientations:
-            return now.images
-        lacking = workload.without_latents(self.warehouse, str(step.depends["model_id"]))
-        return lacking + now.fresh
+    def _tiles_a_file(self, source: sources.Source) -> float:
+        """Images that a file becomes, by the headers of some; 1 where frames stay whole."""
+        if self.run.settings.ingest.tiling is None or not source.is_folder:
+            return 1.0
+        tile, stride = self.run.settings.ingest.tiling
+        paths = [row.path for row in source.frame.select("path").sort("path").collect()]
+        counts = []
+        for path in paths[:: max(1, len(paths) // FRAMES)]:
+            try:
+                with Image.open(path) as image:
+                    width, height = image.size
+            except (OSError, ValueError, Image.DecompressionBombError):
+                continue
+            across, down = ((side - tile) // stride + 1 for side in (width, height))
+            counts.append(max(0, across) * max(0, down))
+        return fmean(counts) if counts else 1.0
 
-    def _say_step(self, step: Step, taken: Estimate | None) -> None:
-        fields: dict[str, Any] = {"redo": step.redo, "why": step.why}
-        if taken is None:
-            text = f"{named(step.stage)} {step.why}"
-            self.console.line(text, stage=step.stage, event="planned", **fields)
-            return
-        much = f"{taken.images:,.0f} images"
-        if taken.pairs:
-            much = f"{taken.pairs:,.0f} pairs at most"
-        text = f"{named(step.stage)} {much}, about {duration(taken.seconds)}: {step.why}"
-        fields |= {"images": round(taken.images), "pairs": round(taken.pairs)}
-        fields |= {"seconds": round(taken.seconds, 1), "bytes": round(taken.bytes)}
-        self.console.line(text, stage=step.stage, event="planned", **fields)
+    def _count(self, table: str) -> float:
+        return float(self.run.warehouse.count(table)) if self.run.warehouse.exists(table) else 0.0
 
-    def _say_total(self, now: Volume, total: Estimate, cores: int, measured: Sequence[str]) -> None:
-        say = self.console.line
-        say()
-        if self.files is not None:
-            found = str(self.files) or "none new"
-            say(f"  {self.files.count:,} files ({found}), {now.images:,.0f} images")
-        if total.pairs:
-            kept = workload.kept_share(self.warehouse)
-            likely = "" if kept is None else f", {kept * total.pairs:,.0f} if {kept:.0%} stay"
-            say(f"  {total.pairs:,.0f} pairs at most to compare, images with kept ones{likely}")
-        hours = total.seconds * cores / 3600
-        say(
-            f"  {total.bytes / 1e9:,.2f} GB to be written; about {duration(total.seconds)} on "
-            f"{cores} cores, {hours:,.2f} core-hours",
-            event="plan",
-            images=round(now.images),
-            pairs=round(total.pairs),
-            bytes=round(total.bytes),
-            seconds=round(total.seconds, 1),
-            cores=cores,
-            core_hours=round(hours, 4),
-            redo=self.redone,
-        )
-        if self.redone:
-            here = f"this warehouse's own runs for {', '.join(measured)}" if measured else ""
-            stated = "docs/results.md" if len(measured) < len(self.redone) else ""
-            say(f"  rates: {' and '.join(part for part in (here, stated) if part)}")
-        say("  nothing was done (--dry-run)")
+    def _classes(self) -> list[dict[str, Any]]:
+        """Images of each class, within which prune compares; of all where it compares all."""
+        prune = self.run.settings.prune
+        label = "label" if prune.group_by or prune.never_across else "'all'"
+        sql = f"SELECT {label} AS label, count(*) AS n FROM rows GROUP BY 1"
+        return self.run.warehouse.rows("images", sql)
+
+    def _seconds(self, step: Step) -> float | None:
+        """The longest run of a stage here, scaled to today's images; None where there is none."""
+        runs = [
+            ((row["finished"] - row["started"]).total_seconds(), row["started"])
+            for row in self.history
+            if (row["stage"], row["state"]) == (step.stage, "done") and row["finished"]
+        ]
+        if not runs:
+            return None
+        longest, started = max(runs)
+        counted = [
+            (row["started"], dict(row["row_counts"] or {}).get("images"))
+            for row in self.history
+            if row["stage"] == "ingest" and row["started"] <= started and row["state"] == "done"
+        ]
+        then = max(counted)[1] if counted else None
+        ratio = step.images / then if then else 1.0
+        return float(longest * (ratio**2 if step.pairs else ratio))
+
+
+def differences(then: str | None, now: Any, name: str) -> Iterator[str]:
+    """What a stage depends on that is not as it was; then: the JSON that was recorded."""
+    if then is not None:  # versions before recorded nothing
+        yield from _differences(json.loads(then), json.loads(json.dumps(now)), name)
+
+
+def _differences(then: Any, now: Any, name: str) -> Iterator[str]:
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*then, *now]):
+            if key != LISTING:
+                path = name if key == name else f"{name}.{key}"  # the section of the same name
+                yield from _differences(then.get(key), now.get(key), path)
+    elif then != now:
+        yield f"{name} = {json.dumps(now)}, was {json.dumps(then)}"
+
+
+def say(run: Run, stages: Sequence[Stage]) -> None:
+    """Look at stages in their order, and tell of each what would be done."""
+    plan = Plan(run)
+    for stage in stages:
+        plan.look_at(stage)
+    plan.measure()
+    for step in plan.steps:
+        text, fields = step.why, {"redo": step.redo, "why": step.why}
+        if step.redo:
+            much = (
+                f"{step.pairs:,.0f} pairs at most" if step.pairs else f"{step.images:,.0f} images"
+            )
+            taken = "" if step.seconds is None else f", about {duration(step.seconds)}"
+            text = f"{much}{taken}: {step.why}"
+            fields |= {"images": round(step.images), "pairs": round(step.pairs)}
+            fields |= {} if step.seconds is None else {"seconds": round(step.seconds, 1)}
+        run.console.line(f"{named(step.stage)} {text}", stage=step.stage, event="planned", **fields)
+    _say_total(run, plan)
+
+
+def _say_total(run: Run, plan: Plan) -> None:
+    say = run.console.line
+    say()
+    if "ingest" in plan.redone:
+        say(f"  {run.once(sources.of_run).count:,} files ({plan.files or 'none new'})")
+    steps = [step for step in plan.steps if step.redo]
+    known = [step.seconds for step in steps if step.seconds is not None]
+    unknown = [step.stage for step in steps if step.seconds is None]
+    text = f"  {plan.images:,.0f} images; {len(steps)} of {len(plan.steps)} stages would be done"
+    if known:
+        text += f", about {duration(sum(known))} by earlier runs of this warehouse"
+        text += f", beside {', '.join(unknown)}, which it never did" if unknown else ""
+    say(
+        text,
+        event="plan",
+        redo=plan.redone,
+        images=round(plan.images),
+        pairs=round(sum(step.pairs for step in steps if step.stage == "prune")),
+        seconds=round(sum(known), 1),
+    )
+    say("  nothing was done (--dry-run)")

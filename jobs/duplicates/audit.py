@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import JobError
-from jobs.runtime.run import Work
+from jobs.runtime.stage import StageRun
 from jobs.settings.load import Prune
 from jobs.warehouse import arrow_frames, tables
 from udfs import arrow
@@ -66,7 +66,7 @@ class Sample:
 
 
 def check(
-    work: Work,
+    stage_run: StageRun,
     selection: DataFrame,
     latents: DataFrame,
     images: int,
@@ -89,7 +89,7 @@ def check(
                 selection.where(of_space), latents.where(of_space), images, settings, reference
             )
         except JobError:  # what passed earlier, of this fingerprint even, speaks for nothing now
-            work.write(tables.rows("audit", []), "audit", finished=False)
+            stage_run.write(tables.rows("audit", []), "audit", finished=False)
             raise
         rows += [
             {
@@ -106,11 +106,11 @@ def check(
         ]
         similar += found.similar
         unjustified += found.unjustified
-    work.write(tables.rows("audit", rows), "audit", finished=not (similar or unjustified))
-    work.rows["audited_kept"] = sum(row["kept_checked"] for row in rows)
-    work.rows["audited_pairs"] = sum(row["pairs_checked"] for row in rows)
-    work.rows["audited_removed"] = sum(row["removed_checked"] for row in rows)
-    work.rows["audit_violations"] = len(similar) + len(unjustified)
+    stage_run.write(tables.rows("audit", rows), "audit", finished=not (similar or unjustified))
+    stage_run.rows["audited_kept"] = sum(row["kept_checked"] for row in rows)
+    stage_run.rows["audited_pairs"] = sum(row["pairs_checked"] for row in rows)
+    stage_run.rows["audited_removed"] = sum(row["removed_checked"] for row in rows)
+    stage_run.rows["audit_violations"] = len(similar) + len(unjustified)
     for row in similar[:1]:
         raise JobError(
             f"the audit of {row['rule']} found {len(similar)} pairs of kept images above T, as "

@@ -12,7 +12,7 @@ from jobs.autoencoder import spaces
 from jobs.duplicates import window_search
 from jobs.duplicates.selection import SELECTION
 from jobs.errors import JobError
-from jobs.runtime.run import Work
+from jobs.runtime.stage import StageRun
 from jobs.settings.load import Settings
 from jobs.warehouse.local_store import Warehouse
 
@@ -35,23 +35,23 @@ def decided_by(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def fit(work: Work) -> str | None:
+def fit(stage_run: StageRun) -> str | None:
     """Which fit the whitened vectors are of."""
-    if "vectors" not in work.reads:
+    if "vectors" not in stage_run.reads:
         return None
-    found = work.query("vectors", "SELECT fit_id FROM rows LIMIT 1")
+    found = stage_run.query("vectors", "SELECT fit_id FROM rows LIMIT 1")
     return str(found[0]["fit_id"]) if found else None
 
 
-def leaked(work: Work, settings: Settings) -> DataFrame | None:
+def leaked(stage_run: StageRun, settings: Settings) -> DataFrame | None:
     """Rows of `selection` of the images that are removed as leaks.
 
     Raises JobError where the leaks were looked for with other settings.
     """
     if not settings.leaks.remove:
         return None
-    commit = work.run.warehouse.newest("leaks", "leaks")
-    newest = work.run.warehouse.newest(*spaces.table_of(settings.prune.space[0]))
+    commit = stage_run.warehouse.newest("leaks", "leaks")
+    newest = stage_run.warehouse.newest(*spaces.table_of(settings.prune.space[0]))
     if (
         commit is None
         or newest is None
@@ -67,28 +67,28 @@ def leaked(work: Work, settings: Settings) -> DataFrame | None:
     keeper = F.when(where.isNull(), F.col("reference_id")).otherwise(
         F.concat(where, F.lit("#"), "reference_id")
     )
-    rows = work.read("leaks").withColumns({"kept": F.lit(False), "kept_id": keeper})
+    rows = stage_run.read("leaks").withColumns({"kept": F.lit(False), "kept_id": keeper})
     return rows.select(*SELECTION.names)
 
 
-def reference_of(work: Work, members: DataFrame, settings: Settings) -> DataFrame | None:
+def reference_of(stage_run: StageRun, members: DataFrame, settings: Settings) -> DataFrame | None:
     """The images that leaks were looked for in, named as `selection` names them."""
     if not settings.leaks.remove:
         return None
     if not settings.leaks.warehouse:
         return members.where(F.col("split").isin(list(settings.leaks.split)))
-    other = Warehouse(work.run.spark, settings.leaks.warehouse)
+    other = Warehouse(stage_run.spark, settings.leaks.warehouse)
     name = F.concat(F.lit(f"{other.root}#"), "image_id")
-    seen = spaces.elsewhere(work.run.warehouse, other, settings.prune.space[0])
+    seen = spaces.elsewhere(stage_run.warehouse, other, settings.prune.space[0])
     return seen.withColumn("image_id", name)
 
 
-def earlier(work: Work, members: DataFrame, settings: Settings) -> DataFrame | None:
+def earlier(stage_run: StageRun, members: DataFrame, settings: Settings) -> DataFrame | None:
     """In mode append the decisions that hold.
 
     Raises JobError where they were made otherwise, or of images that changed or vanished since.
     """
-    commit = work.run.warehouse.newest("selection", work.stage)
+    commit = stage_run.previous_commit("selection")
     if settings.prune.mode != "append" or commit is None:
         return None
     # As the metadata have it, which are JSON: lists for tuples.
@@ -99,8 +99,8 @@ def earlier(work: Work, members: DataFrame, settings: Settings) -> DataFrame | N
             "decide all anew with prune.mode = all"
         )
     # Pinned: what this run appends is none of them.
-    selection = work.run.warehouse.read("selection", commit.version)
-    if commit.metadata.get("fit") != fit(work):
+    selection = stage_run.warehouse.read("selection", commit.version)
+    if commit.metadata.get("fit") != fit(stage_run):
         raise JobError(
             "prune.mode = append keeps the decisions of the table selection, which were made with "
             "vectors whitened otherwise: decide all anew with prune.mode = all"

@@ -11,11 +11,11 @@ from pyspark.sql import functions as F
 from jobs.density.low_density import asked
 from jobs.duplicates import groups
 from jobs.errors import JobError
-from jobs.runtime.run import Run, Work
+from jobs.runtime.stage import RunContext, StageRun
 from jobs.settings.load import Settings
 
 
-def depends(run: Run) -> dict[str, Any]:
+def depends(run: RunContext) -> dict[str, Any]:
     """What decides which anomalies are left out, beside the tables that `publish` reads."""
     settings = run.settings
     if not settings.anomalies.remove:
@@ -53,7 +53,7 @@ class LeftOut:
         }
 
 
-def left_out(work: Work, selection: DataFrame, settings: Settings) -> LeftOut:
+def left_out(stage_run: StageRun, selection: DataFrame, settings: Settings) -> LeftOut:
     """One rule's selection in which anomalies are not kept, but for those that others need.
 
     An anomaly is left out unless it is protected (`prune.protect`, the splits that leaks.remove
@@ -62,14 +62,14 @@ def left_out(work: Work, selection: DataFrame, settings: Settings) -> LeftOut:
 
     Raises JobError where the anomalies were found otherwise than these settings ask.
     """
-    commit = work.run.warehouse.newest("anomalies", "anomalies")
-    if commit is None or commit.metadata != asked(work.run):
+    commit = stage_run.inputs.get("anomalies")
+    if commit is None or commit.metadata != asked(stage_run.run):
         raise JobError(
             "anomalies.remove: the table anomalies was made with another anomalies.quantile or of "
             "other projections: run ./spark-submit.sh anomalies first (or pipeline, which does all)"
         )
-    anomalies = work.read("anomalies").select("image_id")
-    return without(selection, anomalies, protected(work.read("images"), settings))
+    anomalies = stage_run.read("anomalies").select("image_id")
+    return without(selection, anomalies, protected(stage_run.read("images"), settings))
 
 
 def protected(images: DataFrame, settings: Settings) -> DataFrame:

@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
 
-from jobs.runtime.run import Work
+from jobs.runtime.stage import StageRun
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import CommitInfo
 from udfs import arrow
@@ -33,12 +33,14 @@ def pack(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Re
         yield arrow.record_batch(columns, schema)
 
 
-def place(work: Work, found: DataFrame, counts: dict[str, int], order: Sequence[Column]) -> None:
+def place(
+    stage_run: StageRun, found: DataFrame, counts: dict[str, int], order: Sequence[Column]
+) -> None:
     """The images of large groups, ranked and cut into pieces, into the table `placed`.
 
     counts: of each group. A piece is a file, so that those which are done are passed over.
     """
-    if _resumable(work, PLACED, sorted(counts)):
+    if _resumable(stage_run, PLACED, sorted(counts)):
         return
     chosen = found.where(F.col("group").isin(list(counts)))
     orders = [name for name in chosen.columns if name.startswith("order_")]
@@ -53,7 +55,7 @@ def place(work: Work, found: DataFrame, counts: dict[str, int], order: Sequence[
     pieces = [-(-count // PIECE) for count in counts.values()]
     firsts = zip(counts, np.cumsum([0, *pieces[:-1]]).tolist(), strict=True)
     columns = arrow_frames.struct("group string, first_piece int")
-    numbers = arrow_frames.frame(work.run.spark, firsts, columns)
+    numbers = arrow_frames.frame(stage_run.spark, firsts, columns)
     piece = (F.col("first_piece") + F.floor(F.col("rank") / PIECE)).cast("int")
     placed = (
         packed.join(ranked, on="image_id")
@@ -62,16 +64,16 @@ def place(work: Work, found: DataFrame, counts: dict[str, int], order: Sequence[
         .sortWithinPartitions("rank")
         .select(tables.TABLES[PLACED].schema.names)
     )
-    work.run.warehouse.drop(ROUNDS)
-    metadata = {"for": work.fingerprint, "groups": sorted(counts)}
-    work.write(placed, PLACED, finished=False, metadata=metadata)
+    stage_run.warehouse.drop(ROUNDS)
+    metadata = {"for": stage_run.fingerprint, "groups": sorted(counts)}
+    stage_run.write(placed, PLACED, finished=False, metadata=metadata)
 
 
-def _resumable(work: Work, table: str, groups: Sequence[str] | None = None) -> bool:
+def _resumable(stage_run: StageRun, table: str, groups: Sequence[str] | None = None) -> bool:
     """Whether a table is what this stage left when it was stopped, of the same large groups."""
-    commit: CommitInfo | None = work.run.warehouse.newest(table, work.stage)
-    if commit is None or work.stage in work.run.settings.overwrite:
+    commit: CommitInfo | None = stage_run.previous_commit(table)
+    if commit is None or stage_run.name in stage_run.settings.overwrite:
         return False
     if groups is not None and commit.metadata.get("groups") != list(groups):
         return False
-    return commit.metadata.get("for") == work.fingerprint
+    return commit.metadata.get("for") == stage_run.fingerprint

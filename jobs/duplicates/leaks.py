@@ -16,58 +16,60 @@ from jobs.duplicates import window_search
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.window_search import Held, LeakScan
 from jobs.errors import JobError, SettingsError
-from jobs.runtime.run import Run, Work
-from jobs.settings.load import Leaks, Settings
+from jobs.runtime.stage import RunContext, Stage, StageRun
+from jobs.settings.load import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import Warehouse
 
 VERSION = 1
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Table latents, or vectors → leaks: in the first space of `prune.space`."""
-    settings = run.settings
+    settings = stage_run.settings
     space = settings.prune.space[0]
-    if not settings.leaks.asked:
-        raise SettingsError(
-            "leaks: nothing to compare with: give leaks.split, such as ['test'], or leaks.warehouse"
+    other = stage_run.run.once(elsewhere)
+    latents = spaces.vectors(stage_run, [space])[space]
+    of_split = F.coalesce(F.col("split").isin(list(settings.leaks.split)), F.lit(False))
+    if other:
+        latents_there = other.read("latents", other.version("latents"))
+        check_alike(latents_there, stage_run.warehouse.read("latents"), other.root)
+        reference, candidates = spaces.elsewhere(stage_run.warehouse, other, space), latents
+    else:
+        reference, candidates = latents.where(of_split), latents.where(~of_split)
+    images = reference.count()
+    if not images:
+        raise JobError(
+            f"leaks: no image is of the splits {', '.join(settings.leaks.split)}: name splits "
+            "that the table images has"
+            if not other
+            else f"leaks.warehouse = {other.root!r}: its table latents has no rows"
         )
-    other = elsewhere(run, settings.leaks)
-    with run.stage(
-        "leaks",
-        reads=spaces.reads([space]),
-        writes=("leaks",),
-        depends=[window_search.asked(settings), other and _mark(other)],
-        version=VERSION,
-    ) as work:
-        if work.finished:
-            return
-        latents = spaces.vectors(work, [space])[space]
-        of_split = F.coalesce(F.col("split").isin(list(settings.leaks.split)), F.lit(False))
-        if other:
-            latents_there = other.read("latents", other.version("latents"))
-            check_alike(latents_there, run.warehouse.read("latents"), other.root)
-            reference, candidates = spaces.elsewhere(run.warehouse, other, space), latents
-        else:
-            reference, candidates = latents.where(of_split), latents.where(~of_split)
-        images = reference.count()
-        if not images:
-            raise JobError(
-                f"leaks: no image is of the splits {', '.join(settings.leaks.split)}: name splits "
-                "that the table images has"
-                if not other
-                else f"leaks.warehouse = {other.root!r}: its table latents has no rows"
-            )
-        found = hits(reference, candidates, images, settings)
-        frame = rows(run, found, settings, other.root if other else None)
-        commit = run.warehouse.newest(*spaces.table_of(space))
-        metadata = {"asked": window_search.asked(settings), "latents": commit and commit.output_id}
-        work.write(frame, "leaks", metadata=metadata)
-        summarise(work, images)
+    found = hits(reference, candidates, images, settings)
+    frame = rows(stage_run, found, settings, other.root if other else None)
+    table, _ = spaces.table_of(space)
+    metadata = {
+        "asked": window_search.asked(settings),
+        "latents": stage_run.inputs[table].output_id,
+    }
+    stage_run.write(frame, "leaks", metadata=metadata)
+    summarise(stage_run, images)
 
 
-def elsewhere(run: Run, settings: Leaks) -> Warehouse | None:
+def reads(run: RunContext) -> dict[str, str]:
+    """What stands for the images in the first space."""
+    return spaces.reads(run.settings.prune.space[:1])
+
+
+def depends(run: RunContext) -> list[Any]:
+    """The settings of the search, and the state of the other warehouse where one is named."""
+    other = run.once(elsewhere)
+    return [window_search.asked(run.settings), other and _mark(other)]
+
+
+def elsewhere(run: RunContext) -> Warehouse | None:
     """The other warehouse, where one is named."""
+    settings = run.settings.leaks
     if not settings.warehouse:
         return None
     other = Warehouse(run.spark, settings.warehouse)
@@ -130,11 +132,11 @@ def first_of(hits: pa.Table) -> pa.Table:
     return ordered.take(firsts)
 
 
-def rows(run: Run, found: pa.Table, settings: Settings, root: str | None) -> DataFrame:
+def rows(stage_run: StageRun, found: pa.Table, settings: Settings, root: str | None) -> DataFrame:
     """Rows of the table `leaks`."""
     thresholds = F.create_map(*(F.lit(x) for pair in settings.prune.fixed.items() for x in pair))
     return (
-        run.spark.createDataFrame(found, window_search.HITS)
+        stage_run.spark.createDataFrame(found, window_search.HITS)
         .withColumns(
             {
                 "space": F.lit(settings.prune.space[0]),
@@ -147,9 +149,24 @@ def rows(run: Run, found: pa.Table, settings: Settings, root: str | None) -> Dat
     )
 
 
-def summarise(work: Work, reference: int) -> None:
+def summarise(stage_run: StageRun, reference: int) -> None:
     """How many images leak at each threshold."""
-    found = work.read("leaks").groupBy("threshold").count().orderBy(F.desc("threshold")).collect()
-    work.rows |= {f"leaks_{row['threshold']:g}": int(row["count"]) for row in found}
+    found = (
+        stage_run.read("leaks").groupBy("threshold").count().orderBy(F.desc("threshold")).collect()
+    )
+    stage_run.rows |= {f"leaks_{row['threshold']:g}": int(row["count"]) for row in found}
     shares = ", ".join(f"{row['count']:,} at {row['threshold']:g}" for row in found)
-    work.summary = f"{reference:,} reference images; resembled by {shares or 'none'}"
+    stage_run.summary = f"{reference:,} reference images; resembled by {shares or 'none'}"
+
+
+STAGE = Stage(
+    "leaks",
+    main,
+    reads=reads,
+    writes=("leaks",),
+    depends=depends,
+    version=VERSION,
+    enabled=lambda settings: settings.leaks.asked,
+    to_enable="--set 'leaks.split=[\"test\"]'",
+    refusal="nothing to compare with: give leaks.split, such as ['test'], or leaks.warehouse",
+)

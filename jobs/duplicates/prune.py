@@ -7,6 +7,7 @@ import operator
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -30,86 +31,89 @@ from jobs.duplicates.rules import Rules
 from jobs.duplicates.selection import audited, select
 from jobs.errors import JobError
 from jobs.runtime.console import some
-from jobs.runtime.run import Run, Work
+from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.load import RAW, Rule, Settings
 from jobs.warehouse import tables
 
 VERSION = 4
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Tables latents, vectors, images and sublabels → selection, thresholds, audit."""
-    settings = run.settings.prune
-    reads = spaces.reads((RAW, *settings.space))
-    if image_groups.needs_images(settings):
-        reads |= {"images": "ingest"}
-    if image_groups.DENSITY in image_groups.names(settings.order):
-        reads |= {"projections": "project"}
-    if settings.by_sublabel:
-        reads |= {"sublabels": "modes"}
+    settings = stage_run.settings
+    members = grouped(stage_run, settings)
+    before = earlier(stage_run, members, settings)
+    leaks = leaked(stage_run, settings)
+    rule_names = list(settings.prune.rules)
+    marked = image_groups.decisions(members, rule_names, earlier=before, leaks=leaks)
+    counts, images, mark = count(marked)
+    rules = rules_of(marked, counts, settings, before)
+    progress = Progress.begun(stage_run.spark)
+    selection = select(stage_run, marked, counts, rules, settings, progress)
+    if leaks is not None:
+        new = marked.where("NOT known AND NOT protected").select("image_id")
+        selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
+    with stage_run.progress_from(lambda: progress.now(counts)):
+        stage_run.write(
+            selection,
+            "selection",
+            append=before is not None,
+            metadata={"decided": decided_by(settings), "images": mark, "fit": fit(stage_run)},
+        )
+    for table in (PLACED, ROUNDS):
+        stage_run.discard(table)
+    counted = counts_of(stage_run)
+    stage_run.write(thresholds(counted, settings), "thresholds")
+    reference = reference_of(stage_run, members, settings)
+    chosen = audited(stage_run.read("selection"), marked, settings)
+    spaces_compared = len(settings.prune.space)
+    audit.check(stage_run, chosen, members, images // spaces_compared, settings.prune, reference)
+    summarise(stage_run, counted, len(counts) // spaces_compared)
+
+
+def reads(run: RunContext) -> dict[str, str]:
+    """The vectors of each space, and the tables that the settings name columns of."""
+    prune = run.settings.prune
+    inputs = spaces.reads((RAW, *prune.space))
+    if image_groups.needs_images(prune):
+        inputs |= written_by("images")
+    if image_groups.DENSITY in image_groups.names(prune.order):
+        inputs |= written_by("projections")
+    if prune.by_sublabel:
+        inputs |= written_by("sublabels")
     if run.settings.leaks.remove:
-        reads |= {"leaks": "leaks"}
-    with run.stage(
-        "prune",
-        reads=reads,
-        writes=("selection", "thresholds", "audit"),
-        depends=decided_by(run.settings) | {"mode": settings.mode},
-        version=VERSION,
-    ) as work:
-        if work.finished:
-            return
-        members = grouped(work, run.settings)
-        before = earlier(work, members, run.settings)
-        leaks = leaked(work, run.settings)
-        marked = image_groups.decisions(members, list(settings.rules), earlier=before, leaks=leaks)
-        counts, images, mark = count(marked)
-        rules = rules_of(marked, counts, run.settings, before)
-        progress = Progress.begun(run.spark)
-        selection = select(work, marked, counts, rules, run.settings, progress)
-        if leaks is not None:
-            new = marked.where("NOT known AND NOT protected").select("image_id")
-            selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
-        with work.telling(lambda: progress.now(counts)):
-            work.write(
-                selection,
-                "selection",
-                append=before is not None,
-                metadata={"decided": decided_by(run.settings), "images": mark, "fit": fit(work)},
-            )
-        for table in (PLACED, ROUNDS):
-            work.discard(table)
-        chosen = run.warehouse.read("selection")
-        counted = counts_of(work)
-        work.write(thresholds(counted, run.settings), "thresholds")
-        reference = reference_of(work, members, run.settings)
-        chosen = audited(chosen, marked, run.settings)
-        audit.check(work, chosen, members, images // len(settings.space), settings, reference)
-        summarise(work, counted, len(counts) // len(settings.space))
+        inputs |= written_by("leaks")
+    return inputs
 
 
-def grouped(work: Work, settings: Settings) -> DataFrame:
+def depends(run: RunContext) -> dict[str, Any]:
+    """What decides which image stays, and whether earlier decisions hold."""
+    return decided_by(run.settings) | {"mode": run.settings.prune.mode}
+
+
+def grouped(stage_run: StageRun, settings: Settings) -> DataFrame:
     """What is compared, with its group, its order and whether it is protected."""
-    images = work.read("images") if "images" in work.reads else None
+    images = stage_run.read("images") if "images" in stage_run.reads else None
     if images is not None:
         image_groups.check(images, settings.prune)
-    projections = work.read("projections") if "projections" in work.reads else None
+    projections = stage_run.read("projections") if "projections" in stage_run.reads else None
     reference = settings.leaks.split if settings.leaks.remove else ()
-    vectors = spaces.vectors(work, settings.prune.space)
+    vectors = spaces.vectors(stage_run, settings.prune.space)
     return image_groups.grouped(
-        vectors, images, projections, settings.prune, reference, sublabels_of(work)
+        vectors, images, projections, settings.prune, reference, sublabels_of(stage_run)
     )
 
 
-def sublabels_of(work: Work) -> DataFrame | None:
+def sublabels_of(stage_run: StageRun) -> DataFrame | None:
     """The sub-label of every image, where they are asked for.
 
     Raises JobError where an image has none under its label.
     """
-    if "sublabels" not in work.reads:
+    if "sublabels" not in stage_run.reads:
         return None
-    sublabels = work.read("sublabels")
+    sublabels = stage_run.read("sublabels")
     keys = ["image_id", "label"]
-    if not work.read("latents").join(sublabels, on=keys, how="left_anti").isEmpty():
+    if not stage_run.read("latents").join(sublabels, on=keys, how="left_anti").isEmpty():
         raise JobError(
             "the table sublabels was made of other images or labels: run ./spark-submit.sh project "
             "and modes first (or pipeline, which does all)"
@@ -163,10 +167,10 @@ class Counted:
     kept: int
 
 
-def counts_of(work: Work) -> list[Counted]:
+def counts_of(stage_run: StageRun) -> list[Counted]:
     """Images and kept ones of each class, rule, space and threshold."""
     keys = "label, rule, space, threshold"
-    counted = work.query(
+    counted = stage_run.query(
         "selection",
         f"SELECT {keys}, count(*) AS images, count(*) FILTER (WHERE kept) AS kept "
         f"FROM rows GROUP BY {keys}",
@@ -185,9 +189,9 @@ def thresholds(counted: list[Counted], settings: Settings) -> pa.Table:
     return tables.rows("thresholds", rows)
 
 
-def summarise(work: Work, counted: list[Counted], groups: int) -> None:
+def summarise(stage_run: StageRun, counted: list[Counted], groups: int) -> None:
     """Kept counts for `runs` and the console."""
-    prune = work.run.settings.prune
+    prune = stage_run.settings.prune
     kept: Counter[tuple[str, str]] = Counter()
     total: Counter[tuple[str, str]] = Counter()
     for row in counted:
@@ -199,12 +203,22 @@ def summarise(work: Work, counted: list[Counted], groups: int) -> None:
         for rule in in_turn(prune.rules.values()):
             short = rule.name if rule.threshold is None else f"{rule.threshold:g}"
             key = (space, rule.name)
-            work.rows[f"kept_{short}{of.replace(' ', '_')}"] = kept[key]
+            stage_run.rows[f"kept_{short}{of.replace(' ', '_')}"] = kept[key]
             shares.append(f"{kept[key] / total[key]:.0%} at {short}{of}")
     word = "classes" if image_groups.by_label(prune) else "groups"
-    work.summary = f"{groups:,} {word}; kept {some(shares)}"
+    stage_run.summary = f"{groups:,} {word}; kept {some(shares)}"
 
 
 def in_turn(rules: Iterable[Rule]) -> list[Rule]:
     """Given thresholds first, the highest before the others; then those that are found."""
     return sorted(rules, key=lambda rule: (rule.threshold is None, -(rule.threshold or 0)))
+
+
+STAGE = Stage(
+    "prune",
+    main,
+    reads=reads,
+    writes=("selection", "thresholds", "audit"),
+    depends=depends,
+    version=VERSION,
+)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.duplicates import exclusions
 from jobs.errors import JobError
-from jobs.runtime.run import Run, Work
+from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.load import RAW, Publish, check_published, published_space
 from jobs.warehouse import arrow_frames, tables
 
@@ -23,57 +24,58 @@ VERSION = 3
 NAMED = 3  # classes that a message names
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Tables images and selection → curated, splits."""
+    settings = stage_run.settings.publish
+    space = published_space(stage_run.settings)
+    distinct = "SELECT DISTINCT rule, space FROM rows ORDER BY rule DESC"
+    rows = stage_run.query("selection", distinct)
+    rules, spaces = ([row[name] for row in rows] for name in ("rule", "space"))
+    check_published(stage_run.settings, dict.fromkeys(rules), dict.fromkeys(spaces))
+    selection = stage_run.read("selection")
+    selection = selection.where((F.col("rule") == settings.rule) & (F.col("space") == space))
+    check_fits(stage_run.read("images"), selection)
+    left = None
+    if stage_run.settings.anomalies.remove:
+        left = exclusions.left_out(stage_run, selection, stage_run.settings)
+        selection = left.selection
+    check_removal(removals(selection), settings, left.images if left else 0)
+    stage_run.write(curate(stage_run.read("images"), selection), "curated")
+    stage_run.rows["curated"] = stage_run.count("curated")
+    stage_run.summary = f"{stage_run.rows['curated']:,} images at {settings.rule}"
+    if space != RAW:
+        stage_run.summary += f" ({space})"
+    if left:
+        stage_run.rows |= left.counts
+        stage_run.summary += f"; {left.summary}"
+    if "splits" in stage_run.outputs:
+        stage_run.write(splits(selection, settings), "splits")
+        count_splits(stage_run, settings)
+
+
+def reads(run: RunContext) -> dict[str, str]:
+    """The images and the decisions on them; audit, so that a selection without one is not used."""
+    anomalies = ("anomalies",) if run.settings.anomalies.remove else ()
+    return written_by("images", "selection", "audit", *anomalies)
+
+
+def writes(run: RunContext) -> tuple[str, ...]:
+    """`splits` too where it is there: emptied, so that nobody reads those of another rule."""
+    split = bool(run.settings.publish.split) or run.warehouse.exists("splits")
+    return ("curated", "splits") if split else ("curated",)
+
+
+def depends(run: RunContext) -> dict[str, Any]:
+    """The settings of what is published; the seed only where images are dealt to splits."""
     settings = run.settings.publish
-    space = published_space(run.settings)
-    reads = {"images": "ingest", "selection": "prune", "audit": "prune"}
-    if run.settings.anomalies.remove:
-        reads |= {"anomalies": "anomalies"}
-    # Splits that are no longer asked for are emptied, so that nobody reads those of another rule.
-    split = bool(settings.split) or run.warehouse.exists("splits")
-    with run.stage(
-        "publish",
-        reads=reads,
-        writes=("curated", "splits") if split else ("curated",),
-        depends=depends(settings) | {"space": space} | exclusions.depends(run),
-        version=VERSION,
-    ) as work:
-        if work.finished:
-            return
-        selection = work.read("selection")
-        distinct = "SELECT DISTINCT rule, space FROM rows ORDER BY rule DESC"
-        rows = work.query("selection", distinct)
-        rules, spaces = ([row[name] for row in rows] for name in ("rule", "space"))
-        check_published(run.settings, dict.fromkeys(rules), dict.fromkeys(spaces))
-        selection = selection.where((F.col("rule") == settings.rule) & (F.col("space") == space))
-        check_fits(work.read("images"), selection)
-        left = None
-        if run.settings.anomalies.remove:
-            left = exclusions.left_out(work, selection, run.settings)
-            selection = left.selection
-        check_removal(removals(selection), settings, left.images if left else 0)
-        work.write(curate(work.read("images"), selection), "curated")
-        work.rows["curated"] = run.warehouse.count("curated")
-        work.summary = f"{work.rows['curated']:,} images at {settings.rule}"
-        if space != RAW:
-            work.summary += f" ({space})"
-        if left:
-            work.rows |= left.counts
-            work.summary += f"; {left.summary}"
-        if split:
-            work.write(splits(selection, settings), "splits")
-            count_splits(work, settings)
-
-
-def depends(settings: Publish) -> dict[str, object]:
-    """The settings that what is published depends on; the seed only where something is dealt."""
     return {
         "rule": settings.rule,
         "minimum_kept": settings.minimum_kept,
         "most_removed": settings.most_removed,
         "most_removed_of_class": settings.most_removed_of_class,
         "split": [*settings.split, settings.seed] if settings.split else [],
+        "space": published_space(run.settings),
+        **exclusions.depends(run),
     }
 
 
@@ -205,12 +207,22 @@ def split_of(group: Column, shares: Mapping[str, float], seed: int) -> Column:
     return split
 
 
-def count_splits(work: Work, settings: Publish) -> None:
+def count_splits(stage_run: StageRun, settings: Publish) -> None:
     """Images of each split, for `runs` and the console."""
-    counted = work.query("splits", "SELECT split, count(*) AS images FROM rows GROUP BY split")
+    counted = stage_run.query("splits", "SELECT split, count(*) AS images FROM rows GROUP BY split")
     found = {row["split"]: int(row["images"]) for row in counted}
     images = {name: found.get(name, 0) for name in settings.shares}
-    work.rows |= {f"split_{name}": count for name, count in images.items()}
+    stage_run.rows |= {f"split_{name}": count for name, count in images.items()}
     if images:
         dealt = ", ".join(f"{name} {count:,}" for name, count in images.items())
-        work.summary += f"; {dealt}"
+        stage_run.summary += f"; {dealt}"
+
+
+STAGE = Stage(
+    "publish",
+    main,
+    reads=reads,
+    writes=writes,
+    depends=depends,
+    version=VERSION,
+)

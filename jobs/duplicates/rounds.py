@@ -25,7 +25,7 @@ from jobs.duplicates import rounds
 from jobs.duplicates.group_placement import PLACED, ROUNDS, _resumable
 from jobs.duplicates.rules import Rules
 from jobs.runtime.progress import Progress
-from jobs.runtime.run import Work
+from jobs.runtime.stage import StageRun
 from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.duplicates import greedy
@@ -49,12 +49,12 @@ class _Group:
 class Rounds:
     """The rounds of one run's large groups."""
 
-    def __init__(self, work: Work, rules: Rules, window: int) -> None:
-        self._work = work
+    def __init__(self, stage_run: StageRun, rules: Rules, window: int) -> None:
+        self._stage_run = stage_run
         self._rules = rules
         self._size = window
         self._count = 0
-        self._resumed = _resumable(work, ROUNDS)
+        self._resumed = _resumable(stage_run, ROUNDS)
         self._bytes = (len(rules.names) + 7) // 8  # of a mask on its way to the executors
 
     def settle(self, groups: Sequence[str]) -> None:
@@ -71,17 +71,17 @@ class Rounds:
                 seconds = time.monotonic() - clock
                 done = group.next - first
                 share = done / max(1, total - first)
-                self._work.tell(Progress(seconds, share, done, note))
-        self._work.tell(None)
+                self._stage_run.set_progress(Progress(seconds, share, done, note))
+        self._stage_run.set_progress(None)
 
     def selection(self, groups: Sequence[str]) -> DataFrame:
         """Rows of `selection` of what the rounds have decided of these groups."""
-        placed = self._work.read(PLACED)
+        placed = self._stage_run.read(PLACED)
         names = placed.select("group", "rank", "image_id", "label")
         keepers = names.select(
             "group", F.col("rank").alias("kept_rank"), F.col("image_id").alias("kept_id")
         )
-        found = self._work.read(ROUNDS).join(names, on=["group", "rank"])
+        found = self._stage_run.read(ROUNDS).join(names, on=["group", "rank"])
         found = found.join(keepers, on=["group", "kept_rank"], how="left")
         known = [
             (group, rule, threshold)
@@ -89,7 +89,7 @@ class Rounds:
             for rule, threshold in zip(self._rules.names, self._rules.values(group), strict=True)
         ]
         columns = arrow_frames.struct("group string, rule string, threshold double")
-        thresholds = arrow_frames.frame(self._work.run.spark, known, columns)
+        thresholds = arrow_frames.frame(self._stage_run.run.spark, known, columns)
         return found.join(F.broadcast(thresholds), on=["group", "rule"]).select(
             "image_id",
             "label",
@@ -111,7 +111,7 @@ class Rounds:
         )
         group = _Group(name, standing, undecided)
         if self._resumed:
-            done = self._work.read(ROUNDS).where(F.col("group") == name)
+            done = self._stage_run.read(ROUNDS).where(F.col("group") == name)
             ends = done.agg(F.max("last_rank").alias("rank"), F.max("round").alias("round")).first()
             if ends and ends.rank is not None:
                 group.next, self._count = ends.rank + 1, max(self._count, ends.round)
@@ -132,7 +132,7 @@ class Rounds:
 
     def _placed(self, name: str, more: Column | None = None) -> DataFrame:
         chosen = F.col("group") == name
-        return self._work.read(PLACED).where(chosen if more is None else chosen & more)
+        return self._stage_run.read(PLACED).where(chosen if more is None else chosen & more)
 
     def _round(self, group: _Group) -> None:
         """Settle the next window, compare what stays with all that follow, store the outcome."""
@@ -153,15 +153,15 @@ class Rounds:
                 F.when(~kept, F.col("kept_rank")).alias("kept_rank"),
                 F.when(~kept, F.col("similarity")).alias("similarity"),
             )
-            self._work.write(
+            self._stage_run.write(
                 decided,
                 ROUNDS,
                 append=True,
                 finished=False,
-                metadata={"for": self._work.fingerprint},
+                metadata={"for": self._stage_run.fingerprint},
             )
         round_ = (F.col("group") == group.name) & (F.col("round") == self._count)
-        self._close(group, self._work.read(ROUNDS).where(round_))
+        self._close(group, self._stage_run.read(ROUNDS).where(round_))
         group.next = last + 1
 
     def _settled(self, group: _Group, ranks: NDArray[np.int64]) -> tuple[Window, DataFrame]:
@@ -197,14 +197,14 @@ class Rounds:
         some_rule = np.flatnonzero(standing.any(axis=0))
         window = Window(ranks[some_rule], latents[some_rule], standing[:, some_rule])
         batch = arrow.record_batch(parts, arrow_frames.arrow_schema(REMOVALS))
-        frame = self._work.run.spark.createDataFrame(pa.Table.from_batches([batch]), REMOVALS)
+        frame = self._stage_run.run.spark.createDataFrame(pa.Table.from_batches([batch]), REMOVALS)
         return window, frame.coalesce(1)
 
     @contextmanager
     def _scanned(self, group: _Group, last: int, stays: Window) -> Iterator[DataFrame]:
         """What the images that stay remove of all that follow, to be used within."""
         later = group.undecided[last + 1 :]
-        spark = self._work.run.spark
+        spark = self._stage_run.run.spark
         if not len(stays.ranks) or not later.any():
             yield arrow_frames.frame(spark, [], REMOVALS)
             return

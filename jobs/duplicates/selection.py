@@ -12,7 +12,7 @@ from jobs.duplicates.group_placement import place
 from jobs.duplicates.rounds import Rounds
 from jobs.duplicates.rules import Rules
 from jobs.runtime import session
-from jobs.runtime.run import Work
+from jobs.runtime.stage import StageRun
 from jobs.settings.load import Settings
 from jobs.warehouse import arrow_frames, partitioning, tables
 
@@ -20,7 +20,7 @@ SELECTION = tables.TABLES["selection"].schema
 
 
 def select(
-    work: Work,
+    stage_run: StageRun,
     marked: DataFrame,
     counts: dict[str, int],
     rules: Rules,
@@ -31,26 +31,26 @@ def select(
     prune = settings.prune
     compared = marked.where("standing != 0 OR undecided != 0")
     order = image_groups.in_order(prune)
-    width = latents.width_stored(work)
+    width = latents.width_stored(stage_run)
     fits = image_groups.fitting(prune.largest_class, width)
     small = {name: n for name, n in counts.items() if n <= fits}
     large = {name: n for name, n in counts.items() if n > fits}
     pruning = Pruning(rules, progress)
-    selection = scanned(work, small, pruning, settings)
+    selection = scanned(stage_run, small, pruning, settings)
     if selection is None:
-        selection = whole(work.run.spark, compared, small, pruning, order)
+        selection = whole(stage_run.spark, compared, small, pruning, order)
     if prune.protect or settings.leaks.remove:
         selection = selection.unionByName(fixed(marked, rules))
     if large:
-        place(work, compared, large, order)
-        rounds = Rounds(work, rules, image_groups.fitting(prune.window, width))
+        place(stage_run, compared, large, order)
+        rounds = Rounds(stage_run, rules, image_groups.fitting(prune.window, width))
         rounds.settle(list(large))
         selection = selection.unionByName(rounds.selection(list(large)))
     return selection
 
 
 def scanned(
-    work: Work, counts: dict[str, int], pruning: Pruning, settings: Settings
+    stage_run: StageRun, counts: dict[str, int], pruning: Pruning, settings: Settings
 ) -> DataFrame | None:
     """As `whole`, of latents that workers read by themselves; None where that does not do.
 
@@ -69,9 +69,9 @@ def scanned(
         or not all("/" in group for group in counts)  # of images without a label
     ):
         return None
-    snapshot = work.snapshot(table)
+    snapshot = stage_run.snapshot(table)
     labels = {image_groups.rest_of(group): n for group, n in counts.items()}
-    tasks = partitioning.dealt(labels, session.slots(work.run.spark), cost)
+    tasks = partitioning.dealt(labels, session.slots(stage_run.spark), cost)
     plain = Plain(pruning, prune.space[0], spaces.column_of(prune.space[0]))
     scan = snapshot.by_class(plain.columns, tasks) if snapshot else None
     return scan.through(plain.selection_rows, SELECTION).mapped() if scan else None

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pyspark.sql import Row
 
-from jobs.errors import JobError, SettingsError
+from jobs.errors import JobError
 from jobs.evaluation import pair_labels
-from jobs.runtime.run import Run
+from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.load import NO_LABELS, Prune, Rule, Settings
 from jobs.warehouse import tables
 from udfs.evaluation.precision import Pairs, Threshold, curve, reaching
@@ -22,37 +24,58 @@ SPACES = "SELECT DISTINCT space FROM rows"
 EDGE, REACHED, SURELY = "edge", "precision", "precision_low"  # rules beside those of prune
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Tables pairs and thresholds, and a CSV of labels → calibration."""
+    labelled = read(stage_run)
+    content = table(
+        labelled.curve, labelled.rules, labelled.space, stage_run.settings.calibrate.precision
+    )
+    stage_run.write(tables.rows("calibration", content), "calibration")
+    known = labelled.known
+    stage_run.rows |= {"labels": len(known), "same": sum(known.values())}
+    stage_run.summary = summary(labelled.curve, labelled.rules, len(known), stage_run.settings)
+
+
+def afterwards(stage_run: StageRun) -> None:
+    """Say which commands publish at the T found."""
+    labelled = read(stage_run)
+    spaces = sorted(row["space"] for row in stage_run.query("thresholds", SPACES))
+    names = list(labelled.found_by)
+    for line in following(stage_run.settings, labelled.curve, names, labelled.space, spaces):
+        stage_run.console.line(f"  next      {line}")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled pairs, and the precision at each T that they tell."""
+
+    space: str
+    known: dict[str, bool]
+    found_by: dict[str, Any]
+    rules: dict[str, Any]
+    curve: Any
+
+
+def read(stage_run: StageRun) -> Labelled:
+    """The labels held against the pairs that were drawn; raises JobError where there are none."""
+    settings = stage_run.settings.calibrate
+    rows = stage_run.read("pairs").orderBy("pair_id").collect()
+    if not rows:
+        raise JobError(
+            "there are no pairs to label: no class has two images above the lowest edge around "
+            "prune.thresholds, or no T is below 1"
+        )
+    space = rows[0].space
+    known = pair_labels.read(settings.labels, {row.pair_id for row in rows})
+    found_by = pair_labels.found_by(stage_run, space)
+    rules = pair_labels.common(found_by)
+    return Labelled(space, known, found_by, rules, curve(pairs_of(rows, known), rules.values()))
+
+
+def depends(run: RunContext) -> dict[str, Any]:
+    """The labels, and the precision that is wanted."""
     settings = run.settings.calibrate
-    if not settings.labels:
-        raise SettingsError(NO_LABELS)
-    with run.stage(
-        "calibrate",
-        reads={"pairs": "similarities", "thresholds": "prune"},
-        writes=("calibration",),
-        depends={"labels": digest(settings.labels), "precision": settings.precision},
-        version=VERSION,
-    ) as work:
-        rows = work.read("pairs").orderBy("pair_id").collect()
-        if not rows:
-            raise JobError(
-                "there are no pairs to label: no class has two images above the lowest edge around "
-                "prune.thresholds, or no T is below 1"
-            )
-        space = rows[0].space
-        known = pair_labels.read(settings.labels, {row.pair_id for row in rows})
-        spaces = [row["space"] for row in work.query("thresholds", SPACES)]
-        found_by = pair_labels.found_by(work, space)
-        rules = pair_labels.common(found_by)
-        found = curve(pairs_of(rows, known), rules.values())
-        if not work.finished:
-            content = table(found, rules, space, settings.precision)
-            work.write(tables.rows("calibration", content), "calibration")
-            work.rows |= {"labels": len(known), "same": sum(known.values())}
-        work.summary = summary(found, rules, len(known), run.settings)
-    for line in following(run.settings, found, list(found_by), space, sorted(spaces)):
-        run.console.line(f"  next      {line}")
+    return {"labels": digest(settings.labels), "precision": settings.precision}
 
 
 def digest(path: str) -> str:
@@ -152,3 +175,17 @@ def _written(rule: str) -> float | str:
     """A rule's name in the tables as `prune.thresholds` has it."""
     kind, _, number = rule.partition(":")
     return float(number) if kind == "fixed" else rule
+
+
+STAGE = Stage(
+    "calibrate",
+    main,
+    reads=lambda run: written_by("pairs", "thresholds"),
+    writes=("calibration",),
+    depends=depends,
+    version=VERSION,
+    enabled=lambda settings: bool(settings.calibrate.labels),
+    to_enable="--set calibrate.labels=labels.csv",
+    refusal=NO_LABELS,
+    afterwards=afterwards,
+)

@@ -13,7 +13,7 @@ from jobs.density import marginals
 from jobs.density.marginals import Density
 from jobs.evaluation.random_removal import BANDS, Control, Drawing, Key, Removed, measured
 from jobs.runtime.console import some
-from jobs.runtime.run import Run, Work
+from jobs.runtime.stage import Stage, StageRun, written_by
 from jobs.settings.load import Estimate
 from jobs.warehouse import tables
 from udfs.density import histogram, marginal
@@ -25,50 +25,36 @@ NO_BANDS = (None,) * 2 * len(BANDS)  # where nothing was drawn
 Measures = dict[tuple[Any, ...], Row]
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Tables projections, selection, density → density (every rule), effect and the others."""
-    settings = run.settings.estimate
-    with run.stage(
-        "estimate",
-        reads={
-            "projections": "project",
-            "density": "project",
-            "selection": "prune",
-            "audit": "prune",
-        },
-        writes=("density", "effect", "regression", "dependence"),
-        depends={"control": [settings.control, settings.seed]},
-        version=VERSION,
-    ) as work:
-        if work.finished:
-            return
-        before = stored(work)
-        values = marginals.long(work.read("projections"), "image_id")
-        kept = values.join(
-            work.read("selection").where("kept").select("image_id", "rule", "space"),
-            on="image_id",
-            how="inner",
-        )
-        after = model(work, kept, before)
-        work.write(marginals.rows(after.values()), "density", where="rule != 'none'")
-        both = moments(values, ["label", "component"]), moments(kept, KEYS)
-        asked = drawing(before, *both, settings)
-        counts = {label: row["n"] for (label, component), row in both[0].items()}
-        found = measured(work.read("projections"), counts, asked)
-        known = thresholds(work)
-        rows = effects(before, after, *both, known, found.controls)
-        work.write(tables.rows("effect", rows), "effect")
-        lines = regressions(rows, found.controls)
-        work.write(tables.rows("regression", lines), "regression")
-        apart = [(label, counts[label], kl) for label, kl in sorted(found.divergences.items())]
-        work.write(tables.rows("dependence", apart), "dependence")
-        work.rows |= {"effect": len(rows), "regression": len(lines)}
-        work.summary = summary(lines)
+    settings = stage_run.settings.estimate
+    before = stored(stage_run)
+    values = marginals.long(stage_run.read("projections"), "image_id")
+    kept = values.join(
+        stage_run.read("selection").where("kept").select("image_id", "rule", "space"),
+        on="image_id",
+        how="inner",
+    )
+    after = model(stage_run, kept, before)
+    stage_run.write(marginals.rows(after.values()), "density", where="rule != 'none'")
+    both = moments(values, ["label", "component"]), moments(kept, KEYS)
+    asked = drawing(before, *both, settings)
+    counts = {label: row["n"] for (label, component), row in both[0].items()}
+    found = measured(stage_run.read("projections"), counts, asked)
+    known = thresholds(stage_run)
+    rows = effects(before, after, *both, known, found.controls)
+    stage_run.write(tables.rows("effect", rows), "effect")
+    lines = regressions(rows, found.controls)
+    stage_run.write(tables.rows("regression", lines), "regression")
+    apart = [(label, counts[label], kl) for label, kl in sorted(found.divergences.items())]
+    stage_run.write(tables.rows("dependence", apart), "dependence")
+    stage_run.rows |= {"effect": len(rows), "regression": len(lines)}
+    stage_run.summary = summary(lines)
 
 
-def stored(work: Work) -> dict[tuple[str, int], Density]:
+def stored(stage_run: StageRun) -> dict[tuple[str, int], Density]:
     """The densities before removal, as `project` stored them."""
-    rows = work.query("density", "SELECT * FROM rows WHERE rule = 'none'")
+    rows = stage_run.query("density", "SELECT * FROM rows WHERE rule = 'none'")
     return {
         (row["label"], row["component"]): Density(
             row["label"],
@@ -82,7 +68,7 @@ def stored(work: Work) -> dict[tuple[str, int], Density]:
 
 
 def model(
-    work: Work, kept: DataFrame, before: dict[tuple[str, int], Density]
+    stage_run: StageRun, kept: DataFrame, before: dict[tuple[str, int], Density]
 ) -> dict[tuple[Any, ...], Density]:
     """The densities of what each rule keeps, on the grid of the class before removal."""
     if not before:
@@ -91,7 +77,7 @@ def model(
         (label, component, density.marginal.histogram.step)
         for (label, component), density in before.items()
     ]
-    counted = marginals.counts(kept, marginals.grid(work.run.spark, steps), KEYS)
+    counted = marginals.counts(kept, marginals.grid(stage_run.spark, steps), KEYS)
     return {
         key: Density(key[0], key[1], key[2], key[3], marginal.Marginal(cells))
         for key, cells in counted
@@ -155,9 +141,9 @@ def drawing(
     return Drawing(removed, steps, settings.control, settings.seed)
 
 
-def thresholds(work: Work) -> dict[tuple[Any, ...], float | None]:
+def thresholds(stage_run: StageRun) -> dict[tuple[Any, ...], float | None]:
     """T by class, rule and space; None where it differs within a class."""
-    ends = work.query(
+    ends = stage_run.query(
         "selection",
         "SELECT label, rule, space, min(threshold) AS low, max(threshold) AS high "
         "FROM rows GROUP BY label, rule, space",
@@ -220,3 +206,13 @@ def summary(lines: list[tuple[Any, ...]]) -> str:
         for line in first
     ]
     return f"kurtosis slope {some(slopes)}" if slopes else "too few classes for a slope"
+
+
+STAGE = Stage(
+    "estimate",
+    main,
+    reads=lambda run: written_by("projections", "density", "selection", "audit"),
+    writes=("density", "effect", "regression", "dependence"),
+    depends=lambda run: {"control": [run.settings.estimate.control, run.settings.estimate.seed]},
+    version=VERSION,
+)

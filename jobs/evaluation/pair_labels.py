@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from jobs.errors import JobError
-from jobs.runtime.run import Work
+from jobs.runtime.stage import StageRun
 
 SAME = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 COLUMNS = ("pair_id", "same")
@@ -77,11 +77,11 @@ def _told(rows: Sequence[str], wrong: str, remedy: str) -> list[str]:
     return [f"rows {', '.join(rows[:NAMED])}{more} {wrong}: {remedy}"]
 
 
-def found_by(work: Work, space: str) -> dict[str, list[float]]:
+def found_by(stage_run: StageRun, space: str) -> dict[str, list[float]]:
     """Every class's T by each rule of a space, from the table `thresholds`."""
     known = "SELECT rule, space, threshold FROM rows WHERE threshold IS NOT NULL"
     found: dict[str, list[float]] = {}
-    for row in work.query("thresholds", f"{known} ORDER BY rule, threshold"):
+    for row in stage_run.query("thresholds", f"{known} ORDER BY rule, threshold"):
         if row["space"] == space:
             found.setdefault(row["rule"], []).append(row["threshold"])
     return found

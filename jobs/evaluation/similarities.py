@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from pyspark import StorageLevel
@@ -15,7 +16,7 @@ from jobs.duplicates import groups
 from jobs.errors import JobError, SettingsError
 from jobs.evaluation.pair_labels import common, found_by
 from jobs.evaluation.pair_sampling import COMPARED, DRAWN, Comparing, Plan, members
-from jobs.runtime.run import Run, Work
+from jobs.runtime.stage import RunContext, Stage, StageRun
 from jobs.settings.load import Calibrate, Prune, published_space
 from jobs.warehouse import arrow_frames, tables
 from udfs.evaluation import strata
@@ -25,30 +26,38 @@ SIMILARITIES = tables.TABLES["similarities"].schema.names
 QUARTILES = (0.25, 0.5, 0.75)
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Tables latents, vectors and thresholds → similarities, pairs."""
-    # Classes, whatever prune compares within; its order says who is on the heat map.
-    prune = replace(run.settings.prune, group_by=("label",), never_across=(), protect="")
-    settings = run.settings.calibrate
+    prune = within_classes(stage_run.run)
+    space = published_space(stage_run.settings)
+    settings = stage_run.settings.calibrate
+    compare(stage_run, marked(stage_run, prune), prune, settings, space)
+
+
+def within_classes(run: RunContext) -> Prune:
+    """The settings of prune, for classes whatever it compares within.
+
+    The order says whose similarities the heat map shows.
+    """
+    return replace(run.settings.prune, group_by=("label",), never_across=(), protect="")
+
+
+def depends(run: RunContext) -> dict[str, Any]:
+    """The spaces, the images that are compared, and the pairs that are drawn of them.
+
+    Raises SettingsError where the published space is not computed.
+    """
+    prune, settings = within_classes(run), run.settings.calibrate
     space = published_space(run.settings)
     if space not in prune.space:
         raise SettingsError(
             f"publish.space = {space!r}: not among the computed spaces ({', '.join(prune.space)})"
         )
-    with run.stage(
-        "similarities",
-        reads=reads(prune),
-        writes=("similarities", "pairs"),
-        depends={
-            "spaces": [prune.space, space],
-            "images": [prune.seed, prune.order],
-            "pairs": [settings.pairs, settings.seed],
-        },
-        version=VERSION,
-    ) as work:
-        if work.finished:
-            return
-        compare(work, marked(work, prune), prune, settings, space)
+    return {
+        "spaces": [prune.space, space],
+        "images": [prune.seed, prune.order],
+        "pairs": [settings.pairs, settings.seed],
+    }
 
 
 def reads(prune: Prune) -> dict[str, str]:
@@ -61,18 +70,20 @@ def reads(prune: Prune) -> dict[str, str]:
     return found
 
 
-def marked(work: Work, prune: Prune) -> DataFrame:
+def marked(stage_run: StageRun, prune: Prune) -> DataFrame:
     """What is compared, with its class as group, and its order."""
-    images = work.read("images") if "images" in work.reads else None
-    projections = work.read("projections") if "projections" in work.reads else None
-    return groups.grouped(spaces.vectors(work, prune.space), images, projections, prune)
+    images = stage_run.read("images") if "images" in stage_run.reads else None
+    projections = stage_run.read("projections") if "projections" in stage_run.reads else None
+    return groups.grouped(spaces.vectors(stage_run, prune.space), images, projections, prune)
 
 
-def compare(work: Work, rows: DataFrame, prune: Prune, settings: Calibrate, space: str) -> None:
+def compare(
+    stage_run: StageRun, rows: DataFrame, prune: Prune, settings: Calibrate, space: str
+) -> None:
     """Compare the images of each class once; write both tables."""
     counts = {row["group"]: int(row["count"]) for row in rows.groupBy("group").count().collect()}
-    work.images = sum(counts.values())
-    by_rule = found_by(work, space)
+    stage_run.images = sum(counts.values())
+    by_rule = found_by(stage_run, space)
     if counts and not by_rule:
         raise JobError(
             f"the table thresholds has none of the space {space}: run ./spark-submit.sh prune with "
@@ -83,16 +94,16 @@ def compare(work: Work, rows: DataFrame, prune: Prune, settings: Calibrate, spac
     found = arrow_frames.mapped(members(rows, counts, prune), comparing.rows, COMPARED)
     kept = found.persist(StorageLevel.DISK_ONLY)
     try:
-        work.write(kept.select(*SIMILARITIES), "similarities")
+        stage_run.write(kept.select(*SIMILARITIES), "similarities")
         pairs = drawn(kept.where(F.col("space") == space), edges, settings, space)
-        work.write(tables.rows("pairs", pairs), "pairs")
+        stage_run.write(tables.rows("pairs", pairs), "pairs")
         compared = kept.agg(F.sum(F.expr("aggregate(counts, 0L, (a, b) -> a + b)"))).collect()
     finally:
         kept.unpersist()
     similarities = int(compared[0][0] or 0)
-    work.rows |= {"similarities": similarities, "pairs": len(pairs)}
+    stage_run.rows |= {"similarities": similarities, "pairs": len(pairs)}
     held = len({pair["low"] for pair in pairs})
-    work.summary = f"{similarities:,} similarities; {len(pairs)} pairs to label, {held} strata"
+    stage_run.summary = f"{similarities:,} similarities; {len(pairs)} pairs to label, {held} strata"
 
 
 def thresholds(by_rule: Mapping[str, Sequence[float]]) -> list[float]:
@@ -115,3 +126,13 @@ def drawn(
     some = kept.where(F.col("label").isin(plan.labels))
     columns = some.select("label", "first", "second", "stratum", "similarity")
     return plan.table(arrow_frames.mapped(columns, plan.rows, DRAWN).collect(), space)
+
+
+STAGE = Stage(
+    "similarities",
+    main,
+    reads=lambda run: reads(within_classes(run)),
+    writes=("similarities", "pairs"),
+    depends=depends,
+    version=VERSION,
+)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.runtime.run import Work
+from jobs.runtime.stage import StageRun
 from jobs.settings.load import RAW
 from udfs.report import charts
 
@@ -32,7 +32,7 @@ def quoted(names: Sequence[str]) -> str:
 
 
 def densities(
-    work: Work, labels: Sequence[str], rules: Sequence[Selection], published: int
+    stage_run: StageRun, labels: Sequence[str], rules: Sequence[Selection], published: int
 ) -> list[list[Any]]:
     """Rows [class, component, origin, step, counts, {rule: [first cell, counts]}].
 
@@ -44,7 +44,7 @@ def densities(
     asked = list(enumerate(rules)) if room else [(published, rules[published])] if rules else []
     places = {(rule["rule"], rule["space"]): place for place, rule in asked}
     names = quoted([NONE, *dict.fromkeys(rule for rule, _ in places)])
-    rows = work.query(
+    rows = stage_run.query(
         "density",
         "SELECT label, rule, space, component, origin, step, counts FROM rows "
         f"WHERE component <= {COMPONENTS} AND rule IN ({names}) AND label IN ({quoted(labels)})",
@@ -72,11 +72,11 @@ def of_classes(
     return [found[key] for key in sorted(found, key=lambda key: (labels[key[0]], key[1]))]
 
 
-def similarities(work: Work, labels: Sequence[str]) -> list[dict[str, Any]]:
+def similarities(stage_run: StageRun, labels: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of the table `similarities` for the page; empty where there is none."""
-    if "similarities" not in work.reads:
+    if "similarities" not in stage_run.reads:
         return []
-    rows = work.query(
+    rows = stage_run.query(
         "similarities",
         f"SELECT * FROM rows WHERE label IN ({quoted(labels)}) ORDER BY label, space",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.report.optional_tables import State
-from jobs.runtime.run import Work
+from jobs.runtime.stage import StageRun
 
 MOST = 160  # rows shown of a list
 MOST_PAIRS = 1000
@@ -77,9 +77,11 @@ class Findings:
         return len({row["label"] for row in self.of("modes")})
 
 
-def gather(work: Work, states: dict[str, State]) -> Findings:
+def gather(stage_run: StageRun, states: dict[str, State]) -> Findings:
     """The rows shown of every optional table that is there."""
-    rows = {table: work.query(table, sql) for table, sql in QUERIES.items() if states[table].there}
+    rows = {
+        table: stage_run.query(table, sql) for table, sql in QUERIES.items() if states[table].there
+    }
     return Findings(states, rows)
 
 

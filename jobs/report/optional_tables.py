@@ -6,31 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.runtime.run import Run
+from jobs.runtime.stage import UNFINISHED, RunContext
+from jobs.warehouse import tables
 
-# Whose commits to an input table count as a change of it.
-WRITERS = {"images": "ingest", "latents": "encode", "projections": "project", "axes": "project"}
-WRITERS |= {"density": "project", "vectors": "whiten", "selection": "prune"}
-
-
-@dataclass(frozen=True)
-class Extra:
-    """A table, the job that writes it, and the flags which that job is asked with."""
-
-    stage: str
-    flags: str = ""
-
-
-EXTRAS = {
-    "similarities": Extra("similarities"),
-    "pairs": Extra("similarities"),
-    "calibration": Extra("calibrate", "--set calibrate.labels=labels.csv"),
-    "conflicts": Extra("conflicts", "--set conflicts.threshold=0.85"),
-    "leaks": Extra("leaks", "--set 'leaks.split=[\"test\"]'"),
-    "anomalies": Extra("anomalies", "--set anomalies.quantile=0.01"),
-    "modes": Extra("modes", "--set modes.draws=200"),
-    "generated": Extra("generate", "--set generate.count=12"),
-}
+# Tables that a pipeline writes only where it is asked to, or that a job wrote by itself.
+OPTIONAL = (
+    "similarities",
+    "pairs",
+    "calibration",
+    "conflicts",
+    "leaks",
+    "anomalies",
+    "modes",
+    "generated",
+)
 
 
 @dataclass(frozen=True)
@@ -55,42 +44,48 @@ class State:
         return ""
 
 
-def present(run: Run) -> dict[str, str]:
+def present(run: RunContext) -> dict[str, str]:
     """Tables that are whole, and the jobs that wrote them: what a report reads beside the others.
 
     Of a job that died between two of its tables, none.
     """
+    writers = {table: writer_of(table) for table in OPTIONAL}
     marks: dict[str, set[str]] = {}
-    for table, extra in EXTRAS.items():
-        commit = run.warehouse.newest(table, extra.stage)
-        marks.setdefault(extra.stage, set()).add(commit.fingerprint if commit else "unfinished")
+    for table, writer in writers.items():
+        commit = run.warehouse.newest(table, writer)
+        marks.setdefault(writer, set()).add(commit.fingerprint if commit else UNFINISHED)
     return {
-        table: extra.stage
-        for table, extra in EXTRAS.items()
-        if len(marks[extra.stage]) == 1 and "unfinished" not in marks[extra.stage]
+        table: writer
+        for table, writer in writers.items()
+        if len(marks[writer]) == 1 and UNFINISHED not in marks[writer]
     }
 
 
-def states(run: Run, reads: Mapping[str, int], done: Mapping[str, Any]) -> dict[str, State]:
+def writer_of(table: str) -> str:
+    """The stage that writes a table first."""
+    return tables.TABLES[table].stages[0]
+
+
+def states(run: RunContext, reads: Mapping[str, int], done: Mapping[str, Any]) -> dict[str, State]:
     """The state of each; reads: those that are there; done: newest row of each stage in `runs`."""
-    found = {}
-    for table, extra in EXTRAS.items():
-        command = f"./spark-submit.sh {extra.stage} --warehouse … {extra.flags}".strip()
+    flags = {stage.name: stage.to_enable for stage in run.stages}
+    states = {}
+    for table in OPTIONAL:
+        writer = writer_of(table)
+        command = f"./spark-submit.sh {writer} --warehouse … {flags.get(writer, '')}".strip()
         if table not in reads:
-            found[table] = State("absent", command)
+            states[table] = State("absent", command)
         else:
-            fresh = extra.stage not in done or _is_fresh(run, done[extra.stage]["versions_read"])
-            found[table] = State("there" if fresh else "stale", command)
-    return found
+            fresh = writer not in done or _is_fresh(run, done[writer]["versions_read"])
+            states[table] = State("there" if fresh else "stale", command)
+    return states
 
 
-def _is_fresh(run: Run, read: Any) -> bool:
+def _is_fresh(run: RunContext, read: Any) -> bool:
     """Whether the tables a job read still have the content that it read."""
     for table, version in dict(read or {}).items():
         commits = [
-            commit
-            for commit in run.warehouse.commits(table)
-            if commit.stage == WRITERS.get(table, commit.stage)
+            commit for commit in run.warehouse.commits(table) if commit.stage == writer_of(table)
         ]
         then = next((commit for commit in commits if commit.version <= version), None)
         if then and then.output_id != commits[0].output_id:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from jobs.acquisition.vector_reader import GIVEN
-from jobs.runtime.run import Run
+from jobs.runtime.stage import RunContext
 from jobs.settings.load import Settings
 
 PACKAGES = ("pyspark", "delta-spark", "torch", "numpy", "scipy", "pyarrow", "pandas", "pillow")
@@ -24,7 +24,7 @@ WHERE any = 1 OR (done = 1 AND state = 'done') ORDER BY started
 Row = Mapping[str, Any]
 
 
-def newest(run: Run) -> list[dict[str, Any]]:
+def newest(run: RunContext) -> list[dict[str, Any]]:
     """Of each stage in `runs`: its newest row that did anything, and its newest `done`."""
     return run.warehouse.rows("runs", NEWEST)
 

@@ -9,92 +9,95 @@ from pathlib import Path
 from typing import Any
 
 from jobs.report import (
-    class_plots,
-    figures,
     findings,
     gallery,
     ground_truth,
     optional_tables,
     page_data,
     provenance,
-    render,
     summary,
     thumbnails,
 )
-from jobs.runtime.run import Run, Work
+from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 
 VERSION = 3
-READS = {
-    "images": "ingest",
-    "latents": "encode",
-    "rejects": "encode",
-    "selection": "prune",
-    "thresholds": "prune",
-    "curated": "publish",
-    "density": "estimate",
-    "effect": "estimate",
-    "regression": "estimate",
-    "dependence": "estimate",
-}
 HEAD = 1000  # characters of the page, within which its fingerprint stands
 SHEET = "generated_images/contact_sheet.png"
 
 
-def main(run: Run) -> None:
+def main(stage_run: StageRun) -> None:
     """Every table → report/report.html, figures as PNG and SVG, summary.json; the console."""
-    folder = Path(run.warehouse.root, "report")
+    write(stage_run, folder_of(stage_run.run))
+
+
+def folder_of(run: RunContext) -> Path:
+    """The folder of the report."""
+    return Path(run.warehouse.root, "report")
+
+
+def reads(run: RunContext) -> dict[str, str]:
+    """The tables of every pipeline, as the last stage leaves them, and optional ones there are."""
+    decisions = ("images", "latents", "selection", "thresholds", "curated")
+    effects = ("effect", "regression", "dependence")
+    always = written_by(*decisions, *effects, rejects="encode", density="estimate")
+    return always | optional_tables.present(run)
+
+
+def depends(run: RunContext) -> dict[str, Any]:
+    """The known copies that the selection is held against, and how many pictures are shown."""
     settings = run.settings.report
-    with run.stage(
-        "report",
-        reads=READS | optional_tables.present(run),
-        depends={"truth": ground_truth.mark(settings.truth), "pictures": settings.pictures},
-        version=VERSION,
-        finished=lambda mark: _is_written(folder, mark),
-    ) as work:
-        if not work.finished:
-            write(work, folder)
+    return {"truth": ground_truth.mark(settings.truth), "pictures": settings.pictures}
 
 
-def write(work: Work, folder: Path) -> None:
+def is_written(run: RunContext, fingerprint: str) -> bool:
+    """Whether the page there is of this fingerprint."""
+    return _is_written(folder_of(run), fingerprint)
+
+
+def write(stage_run: StageRun, folder: Path) -> None:
     """Gather, draw, render; the page comes last, so a report is whole or the old one."""
-    work.run.ledger.settle()
-    ended = provenance.newest(work.run)
-    known = summary.gather(work, ended)
+    from jobs.report import figures, render  # they load matplotlib, which takes long
+
+    stage_run.run.run_log.settle()
+    ended = provenance.newest(stage_run.run)
+    known = summary.gather(stage_run, ended)
     found = findings.gather(
-        work, optional_tables.states(work.run, work.reads, provenance.done(ended))
+        stage_run, optional_tables.states(stage_run.run, stage_run.reads, provenance.done(ended))
     )
-    data = shown(work, known, found)
+    data = shown(stage_run, known, found)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = figures.draw(known, folder)
     figures.overviews(data, folder)
     there = found.states["generated"].there
-    sheet = figures.sheet(Path(work.run.warehouse.root, SHEET)) if there else None
-    text = render.render(known, found, data, drawn, sheet, work.fingerprint)
+    sheet = figures.sheet(Path(stage_run.warehouse.root, SHEET)) if there else None
+    text = render.render(known, found, data, drawn, sheet, stage_run.fingerprint)
     _replace(folder / "summary.json", json.dumps(asdict(known), default=str, indent=1))
     _replace(folder / "report.html", text)
-    work.rows["images_shown"] = sum(map(bool, data["pictures"]))
-    work.summary = str(folder / "report.html")
+    stage_run.rows["images_shown"] = sum(map(bool, data["pictures"]))
+    stage_run.summary = str(folder / "report.html")
 
 
-def shown(work: Work, known: summary.Facts, found: findings.Findings) -> dict[str, Any]:
+def shown(stage_run: StageRun, known: summary.Facts, found: findings.Findings) -> dict[str, Any]:
     """What the page's script gets: groups, lists, distributions, and the pictures of all these."""
-    most = work.run.settings.report.pictures
+    from jobs.report import class_plots  # it loads matplotlib, which takes long
+
+    most = stage_run.settings.report.pictures
     keys = [(rule["rule"], rule["space"]) for rule in known.rules]
     budgets = gallery.budgets(keys, known.published_rule, most)
     labels = [row["label"] for row in page_data.classes(known)]
     members = gallery.members(most, len(labels))
-    groups = gallery.gather(work.read("selection"), budgets, known.classes, members)
-    densities = class_plots.densities(work, labels, known.rules, known.published_rule)
-    similar = class_plots.similarities(work, labels)
+    groups = gallery.gather(stage_run.read("selection"), budgets, known.classes, members)
+    densities = class_plots.densities(stage_run, labels, known.rules, known.published_rule)
+    similar = class_plots.similarities(stage_run, labels)
     pictures = thumbnails.Album(most)
     data = page_data.gather(known, groups, found, densities, similar, pictures)
-    coded = thumbnails.coded(work.read("images"), pictures.names[:most])
-    return data | {"pictures": pictures.pictures(coded), "pairs_mark": _pairs_mark(work)}
+    coded = thumbnails.coded(stage_run.read("images"), pictures.names[:most])
+    return data | {"pictures": pictures.pictures(coded), "pairs_mark": _pairs_mark(stage_run)}
 
 
-def _pairs_mark(work: Work) -> str:
+def _pairs_mark(stage_run: StageRun) -> str:
     """Names the pairs that were drawn: labels given in a browser belong to these."""
-    commit = work.run.warehouse.newest("pairs") if "pairs" in work.reads else None
+    commit = stage_run.warehouse.newest("pairs") if "pairs" in stage_run.reads else None
     return commit.fingerprint[:16] if commit else ""
 
 
@@ -111,3 +114,14 @@ def _replace(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)
+
+
+STAGE = Stage(
+    "report",
+    main,
+    reads=reads,
+    depends=depends,
+    version=VERSION,
+    is_current=is_written,
+    imports=("jobs.report.figures", "jobs.report.class_plots", "jobs.report.render"),
+)

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from jobs.report import effect_tables, ground_truth, provenance
 from jobs.report.selections import Choice, choices
-from jobs.runtime.run import Work
+from jobs.runtime.stage import StageRun
 from jobs.settings.load import Rule, Settings, published_space
 
 EXAMPLES = 3  # rejects shown of each code
@@ -75,22 +75,22 @@ class Facts:
         return (rule["rule"], rule["space"]) == (self.published, self.published_space)
 
 
-def gather(work: Work, ended: Sequence[Mapping[str, Any]]) -> Facts:
+def gather(stage_run: StageRun, ended: Sequence[Mapping[str, Any]]) -> Facts:
     """All that a report is sure to have; ended: the newest rows of the stages (provenance)."""
-    run = work.run
-    selection = work.read("selection")
-    counts = work.query("selection", COUNTS)
+    run = stage_run.run
+    selection = stage_run.read("selection")
+    counts = stage_run.query("selection", COUNTS)
     chosen = choices(counts)
-    by_class = _by_class(counts, chosen, _found(work.query("thresholds", FOUND)))
+    by_class = _by_class(counts, chosen, _found(stage_run.query("thresholds", FOUND)))
     total = sum(row["images"] for row in by_class)
-    codes = rejects(work.query("rejects", CODES))
-    effect = work.query("effect", "SELECT * FROM rows ORDER BY label, component")
+    codes = rejects(stage_run.query("rejects", CODES))
+    effect = stage_run.query("effect", "SELECT * FROM rows ORDER BY label, component")
     known, kinds = ground_truth.compare(run.settings.report.truth, selection, chosen)
-    encoded = _encoded(work.read("latents"))
+    encoded = _encoded(stage_run.read("latents"))
     latents = provenance.origin(encoded.model_id, encoded.encoded_on)
-    published, space, published_kept = _published(work, run.settings)
+    published, space, published_kept = _published(stage_run, run.settings)
     return Facts(
-        images=work.query("images", "SELECT count(*) AS images FROM rows")[0]["images"],
+        images=stage_run.query("images", "SELECT count(*) AS images FROM rows")[0]["images"],
         images_encoded=total,
         rejected=sum(row["files"] for row in codes),
         classes=len(by_class),
@@ -100,15 +100,15 @@ def gather(work: Work, ended: Sequence[Mapping[str, Any]]) -> Facts:
         published_kept=published_kept,
         rules=_rules(counts, chosen, total),
         by_class=by_class,
-        lines=effect_tables.lines(work.query("regression"), chosen),
+        lines=effect_tables.lines(stage_run.query("regression"), chosen),
         points=effect,
         entropies=effect_tables.entropies(effect, chosen),
         codes=codes,
         stages=provenance.stages(ended),
-        dependence=effect_tables.dependence(work.query("dependence")),
+        dependence=effect_tables.dependence(stage_run.query("dependence")),
         draws=provenance.draws(ended, run.settings),
         settings=provenance.settings_used(ended, run.settings),
-        versions=provenance.versions(work.reads, latents),
+        versions=provenance.versions(stage_run.reads, latents),
         truth=known,
         kinds=kinds,
     )
@@ -134,9 +134,9 @@ def _rules(
     return rules
 
 
-def _published(work: Work, settings: Settings) -> tuple[str, str, int]:
+def _published(stage_run: StageRun, settings: Settings) -> tuple[str, str, int]:
     """Rule, space and rows of `curated`: publish may have run alone, with other settings."""
-    row = work.query("curated", PUBLISHED)[0]
+    row = stage_run.query("curated", PUBLISHED)[0]
     asked = settings.publish.rule, published_space(settings)
     return row["rule"] or asked[0], row["space"] or asked[1], int(row["images"])
 

@@ -1,331 +1,220 @@
-"""One run of jobs on one warehouse: its lock, its stages, and a row in `runs` for each."""
+"""One run: the stages of one command on one warehouse, each with a row in the table `runs`."""
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import ModuleType
-from typing import Any
 
-import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql import SparkSession
 
-from jobs.errors import JobError, MissingError
-from jobs.runtime import session
-from jobs.runtime.console import Console
-from jobs.runtime.progress import Progress, Tasks
-from jobs.runtime.run_log import Ledger
+from jobs.errors import MissingError, SettingsError
+from jobs.runtime.stage import (
+    UNFINISHED,
+    RunContext,
+    Stage,
+    StageRun,
+    check_consistent,
+    recorded,
+)
 from jobs.settings.load import Settings
-from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
-from jobs.warehouse.parquet_scan import ParquetSnapshot
-from jobs.warehouse.parquet_write import ArrowTransform
+from jobs.warehouse.local_store import CommitInfo
 
 CODE_VERSION = "LATENT_DEDUP_VERSION"  # the git hash, exported by spark-submit.sh
 
 
-@dataclass
-class Work:
-    """One stage of a run: pinned input versions, stamped outputs."""
+class Run(RunContext):
+    """The stages of one command; `job` is what the command was called with."""
 
-    run: Run
-    stage: str
-    fingerprint: str
-    reads: dict[str, int]
-    outputs: tuple[str, ...]
-    pending: list[str]
-    started: datetime
-    writes: dict[str, int] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)
-    model_id: str | None = None
-    summary: str = ""
-    images: int | None = None  # that its longest step goes through, for the console
-    own_progress: Callable[[], Progress | None] | None = None
-
-    def progress(self) -> Progress | None:
-        """How far it is: by its own account where it gives one, else by Spark's tasks."""
-        if self.own_progress is not None:
-            return self.own_progress()
-        return self.run.tasks.now(self.images)
-
-    @contextmanager
-    def telling(self, progress: Callable[[], Progress | None]) -> Iterator[None]:
-        """Have the console ask this how far the stage is."""
-        self.own_progress = progress
-        try:
-            yield
-        finally:
-            self.own_progress = None
-
-    def tell(self, progress: Progress | None) -> None:
-        """Have the console say this until something newer is told; None: Spark's tasks again."""
-        self.own_progress = None if progress is None else lambda: progress
-
-    @property
-    def finished(self) -> bool:
-        """Whether every output already carries this stage's fingerprint."""
-        return not self.pending
-
-    def read(self, table: str) -> DataFrame:
-        """An input table at the version pinned when the stage started, or one written by it."""
-        return self.run.warehouse.read(table, self.writes.get(table, self.reads.get(table)))
-
-    def snapshot(self, table: str) -> ParquetSnapshot | None:
-        """The same for workers to read by themselves, where they can."""
-        return self.run.warehouse.snapshot(table, self.writes.get(table, self.reads.get(table)))
-
-    def scan(
+    def __init__(
         self,
-        table: str,
-        columns: StructType,
-        rows: Callable[..., Iterator[pa.RecordBatch]],
-        schema: StructType,
-        *,
-        tasks: int | None = None,
-        constants: Mapping[str, str] | None = None,
-    ) -> ArrowTransform:
-        """An input table's rows through `rows(batches, schema=…)`, which gives batches of a schema.
-
-        Workers read them by themselves where they can, else Spark does. tasks: so many at most;
-        None: as many as suit. constants: columns of one value.
-        """
-        snapshot = self.snapshot(table)
-        if snapshot is not None:
-            number = tasks or snapshot.tasks(session.slots(self.run.spark))
-            return snapshot.whole(columns, number, constants).through(rows, schema)
-        values = {name: F.lit(value) for name, value in (constants or {}).items()}
-        frame = self.read(table).withColumns(values).select(columns.names)
-        return ArrowTransform(frame.coalesce(tasks) if tasks else frame, rows, schema)
-
-    def query(self, table: str, sql: str = "SELECT * FROM rows") -> list[dict[str, Any]]:
-        """What a query says of an input table at its pinned version, without Spark."""
-        return self.run.warehouse.rows(table, sql, self.writes.get(table, self.reads.get(table)))
-
-    def write(
-        self,
-        frame: DataFrame | pa.Table | ArrowTransform,
-        table: str,
-        *,
-        append: bool = False,
-        where: str | None = None,
-        metadata: dict[str, Any] | None = None,
-        finished: bool = True,
+        spark: SparkSession,
+        settings: Settings,
+        job: str,
+        stages: tuple[Stage, ...] = (),
     ) -> None:
-        """Write an output in one commit; `finished` False: a step on the way, to be done again."""
-        mark = self.fingerprint if finished else "unfinished"
-        commit = CommitInfo(self.run.run_id, self.stage, mark, metadata or {})
-        version = self.run.warehouse.write(frame, table, commit, append=append, where=where)
-        self.writes[table] = version
-
-    def discard(self, table: str) -> None:
-        """Delete a work table that has served."""
-        self.run.warehouse.drop(table)
-        self.writes.pop(table, None)
-
-
-class Run:
-    """What the jobs of one command share."""
-
-    def __init__(self, spark: SparkSession, settings: Settings, job: str) -> None:
-        self.spark = spark
-        self.settings = settings
+        super().__init__(spark, settings, stages)
         self.job = job
-        now = datetime.now(UTC)
-        self.run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-        self.warehouse = Warehouse(spark, settings.warehouse)
-        self.console = Console.of(settings)
-        self.tasks = Tasks(spark)
-        self.seconds: dict[str, float] = {}
-        self.ledger = Ledger(self.warehouse, self.run_id)
+        self.seconds: dict[str, float] = {}  # of each stage that was looked at
         self._last: dict[str, tuple[str, dict[str, int]]] = {}
 
-    @contextmanager
-    def stage(
-        self,
-        name: str,
-        *,
-        reads: Mapping[str, str] | None = None,
-        writes: tuple[str, ...] = (),
-        depends: Any = None,
-        version: int = 1,
-        finished: Callable[[str], bool] | None = None,
-    ) -> Iterator[Work]:
-        """Open a stage: `reads` maps input tables to the stages that write them.
+    def execute(self, stage: Stage) -> StageRun:
+        """Run a stage where an output is not up to date; record it, and say so on the console.
 
-        The stage's fingerprint is made of `depends` (the settings it depends on), the fingerprints
-        of its inputs and `version`, an integer raised when its output changes. `finished` answers,
-        given the fingerprint, for a stage whose output is no table.
+        Raises SettingsError where the settings do not ask for the stage.
         """
-        inputs = {
-            table: self._input(table, writer, name) for table, writer in (reads or {}).items()
-        }
-        check_whole(reads or {}, {table: commit.fingerprint for table, commit in inputs.items()})
-        mark = mark_of(
-            name, version, depends, {table: commit.output_id for table, commit in inputs.items()}
-        )
-        pending = self._pending(name, writes, mark, finished)
-        pinned = {table: self.warehouse.version(table) for table in inputs}
-        work = Work(self, name, mark, pinned, writes, pending, datetime.now(UTC))
+        if stage.refusal and not stage.enabled(self.settings):
+            raise SettingsError(f"{stage.name}: {stage.refusal}")
         clock = time.monotonic()
-        if work.finished:
-            yield work
-            self._skipped(work)
-            self.seconds[name] = time.monotonic() - clock
-            self.console.stage(name, "up to date", None, "skipped")
-            return
-        self._record(work, "started")
-        self.console.begin(name)
-        try:
-            with self.console.watching(name, work.progress):
-                yield work
-        except BaseException as failure:
-            self.console.broken(name, time.monotonic() - clock)
-            self._failed(work, failure)
-            raise
-        work.writes = self._versions(work) | work.writes
-        self._record(work, "done")
-        self.seconds[name] = time.monotonic() - clock
-        self.console.stage(name, work.summary, self.seconds[name], **self._account(work))
-        self._details(work)
+        stage_run = self.open(stage)
+        if stage_run.finished:
+            self._record_skipped(stage_run)
+            self.seconds[stage.name] = time.monotonic() - clock
+            self.console.stage(stage.name, "up to date", None, "skipped")
+        else:
+            self._perform(stage_run, clock)
+        stage.afterwards(stage_run)
+        return stage_run
 
-    def perform(self, job: ModuleType) -> None:
-        """One job after the other, in a pipeline."""
-        job.main(self)
+    def open(self, stage: Stage) -> StageRun:
+        """A stage with pinned inputs, and which of its outputs are pending. Nothing is done yet.
 
-    def close_stale(self) -> None:
-        """Turn `started` rows of runs that died into `failed` ones; note what runs have said."""
-        self.ledger.close_stale()
-        self._last = self.ledger.last()
+        Raises MissingError where an input was never written, JobError where inputs of one stage are
+        of different runs of it.
+        """
+        depends = stage.depends(self)
+        reads = stage.reads(self)
+        inputs = {table: self.input(table, writer, stage) for table, writer in reads.items()}
+        check_consistent(reads, {table: commit.fingerprint for table, commit in inputs.items()})
+        mark = stage.fingerprint(
+            depends, {table: commit.output_id for table, commit in inputs.items()}
+        )
+        outputs = stage.outputs(self)
+        stage_run = StageRun(
+            self,
+            stage,
+            mark,
+            depends,
+            inputs,
+            {table: self.warehouse.version(table) for table in inputs},
+            outputs,
+            self.pending(stage, outputs, mark),
+            datetime.now(UTC),
+        )
+        stage_run.model_id = stage.model_id(self)
+        return stage_run
 
-    def close(self) -> None:
-        """Wait until all is written down."""
-        self.ledger.close()
-
-    def results(self) -> dict[str, str]:
-        """Where what this command was for lies."""
-        found = {}
-        if "report" in self.seconds:
-            found["report"] = f"{self.warehouse.root}/report/report.html"
-        if "publish" in self.seconds:
-            found["curated"] = self.warehouse.path("curated")
-        return found
-
-    def _account(self, work: Work) -> dict[str, Any]:
-        """What a stage read and wrote, for the log."""
-        return {"reads": work.reads, "writes": work.writes, "rows": work.rows}
-
-    def _details(self, work: Work) -> None:
-        """The same for people who ask for it, with the rows of each table's version."""
-        if not self.console.shows("detail"):
-            return
-        for word, versions in (("read", work.reads), ("wrote", work.writes)):
-            counted = {
-                table: found[0] if (found := self.warehouse.size(table, version)) else None
-                for table, version in versions.items()
-            }
-            tables = ", ".join(
-                f"{table} version {version}{_rows(counted[table])}"
-                for table, version in versions.items()
-            )
-            if tables:
-                self.console.detail(f"    {word} {tables}", stage=work.stage, rows=counted)
-
-    def _input(self, table: str, writer: str, reader: str) -> CommitInfo:
+    def input(self, table: str, writer: str, reader: Stage) -> CommitInfo:
+        """The commit by which a stage finished a table; raises MissingError where it never did."""
         commit = self.warehouse.newest(table, writer)
-        if commit is None or commit.fingerprint == "unfinished":
+        if commit is None or commit.fingerprint == UNFINISHED:
             raise MissingError(
-                f"{reader} reads the table {table}, which {self.warehouse.root} does not have yet: "
-                f"run ./spark-submit.sh {writer} first (or pipeline, which does all)"
+                f"{reader.name} reads the table {table}, which {self.warehouse.root} does not have "
+                f"yet: run ./spark-submit.sh {writer} first (or pipeline, which does all)"
             )
         return commit
 
-    def _pending(
-        self,
-        name: str,
-        writes: tuple[str, ...],
-        mark: str,
-        finished: Callable[[str], bool] | None,
-    ) -> list[str]:
+    def pending(self, stage: Stage, outputs: tuple[str, ...], mark: str) -> list[str]:
         """The outputs of a stage that do not carry its fingerprint."""
-        if name in self.settings.overwrite:
-            return list(writes) or ["output"]
-        if finished is not None:
-            return [] if finished(mark) else ["output"]
-        return [table for table in writes if not self._is_done(table, name, mark)]
+        if stage.name in self.settings.overwrite:
+            return list(outputs) or ["output"]
+        if stage.is_current is not None:
+            return [] if stage.is_current(self, mark) else ["output"]
+        return [table for table in outputs if not self._carries(table, stage.name, mark)]
 
-    def _is_done(self, table: str, stage: str, mark: str) -> bool:
+    def close_stale(self) -> None:
+        """Turn `started` rows of runs that died into `failed` ones; note what runs recorded."""
+        self.run_log.close_stale()
+        self._last = self.run_log.last()
+
+    def close(self) -> None:
+        """Wait until all rows of `runs` are written."""
+        self.run_log.close()
+
+    def results(self) -> dict[str, str]:
+        """Where the results of this command lie, by name."""
+        paths = {}
+        if "report" in self.seconds:
+            paths["report"] = f"{self.warehouse.root}/report/report.html"
+        if "publish" in self.seconds:
+            paths["curated"] = self.warehouse.path("curated")
+        return paths
+
+    def _perform(self, stage_run: StageRun, clock: float) -> None:
+        """Do a stage, with a row in `runs` when it starts and when it ends."""
+        name = stage_run.stage.name
+        self._record(stage_run, "started")
+        self.console.begin(name)
+        try:
+            with self.console.watching(name, stage_run.progress):
+                stage_run.stage.main(stage_run)
+        except BaseException as failure:
+            self.console.broken(name, time.monotonic() - clock)
+            self._record_failed(stage_run, failure)
+            raise
+        stage_run.writes = self._versions(stage_run) | stage_run.writes
+        self._record(stage_run, "done")
+        self.seconds[name] = time.monotonic() - clock
+        self.console.stage(
+            name,
+            stage_run.summary,
+            self.seconds[name],
+            reads=dict(stage_run.reads),
+            writes=stage_run.writes,
+            rows=stage_run.rows,
+        )
+        self._log_details(stage_run)
+
+    def _log_details(self, stage_run: StageRun) -> None:
+        """With --verbose, log the versions and row counts that the stage read and wrote."""
+        if not self.console.shows("detail"):
+            return
+        for word, versions in (("read", stage_run.reads), ("wrote", stage_run.writes)):
+            counted = {
+                table: size[0] if (size := self.warehouse.size(table, version)) else None
+                for table, version in versions.items()
+            }
+            named = ", ".join(
+                f"{table} version {version}{_rows(counted[table])}"
+                for table, version in versions.items()
+            )
+            if named:
+                self.console.detail(f"    {word} {named}", stage=stage_run.stage.name, rows=counted)
+
+    def _carries(self, table: str, stage: str, mark: str) -> bool:
         commit = self.warehouse.newest(table, stage)
         return commit is not None and commit.fingerprint == mark
 
-    def _skipped(self, work: Work) -> None:
+    def _record_skipped(self, stage_run: StageRun) -> None:
         """Record that there was nothing to do.
 
-        Where an earlier run of the stage died after its last commit, before it could say so: what
-        it wrote is recorded as done, for readers look the versions up there.
+        An earlier run of the stage may have died after its last commit, before it was recorded. Its
+        outputs are recorded as done now, since readers look the versions up there.
         """
-        versions = self._versions(work)
-        state, said = self._last.get(work.stage, ("", {}))
-        if state != "done" or any(said.get(table, -1) < at for table, at in versions.items()):
-            work.writes = versions
-            self._record(work, "done")
+        versions = self._versions(stage_run)
+        state, last = self._last.get(stage_run.stage.name, ("", {}))
+        if state != "done" or any(last.get(table, -1) < at for table, at in versions.items()):
+            stage_run.writes = versions
+            self._record(stage_run, "done")
         else:
-            self._record(work, "skipped")
+            self._record(stage_run, "skipped")
 
-    def _versions(self, work: Work) -> dict[str, int]:
+    def _versions(self, stage_run: StageRun) -> dict[str, int]:
         """The version at which the stage last wrote each of its outputs, in this run or before."""
-        commits = {table: self.warehouse.newest(table, work.stage) for table in work.outputs}
+        commits = {
+            table: self.warehouse.newest(table, stage_run.stage.name) for table in stage_run.outputs
+        }
         return {table: commit.version for table, commit in commits.items() if commit}
 
-    def _failed(self, work: Work, failure: BaseException) -> None:
-        """Record a failure as well as the failure allows; it is raised again by the caller."""
+    def _record_failed(self, stage_run: StageRun, failure: BaseException) -> None:
+        """Record a failure as well as the failure allows; the caller raises it again."""
         try:
-            self._record(work, "failed", f"{type(failure).__name__}: {failure}"[:2000])
-            self.ledger.settle()
+            self._record(stage_run, "failed", f"{type(failure).__name__}: {failure}"[:2000])
+            self.run_log.settle()
         except Exception as second:
             self.console.warn(f"the failure could not be recorded in runs: {second}")
 
-    def _record(self, work: Work, state: str, message: str = "") -> None:
-        """Put the stage's row down; `done` and `failed` replace `started`."""
-        self.ledger.record(
+    def _record(self, stage_run: StageRun, state: str, message: str = "") -> None:
+        """Write the stage's row; `done` and `failed` replace `started`."""
+        self.run_log.record(
             {
                 "run_id": self.run_id,
-                "stage": work.stage,
+                "stage": stage_run.stage.name,
                 "state": state,
-                "started": work.started,
+                "started": stage_run.started,
                 "finished": None if state == "started" else datetime.now(UTC),
                 "settings": json.dumps(self.settings.sections(), sort_keys=True),
+                "depends": json.dumps(recorded(stage_run.depends), sort_keys=True),
                 "code_version": os.environ.get(CODE_VERSION, "unknown"),
-                "model_id": work.model_id,
+                "model_id": stage_run.model_id,
                 "message": message,
-                "versions_read": dict(work.reads),
-                "versions_written": dict(work.writes),
-                "row_counts": dict(work.rows),
+                "versions_read": dict(stage_run.reads),
+                "versions_written": dict(stage_run.writes),
+                "row_counts": dict(stage_run.rows),
             }
         )
-
-
-def mark_of(name: str, version: int, depends: Any, contents: Mapping[str, str]) -> str:
-    """The fingerprint of a stage."""
-    return fingerprint({"stage": name, "version": version, "on": depends, "inputs": contents})
 
 
 def _rows(count: int | None) -> str:
     return "" if count is None else f" ({count:,} rows)"
-
-
-def check_whole(reads: Mapping[str, str], marks: Mapping[str, str]) -> None:
-    """Raise JobError where one stage's tables are not of one run of it: it died between them."""
-    for writer in dict.fromkeys(reads.values()):
-        tables = [table for table, name in reads.items() if name == writer]
-        if len({marks[table] for table in tables}) > 1:
-            raise JobError(
-                f"{writer} ended between the tables {', '.join(tables)}: run ./spark-submit.sh "
-                f"{writer} again first (or pipeline, which does all)"
-            )

@@ -15,7 +15,7 @@ from jobs.warehouse.local_store import CommitInfo, Warehouse
 DIED = "ended without a word: killed, or its machine lost"
 
 
-class Ledger:
+class RunLog:
     """The rows of one run, and what earlier runs left in the table."""
 
     def __init__(self, warehouse: Warehouse, run_id: str) -> None:
@@ -23,7 +23,7 @@ class Ledger:
         self._warehouse = Warehouse(warehouse.spark, warehouse.root)
         self._run_id = run_id
         self._rows: dict[str, dict[str, Any]] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="run_log")
         self._pending: list[Future[None]] = []
 
     def record(self, row: dict[str, Any]) -> None:

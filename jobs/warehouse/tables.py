@@ -28,6 +28,7 @@ class Table:
     """One table's columns as DDL: scalars first, large columns last."""
 
     name: str
+    stages: tuple[str, ...]  # that write it, in the order of the pipeline; `runs` is the run's own
     ddl: str
     more: bool = False  # the callers' own columns are carried between scalars and large ones
     partition: tuple[str, ...] = ()  # columns that are folders: what is replaced as a whole
@@ -54,103 +55,123 @@ _RULE = "rule string, space string"
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        Table("images", f"{_IMAGE}, pixels binary", more=True),
+        Table("images", ("ingest",), f"{_IMAGE}, pixels binary", more=True),
         Table(
             "rejects",
+            ("ingest", "encode"),
             "path string, image_id string, size_bytes bigint, modified_at timestamp, "
             "stage string, error_code string, error_message string",
         ),
         Table(
             "latents",
+            ("encode",),
             "image_id string, label string, split string, sha256 string, model_id string, "
             "encoded_on string, latent array<float>",
         ),
         Table(
             "spaces",
+            ("whiten",),
             "space string, model_id string, fit_id string, images bigint, mean array<double>, "
             "deviations array<double>, axes array<double>",
         ),
         Table(
             "vectors",
+            ("whiten",),
             "image_id string, label string, split string, sha256 string, model_id string, "
             "encoded_on string, space string, fit_id string, vector array<float>",
         ),
         Table(
             "thresholds",
+            ("prune",),
             f"label string, {_RULE}, threshold double, asked double, reached double",
         ),
         Table(
             "selection",
+            ("prune",),
             f"image_id string, label string, {_RULE}, threshold double, kept boolean, "
             "kept_id string, similarity double",
         ),
         Table(
             "audit",
+            ("prune",),
             f"{_RULE}, threshold double, kept_checked bigint, pairs_checked bigint, "
             "removed_checked bigint, too_similar bigint, unjustified bigint",
         ),
         Table(
             "placed",
+            ("prune",),
             "group string, rank bigint, image_id string, label string, standing bigint, "
             "undecided bigint, latent binary",
         ),
         Table(
             "rounds",
+            ("prune",),
             "group string, round int, last_rank bigint, rule string, rank bigint, kept boolean, "
             "kept_rank bigint, similarity double",
         ),
         Table(
             "leaks",
+            ("leaks",),
             f"image_id string, label string, split string, {_RULE}, threshold double, "
             "reference_id string, reference_label string, reference_split string, "
             "reference_warehouse string, similarity double",
         ),
         Table(
             "conflicts",
+            ("conflicts",),
             "image_id string, label string, other_id string, other_label string, space string, "
             "threshold double, similarity double",
         ),
         Table(
             "anomalies",
+            ("anomalies",),
             "image_id string, label string, log_density double, cut double, rank int",
         ),
         Table(
             "generated",
+            ("generate",),
             "label string, number int, path string, log_density double, nearest_id string, "
             "similarity double, components array<double>",
         ),
         Table(
             "curated",
+            ("publish",),
             f"{_IMAGE}, {_RULE}, group_size bigint, weight double",
             more=True,
         ),
         Table(
             "splits",
+            ("publish",),
             f"image_id string, label string, group_id string, split string, {_RULE}, kept boolean",
         ),
         Table(
             "axes",
+            ("project",),
             f"label string, basis string, {_RULE}, component int, eigenvalue double, "
             "mean array<double>, axis array<double>",
         ),
         Table(
             "projections",
+            ("project",),
             f"image_id string, label string, basis string, {_RULE}, log_density double, "
             "components array<double>",
         ),
         Table(
             "density",
+            ("project", "estimate"),
             f"label string, {_RULE}, component int, origin double, step double, n bigint, "
             "entropy double, skewness double, kurtosis double, counts array<bigint>",
         ),
         Table(
             "modes",
+            ("modes",),
             "label string, component int, modes int, stable_modes int, p_value double, "
             "heterogeneous boolean, positions array<double>",
         ),
-        Table("sublabels", "image_id string, label string, sublabel string"),
+        Table("sublabels", ("modes",), "image_id string, label string, sublabel string"),
         Table(
             "effect",
+            ("estimate",),
             f"label string, {_RULE}, threshold double, component int, n_before bigint, "
             "n_after bigint, kurtosis_before double, kurtosis_after double, "
             "entropy_before double, entropy_after double, "
@@ -160,31 +181,37 @@ TABLES: dict[str, Table] = {
         ),
         Table(
             "regression",
+            ("estimate",),
             f"{_RULE}, threshold double, component int, slope double, intercept double, "
             "slope_low double, slope_high double, control_low double, control_high double, "
             "classes int",
         ),
-        Table("dependence", "label string, n bigint, divergence double"),
+        Table("dependence", ("estimate",), "label string, n bigint, divergence double"),
         Table(
             "similarities",
+            ("similarities",),
             "label string, space string, n bigint, sampled bigint, origin double, step double, "
             "counts array<bigint>, heat_ids array<string>, heat binary",
         ),
         Table(
             "pairs",
+            ("similarities",),
             "pair_id string, label string, space string, image_id string, other_id string, "
             "similarity double, low double, high double, population double, drawn int, "
             "weight double",
         ),
         Table(
             "calibration",
+            ("calibrate",),
             f"{_RULE}, threshold double, precision double, precision_low double, "
             "precision_high double, pairs int, found double",
         ),
         Table(
             "runs",
+            (),
             "run_id string, stage string, state string, started timestamp, finished timestamp, "
-            "settings string, code_version string, model_id string, message string, "
+            "settings string, depends string, code_version string, model_id string, "
+            "message string, "
             "versions_read map<string,bigint>, versions_written map<string,bigint>, "
             "row_counts map<string,bigint>",
             partition=("run_id",),

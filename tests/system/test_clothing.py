@@ -14,7 +14,7 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from jobs.acquisition import ingest
-from jobs.autoencoder import train
+from jobs.autoencoder import learning
 from jobs.runtime.run import Run
 from jobs.settings.load import Train
 from tests.conftest import Opener, Runner, settings_for
@@ -136,7 +136,7 @@ def test_what_leaks_from_the_test_split_is_listed(clothing: Run) -> None:
 def test_training_sees_only_the_split_train(clothing: Run) -> None:
     """What the job draws when it may take more than there are: the split train and nothing else."""
     images = clothing.warehouse.read("images")
-    drawn = train.sample(images, Train(sample=100_000))
+    drawn = learning.sample(images, Train(sample=100_000))
     rows = images.where("split = 'train'").select("pixels").collect()
     assert len(rows) == 3078
     assert sorted(row.tobytes() for row in drawn) == sorted(bytes(row.pixels) for row in rows)
@@ -200,7 +200,7 @@ def test_an_aerial_photograph_in_tiles(
         tmp_path / "images", tmp_path / "warehouse", "ingest.tile=64", "ingest.stride=32"
     )
     run = Run(spark, settings, "ingest")
-    ingest.main(run)
+    run.execute(ingest.STAGE)
     levels = np.asarray(Image.open(source).convert("RGB"))
     height, width = levels.shape[:2]
     corners = [(x, y) for y in range(0, height - 63, 32) for x in range(0, width - 63, 32)]

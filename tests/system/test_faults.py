@@ -20,7 +20,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.report import provenance
-from jobs.runtime.run import Run, Work
+from jobs.runtime.run import Run
+from jobs.runtime.stage import Stage, StageRun
 from jobs.warehouse.local_store import Warehouse
 from tests.conftest import (
     COMMAND_SECONDS,
@@ -145,6 +146,12 @@ def states(spark: SparkSession, warehouse: Path) -> list[tuple[str, str]]:
     return [(row.stage, row.state) for row in rows]
 
 
+def opened(run: Run, name: str) -> StageRun:
+    """A stage that has begun, without a look at its inputs."""
+    stage = Stage(name, lambda _: None)
+    return StageRun(run, stage, "", None, {}, {}, (), ["output"], datetime.now(UTC))
+
+
 def test_stages_of_dead_runs_become_failed_ones(
     spark: SparkSession, survey: Path, tmp_path: Path
 ) -> None:
@@ -153,12 +160,11 @@ def test_stages_of_dead_runs_become_failed_ones(
     for stages in (("ingest", "train"), ("report",)):
         run = Run(spark, settings, "pipeline")
         for stage in stages:
-            work = Work(run, stage, "", {}, (), ["output"], datetime.now(UTC))
-            run._record(work, "started")
+            run._record(opened(run, stage), "started")
         run.close()
     run = Run(spark, settings, "pipeline")
-    run._record(Work(run, "encode", "", {}, (), [], datetime.now(UTC)), "skipped")
-    run.ledger.settle()
+    run._record(opened(run, "encode"), "skipped")
+    run.run_log.settle()
     Run(spark, settings, "pipeline").close_stale()
     rows = run.warehouse.read("runs").orderBy("started").collect()
     expected = [("ingest", "failed"), ("train", "failed"), ("report", "failed")]

@@ -334,7 +334,7 @@ def test_tiles_of_another_size_are_encoded_anew_by_a_given_model(
         flags = (f"train.model={model}", f"ingest.tile={tile}")
         for job in (ingest, train, encode):
             run = Run(spark, settings_for(tmp_path / "images", tmp_path / warehouse, *flags), "x")
-            job.main(run)
+            run.execute(job.STAGE)
         return {row.image_id: row.latent for row in run.warehouse.read("latents").collect()}
 
     latents("one", 64)
@@ -352,9 +352,9 @@ def test_the_report_names_the_rule_that_was_published(
     shutil.copytree(finished.warehouse.root, tmp_path / "w")
     images = Path(finished.settings.images)
     published = Run(spark, settings_for(images, tmp_path / "w", "publish.rule=fixed:0.999"), "x")
-    publish.main(published)
+    published.execute(publish.STAGE)
     published.close()
-    report.main(Run(spark, settings_for(images, tmp_path / "w"), "x"))
+    Run(spark, settings_for(images, tmp_path / "w"), "x").execute(report.STAGE)
     summary = json.loads((tmp_path / "w/report/summary.json").read_text())
     assert summary["published"] == "fixed:0.999"
     assert summary["published_kept"] == next(
@@ -371,9 +371,9 @@ def test_publish_refuses_a_selection_of_images_that_are_gone(
     kept = current.warehouse.read("selection").where("kept").orderBy("image_id").first()
     assert kept is not None
     (tmp_path / "images" / kept.image_id).unlink()
-    ingest.main(current)
+    current.execute(ingest.STAGE)
     with pytest.raises(JobError, match="kept images are no longer"):
-        publish.main(current)
+        current.execute(publish.STAGE)
 
 
 def test_settings_mistakes_come_all_at_once(tmp_path: Path) -> None:

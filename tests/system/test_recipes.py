@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 import shutil
@@ -70,7 +69,7 @@ def run_command(line: str, spark: SparkSession, folder: Path) -> None:
         current = Run(spark, settings, job)
         try:
             current.close_stale()
-            importlib.import_module(command.JOBS[job]).main(current)
+            command.execute(current, job)
         finally:
             current.close()
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
-from udfs.autoencoder.model import Autoencoder
+if TYPE_CHECKING:  # torch takes seconds to import, and the id of a model needs none
+    from udfs.autoencoder.model import Autoencoder
 
 # What a weights file's header says; the second where the model is shown standardised images. One
 # entry: safetensors writes several in an order that changes from file to file.
@@ -23,6 +22,8 @@ def weights_bytes(model: Autoencoder) -> bytes:
 
     Its header says whether images are standardised for the model: one goes nowhere without it.
     """
+    from safetensors.torch import save as save_tensors
+
     state = {name: value.contiguous() for name, value in sorted(model.state_dict().items())}
     return save_tensors(state, {"architecture": NORMALISED if model.normalise else ARCHITECTURE})
 
@@ -47,6 +48,11 @@ def load(data: bytes) -> Autoencoder:
 
     Raises ValueError naming every tensor that is missing, unexpected, misshaped or not finite.
     """
+    import torch
+    from safetensors.torch import load as load_tensors
+
+    from udfs.autoencoder.model import Autoencoder
+
     try:
         state = load_tensors(data)
     except (SafetensorError, ValueError) as broken:

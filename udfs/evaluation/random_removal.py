@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
 from numpy.typing import NDArray
 
 from udfs.density import histogram
@@ -99,9 +98,11 @@ def slope_band(before: Array, after: Array) -> tuple[float, float]:
     before: (classes,). after: (draws, classes), the kurtosis of each draw. NaN where a draw has no
     slope, and above 2000 classes.
     """
+    from scipy.stats import theilslopes  # half a second to import
+
     if len(before) > MOST_CLASSES or not len(after) or np.isnan(after).any():
         return np.nan, np.nan
-    slopes = [scipy.stats.theilslopes(row, before).slope for row in after]
+    slopes = [theilslopes(row, before).slope for row in after]
     return band(np.array(slopes))
 
 

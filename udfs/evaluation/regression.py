@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import scipy.stats
-
 MINIMUM_IMAGES = 20  # a class with fewer before or after is left out
 MINIMUM_CLASSES = 3
 
@@ -27,11 +25,13 @@ def line(before: Sequence[float], after: Sequence[float]) -> Line | None:
 
     before, after: one number a class. None below 3 classes, or where all of `before` are equal.
     """
+    from scipy.stats import theilslopes  # half a second to import
+
     if len(before) != len(after):
         raise ValueError(f"before and after: {len(before)} and {len(after)} classes, must be equal")
     if len(before) < MINIMUM_CLASSES or len(set(before)) < 2:
         return None
-    found = scipy.stats.theilslopes(after, before, 0.95, method="separate")
+    found = theilslopes(after, before, 0.95, method="separate")
     return Line(
         slope=float(found.slope),
         intercept=float(found.intercept),

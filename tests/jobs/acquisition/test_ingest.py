@@ -32,7 +32,7 @@ Ingest = Callable[..., Run]
 def run_ingest(spark: SparkSession, tmp_path: Path) -> Ingest:
     def run(root: Path, *flags: str) -> Run:
         current = Run(spark, settings_for(root, tmp_path / "warehouse", *flags), "ingest")
-        ingest.main(current)
+        current.execute(ingest.STAGE)
         return current
 
     return run
@@ -344,7 +344,7 @@ def test_a_warehouse_below_the_images_is_none_of_them(spark: SparkSession, tmp_p
     for _ in range(2):
         run = Run(spark, settings_for(tmp_path, tmp_path / "build/warehouse"), "ingest")
         run.close_stale()
-        ingest.main(run)
+        run.execute(ingest.STAGE)
         run.close()
         assert run.warehouse.read("images").count() == 1
         assert run.warehouse.read("rejects").count() == 0

@@ -231,8 +231,8 @@ def test_a_changed_vector_is_taken_anew(spark: SparkSession, tmp_path: Path) -> 
 
     def latents() -> dict[str, list[float]]:
         run = Run(spark, settings(), "pipeline")
-        ingest.main(run)
-        encode.main(run)
+        run.execute(ingest.STAGE)
+        run.execute(encode.STAGE)
         return {row.image_id: row.latent for row in run.warehouse.read("latents").collect()}
 
     def as_float32(rows: list[Record]) -> dict[str, list[float]]:
@@ -246,13 +246,13 @@ def test_a_changed_vector_is_taken_anew(spark: SparkSession, tmp_path: Path) -> 
     rows.append(record("new", "dog", [0.0, 0.0, 0.0]))
     save(tmp_path / "table", rows, pa.float32())
     with pytest.raises(JobError, match="is not what ingest read"):
-        encode.main(Run(spark, settings("ingest.vector_name=other"), "encode"))
+        Run(spark, settings("ingest.vector_name=other"), "encode").execute(encode.STAGE)
     assert latents() == as_float32(rows)
     run = Run(spark, settings(), "x")
     rejects = run.warehouse.read("rejects").collect()
     assert [(row.image_id, row.error_code) for row in rejects] == [(gone["id"], "vanished")]
     with pytest.raises(JobError, match="made of vectors and holds no pixels"):
-        train.main(Run(spark, settings("ingest.vector_column="), "train"))
+        Run(spark, settings("ingest.vector_column="), "train").execute(train.STAGE)
 
 
 @pytest.mark.spark
@@ -261,7 +261,7 @@ def test_a_column_of_another_type_is_refused(spark: SparkSession, tmp_path: Path
     save(tmp_path / "table", texts, pa.string())
     settings = settings_for(tmp_path / "table", tmp_path / "warehouse", *FLAGS)
     with pytest.raises(SettingsError, match=r"is array<string>; expected an array of numbers"):
-        ingest.main(Run(spark, settings, "ingest"))
+        Run(spark, settings, "ingest").execute(ingest.STAGE)
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])

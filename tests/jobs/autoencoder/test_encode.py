@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from jobs.autoencoder import encode, train
+from jobs.autoencoder import encode, learning, train
 from jobs.autoencoder.encoder_udf import Encoding
 from jobs.density import generate
 from jobs.errors import JobError
@@ -48,9 +48,9 @@ def test_a_worker_keeps_an_encoder_for_each_number_of_orientations() -> None:
 
 
 def test_the_settings_name_the_second_term() -> None:
-    assert train.instance_of(Train(objective="reconstruction")) is None
+    assert learning.instance_of(Train(objective="reconstruction")) is None
     asked = Train(objective="reconstruction+instance", temperature=0.2, instance_weight=0.5)
-    assert train.instance_of(asked) == Instance(weight=0.5, temperature=0.2)
+    assert learning.instance_of(asked) == Instance(weight=0.5, temperature=0.2)
 
 
 @pytest.fixture
@@ -63,8 +63,8 @@ def encoded(spark: SparkSession, finished: Run, pictures: Path, tmp_path: Path) 
         file.write_bytes(data)
         given = settings_for(pictures, warehouse, f"train.model={file}", *flags)
         run = Run(spark, given, "pipeline")
-        train.main(run)
-        encode.main(run)
+        run.execute(train.STAGE)
+        run.execute(encode.STAGE)
         run.close()
         return run
 
@@ -91,7 +91,7 @@ def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
         if orientations == 8:
             asked = replace(run.settings, generate=replace(run.settings.generate, count=1))
             with pytest.raises(JobError, match="means over eight orientations"):
-                generate.main(Run(run.spark, asked, "generate"))
+                Run(run.spark, asked, "generate").execute(generate.STAGE)
     model = Path(run.warehouse.root, "models", weights.model_id(data))
     assert json.loads((model / "model.json").read_text())["normalise"] is True
 

@@ -132,7 +132,7 @@ def done(spark: SparkSession, finished: Run, warehouse: Path, job: Any, *flags: 
     images = Path(finished.settings.images)
     run = Run(spark, settings_for(images, warehouse, *flags), "x")
     try:
-        job.main(run)
+        run.execute(job.STAGE)
     finally:
         run.close()
     return run

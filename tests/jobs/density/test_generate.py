@@ -183,7 +183,7 @@ def generated(spark: SparkSession, finished: Run, warehouse: Path, *flags: str) 
     images = Path(finished.settings.images)
     run = Run(spark, settings_for(images, warehouse, *flags), "generate")
     try:
-        generate.main(run)
+        run.execute(generate.STAGE)
     finally:
         run.close()
     return run

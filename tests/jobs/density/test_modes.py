@@ -197,7 +197,7 @@ def clustered(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
             latent[1] += second(i) * 4.0 if label == "two" else 0.0
             images.add(f"{label}/{i:03}.png", label, latent.astype(np.float32), i)
     images.write()
-    images.job(project.main)
+    images.job(project.STAGE)
     return images
 
 
@@ -214,10 +214,10 @@ def kind(image: dict[str, str]) -> tuple[str, bool]:
 
 def test_a_class_of_two_kinds_is_split(clustered: Given) -> None:
     with pytest.raises(SettingsError, match=r"modes: set modes\.draws"):
-        clustered.job(job.main)
+        clustered.job(job.STAGE)
     with pytest.raises(JobError, match=r"table sublabels.*run \./spark-submit\.sh modes first"):
         clustered.prune(*ASKED)
-    clustered.job(job.main, *ASKED)
+    clustered.job(job.STAGE, *ASKED)
     warehouse = Warehouse(clustered.spark, str(clustered.folder))
     densities = warehouse.read("density").where("rule = 'none'").collect()
     cells = {
@@ -252,13 +252,13 @@ def test_a_class_of_two_kinds_is_split(clustered: Given) -> None:
 
 
 def test_images_are_compared_within_sublabels(clustered: Given) -> None:
-    clustered.job(job.main, *ASKED)
+    clustered.job(job.STAGE, *ASKED)
     clustered.prune(*ASKED)
     expected = clustered.defined(group=kind)
     assert clustered.selection() == expected
     assert expected != clustered.defined()
     version = Warehouse(clustered.spark, str(clustered.folder)).version("selection")
-    clustered.job(job.main, *ASKED)
+    clustered.job(job.STAGE, *ASKED)
     assert clustered.prune(*ASKED).warehouse.version("selection") == version
 
 

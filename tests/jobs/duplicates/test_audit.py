@@ -183,11 +183,11 @@ def test_a_violation_fails_the_run_and_names_an_example(
     rows = [dict(row) for row in pruned[0]]
     victim = next(row for row in rows if not row["kept"])
     victim |= {"kept": True, "kept_id": None, "similarity": None}
-    work: Any = Written(finished)
+    stage_run: Any = Written(finished)
     selection = selected(spark, rows)
     with pytest.raises(JobError, match=r"kept images above T, as .*prune again"):
         audit_job.check(
-            work, selection, pruned[1], 120, Prune((THRESHOLD,), ("raw",), audit=10_000)
+            stage_run, selection, pruned[1], 120, Prune((THRESHOLD,), ("raw",), audit=10_000)
         )
-    assert work.marks == [False]
-    assert work.rows["audit_violations"] > 0
+    assert stage_run.marks == [False]
+    assert stage_run.rows["audit_violations"] > 0

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from jobs.autoencoder import whiten
 from jobs.duplicates import conflicts, leaks
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
+from jobs.runtime.stage import Stage
 from jobs.settings.load import build
 from jobs.warehouse.local_store import Warehouse
 from tests.jobs.duplicates.test_prune import FLAGS, THRESHOLDS, Given
@@ -32,11 +32,11 @@ def given(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Give
     return images
 
 
-def run_job(given: Given, job: Callable[[Run], None], *flags: str) -> None:
+def run_job(given: Given, job: Stage, *flags: str) -> None:
     settings = build({}, (*FLAGS, WINDOW, *flags), warehouse=str(given.folder), quiet=True)
     run = Run(given.spark, settings, "job")
     try:
-        job(run)
+        run.execute(job)
     finally:
         run.close()
 
@@ -63,7 +63,7 @@ def expected_leaks(given: Given, by_label: bool) -> dict[tuple[str, str], tuple[
 
 @pytest.mark.parametrize("scope", ["all", "label"])
 def test_leaks_are_their_definition(given: Given, scope: str) -> None:
-    run_job(given, leaks.main, "leaks.split=['test']", f"leaks.scope={scope}")
+    run_job(given, leaks.STAGE, "leaks.split=['test']", f"leaks.scope={scope}")
     rows = rows_of(given, "leaks")
     found = {
         (row["image_id"], row["rule"]): (row["reference_id"], row["similarity"]) for row in rows
@@ -80,7 +80,7 @@ def test_leaks_are_their_definition(given: Given, scope: str) -> None:
 
 def test_leaks_are_removed_and_the_reference_stays(given: Given) -> None:
     flags = ("leaks.split=['test']", "leaks.remove=true", WINDOW)
-    run_job(given, leaks.main, *flags)
+    run_job(given, leaks.STAGE, *flags)
     given.prune(*flags)
     with pytest.raises(JobError, match=r"run \./spark-submit\.sh leaks with these first"):
         given.prune(*flags, "leaks.scope=label")
@@ -113,7 +113,7 @@ def test_leaks_are_removed_and_the_reference_stays(given: Given) -> None:
 def test_a_protected_image_stays_though_it_leaks(given: Given) -> None:
     leaked = sorted({name for name, _ in expected_leaks(given, by_label=False)})
     flags = ("leaks.split=['test']", "leaks.remove=true", WINDOW)
-    run_job(given, leaks.main, *flags)
+    run_job(given, leaks.STAGE, *flags)
     given.prune(*flags, f"prune.protect=image_id = '{leaked[0]}'")
     found = given.selection()
     kept = {name: [found[name, f"fixed:{t}"][0] for t in THRESHOLDS] for name in leaked}
@@ -125,7 +125,7 @@ def test_leaks_from_another_warehouse(spark: SparkSession, given: Given, tmp_pat
     other = Given(spark, tmp_path, {"a": 20})  # the latents of the first 20 of class a
     other.write()
     flags = (f"leaks.warehouse={tmp_path}", "leaks.remove=true", WINDOW)
-    run_job(given, leaks.main, *flags)
+    run_job(given, leaks.STAGE, *flags)
     rows = rows_of(given, "leaks")
     assert {row["reference_warehouse"] for row in rows} == {str(tmp_path)}
     same = [row for row in rows if row["similarity"] == 1 and row["rule"] == "fixed:0.97"]
@@ -143,11 +143,11 @@ def test_leaks_from_another_warehouse(spark: SparkSession, given: Given, tmp_pat
             leaked.append(name)
     assert sorted(leaked) == sorted(row["image_id"] for row in rows if row["rule"] == "fixed:0.9")
     with pytest.raises(SettingsError, match="is this warehouse itself"):
-        run_job(given, leaks.main, f"leaks.warehouse={given.folder}/../{given.folder.name}")
+        run_job(given, leaks.STAGE, f"leaks.warehouse={given.folder}/../{given.folder.name}")
     other.model = "another"
     other.write()
     with pytest.raises(JobError, match="cannot be compared with these"):
-        run_job(given, leaks.main, *flags)
+        run_job(given, leaks.STAGE, *flags)
 
 
 WHITE = ("prune.space=whitened", "prune.thresholds=[0.5, 0.3]", "publish.rule=fixed:0.5")
@@ -157,12 +157,12 @@ def test_leaks_and_conflicts_in_the_whitened_space(
     spark: SparkSession, given: Given, tmp_path: Path
 ) -> None:
     """Another warehouse's images are seen by the fit of this one."""
-    run_job(given, whiten.main, *WHITE)
+    run_job(given, whiten.STAGE, *WHITE)
     vectors = {
         row["image_id"]: np.array(row["vector"], np.float32) for row in rows_of(given, "vectors")
     }
     split = ("leaks.split=['test']", "leaks.remove=true", *WHITE)
-    run_job(given, leaks.main, *split)
+    run_job(given, leaks.STAGE, *split)
     rows = rows_of(given, "leaks")
     assert {row["space"] for row in rows} == {"whitened"}
     expected: dict[tuple[str, str], tuple[str, float]] = {}
@@ -180,7 +180,7 @@ def test_leaks_and_conflicts_in_the_whitened_space(
     removed = {key: kept for key, (kept, *_) in given.selection().items() if key in expected}
     assert removed.keys() == expected.keys()
     assert not any(removed.values())
-    run_job(given, conflicts.main, "conflicts.threshold=0.4", *WHITE)
+    run_job(given, conflicts.STAGE, "conflicts.threshold=0.4", *WHITE)
     for row in rows_of(given, "conflicts"):
         assert row["space"] == "whitened"
         assert row["similarity"] == sim(vectors[row["image_id"]], vectors[row["other_id"]]) > 0.4
@@ -188,27 +188,27 @@ def test_leaks_and_conflicts_in_the_whitened_space(
     there.write()
     only = ("prune.thresholds=[0.999]", "publish.rule=fixed:0.999")  # nothing but itself is near
     elsewhere = (f"leaks.warehouse={tmp_path}", "leaks.remove=true", *WHITE, *only)
-    run_job(given, leaks.main, *elsewhere)
+    run_job(given, leaks.STAGE, *elsewhere)
     same = [row for row in rows_of(given, "leaks") if row["similarity"] == 1]
     assert len(same) >= 20  # the same latents, whitened alike
     given.prune(*elsewhere)
     # Vectors that were fitted anew are not those that leaks were looked for in.
-    run_job(given, whiten.main, *WHITE, "prune.axes=8")
+    run_job(given, whiten.STAGE, *WHITE, "prune.axes=8")
     with pytest.raises(JobError, match=r"run \./spark-submit\.sh leaks with these first"):
         given.prune(*elsewhere)
 
 
 def test_what_leaks_cannot_do(given: Given, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="nothing to compare with"):
-        run_job(given, leaks.main)
+        run_job(given, leaks.STAGE)
     with pytest.raises(SettingsError, match="has no table latents"):
-        run_job(given, leaks.main, f"leaks.warehouse={tmp_path}")
+        run_job(given, leaks.STAGE, f"leaks.warehouse={tmp_path}")
     with pytest.raises(JobError, match="no image is of the splits exam"):
-        run_job(given, leaks.main, "leaks.split=['exam']")
+        run_job(given, leaks.STAGE, "leaks.split=['exam']")
 
 
 def test_conflicts_are_their_definition(given: Given) -> None:
-    run_job(given, conflicts.main, "conflicts.threshold=0.6")
+    run_job(given, conflicts.STAGE, "conflicts.threshold=0.6")
     rows = rows_of(given, "conflicts")
     found = {
         (row["image_id"], row["other_id"]): (row["label"], row["other_label"], row["similarity"])
@@ -228,6 +228,6 @@ def test_conflicts_are_their_definition(given: Given) -> None:
         assert (read.protocol().min_reader_version, read.protocol().min_writer_version) == (1, 2)
         assert read.to_pyarrow_table().num_rows == len(rows_of(given, table))
     with pytest.raises(JobError, match=r"more than conflicts\.most = 1 pairs"):
-        run_job(given, conflicts.main, "conflicts.threshold=0.5", "conflicts.most=1")
+        run_job(given, conflicts.STAGE, "conflicts.threshold=0.5", "conflicts.most=1")
     with pytest.raises(SettingsError, match=r"set conflicts\.threshold"):
-        run_job(given, conflicts.main)
+        run_job(given, conflicts.STAGE)

@@ -20,7 +20,8 @@ from jobs.duplicates.cover_tasks import Progress, Pruning
 from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.duplicates.rules import Rules
 from jobs.errors import JobError, SettingsError
-from jobs.runtime.run import Run, Work
+from jobs.runtime.run import Run
+from jobs.runtime.stage import Stage, StageRun
 from jobs.settings.load import Settings, build
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
@@ -100,18 +101,18 @@ class Given:
         warehouse.write(frame, "projections", CommitInfo(run, "project", mark))
 
     def prune(self, *flags: str) -> Run:
-        return self.job(prune.main, *flags)
+        return self.job(prune.STAGE, *flags)
 
     def settings(self, *flags: str) -> Settings:
         return build({}, (*FLAGS, *flags), warehouse=str(self.folder), quiet=True)
 
-    def job(self, main: Callable[[Run], None], *flags: str) -> Run:
-        return self.run(main, self.settings(*flags))
+    def job(self, stage: Stage, *flags: str) -> Run:
+        return self.run(stage, self.settings(*flags))
 
-    def run(self, main: Callable[[Run], None], settings: Settings) -> Run:
+    def run(self, stage: Stage, settings: Settings) -> Run:
         run = Run(self.spark, settings, "prune")
         try:
-            main(run)
+            run.execute(stage)
         finally:
             run.close()
         return run
@@ -181,17 +182,17 @@ def test_rounds_are_the_definition_and_go_on_where_they_were_stopped(
 ) -> None:
     monkeypatch.setattr("jobs.duplicates.rounds.SENT", 0)  # as ranks of very many images
     rounds: list[str] = []
-    write = Work.write
+    write = StageRun.write
 
-    def stopping(work: Work, frame: DataFrame, table: str, **how: Any) -> None:
+    def stopping(stage_run: StageRun, frame: DataFrame, table: str, **how: Any) -> None:
         if table == ROUNDS and len(rounds) == 3:
             raise StoppedError
         rounds.extend([table] if table in (PLACED, ROUNDS) else [])
-        write(work, frame, table, **how)
+        write(stage_run, frame, table, **how)
 
     flags = (*ROUNDS_OF, "prune.order=[]", "prune.group_by=[]")  # all 171 in one group
     with monkeypatch.context() as patch:
-        patch.setattr(Work, "write", stopping)
+        patch.setattr(StageRun, "write", stopping)
         with pytest.raises(StoppedError):
             given.prune(*flags)
         assert rounds == [PLACED, ROUNDS, ROUNDS]
@@ -277,16 +278,16 @@ def test_rounds_that_were_stopped_fit_other_limits(
     given = Given(spark, tmp_path, {"large": 40, "small": 25})
     given.write()
     rounds: list[str] = []
-    write = Work.write
+    write = StageRun.write
 
-    def stopping(work: Work, frame: DataFrame, table: str, **how: Any) -> None:
+    def stopping(stage_run: StageRun, frame: DataFrame, table: str, **how: Any) -> None:
         if table == ROUNDS and len(rounds) == 4:
             raise StoppedError
         rounds.extend([table] if table == ROUNDS else [])
-        write(work, frame, table, **how)
+        write(stage_run, frame, table, **how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Work, "write", stopping)
+        patch.setattr(StageRun, "write", stopping)
         with pytest.raises(StoppedError):  # in the second of the two classes
             given.prune("prune.largest_class=20", "prune.window=15")
     given.prune("prune.largest_class=30", "prune.window=15")
@@ -336,7 +337,7 @@ def test_thresholds_of_both_spaces_that_set_themselves(given: Given) -> None:
         'prune.space=["raw", "whitened"]',
         f"prune.thresholds={[0.9, *rules[1:]]}".replace("'", '"'),
     )
-    given.job(whiten.main, *flags)
+    given.job(whiten.STAGE, *flags)
     given.prune(*flags)
     warehouse = Warehouse(given.spark, str(given.folder))
     spaces = {
@@ -387,7 +388,7 @@ def test_thresholds_of_both_spaces_that_set_themselves(given: Given) -> None:
     given.add("small/z.png", "small", given.latents["small/0003ü.png"], 1)
     given.write()
     append = (*flags, "prune.mode=append")
-    given.job(whiten.main, *append)
+    given.job(whiten.STAGE, *append)
     with pytest.raises(JobError, match="made with"):
         given.prune(*append, "prune.seed=5")
     given.prune(*append)
@@ -402,12 +403,12 @@ def test_axes_of_few_images_do_not_serve_many(given: Given) -> None:
     """Along so few axes most images would look alike."""
     flags = ("prune.space=whitened", "prune.thresholds=[0.9]")
     given.write(sorted(given.images)[:6])
-    given.job(whiten.main, *flags)
+    given.job(whiten.STAGE, *flags)
     given.write()
     with pytest.raises(JobError, match=r"fitted on few images, 6 where all images now have \d\d;"):
-        given.job(whiten.main, *flags, "prune.mode=append")
-    given.job(whiten.main, *flags)
-    given.job(whiten.main, *flags, "prune.mode=append")
+        given.job(whiten.STAGE, *flags, "prune.mode=append")
+    given.job(whiten.STAGE, *flags)
+    given.job(whiten.STAGE, *flags, "prune.mode=append")
 
 
 def test_columns_that_cannot_serve_are_all_named(given: Given) -> None:

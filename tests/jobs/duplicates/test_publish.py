@@ -128,7 +128,7 @@ def test_a_guard_leaves_what_was_published_and_no_splits_empties_them(
     def published(*flags: str) -> dict[str, int]:
         current = Run(spark, settings_for(images, tmp_path / "w", *flags), "x")
         try:
-            publish.main(current)
+            current.execute(publish.STAGE)
         finally:
             current.close()
         return {name: current.warehouse.version(name) for name in ("curated", "splits")}

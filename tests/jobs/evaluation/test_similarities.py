@@ -57,7 +57,7 @@ def compared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> G
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pair_sampling, "SAMPLED", SAMPLED)
         patch.setattr(pair_sampling, "HEAT", 25)
-        images.job(similarities.main, *SPACES, ORDER)
+        images.job(similarities.STAGE, *SPACES, ORDER)
     return images
 
 
@@ -209,9 +209,9 @@ def test_labels_of_the_truth_give_the_precision_that_it_has(
         settings = compared.settings(*SPACES, f"calibrate.labels={path}")
         # All of them are more than a page may hold.
         settings = replace(settings, calibrate=replace(settings.calibrate, pairs=pairs))
-        compared.run(similarities.main, settings)
+        compared.run(similarities.STAGE, settings)
         write_labels(compared, path)
-        run = compared.run(calibrate.main, settings)
+        run = compared.run(calibrate.STAGE, settings)
         found = {row["rule"]: row for row in rows_of(compared, "calibration")}
         assert {"fixed:0.8", "fixed:0.9", "fixed:0.97", "edge:0.2"} <= found.keys()
         for rule, row in found.items():
@@ -226,5 +226,5 @@ def test_labels_of_the_truth_give_the_precision_that_it_has(
             copies = sum(alike for value, alike in every if value > EDGES[0])
             assert row["found"] == pytest.approx(sum(above) / copies)
     version = run.warehouse.version("calibration")
-    run = compared.run(calibrate.main, settings)
+    run = compared.run(calibrate.STAGE, settings)
     assert run.warehouse.version("calibration") == version

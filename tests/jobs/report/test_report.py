@@ -158,7 +158,7 @@ def commit(content_of: str, version: int, stage: str = "encode") -> CommitInfo:
 def test_a_table_is_stale_when_what_it_was_made_of_changed(
     commits: list[CommitInfo], state: str
 ) -> None:
-    run = SimpleNamespace(warehouse=SimpleNamespace(commits=lambda table: commits))
+    run = SimpleNamespace(warehouse=SimpleNamespace(commits=lambda table: commits), stages=())
     done = {"conflicts": {"versions_read": [("latents", 4)]}}
     found = optional_tables.states(cast(Run, run), {"conflicts": 1}, done)
     assert found["conflicts"].name == state

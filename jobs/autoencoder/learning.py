@@ -1,0 +1,142 @@
+"""Training on a sample of `images`: which images, with what settings, and what is said of it.
+
+Apart from `train`, which declares the stage: torch takes seconds to import.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.errors import JobError
+from jobs.runtime.progress import Progress
+from jobs.runtime.stage import StageRun
+from jobs.settings.load import Train
+from udfs import arrow
+from udfs.autoencoder import (
+    device as torch_device,
+)
+from udfs.autoencoder import (
+    model as autoencoder,
+)
+from udfs.autoencoder import (
+    training as training_loop,
+)
+from udfs.autoencoder import (
+    weights,
+)
+from udfs.autoencoder.contrastive import Instance
+
+
+def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
+    """Train on a sample, telling the loss on the way."""
+    images = stage_run.read("images")
+    pixels = sample(images, settings)
+    if not len(pixels):
+        raise JobError(
+            "the table images has no rows to train on; look at the table rejects for the reasons"
+        )
+    device = torch_device.device(settings.device)
+    total = settings.epochs * len(pixels)
+    begun = time.monotonic()
+    done = Progress(0.0, 0.0, 0, "reading")
+
+    def on_batch(epoch: int, batch: int, batches: int, loss: float) -> None:
+        nonlocal done
+        images = len(pixels) * (epoch - 1 + batch / batches)
+        note = f"epoch {epoch}/{settings.epochs}, loss {loss:.4f}"
+        done = Progress(time.monotonic() - begun, images / total, images, note)
+
+    def on_epoch(epoch: training_loop.Epoch) -> None:
+        held_out = "" if epoch.held_out_loss is None else f", held out {epoch.held_out_loss:.4f}"
+        apart = "" if epoch.instance_loss is None else f", instance {epoch.instance_loss:.3f}"
+        stage_run.console.line(
+            f"    epoch {epoch.number}/{settings.epochs}: loss {epoch.loss:.4f}{held_out}{apart}, "
+            f"{len(pixels) / epoch.seconds:,.0f} img/s",
+            stage=stage_run.name,
+            event="epoch",
+            **asdict(epoch),
+        )
+
+    with stage_run.progress_from(lambda: done):
+        try:
+            training = fit(pixels, settings, device, on_batch=on_batch, on_epoch=on_epoch)
+        except ValueError as wrong:
+            raise JobError(str(wrong)) from wrong
+    return weights.weights_bytes(training.model), describe(training, settings, device, stage_run)
+
+
+def fit(
+    pixels: NDArray[np.uint8], settings: Train, device: str, **told: Any
+) -> training_loop.Training:
+    """A model as the settings ask for it; `told`: the callbacks of autoencoder.train."""
+    return training_loop.train(
+        pixels,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+        held_out=settings.held_out,
+        device=device,
+        normalise=settings.normalise,
+        instance=instance_of(settings),
+        precision=precision_of(settings, device),
+        **told,
+    )
+
+
+def instance_of(settings: Train) -> Instance | None:
+    """The term beside the reconstruction, where the settings ask for it."""
+    return Instance(settings.instance_weight, settings.temperature) if settings.recognises else None
+
+
+def precision_of(settings: Train, device: str) -> str:
+    """What `train.precision` comes to; the paper's objective keeps to float32 unless told."""
+    if settings.precision != "auto":
+        return settings.precision
+    return torch_device.fast_precision(device) if settings.recognises else torch_device.FLOAT32
+
+
+def sample(images: DataFrame, settings: Train) -> NDArray[np.uint8]:
+    """At most `train.sample` images, the smallest in a seeded hash of their ids, in that order.
+
+    Images of the split "train" where there is one, else all.
+    """
+    if not images.where("split = 'train'").isEmpty():
+        images = images.where("split = 'train'")
+    draw = F.sha2(F.concat_ws("|", F.lit(settings.seed), "image_id"), 256)
+    # Ids first: a sort that carries the pixels of all images would move gigabytes.
+    chosen = images.select("image_id", draw.alias("draw")).orderBy("draw", "image_id")
+    chosen = chosen.limit(settings.sample)
+    drawn = images.select("image_id", "pixels").join(
+        F.broadcast(chosen), on="image_id", how="inner"
+    )
+    table = drawn.select("draw", "image_id", "pixels").toArrow()
+    table = table.sort_by([("draw", "ascending"), ("image_id", "ascending")])
+    parts = [
+        arrow.binary_matrix(part, autoencoder.PIXELS) for part in table.column("pixels").chunks
+    ]
+    return np.concatenate([np.empty((0, autoencoder.PIXELS), np.uint8), *parts])
+
+
+def describe(
+    training: training_loop.Training, settings: Train, device: str, stage_run: StageRun
+) -> dict[str, Any]:
+    """What model.json says of a training."""
+    last = training.epochs[-1]
+    return {
+        "settings": asdict(settings),
+        "images_version": stage_run.reads["images"],
+        "images": training.images,
+        "held_out": training.held_out,
+        "device": torch_device.encoded_on(device),
+        "precision": precision_of(settings, device),
+        "epochs": [asdict(epoch) for epoch in training.epochs],
+        "summary": f"{last.number} epochs on {training.images:,} images, loss {last.loss:.4f}",
+    }
