@@ -21,7 +21,7 @@ from pyspark.sql.types import StructType
 from jobs.errors import JobError, MissingError
 from jobs.runtime import session
 from jobs.runtime.console import Console
-from jobs.runtime.progress import Progress, Tasks
+from jobs.runtime.progress import Progress, SparkProgress
 from jobs.runtime.run_log import Ledger
 from jobs.settings.load import Settings
 from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
@@ -53,7 +53,7 @@ class Work:
         """How far it is: by its own account where it gives one, else by Spark's tasks."""
         if self.own_progress is not None:
             return self.own_progress()
-        return self.run.tasks.now(self.images)
+        return self.run.spark_progress.current(self.images)
 
     @contextmanager
     def telling(self, progress: Callable[[], Progress | None]) -> Iterator[None]:
@@ -141,7 +141,7 @@ class Run:
         self.run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self.warehouse = Warehouse(spark, settings.warehouse)
         self.console = Console.of(settings)
-        self.tasks = Tasks(spark)
+        self.spark_progress = SparkProgress(spark)
         self.seconds: dict[str, float] = {}
         self.ledger = Ledger(self.warehouse, self.run_id)
         self._last: dict[str, tuple[str, dict[str, int]]] = {}
