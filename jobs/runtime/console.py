@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 TERMINAL = 0.5  # seconds between two updates of the live line
 ELSEWHERE = 15.0  # seconds between two lines of progress in a file, which keeps them all
 STAGE_WIDTH = max(map(len, STAGES))
+SUMMARY_WIDTH = 58  # of a stage's line; the seconds follow
+CLOCK_WIDTH = 9
 LISTED = 4  # items of a list that are named in a message
 LEVELS = {
     "detail": logging.DEBUG,
@@ -157,7 +159,11 @@ class Console:
         clock = "" if seconds is None else f"{seconds:.1f} s"
         if seconds is not None:
             more = {"seconds": round(seconds, 3), **more}
-        text = "" if self.json else f"{named(stage)} {summary:<58} {clock:>9}"
+        text = (
+            ""
+            if self.json
+            else f"{named(stage)} {summary:<{_summary_width()}} {clock:>{CLOCK_WIDTH}}"
+        )
         self._log("info", event, stage, text, {"summary": summary, **more})
 
     def broken(self, stage: str, seconds: float) -> None:
@@ -218,6 +224,14 @@ def _live_line() -> Live:
         redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+def _summary_width() -> int:
+    """Return how far the summary of a stage is padded, so that the seconds fit the terminal."""
+    if not sys.stdout.isatty():
+        return SUMMARY_WIDTH
+    rest = len(named("")) + CLOCK_WIDTH + 2
+    return max(0, min(SUMMARY_WIDTH, _live_line().console.width - rest))
 
 
 def _show_live(text: str) -> None:

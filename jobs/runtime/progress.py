@@ -81,7 +81,8 @@ class Progress:
     def __str__(self) -> str:
         parts = [self.note] if self.note else []
         if self.rate is not None:
-            parts.append(f"{self.rate:,.0f} images/s")
+            decimals = 1 if self.rate < 10 else 0  # 0 images/s would look as if nothing happened
+            parts.append(f"{self.rate:,.{decimals}f} images/s")
         if self.left is not None:
             parts.append(f"{duration(self.left)} left")
         return ", ".join(parts) or duration(self.seconds)

@@ -159,6 +159,12 @@ def test_a_terminal_shows_progress_in_one_line_that_is_replaced(piped: bool) -> 
     ]
 
 
+def test_the_seconds_of_a_stage_fit_a_terminal_of_80_columns() -> None:
+    line = screen(in_terminal(columns=80), 80)[2]
+    assert line == "  ingest       12 images" + f"{'1.2 s':>56}"
+    assert len(line) == 80
+
+
 @pytest.mark.parametrize("columns", [12, 30, 200])
 def test_the_live_line_fits_a_terminal_of_any_width(columns: int) -> None:
     """A line that wraps would leave a row behind; lines that stay may wrap."""

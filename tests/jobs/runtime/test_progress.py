@@ -52,6 +52,7 @@ def test_words_without_a_beginning_or_an_end() -> None:
     assert str(Progress(3.0, 0.0, 0.0, "0 of 8 tasks")) == "0 of 8 tasks"
     assert str(Progress(0.0, 0.5, 10.0)) == "0 s left"
     assert str(Progress(10.0, 0.25, 50_000.0, "1 of 4")) == "1 of 4, 5,000 images/s, 30 s left"
+    assert str(Progress(10.0, 0.25, 4.0)) == "0.4 images/s, 30 s left"
 
 
 def test_fields_are_those_that_are_known() -> None:
