@@ -159,12 +159,9 @@ class Console:
         clock = "" if seconds is None else f"{seconds:.1f} s"
         if seconds is not None:
             more = {"seconds": round(seconds, 3), **more}
-        text = (
-            ""
-            if self.json
-            else f"{named(stage)} {summary:<{_summary_width()}} {clock:>{CLOCK_WIDTH}}"
-        )
-        self._log("info", event, stage, text, {"summary": summary, **more})
+        text = f"{named(stage)} {summary:<{_summary_width()}} {clock:>{CLOCK_WIDTH}}"
+        fields = {"summary": summary, **more}
+        self._log("info", event, stage, "" if self.json else text, fields)
 
     def broken(self, stage: str, seconds: float) -> None:
         """Tell that a stage failed; the reason follows when the command ends."""
