@@ -24,7 +24,7 @@ from jobs.dry_run.reasons import Last
 from jobs.dry_run.workload import Files
 from jobs.errors import MissingError
 from jobs.runtime import session
-from jobs.runtime.console import named, some
+from jobs.runtime.console import abbreviated, stage_column
 from jobs.runtime.progress import duration
 from jobs.runtime.run import Run, Work, check_whole, mark_of
 from jobs.settings.load import Settings
@@ -124,7 +124,7 @@ class Plan(Run):
         settings = self.settings.sections()
         found = str(self.files) if self.files else ""
         if name == "ingest" and found and last is not None:
-            return some([*reasons.changed(name, last.settings, settings), f"{found} files"])
+            return abbreviated([*reasons.changed(name, last.settings, settings), f"{found} files"])
         redone = [writer for writer in dict.fromkeys(reads.values()) if writer in self.redone]
         commits = {table: self.warehouse.newest(table, writer) for table, writer in reads.items()}
         versions = {table: commit.version for table, commit in commits.items() if commit}
@@ -172,13 +172,13 @@ class Plan(Run):
     def _say_step(self, step: Step, taken: Estimate | None) -> None:
         fields: dict[str, Any] = {"redo": step.redo, "why": step.why}
         if taken is None:
-            text = f"{named(step.stage)} {step.why}"
+            text = f"{stage_column(step.stage)} {step.why}"
             self.console.line(text, stage=step.stage, event="planned", **fields)
             return
         much = f"{taken.images:,.0f} images"
         if taken.pairs:
             much = f"{taken.pairs:,.0f} pairs at most"
-        text = f"{named(step.stage)} {much}, about {duration(taken.seconds)}: {step.why}"
+        text = f"{stage_column(step.stage)} {much}, about {duration(taken.seconds)}: {step.why}"
         fields |= {"images": round(taken.images), "pairs": round(taken.pairs)}
         fields |= {"seconds": round(taken.seconds, 1), "bytes": round(taken.bytes)}
         self.console.line(text, stage=step.stage, event="planned", **fields)

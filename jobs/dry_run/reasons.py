@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.runtime.console import some
+from jobs.runtime.console import abbreviated
 
 # Of which sections a stage's settings are, where not of its own name.
 SECTIONS = {
@@ -70,7 +70,7 @@ def reason(
             if table in last.reads and last.reads[table] != version
         ]
         found += moved
-    return some(found) or "it was not finished, or is done otherwise by this version"
+    return abbreviated(found) or "it was not finished, or is done otherwise by this version"
 
 
 def changed(

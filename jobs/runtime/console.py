@@ -43,13 +43,13 @@ STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}  # on a terminal, unl
 _LOCK = threading.RLock()  # of stdout, which all consoles share; progress comes from a thread
 
 
-def some(items: Sequence[str]) -> str:
+def abbreviated(items: Sequence[str]) -> str:
     """Return the first items of a list, and how many more there are."""
     more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
     return ", ".join(items[:LISTED]) + more
 
 
-def named(stage: str) -> str:
+def stage_column(stage: str) -> str:
     """Return the beginning of a stage's line, padded so that what follows forms one column."""
     return f"  {stage:<{STAGE_WIDTH}}"
 
@@ -114,7 +114,7 @@ class Console:
         if self.json:
             self._log("info", "started", stage, "", {})
         elif self._is_live():
-            _show_live(f"{named(stage)} …")
+            _show_live(f"{stage_column(stage)} …")
 
     def progress(self, stage: str, progress: Progress) -> None:
         """Show how far a stage is, unless that was shown a moment ago."""
@@ -124,9 +124,9 @@ class Console:
             return
         self._last_progress = now
         if live:
-            _show_live(f"{named(stage)} {progress}")
+            _show_live(f"{stage_column(stage)} {progress}")
         else:
-            text = "" if self.json else f"{named(stage)} … {progress}"
+            text = "" if self.json else f"{stage_column(stage)} … {progress}"
             self._log("info", "progress", stage, text, progress.fields())
 
     @contextmanager
@@ -159,7 +159,7 @@ class Console:
         clock = "" if seconds is None else f"{seconds:.1f} s"
         if seconds is not None:
             more = {"seconds": round(seconds, 3), **more}
-        text = f"{named(stage)} {summary:<{_summary_width()}} {clock:>{CLOCK_WIDTH}}"
+        text = f"{stage_column(stage)} {summary:<{_summary_width()}} {clock:>{CLOCK_WIDTH}}"
         fields = {"summary": summary, **more}
         self._log("info", event, stage, "" if self.json else text, fields)
 
@@ -227,7 +227,7 @@ def _summary_width() -> int:
     """Return how far the summary of a stage is padded, so that the seconds fit the terminal."""
     if not sys.stdout.isatty():
         return SUMMARY_WIDTH
-    rest = len(named("")) + CLOCK_WIDTH + 2
+    rest = len(stage_column("")) + CLOCK_WIDTH + 2
     return max(0, min(SUMMARY_WIDTH, _live_line().console.width - rest))
 
 
