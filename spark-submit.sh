@@ -119,6 +119,10 @@ export LATENT_DEDUP_VERSION
 # Settings that are not given come from the project, wherever the command is called.
 export LATENT_DEDUP_SETTINGS=$here/conf/$PROFILE.toml
 
+# spark-submit gives the job a pipe for its stdout; by this it finds the terminal, where there is one.
+export LATENT_DEDUP_TERMINAL=
+if [ -t 1 ]; then { LATENT_DEDUP_TERMINAL=$(tty <&3) || true; } 3>&1; fi
+
 # The launcher names its incubator module on every start; only that line is dropped. Ctrl-C reaches
 # all of them: who drops it must live on, to pass on what the job says at its end.
 "$spark/bin/spark-submit" \

@@ -23,7 +23,7 @@ from jobs.errors import JobError, SettingsError
 from jobs.runtime import session
 from jobs.runtime.console import Console
 from jobs.runtime.lock import lock
-from jobs.runtime.process import die_with_parent, interrupted
+from jobs.runtime.process import attach_terminal, die_with_parent, interrupted
 from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage
 from jobs.settings.load import FORMATS, Settings, build, read_file
@@ -102,6 +102,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"there is no job '{job}'\n{USAGE}")
         return 2
     die_with_parent()
+    attach_terminal()
     try:
         settings = parse(job, arguments[1:])
     except SettingsError as wrong:

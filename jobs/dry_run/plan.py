@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from jobs.acquisition import sources
 from jobs.errors import MissingError
-from jobs.runtime.console import named
+from jobs.runtime.console import stage_column
 from jobs.runtime.progress import duration
 from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage, check_consistent, recorded
@@ -250,7 +250,9 @@ def say(run: Run, stages: Sequence[Stage]) -> None:
             text = f"{much}{taken}: {step.why}"
             fields |= {"images": round(step.images), "pairs": round(step.pairs)}
             fields |= {} if step.seconds is None else {"seconds": round(step.seconds, 1)}
-        run.console.line(f"{named(step.stage)} {text}", stage=step.stage, event="planned", **fields)
+        run.console.line(
+            f"{stage_column(step.stage)} {text}", stage=step.stage, event="planned", **fields
+        )
     _say_total(run, plan)
 
 

@@ -30,7 +30,7 @@ from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.selection import audited, select
 from jobs.errors import JobError
-from jobs.runtime.console import some
+from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.load import RAW, Rule, Settings
 from jobs.warehouse import tables
@@ -206,7 +206,7 @@ def summarise(stage_run: StageRun, counted: list[Counted], groups: int) -> None:
             stage_run.rows[f"kept_{short}{of.replace(' ', '_')}"] = kept[key]
             shares.append(f"{kept[key] / total[key]:.0%} at {short}{of}")
     word = "classes" if image_groups.by_label(prune) else "groups"
-    stage_run.summary = f"{groups:,} {word}; kept {some(shares)}"
+    stage_run.summary = f"{groups:,} {word}; kept {abbreviated(shares)}"
 
 
 def in_turn(rules: Iterable[Rule]) -> list[Rule]:

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from jobs.density import marginals
 from jobs.density.marginals import Density
 from jobs.evaluation.random_removal import BANDS, Control, Drawing, Key, Removed, measured
-from jobs.runtime.console import some
+from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import Stage, StageRun, written_by
 from jobs.settings.load import Estimate
 from jobs.warehouse import tables
@@ -205,7 +205,7 @@ def summary(lines: list[tuple[Any, ...]]) -> str:
         f"{line[4]:.2f} at {line[0].removeprefix('fixed:')}" + (f" {line[1]}" if several else "")
         for line in first
     ]
-    return f"kurtosis slope {some(slopes)}" if slopes else "too few classes for a slope"
+    return f"kurtosis slope {abbreviated(slopes)}" if slopes else "too few classes for a slope"
 
 
 STAGE = Stage(

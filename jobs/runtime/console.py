@@ -1,120 +1,145 @@
-"""What the user reads, all of it on stdout: a line a stage, or (`--log-format json`) an object.
+"""The console: everything that a command tells its user, printed on stdout.
 
-On a terminal progress is shown in place, elsewhere by a line now and then.
+Use it instead of `print` in jobs. Each message is one line of text or, with `--log-format json`,
+one JSON object. Progress is shown in a live line on a terminal and by a line every 15 seconds
+elsewhere. Levels and formats are those of `logging`, the live line is one of `rich`.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import logging
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, Self
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self
 
 from jobs.runtime.progress import Progress
 from jobs.settings.load import STAGES, Settings
 
-TERMINAL = 0.5  # seconds between two words on progress: on a terminal, which shows the last
-ELSEWHERE = 15.0  # and in a file, which keeps all
-LONGEST = max(map(len, STAGES))
-NAMED = 4  # of a list, on a line of its own
-LEVELS = ("detail", "info", "result", "warning", "error")
+if TYPE_CHECKING:
+    from rich.live import Live
+
+TERMINAL = 0.5  # seconds between two updates of the live line
+ELSEWHERE = 15.0  # seconds between two lines of progress in a file, which keeps them all
+STAGE_WIDTH = max(map(len, STAGES))
+SUMMARY_WIDTH = 58  # of a stage's line; the seconds follow
+CLOCK_WIDTH = 9
+LISTED = 4  # items of a list that are named in a message
+LEVELS = {
+    "detail": logging.DEBUG,
+    "info": logging.INFO,
+    "result": logging.INFO + 5,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
+STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}  # on a terminal, unless NO_COLOR is set
+
+_LOCK = threading.RLock()  # of stdout, which all consoles share; progress comes from a thread
 
 
-def some(items: Sequence[str]) -> str:
-    """The first of a list, and how many more there are."""
-    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
-    return ", ".join(items[:NAMED]) + more
+def abbreviated(items: Sequence[str]) -> str:
+    """Return the first items of a list, and how many more there are."""
+    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
+    return ", ".join(items[:LISTED]) + more
 
 
-def named(stage: str) -> str:
-    """A stage at the beginning of its line: what follows stands in one column."""
-    return f"  {stage:<{LONGEST}}"
+def stage_column(stage: str) -> str:
+    """Return the beginning of a stage's line, padded so that what follows forms one column."""
+    return f"  {stage:<{STAGE_WIDTH}}"
 
 
 class Console:
-    """Lines on stdout: `quiet` leaves results, warnings and errors, `verbose` adds details."""
+    """Messages to the user: `quiet` leaves results, warnings and errors, `verbose` adds details.
+
+    Messages may come from several threads at once.
+    """
 
     def __init__(
         self, quiet: bool = False, *, verbose: bool = False, log_format: str = "text"
     ) -> None:
         self.json = log_format == "json"
-        self._least = LEVELS.index("result" if quiet else "detail" if verbose else "info")
-        self._open = False
-        self._said = time.monotonic()
-        self._lock = threading.RLock()  # progress comes from a thread of its own
+        # The logger is not registered with `logging.getLogger`: it has no parent, so other
+        # libraries' handlers do not print our lines again, and no two consoles share handlers.
+        least = "result" if quiet else "detail" if verbose else "info"
+        self._logger = logging.Logger("latent_dedup", LEVELS[least])
+        handler = _StdoutHandler()
+        if self.json:
+            handler.setFormatter(_JsonFormatter())
+        self._logger.addHandler(handler)
+        self._last_progress = time.monotonic()
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """As the command line asks for it."""
+        """Return the console that the command line asks for."""
         return cls(settings.quiet, verbose=settings.verbose, log_format=settings.log_format)
 
     def shows(self, level: str) -> bool:
-        """Whether something of this level is said."""
-        return LEVELS.index(level) >= self._least
+        """Return whether messages of this level, one of `LEVELS`, are printed."""
+        return self._logger.isEnabledFor(LEVELS[level])
 
     def line(self, text: str = "", *, stage: str = "", event: str = "message", **more: Any) -> None:
-        """One line."""
-        self._say("info", event, stage, text, more)
+        """Print a message."""
+        self._log("info", event, stage, text, more)
 
     def detail(self, text: str, *, stage: str = "", **more: Any) -> None:
-        """A line for those who want to know all."""
-        self._say("detail", "detail", stage, text, more)
+        """Print a message that is shown only with --verbose."""
+        self._log("detail", "detail", stage, text, more)
 
     def warn(self, text: str) -> None:
-        """A line that is said even when quiet."""
-        self._say("warning", "warning", "", f"warning: {text}", {})
+        """Print a warning, which --quiet does not suppress."""
+        self._log("warning", "warning", "", f"warning: {text}", {})
 
     def error(self, text: str, **more: Any) -> None:
-        """Why the command ends otherwise than it should."""
-        self._say("error", "failed", "", text, more)
+        """Print why the command fails."""
+        self._log("error", "failed", "", text, more)
 
-    def results(self, places: Mapping[str, str], seconds: Mapping[str, float]) -> None:
-        """Where the result lies, for scripts: people have read it in the summary."""
+    def results(self, paths: Mapping[str, str], seconds: Mapping[str, float]) -> None:
+        """Print the paths of the results, for scripts: people read them in the summary."""
         if self.json:
             rounded = {stage: round(value, 3) for stage, value in seconds.items()}
-            self._say("result", "result", "", "", {"seconds": rounded, **places})
+            self._log("result", "result", "", "", {"seconds": rounded, **paths})
         elif not self.shows("info"):
-            for name, place in places.items():
-                self._say("result", "result", "", f"{name:<9} {place}", {})
+            for name, path in paths.items():
+                self._log("result", "result", "", f"{name:<9} {path}", {})
 
     def begin(self, stage: str) -> None:
-        """Say that a stage runs; on a terminal its line is replaced when it ends."""
-        self._said = time.monotonic()
+        """Tell that a stage begins; on a terminal its live line is replaced when it ends."""
+        self._last_progress = time.monotonic()
         if self.json:
-            self._say("info", "started", stage, "", {})
-        elif sys.stdout.isatty():
-            self._in_place(f"{named(stage)} …")
+            self._log("info", "started", stage, "", {})
+        elif self._is_live():
+            _show_live(f"{stage_column(stage)} …")
 
     def progress(self, stage: str, progress: Progress) -> None:
-        """How far a stage is: in its line on a terminal, elsewhere a line now and then."""
-        in_place = sys.stdout.isatty() and not self.json
+        """Show how far a stage is, unless that was shown a moment ago."""
+        live = self._is_live()
         now = time.monotonic()
-        if now - self._said < (TERMINAL if in_place else ELSEWHERE):
+        if now - self._last_progress < (TERMINAL if live else ELSEWHERE):
             return
-        self._said = now
-        if in_place:
-            self._in_place(f"{named(stage)} {progress}")
+        self._last_progress = now
+        if live:
+            _show_live(f"{stage_column(stage)} {progress}")
         else:
-            self._say(
-                "info", "progress", stage, f"{named(stage)} … {progress}", progress.fields(), False
-            )
+            text = "" if self.json else f"{stage_column(stage)} … {progress}"
+            self._log("info", "progress", stage, text, progress.fields())
 
     @contextmanager
-    def watching(self, stage: str, now: Callable[[], Progress | None]) -> Iterator[None]:
-        """Say the progress while something runs that does not come back to say it."""
-        over = threading.Event()
+    def watching(self, stage: str, current: Callable[[], Progress | None]) -> Iterator[None]:
+        """Show the progress that `current` returns, from a thread, while the body runs."""
+        ended = threading.Event()
 
         def watch() -> None:
-            while not over.wait(TERMINAL):
-                with suppress(Exception):  # no word on progress is worth a failure
-                    found = now()
-                    if found is not None and not over.is_set():
-                        self.progress(stage, found)
+            while not ended.wait(TERMINAL):
+                with suppress(Exception):  # no message on progress is worth a failure
+                    progress = current()
+                    if progress is not None and not ended.is_set():
+                        self.progress(stage, progress)
 
         if not self.shows("info"):
             yield
@@ -124,59 +149,102 @@ class Console:
         try:
             yield
         finally:
-            over.set()
+            ended.set()
             watcher.join(5)  # it ends with its last question, unless Spark never answers
 
     def stage(
         self, stage: str, summary: str, seconds: float | None, event: str = "done", **more: Any
     ) -> None:
-        """The line of a stage that ended."""
+        """Print the line of a stage that ended."""
         clock = "" if seconds is None else f"{seconds:.1f} s"
         if seconds is not None:
             more = {"seconds": round(seconds, 3), **more}
-        text = f"{named(stage)} {summary:<58} {clock:>9}"
-        self._say("info", event, stage, text, {"summary": summary, **more}, False)
+        text = f"{stage_column(stage)} {summary:<{_summary_width()}} {clock:>{CLOCK_WIDTH}}"
+        fields = {"summary": summary, **more}
+        self._log("info", event, stage, "" if self.json else text, fields)
 
     def broken(self, stage: str, seconds: float) -> None:
-        """Say that a stage ended before it was done; why is said when the command ends."""
-        self.clear()
+        """Tell that a stage failed; the reason follows when the command ends."""
+        _clear_live()
         if self.json:
-            self._say("info", "broken", stage, "", {"seconds": round(seconds, 3)})
+            self._log("info", "broken", stage, "", {"seconds": round(seconds, 3)})
 
-    def clear(self) -> None:
-        """Take back what is shown in place."""
-        with self._lock:
-            if self._open:
-                print("\r\033[K", end="", flush=True)
-                self._open = False
+    def _is_live(self) -> bool:
+        """Return whether progress is shown in the live line."""
+        return not self.json and self.shows("info") and sys.stdout.isatty()
 
-    def _in_place(self, text: str) -> None:
-        if self.shows("info"):
-            with self._lock:
-                width = shutil.get_terminal_size().columns - 1  # a line that wraps would stay
-                print(f"\r\033[K{text[:width]}", end="", flush=True)
-                self._open = True
-
-    def _say(
-        self,
-        level: str,
-        event: str,
-        stage: str,
-        text: str,
-        fields: Mapping[str, Any],
-        told: bool = True,
+    def _log(
+        self, level: str, event: str, stage: str, text: str, fields: Mapping[str, Any]
     ) -> None:
-        """One line; in JSON the text only where it is `told`, not made of the fields."""
-        if not self.shows(level):
+        """Print one message; in JSON an empty text is left out, and so is an empty line."""
+        entry = {"stage": stage, "event": event}
+        if text.strip():
+            entry["text"] = text.strip()
+        if self.json and event == "message" and "text" not in entry and not fields:
             return
-        with self._lock:
-            self.clear()
-            if not self.json:
+        self._logger.log(LEVELS[level], text, extra={"entry": entry | dict(fields)})
+
+
+class _JsonFormatter(logging.Formatter):
+    """A record as one JSON object: time, level, stage, event, text, and the event's fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry = {"time": when, "level": LEVEL_NAMES[record.levelno], **vars(record)["entry"]}
+        return json.dumps(entry, default=str)
+
+
+class _StdoutHandler(logging.Handler):
+    """Prints records in place of the live line; unlike `logging`'s, it raises what goes wrong."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        with _LOCK:
+            _clear_live()
+            if sys.stdout.isatty() and not isinstance(self.formatter, _JsonFormatter):
+                style = STYLES.get(record.levelno)
+                _live_line().console.out(text, style=style, highlight=False)
+            else:
                 print(text, flush=True)
-                return
-            when = datetime.now(UTC).isoformat(timespec="milliseconds")
-            entry = {"time": when, "level": level, "stage": stage, "event": event}
-            if told and text.strip():
-                entry["text"] = text.strip()
-            if len(entry) > 4 or fields or event != "message":  # an empty line says nothing
-                print(json.dumps(entry | dict(fields), default=str), flush=True)
+
+
+@cache
+def _live_line() -> Live:
+    """Return the process's one live line. Importing rich takes 0.1 s: only terminals need it."""
+    from rich.console import Console as Terminal
+    from rich.live import Live
+
+    return Live(
+        console=Terminal(),  # prints on what sys.stdout is at that moment
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+def _summary_width() -> int:
+    """Return how far the summary of a stage is padded, so that the seconds fit the terminal."""
+    if not sys.stdout.isatty():
+        return SUMMARY_WIDTH
+    rest = len(stage_column("")) + CLOCK_WIDTH + 2
+    return max(0, min(SUMMARY_WIDTH, _live_line().console.width - rest))
+
+
+def _show_live(text: str) -> None:
+    """Show text in the live line, cut to the terminal's width: a second line would remain."""
+    from rich.text import Text
+
+    with _LOCK:
+        live = _live_line()
+        if not live.is_started:
+            live.start()
+            live.console.show_cursor(True)  # a killed process would leave it hidden
+        live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
+def _clear_live() -> None:
+    """Remove the live line, if there is one."""
+    with _LOCK:
+        if sys.stdout.isatty():
+            _live_line().stop()

@@ -22,7 +22,7 @@ from pyspark.sql.types import StructType
 from jobs.errors import JobError
 from jobs.runtime import session
 from jobs.runtime.console import Console
-from jobs.runtime.progress import Progress, Tasks
+from jobs.runtime.progress import Progress, SparkProgress
 from jobs.runtime.run_log import RunLog
 from jobs.settings.load import Settings
 from jobs.warehouse import tables
@@ -47,7 +47,7 @@ class RunContext:
         self.warehouse = Warehouse(spark, settings.warehouse)
         self.console = Console.of(settings)
         self.run_log = RunLog(self.warehouse, self.run_id)
-        self.tasks = Tasks(spark)
+        self.spark_progress = SparkProgress(spark)
         self._once: dict[Callable[[RunContext], Any], Any] = {}
 
     def once(self, make: Callable[[RunContext], Made]) -> Made:
@@ -237,7 +237,7 @@ class StageRun:
     ) -> ArrowTransform:
         """An input table's rows through `rows(batches, schema)`, which yields batches of `schema`.
 
-        Tasks read the files directly where they can, else Spark does. tasks: at most so many; None:
+        SparkProgress read the files directly where they can, else Spark does. tasks: at most so many; None:
         as many as suit. constants: further columns, each of one value.
         """
         snapshot = self.snapshot(table)
@@ -296,7 +296,7 @@ class StageRun:
 
     def progress(self) -> Progress | None:
         """How far the stage is: what it says itself, else how many of Spark's tasks are done."""
-        return self._progress() if self._progress else self.run.tasks.now(self.images)
+        return self._progress() if self._progress else self.run.spark_progress.current(self.images)
 
     @contextmanager
     def progress_from(self, progress: Callable[[], Progress | None]) -> Iterator[None]:

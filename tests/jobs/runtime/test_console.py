@@ -1,8 +1,11 @@
-"""What the console says, in both formats and at each level."""
+"""What the console prints: both formats, each level, and the live line of a real terminal."""
 
 from __future__ import annotations
 
 import json
+import logging
+import re
+import subprocess
 import sys
 import time
 from typing import Any
@@ -12,163 +15,232 @@ import pytest
 from jobs.main import log_format
 from jobs.runtime import console
 from jobs.runtime.console import Console
-from jobs.runtime.progress import Progress, Tasks, duration
+from jobs.runtime.progress import Progress
+from tests.support.terminal import ROOT, run_in_terminal, screen
+
+WIDE = 100  # columns: no line wraps
+FAILURE = ["encode failed: do this", "  and that"]
+# A stage that ends, a line printed meanwhile, and a stage that fails; {how} makes the console.
+SCRIPT = """
+from jobs.runtime import console, process
+from jobs.runtime.progress import Progress
+process.attach_terminal()
+console.TERMINAL = 0.0
+messages = console.Console({how})
+messages.line("  here → there")
+messages.begin("ingest")
+messages.progress("ingest", Progress(10.0, 0.25, 500.0, "2 of 8 tasks"))
+messages.warn("the café is closed")
+messages.progress("ingest", Progress(20.0, 0.5, 1000.0, "4 of 8 tasks"))
+messages.stage("ingest", "12 images", 1.25)
+messages.begin("encode")
+messages.broken("encode", 2.0)
+messages.begin("sample")
+console.Console({how}).error("encode failed: do this\\n  and that")
+"""
 
 
-def say_everything(told: Console) -> None:
-    told.line("  here → there")
-    told.line()
-    told.begin("ingest")
-    told.progress("ingest", Progress(10.0, 0.25, 500.0, "2 of 8 tasks"))
-    told.stage("ingest", "12 images", 1.25, rows={"images": 12})
-    told.detail("    wrote images version 0", stage="ingest")
-    told.warn("the café is closed")
-    told.broken("encode", 2.0)
-    told.results({"curated": "/w/curated"}, {"ingest": 1.25})
-    told.error("encode failed: do this\n  and that", code=1)
+def print_everything(messages: Console) -> None:
+    messages.line("  here → there")
+    messages.line()
+    messages.begin("ingest")
+    messages.progress("ingest", Progress(10.0, 0.25, 500.0, "2 of 8 tasks"))
+    messages.stage("ingest", "12 images", 1.25, rows={"images": 12})
+    messages.detail("    wrote images version 0", stage="ingest")
+    messages.warn("the café is closed")
+    messages.broken("encode", 2.0)
+    messages.results({"curated": "/w/curated"}, {"ingest": 1.25})
+    messages.error("\n".join(FAILURE), code=1)
 
 
-def said(capsys: pytest.CaptureFixture[str], **how: Any) -> list[str]:
-    say_everything(Console(**how))
+def printed(capsys: pytest.CaptureFixture[str], **how: Any) -> list[str]:
+    print_everything(Console(**how))
     captured = capsys.readouterr()
     assert captured.err == ""
     return captured.out.removesuffix("\n").split("\n")  # \r ends no line
 
 
+def in_terminal(how: str = "", **options: Any) -> str:
+    return run_in_terminal([sys.executable, "-c", SCRIPT.format(how=how)], **options)
+
+
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Progress is said whenever there is some."""
+    """Show progress whenever there is some."""
     monkeypatch.setattr(console, "ELSEWHERE", 0.0)
     monkeypatch.setattr(console, "TERMINAL", 0.0)
 
 
-def test_each_level_says_what_it_should(capsys: pytest.CaptureFixture[str]) -> None:
-    failure = ["encode failed: do this", "  and that"]
-    normal = said(capsys)
-    assert normal[0] == "  here → there"
-    assert "  ingest       … 2 of 8 tasks, 50 images/s, 30 s left" in normal
-    assert normal[-3:] == ["warning: the café is closed", *failure]
-    assert not any("version 0" in line or "/w/curated" in line for line in normal)
-    assert "    wrote images version 0" in said(capsys, verbose=True)
-    quiet = said(capsys, quiet=True)
-    assert quiet == ["warning: the café is closed", "curated   /w/curated", *failure]
+def test_text_is_the_documented_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys) == [
+        "  here → there",
+        "",
+        "  ingest       … 2 of 8 tasks, 50 images/s, 30 s left",
+        "  ingest       12 images                                                      1.2 s",
+        "warning: the café is closed",
+        *FAILURE,
+    ]
+    assert "    wrote images version 0" in printed(capsys, verbose=True)
+
+
+def test_quiet_leaves_results_warnings_and_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = ["warning: the café is closed", "curated   /w/curated", *FAILURE]
+    assert printed(capsys, quiet=True) == wanted
+    assert screen(in_terminal("quiet=True")) == [wanted[0], *FAILURE, ""]
 
 
 @pytest.mark.parametrize("how", [{}, {"quiet": True}, {"verbose": True}])
 def test_json_is_an_object_a_line_and_nothing_else(
     capsys: pytest.CaptureFixture[str], how: dict[str, bool]
 ) -> None:
-    entries = [json.loads(line) for line in said(capsys, log_format="json", **how)]
-    assert all({"time", "level", "stage", "event"} <= entry.keys() for entry in entries)
+    entries = [json.loads(line) for line in printed(capsys, log_format="json", **how)]
+    assert all(list(entry)[:4] == ["time", "level", "stage", "event"] for entry in entries)
     events = {entry["event"]: entry for entry in entries}
-    assert events["failed"]["text"] == "encode failed: do this\n  and that"
+    assert list(events["failed"])[4:] == ["text", "code"]
+    assert events["failed"]["text"] == "\n".join(FAILURE)
     assert (events["failed"]["level"], events["failed"]["code"]) == ("error", 1)
+    assert (events["warning"]["level"], events["result"]["level"]) == ("warning", "result")
+    assert list(events["result"])[4:] == ["seconds", "curated"]
     assert events["result"]["curated"] == "/w/curated"
     if how.get("quiet"):
         assert events.keys() == {"warning", "result", "failed"}
         return
+    assert len(entries) == 8 + bool(how.get("verbose"))  # none for the empty line
+    assert list(events["done"])[4:] == ["summary", "seconds", "rows"]
     assert events["done"]["rows"] == {"images": 12}
     assert events["done"]["seconds"] == 1.25
     wanted = {"share": 0.25, "images": 500.0, "images_per_second": 50.0, "seconds_left": 30.0}
     assert events["progress"].items() >= wanted.items()
+    assert "text" not in events["progress"]
+    assert events["broken"].items() >= {"stage": "encode", "seconds": 2.0}.items()
+    assert events["started"]["level"] == "info"
     assert ("detail" in events) == bool(how.get("verbose"))
 
 
-def test_a_terminal_shows_progress_in_place(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_json_stays_whole_while_a_thread_writes_progress(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setenv("COLUMNS", "30")
-    lines = said(capsys)
-    shown = next(line for line in lines if "2 of 8" in line).split("\r\033[K")
-    assert "  ingest       …" in shown
-    assert all(len(part) < 30 for part in shown if "tasks" in part)  # none wraps
-    assert shown[-1].startswith("  ingest       12 images")  # and the stage's line takes its place
+    """Each console writes from both threads; a switch may come after any of their writes."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    one, other = Console(log_format="json"), Console(log_format="json")
+    try:
+        with one.watching("encode", lambda: Progress(1.0, 0.5, 10.0)):
+            for number in range(2000):
+                other.line(f"line {number}", stage="train")
+    finally:
+        sys.setswitchinterval(interval)
+    entries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    texts = [entry["text"] for entry in entries if entry["event"] == "message"]
+    assert texts == [f"line {number}" for number in range(2000)]
+    assert sum(entry["event"] == "progress" for entry in entries) > 10
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_terminal_shows_progress_in_one_line_that_is_replaced(piped: bool) -> None:
+    received = in_terminal(piped=piped, columns=WIDE)
+    ingest = "  ingest       "
+    shown = received.index("2 of 8 tasks")
+    assert screen(received[:shown])[1:] == [ingest.rstrip()]
+    assert screen(received[: received.index("\r", shown)])[1:] == [
+        f"{ingest}2 of 8 tasks, 50 images/s, 30 s left"
+    ]
+    again = received.index("4 of 8 tasks")
+    assert screen(received[: received.index("\r", again)])[1:] == [
+        "warning: the café is closed",
+        f"{ingest}4 of 8 tasks, 50 images/s, 20 s left",
+    ]
+    assert screen(received, WIDE) == [
+        "  here → there",
+        "warning: the café is closed",
+        f"{ingest}12 images{' ' * 54}1.2 s",
+        *FAILURE,
+        "",
+    ]
+
+
+def test_the_seconds_of_a_stage_fit_a_terminal_of_80_columns() -> None:
+    line = screen(in_terminal(columns=80), 80)[2]
+    assert line == "  ingest       12 images" + f"{'1.2 s':>56}"
+    assert len(line) == 80
+
+
+@pytest.mark.parametrize("columns", [12, 30, 200])
+def test_the_live_line_fits_a_terminal_of_any_width(columns: int) -> None:
+    """A line that wraps would leave a row behind; lines that stay may wrap."""
+    received = in_terminal(columns=columns)
+    lines = [line for line in screen(received, columns) if "tasks" in line or "…" in line]
+    assert lines == []
+    assert "".join(screen(received, columns)).startswith("  here → there"[:columns])
+
+
+def test_colours_are_for_terminals_that_want_them() -> None:
+    assert "\x1b[33mwarning: the café is closed\x1b[0m" in in_terminal()
+    assert not any(code.endswith("m") for code in codes(in_terminal(NO_COLOR="1")))
+    dumb = in_terminal(TERM="dumb")
+    assert codes(dumb) == []
+    assert "tasks" not in dumb
+    assert "\x1b" not in in_terminal("log_format='json'")
+
+
+def codes(received: str) -> list[str]:
+    return re.findall(r"\x1b\[[?0-9;]*[A-Za-z]", received)
+
+
+def test_rich_is_imported_for_a_terminal_alone() -> None:
+    script = SCRIPT.format(how="") + "import sys\nassert 'rich' not in sys.modules\n"
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "\x1b" not in run.stdout
+
+
+def test_lines_are_printed_once_however_logging_is_configured(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither do other consoles nor the root logger's handlers repeat them, nor we theirs."""
+    consoles = [Console(), Console(quiet=True), Console(log_format="json")]
+    with caplog.at_level(logging.DEBUG):
+        consoles[0].line("one")
+        logging.getLogger("py4j").warning("of theirs")
+    assert capsys.readouterr().out == "one\n"
+    assert caplog.messages == ["of theirs"]
+    assert logging.getLevelName(logging.INFO) == "INFO"
 
 
 def test_progress_is_sparse_where_all_is_kept(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "ELSEWHERE", 3600.0)
-    told = Console()
-    told.begin("encode")
+    messages = Console()
+    messages.begin("encode")
     for _ in range(100):
-        told.progress("encode", Progress(1.0, 0.5))
+        messages.progress("encode", Progress(1.0, 0.5))
     assert capsys.readouterr().out == ""
 
 
 def test_watching_asks_until_the_end_and_forgives(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = []
+    calls = []
 
-    def now() -> Progress:
-        asked.append(1)
-        if len(asked) == 1:
+    def current() -> Progress:
+        calls.append(1)
+        if len(calls) == 1:
             raise RuntimeError("no Spark")
         return Progress(1.0, 0.5)
 
-    with Console().watching("encode", now):
-        while len(asked) < 3:
+    with Console().watching("encode", current):
+        while len(calls) < 3:
             time.sleep(0.001)
-    count = len(asked)
+    count = len(calls)
     assert "1 s left" in capsys.readouterr().out
     time.sleep(0.01)
-    assert len(asked) == count
-    with Console(quiet=True).watching("encode", now):
+    assert len(calls) == count
+    with Console(quiet=True).watching("encode", current):
         time.sleep(0.01)
-    assert len(asked) == count
-
-
-def test_progress_without_a_beginning_or_an_end() -> None:
-    assert str(Progress(3.0)) == "3 s"
-    assert str(Progress(3.0, 0.0, 0.0, "0 of 8 tasks")) == "0 of 8 tasks"
-    assert str(Progress(0.0, 0.5, 10.0)) == "0 s left"
-    assert [duration(seconds) for seconds in (8.4, 200, 7500)] == [
-        "8 s",
-        "3 min 20 s",
-        "2 h 05 min",
-    ]
+    assert len(calls) == count
 
 
 def test_the_format_is_known_where_the_settings_are_wrong() -> None:
     assert log_format(["--set", "no.such=1", "--log-format=json", "--more"]) == "json"
     assert log_format(["--images", "x"]) == "text"
-
-
-class Stage:
-    """As pyspark's SparkStageInfo."""
-
-    def __init__(self, stage: int, tasks: int, completed: int) -> None:
-        self.stageId, self.numTasks, self.numCompletedTasks = stage, tasks, completed
-
-
-class Tracker:
-    """As pyspark's StatusTracker; the last of its active stages is forgotten already."""
-
-    def __init__(self, *stages: Stage) -> None:
-        self.stages = {stage.stageId: stage for stage in stages}
-
-    def getActiveStageIds(self) -> list[int]:  # noqa: N802
-        return [*self.stages, 99]
-
-    def getStageInfo(self, number: int) -> Stage | None:  # noqa: N802
-        return self.stages.get(number)
-
-
-def tasks(*stages: Stage) -> Tasks:
-    class Context:
-        def statusTracker(self) -> Tracker:  # noqa: N802
-            return Tracker(*stages)
-
-    class Session:
-        sparkContext = Context()  # noqa: N815
-
-    spark: Any = Session()
-    return Tasks(spark)
-
-
-def test_of_sparks_stages_the_largest_is_told() -> None:
-    found = tasks(Stage(3, 4, 4), Stage(5, 16, 4)).now(images=1000)
-    assert found is not None
-    assert (found.share, found.images, found.note) == (0.25, 250.0, "4 of 16 tasks")
-    assert tasks(Stage(3, 1, 0)).now() is None
-    assert tasks().now() is None

@@ -1,0 +1,57 @@
+"""The process of a job: the terminal that spark-submit hides from it, and Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.runtime.console import Console
+from jobs.runtime.process import interrupted
+from tests.support.terminal import ROOT, run_in_terminal, screen
+
+
+def test_spark_submit_gives_the_job_its_terminal(tmp_path: Path) -> None:
+    """A real command: its live line appears and is gone when it ends."""
+    command = ["./spark-submit.sh", "sample", "--images", str(tmp_path / "images")]
+    size = ["--set", "sample.labels=1", "--set", "sample.scenes=1"]
+    received = run_in_terminal([*command, *size], columns=300, seconds=300)
+    live = received.index("  sample       …")
+    assert screen(received[:live])[-1] == ""
+    result, truth, last = screen(received, 300)
+    assert result.startswith("  4 images in 1 classes under ")
+    assert (truth, last) == (f"  truth     {tmp_path}/truth.csv", "")
+
+
+@pytest.mark.parametrize("path", ["", "missing", "file"])
+def test_without_a_terminal_the_pipe_stays(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    script = "from jobs.runtime.process import attach_terminal\nattach_terminal()\nprint('piped')"
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ
+        | {"LATENT_DEDUP_TERMINAL": path and str(tmp_path / path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "piped\n", "")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_ctrl_c_silences_py4j_and_not_the_console(capsys: pytest.CaptureFixture[str]) -> None:
+    py4j = logging.getLogger("py4j")
+    level = py4j.level
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(signal.SIGINT, None)
+        assert not logging.getLogger("py4j.java_gateway").isEnabledFor(logging.CRITICAL)
+        Console().error("interrupted")
+    finally:
+        py4j.setLevel(level)
+    assert capsys.readouterr().out == "interrupted\n"
