@@ -237,7 +237,7 @@ class StageRun:
     ) -> ArrowTransform:
         """An input table's rows through `rows(batches, schema)`, which yields batches of `schema`.
 
-        SparkProgress read the files directly where they can, else Spark does. tasks: at most so many; None:
+        Tasks read the files directly where they can, else Spark does. tasks: at most so many; None:
         as many as suit. constants: further columns, each of one value.
         """
         snapshot = self.snapshot(table)
