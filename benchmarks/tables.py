@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
 from benchmarks.latents import published
-from jobs.settings.load import Rule
+from jobs.settings.duplicates import Rule
 
 Rows = list[dict[str, Any]]
 

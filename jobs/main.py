@@ -23,7 +23,8 @@ from jobs.runtime.console import Console
 from jobs.runtime.lock import lock
 from jobs.runtime.process import die_with_parent, interrupted
 from jobs.runtime.run import Run
-from jobs.settings.load import FORMATS, STAGES, Settings, build, read_file
+from jobs.settings.load import build, read_file
+from jobs.settings.model import FORMATS, STAGES, Settings
 
 SETTINGS = "LATENT_DEDUP_SETTINGS"  # the project's own settings file, from spark-submit.sh
 FOLDERS = {
@@ -88,6 +89,7 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
         given.set,
         given.seed,
         job,
+        STAGES,
         images=given.images,
         warehouse=given.warehouse,
         overwrite=tuple(given.overwrite),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.duplicates import groups
 from jobs.runtime.run import Run
-from jobs.settings.load import WHITENED
+from jobs.settings.duplicates import WHITENED
 
 
 def main(run: Run) -> None:

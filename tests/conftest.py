@@ -24,8 +24,9 @@ from benchmarks.session import start as start_session
 from jobs import pipeline
 from jobs.runtime.lock import lock
 from jobs.runtime.run import Run
-from jobs.settings.load import ASKED, Settings, build
-from jobs.settings.load import STAGES as KNOWN_STAGES
+from jobs.settings.load import build
+from jobs.settings.model import OPTIONAL_STAGES, Settings
+from jobs.settings.model import STAGES as KNOWN_STAGES
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import Warehouse
 
@@ -316,7 +317,7 @@ def opened(browser: Browser) -> Iterator[Opener]:
 
 
 # What a pipeline does whatever it is asked for, and the tables that it leaves.
-STAGES = tuple(stage for stage in KNOWN_STAGES if stage not in ASKED)
+STAGES = tuple(stage for stage in KNOWN_STAGES if stage not in OPTIONAL_STAGES)
 ON_DEMAND = {
     "modes",
     "sublabels",

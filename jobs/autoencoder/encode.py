@@ -20,7 +20,7 @@ from jobs.autoencoder.encoder_udf import ISA, Encoding, place_of
 from jobs.errors import JobError
 from jobs.runtime import session
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.parquet_write import ArrowTransform, passthrough
 

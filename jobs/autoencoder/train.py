@@ -16,7 +16,7 @@ from jobs.autoencoder import models
 from jobs.errors import JobError
 from jobs.runtime.progress import Progress
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import Train
+from jobs.settings.autoencoder import Train
 from udfs import arrow
 from udfs.autoencoder import (
     device as torch_device,

@@ -26,7 +26,7 @@ from jobs.density import nearest_images
 from jobs.density.nearest_images import Found
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import Generate
+from jobs.settings.density import Generate
 from jobs.warehouse import tables
 from udfs import arrow
 from udfs.autoencoder import device as torch_device

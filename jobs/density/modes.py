@@ -12,7 +12,7 @@ from jobs.density.sublabels import Split, sublabels
 from jobs.errors import SettingsError
 from jobs.runtime.progress import Progress
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import Modes
+from jobs.settings.density import Modes
 from jobs.warehouse import tables
 from udfs.density import histogram, marginal, modes
 

@@ -11,7 +11,8 @@ from jobs.acquisition.sources import Source
 from jobs.dry_run import rates, workload
 from jobs.dry_run.rates import Rates
 from jobs.dry_run.workload import Files
-from jobs.settings.load import RECONSTRUCTION, Settings
+from jobs.settings.autoencoder import RECONSTRUCTION
+from jobs.settings.model import Settings
 from jobs.warehouse.local_store import Warehouse
 
 MODEL = 7.8e6  # bytes of its weights

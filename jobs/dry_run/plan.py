@@ -27,7 +27,7 @@ from jobs.runtime import session
 from jobs.runtime.console import named, some
 from jobs.runtime.progress import duration
 from jobs.runtime.run import Run, Work, check_whole, mark_of
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.acquisition.sources import Source
-from jobs.settings.load import Ingest, Prune
+from jobs.settings.acquisition import Ingest
+from jobs.settings.duplicates import Prune
 from jobs.warehouse import paths
 from jobs.warehouse.local_store import Warehouse
 

@@ -12,7 +12,7 @@ from jobs.density.low_density import asked
 from jobs.duplicates import groups
 from jobs.errors import JobError
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 
 
 def depends(run: Run) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from jobs.duplicates.rules import Rules
 from jobs.duplicates.window_search import Held, LeakScan
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import Leaks, Settings
+from jobs.settings.duplicates import Leaks
+from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import Warehouse
 

@@ -31,7 +31,8 @@ from jobs.duplicates.selection import audited, select
 from jobs.errors import JobError
 from jobs.runtime.console import some
 from jobs.runtime.run import Run, Work
-from jobs.settings.load import RAW, Rule, Settings
+from jobs.settings.duplicates import RAW, Rule
+from jobs.settings.model import Settings
 from jobs.warehouse import tables
 
 VERSION = 4

@@ -25,7 +25,7 @@ from jobs.duplicates.threshold_tasks import (
 )
 from jobs.errors import JobError
 from jobs.runtime import session
-from jobs.settings.load import RATE, SHARE, SHARE_OF_ALL, Prune, Rule
+from jobs.settings.duplicates import RATE, SHARE, SHARE_OF_ALL, Prune, Rule
 from jobs.warehouse import arrow_frames, partitioning
 from udfs.density import histogram
 from udfs.duplicates import thresholds

@@ -13,7 +13,9 @@ from pyspark.sql import Row
 from jobs.errors import JobError, SettingsError
 from jobs.evaluation import pair_labels
 from jobs.runtime.run import Run
-from jobs.settings.load import NO_LABELS, Prune, Rule, Settings
+from jobs.settings.duplicates import Prune, Rule
+from jobs.settings.evaluation import NO_LABELS
+from jobs.settings.model import Settings
 from jobs.warehouse import tables
 from udfs.evaluation.precision import Pairs, Threshold, curve, reaching
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.settings.load import Rule
+from jobs.settings.duplicates import Rule
 
 KEY = ("rule", "space")  # of one selection
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from jobs.runtime.progress import Progress
-from jobs.settings.load import STAGES, Settings
+from jobs.settings.model import STAGES, Settings
 
 TERMINAL = 0.5  # seconds between two words on progress: on a terminal, which shows the last
 ELSEWHERE = 15.0  # and in a file, which keeps all

@@ -23,7 +23,7 @@ from jobs.runtime import session
 from jobs.runtime.console import Console
 from jobs.runtime.progress import Progress, Tasks
 from jobs.runtime.run_log import Ledger
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform

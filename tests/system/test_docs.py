@@ -8,7 +8,8 @@ from dataclasses import fields
 
 import pytest
 
-from jobs.settings.load import SECTIONS, build
+from jobs.settings.load import build
+from jobs.settings.model import SECTIONS
 from jobs.warehouse import tables
 from tests.conftest import ROOT
 
