@@ -28,7 +28,7 @@ def main(run: Run) -> None:
         run.perform(modes)
     if WHITENED in run.settings.prune.space:
         run.perform(whiten)
-    if run.settings.leaks.asked:
+    if run.settings.leaks.enabled:
         run.perform(leaks)
     if run.settings.conflicts.threshold:
         run.perform(conflicts)

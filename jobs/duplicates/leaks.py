@@ -29,7 +29,7 @@ def main(run: Run) -> None:
     """Table latents, or vectors → leaks: in the first space of `prune.space`."""
     settings = run.settings
     space = settings.prune.space[0]
-    if not settings.leaks.asked:
+    if not settings.leaks.enabled:
         raise SettingsError(
             "leaks: nothing to compare with: give leaks.split, such as ['test'], or leaks.warehouse"
         )

@@ -178,7 +178,7 @@ def counts_of(work: Work) -> list[Counted]:
 
 def thresholds(counted: list[Counted], settings: Settings) -> pa.Table:
     """Per class, rule and space: the threshold, what was asked and the share kept."""
-    asked = {name: rule.asked for name, rule in settings.prune.rules.items()}
+    asked = {name: rule.target for name, rule in settings.prune.rules.items()}
     rows = [
         (row.label, row.rule, row.space, row.threshold, asked[row.rule], row.kept / row.images)
         for row in counted

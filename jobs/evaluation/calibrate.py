@@ -141,7 +141,7 @@ def following(
     if asked.name in rules:
         return [publish]
     given = [*(Rule.of(_written(name)) for name in rules), asked]
-    values = [f'"{rule.name}"' if rule.threshold is None else repr(rule.asked) for rule in given]
+    values = [f'"{rule.name}"' if rule.threshold is None else repr(rule.target) for rule in given]
     prune = f"./spark-submit.sh prune {where} --set "
     prune += shlex.quote(f"prune.thresholds=[{', '.join(values)}]")
     if tuple(spaces) != Prune().space:

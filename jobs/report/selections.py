@@ -41,7 +41,7 @@ def choices(counts: Iterable[Mapping[str, Any]]) -> list[Choice]:
             item[1].threshold is None,
             -(item[1].threshold or 0),
             item[1].kind,
-            -item[1].asked,
+            -item[1].target,
         ),
     )
     return [

@@ -61,11 +61,11 @@ def _leaks(settings: Settings) -> Iterator[str]:
         )
     if leaks.remove and (not prune.fixed or len(prune.space) > 1):
         yield "leaks.remove: needs one prune.space and a number among prune.thresholds"
-    elif leaks.asked and not prune.fixed:
+    elif leaks.enabled and not prune.fixed:
         yield "leaks: needs a number among prune.thresholds, above which images leak"
     if leaks.split and leaks.warehouse:
         yield "leaks: give leaks.split or leaks.warehouse, not both"
-    if leaks.remove and not leaks.asked:
+    if leaks.remove and not leaks.enabled:
         yield "leaks.remove: needs leaks.split or leaks.warehouse"
 
 

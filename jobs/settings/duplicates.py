@@ -46,7 +46,7 @@ class Rule:
     """
 
     kind: str
-    asked: float
+    target: float
 
     @classmethod
     def of(cls, value: float | str) -> Rule:
@@ -61,17 +61,17 @@ class Rule:
     @property
     def name(self) -> str:
         """In the tables: `fixed:0.95`, `keep_share:0.5`."""
-        return f"{self.kind}:{self.asked!r}"
+        return f"{self.kind}:{self.target!r}"
 
     @property
     def title(self) -> str:
         """For people: `T = 0.95`, `keep_share 0.5`."""
-        return f"T = {self.asked:g}" if self.kind == FIXED else f"{self.kind} {self.asked:g}"
+        return f"T = {self.target:g}" if self.kind == FIXED else f"{self.kind} {self.target:g}"
 
     @property
     def threshold(self) -> float | None:
         """T where it is given, else None."""
-        return self.asked if self.kind == FIXED else None
+        return self.target if self.kind == FIXED else None
 
 
 def _rule_mistake(value: float | str) -> str | None:
@@ -84,11 +84,11 @@ def _rule_mistake(value: float | str) -> str | None:
             f"class that stays), {SHARE_OF_ALL}:0.5 (of all images), {RATE}:0.001 (the share of a "
             "class's pairs above T)"
         )
-    if rule.kind == FIXED and not -1 <= rule.asked <= 1:
+    if rule.kind == FIXED and not -1 <= rule.target <= 1:
         return f"{value!r} is no cosine: give numbers between -1 and 1"
-    if rule.kind in (SHARE, SHARE_OF_ALL) and not 0 < rule.asked <= 1:
+    if rule.kind in (SHARE, SHARE_OF_ALL) and not 0 < rule.target <= 1:
         return f"{value!r}: the share to keep must be above 0 and at most 1"
-    if rule.kind == RATE and not 0 < rule.asked < 1:
+    if rule.kind == RATE and not 0 < rule.target < 1:
         return f"{value!r}: the share of pairs must lie between 0 and 1"
     return None
 
@@ -179,7 +179,7 @@ class Prune(Section):
     @property
     def fixed(self) -> dict[str, float]:
         """The thresholds that are given, by the name of their rule."""
-        return {name: rule.asked for name, rule in self.rules.items() if rule.kind == FIXED}
+        return {name: rule.target for name, rule in self.rules.items() if rule.kind == FIXED}
 
     @property
     def by_sublabel(self) -> bool:
@@ -197,7 +197,7 @@ class Leaks(Section):
     remove: Switch = False
 
     @property
-    def asked(self) -> bool:
+    def enabled(self) -> bool:
         """Whether there is a reference to compare with."""
         return bool(self.split or self.warehouse)
 
