@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from jobs.errors import SettingsError
 from jobs.settings import checks
 from jobs.settings.duplicates import THRESHOLDS
@@ -131,8 +133,6 @@ def _set_seeds(content: dict[str, dict[str, Any]], seed: int) -> None:
 
 def _validated(content: dict[str, dict[str, Any]], mistakes: list[str]) -> Sections:
     """The sections; a key with a mistake keeps its default, so that the others are checked too."""
-    from pydantic import ValidationError
-
     try:
         return _adapter().validate_python(content)
     except ValidationError as invalid:
