@@ -80,12 +80,11 @@ def build(
 
     """
     mistakes: list[str] = []
-    content = _merged(raw, flags, mistakes)
+    sections = _validated(_merged(raw, flags, mistakes), mistakes)
     if seed is not None and not 0 <= seed <= LARGEST_SEED:
         mistakes.append(f"--seed {seed}: must lie between 0 and {LARGEST_SEED}")
     elif seed is not None:
-        _set_seeds(content, seed)
-    sections = _validated(content, mistakes)
+        sections = _seeded(sections, seed)
     settings = _completed(Settings(**vars(sections), **given))
     mistakes += checks.contradictions(settings)
     mistakes += [
@@ -124,13 +123,6 @@ def _merged(
     return merged
 
 
-def _set_seeds(content: dict[str, dict[str, Any]], seed: int) -> None:
-    """Set the seed of every section that has one."""
-    for name, kind in SECTIONS.items():
-        if "seed" in _keys(kind):
-            content[name]["seed"] = seed
-
-
 def _validated(content: dict[str, dict[str, Any]], mistakes: list[str]) -> Sections:
     """The sections; a key with a mistake keeps its default, so that the others are checked too."""
     try:
@@ -166,6 +158,16 @@ def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1)
     hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
     return f"there is no such {kind}{hint}"
+
+
+def _seeded(sections: Sections, seed: int) -> Sections:
+    """With this seed in every section that has one."""
+    seeded = {
+        name: replace(getattr(sections, name), seed=seed)
+        for name, kind in SECTIONS.items()
+        if "seed" in _keys(kind)
+    }
+    return replace(sections, **seeded)
 
 
 def _completed(settings: Settings) -> Settings:

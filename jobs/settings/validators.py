@@ -1,6 +1,8 @@
 """Types and checks of single keys, as annotations that pydantic reads (jobs/settings/load.py).
 
 A check raises ValueError with what is allowed; the loader puts the key and the value before it.
+Checks are called `check_…`: where pydantic reads a section's annotations, a field `order` would
+hide a function `order`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import pytest
 
 from jobs.errors import SettingsError
 from jobs.settings.load import build
-from tests.conftest import PAPER
 
 
 @pytest.mark.parametrize(
@@ -31,7 +30,8 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(flag: str, told: str) -> 
 def test_what_decides_the_weights() -> None:
     """What is not read, or is as before there was a choice, leaves a trained model as it is."""
     before = {"model", "sample", "epochs", "batch_size", "learning_rate", "held_out", "seed"}
-    plain, normalised = PAPER[:2], "train.normalise=true"
+    plain = ("train.objective=reconstruction", "train.normalise=false")
+    normalised = "train.normalise=true"
     assert set(build({}, plain).train.learning) == before | {"device"}
     unread = ("train.temperature=0.2", "train.instance_weight=2", "train.precision=float32")
     assert build({}, (*plain, *unread)).train.learning == build({}, plain).train.learning
