@@ -24,7 +24,8 @@ from torch import nn
 from benchmarks import truth
 from benchmarks.truth import Pixels
 from jobs.autoencoder.learning import fit
-from jobs.settings.load import Train, build
+from jobs.settings.autoencoder import Train
+from jobs.settings.load import build
 from udfs.autoencoder import device, inference, training
 from udfs.autoencoder import weights as weight_files
 from udfs.autoencoder.contrastive import Instance

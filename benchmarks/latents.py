@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from numpy.typing import NDArray
 
-from jobs.settings.load import RAW, Rule
+from jobs.settings.duplicates import RAW, Rule
 from udfs import arrow
 from udfs.vectors import axes
 from udfs.vectors.cosine import Matrix

@@ -291,7 +291,9 @@ def main() -> None:
         for write in (invented.images, invented.selection, invented.small):
             write(root)
     spark = start(given.slots)
-    settings = build({}, (), images="x", warehouse=str(root), quiet=True, overwrite=("report",))
+    settings = build(
+        {}, images="x", warehouse=str(root), quiet=True, stages=("report",), overwrite=("report",)
+    )
     clock = time.monotonic()
     run = Run(spark, settings, "report")
     run.execute(report.STAGE)

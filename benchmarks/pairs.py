@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.latents import classes, published
-from jobs.settings.load import Rule
+from jobs.settings.duplicates import Rule
 from udfs.acquisition.decode import SIDE
 from udfs.vectors import cosine
 

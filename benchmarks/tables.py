@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
 from benchmarks.latents import published
-from jobs.settings.load import Rule
+from jobs.settings.duplicates import Rule
 
 Rows = list[dict[str, Any]]
 
@@ -29,7 +29,7 @@ def rows(warehouse: str, table: str, space: str, columns: list[str]) -> Rows:
 def in_turn(found: Rows) -> list[Rule]:
     """The rules of a table: given thresholds first, the highest before the others."""
     rules = [Rule.of(name) for name in {row["rule"] for row in found}]
-    return sorted(rules, key=lambda rule: (rule.threshold is None, rule.kind, -rule.asked))
+    return sorted(rules, key=lambda rule: (rule.threshold is None, rule.kind, -rule.target))
 
 
 def images_left(warehouse: str, space: str) -> None:

@@ -26,7 +26,8 @@ from jobs.runtime.lock import lock
 from jobs.runtime.process import attach_terminal, die_with_parent, interrupted
 from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage
-from jobs.settings.load import FORMATS, Settings, build, read_file
+from jobs.settings.load import build, read_file
+from jobs.settings.model import FORMATS, Settings
 
 SETTINGS = "LATENT_DEDUP_SETTINGS"  # the project's own settings file, from spark-submit.sh
 # `sample` needs neither Spark nor a warehouse; each stage is also a job of its own.
@@ -82,6 +83,7 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
         given.set,
         given.seed,
         job,
+        tuple(STAGES),
         images=given.images,
         warehouse=given.warehouse,
         overwrite=tuple(given.overwrite),

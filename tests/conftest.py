@@ -24,8 +24,8 @@ from benchmarks.session import start as start_session
 from jobs import pipeline
 from jobs.runtime.lock import lock
 from jobs.runtime.run import Run
-from jobs.settings.load import ASKED, Settings, build
-from jobs.settings.load import STAGES as KNOWN_STAGES
+from jobs.settings.load import build
+from jobs.settings.model import Settings
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import Warehouse
 
@@ -163,7 +163,7 @@ def run_pipeline(spark: SparkSession) -> Runner:
     def run(images: Path, warehouse: Path, *flags: str, **given: Any) -> Run:
         settings = settings_for(images, warehouse, *flags, **given)
         with lock(settings.warehouse):
-            current = Run(spark, settings, "pipeline")
+            current = Run(spark, settings, "pipeline", pipeline.STAGES)
             try:
                 current.close_stale()
                 pipeline.main(current)
@@ -316,7 +316,9 @@ def opened(browser: Browser) -> Iterator[Opener]:
 
 
 # What a pipeline does whatever it is asked for, and the tables that it leaves.
-STAGES = tuple(stage for stage in KNOWN_STAGES if stage not in ASKED)
+STAGES = tuple(
+    stage.name for stage in pipeline.STAGES if stage.enabled(build({}, PAPER, images="any"))
+)
 ON_DEMAND = {
     "modes",
     "sublabels",

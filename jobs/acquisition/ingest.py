@@ -17,7 +17,7 @@ from jobs.acquisition import sources
 from jobs.errors import SettingsError
 from jobs.runtime import session
 from jobs.runtime.stage import Details, RunContext, Stage, StageRun
-from jobs.settings.load import Ingest
+from jobs.settings.acquisition import Ingest
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import fingerprint
 from jobs.warehouse.parquet_write import ArrowTransform

@@ -17,7 +17,8 @@ from jobs.errors import JobError
 from jobs.runtime.console import Console
 from jobs.runtime.process import die_with_parent
 from jobs.runtime.progress import Progress
-from jobs.settings.load import Sample, Settings
+from jobs.settings.acquisition import Sample
+from jobs.settings.model import Settings
 from udfs.acquisition.synthetic import survey
 
 TRUTH = ("image_id", "copy_of", "change", "overlap")

@@ -22,7 +22,8 @@ from jobs.acquisition.vector_reader import VECTOR, Vectors, common_width
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.console import Console
 from jobs.runtime.stage import RunContext
-from jobs.settings.load import Ingest, Settings
+from jobs.settings.acquisition import Ingest
+from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse import paths as file_paths
 from jobs.warehouse.local_store import fingerprint

@@ -19,7 +19,7 @@ from jobs.autoencoder import models
 from jobs.errors import JobError
 from jobs.runtime import session
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.parquet_write import ArrowTransform, passthrough
 

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from jobs.errors import JobError
 from jobs.runtime.progress import Progress
 from jobs.runtime.stage import StageRun
-from jobs.settings.load import Train
+from jobs.settings.autoencoder import Train
 from udfs import arrow
 from udfs.autoencoder import (
     device as torch_device,

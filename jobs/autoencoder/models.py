@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import JobError, MissingError
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 from jobs.warehouse.local_store import Warehouse, fingerprint
 from udfs.autoencoder import weights
 

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
-from jobs.settings.load import RAW, WHITENED
+from jobs.settings.duplicates import RAW, WHITENED
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import Warehouse
 from jobs.warehouse.parquet_write import ArrowTransform

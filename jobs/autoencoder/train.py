@@ -8,7 +8,7 @@ from typing import Any
 from jobs.autoencoder import models
 from jobs.errors import JobError
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
-from jobs.settings.load import Train
+from jobs.settings.autoencoder import Train
 from udfs.autoencoder import (
     weights,
 )

@@ -16,7 +16,7 @@ from jobs.autoencoder.latents import model_of
 from jobs.errors import JobError
 from jobs.runtime import session
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
-from jobs.settings.load import WHITENED
+from jobs.settings.duplicates import WHITENED
 from jobs.warehouse import arrow_frames, partitioning, tables
 from udfs import arrow
 from udfs.vectors.whitening import Moments, Whitening

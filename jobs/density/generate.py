@@ -27,7 +27,7 @@ from jobs.density import nearest_images
 from jobs.density.nearest_images import Found
 from jobs.errors import JobError
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
-from jobs.settings.load import Generate
+from jobs.settings.density import Generate
 from jobs.warehouse import tables
 from udfs import arrow
 from udfs.density import generation, histogram, marginal, separable

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, Row
 from jobs.density.sublabels import Split, sublabels
 from jobs.runtime.progress import Progress
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
-from jobs.settings.load import Modes
+from jobs.settings.density import Modes
 from jobs.warehouse import tables
 from udfs.density import histogram, marginal, modes
 

@@ -22,7 +22,7 @@ from jobs.density.marginals import Density
 from jobs.density.projection_tasks import PIECEWISE, PROJECTED, SUMS, Densities
 from jobs.runtime import session
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
-from jobs.settings.load import Estimate
+from jobs.settings.evaluation import Estimate
 from jobs.warehouse import arrow_frames, partitioning, tables
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform

@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.runtime import session
-from jobs.settings.load import SUBLABEL
+from jobs.settings.duplicates import SUBLABEL
 from jobs.warehouse import arrow_frames, partitioning, tables
 from udfs import arrow
 from udfs.density import modes

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 
 from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
-from jobs.settings.load import Prune
+from jobs.settings.duplicates import Prune
 from jobs.warehouse import arrow_frames, tables
 from udfs import arrow
 from udfs.duplicates import audit

@@ -13,7 +13,7 @@ from jobs.duplicates import window_search
 from jobs.duplicates.selection import SELECTION
 from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 from jobs.warehouse.local_store import Warehouse
 
 

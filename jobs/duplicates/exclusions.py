@@ -12,7 +12,7 @@ from jobs.density.low_density import asked
 from jobs.duplicates import groups
 from jobs.errors import JobError
 from jobs.runtime.stage import RunContext, StageRun
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 
 
 def depends(run: RunContext) -> dict[str, Any]:

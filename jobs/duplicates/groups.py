@@ -18,7 +18,7 @@ from pyspark.sql import types as T
 
 from jobs.autoencoder.latents import LATENT_WIDTH
 from jobs.errors import SettingsError
-from jobs.settings.load import SUBLABEL, Prune
+from jobs.settings.duplicates import SUBLABEL, Prune
 from jobs.warehouse import arrow_frames
 
 DENSITY = "log_density"  # a name in prune.order for what `project` found, no column of images

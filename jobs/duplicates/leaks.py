@@ -17,7 +17,7 @@ from jobs.duplicates.rules import Rules
 from jobs.duplicates.window_search import Held, LeakScan
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.stage import RunContext, Stage, StageRun
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import Warehouse
 
@@ -166,7 +166,7 @@ STAGE = Stage(
     writes=("leaks",),
     depends=depends,
     version=VERSION,
-    enabled=lambda settings: settings.leaks.asked,
+    enabled=lambda settings: settings.leaks.enabled,
     to_enable="--set 'leaks.split=[\"test\"]'",
     refusal="nothing to compare with: give leaks.split, such as ['test'], or leaks.warehouse",
 )

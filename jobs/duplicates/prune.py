@@ -32,7 +32,8 @@ from jobs.duplicates.selection import audited, select
 from jobs.errors import JobError
 from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
-from jobs.settings.load import RAW, Rule, Settings
+from jobs.settings.duplicates import RAW, Rule
+from jobs.settings.model import Settings
 from jobs.warehouse import tables
 
 VERSION = 4
@@ -181,7 +182,7 @@ def counts_of(stage_run: StageRun) -> list[Counted]:
 
 def thresholds(counted: list[Counted], settings: Settings) -> pa.Table:
     """Per class, rule and space: the threshold, what was asked and the share kept."""
-    asked = {name: rule.asked for name, rule in settings.prune.rules.items()}
+    asked = {name: rule.target for name, rule in settings.prune.rules.items()}
     rows = [
         (row.label, row.rule, row.space, row.threshold, asked[row.rule], row.kept / row.images)
         for row in counted

@@ -17,7 +17,9 @@ from pyspark.sql import functions as F
 from jobs.duplicates import exclusions
 from jobs.errors import JobError
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
-from jobs.settings.load import RAW, Publish, check_published, published_space
+from jobs.settings.checks import check_published
+from jobs.settings.duplicates import RAW, Publish
+from jobs.settings.model import published_space
 from jobs.warehouse import arrow_frames, tables
 
 VERSION = 3

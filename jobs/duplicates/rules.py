@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.settings.load import Prune
+from jobs.settings.duplicates import Prune
 from udfs.duplicates.cover_search import Flags
 
 Masks = NDArray[np.int64]

@@ -13,7 +13,7 @@ from jobs.duplicates.rounds import Rounds
 from jobs.duplicates.rules import Rules
 from jobs.runtime import session
 from jobs.runtime.stage import StageRun
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, partitioning, tables
 
 SELECTION = tables.TABLES["selection"].schema

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.duplicates import groups as image_groups
-from jobs.settings.load import RAW, WHITENED
+from jobs.settings.duplicates import RAW, WHITENED
 from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.density import histogram

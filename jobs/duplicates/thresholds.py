@@ -25,7 +25,7 @@ from jobs.duplicates.threshold_tasks import (
 )
 from jobs.errors import JobError
 from jobs.runtime import session
-from jobs.settings.load import RATE, SHARE, SHARE_OF_ALL, Prune, Rule
+from jobs.settings.duplicates import RATE, SHARE, SHARE_OF_ALL, Prune, Rule
 from jobs.warehouse import arrow_frames, partitioning
 from udfs.density import histogram
 from udfs.duplicates import thresholds
@@ -87,7 +87,7 @@ def _found(
     with ExitStack() as held:
         tasks = _tasks(rows, new, order, held) if of_kind[SHARE] or of_kind[SHARE_OF_ALL] else None
         if of_kind[SHARE] and tasks is not None:
-            shares = [rule.asked for rule in of_kind[SHARE]]
+            shares = [rule.target for rule in of_kind[SHARE]]
             sharing = Sharing(shares, settings.block)
             made = arrow_frames.mapped(tasks, sharing.rows, FOUND).collect()
             _enter(found, of_kind[SHARE], {row.group: row.found for row in made})
@@ -154,7 +154,7 @@ def _share_of_all(
     found: dict[str, float] = {}
     for space in dict.fromkeys(map(image_groups.space_of, counts)):
         groups = {name: n for name, n in counts.items() if image_groups.space_of(name) == space}
-        search = Halving.of(rule.asked, sum(groups.values()), LOWEST[space])
+        search = Halving.of(rule.target, sum(groups.values()), LOWEST[space])
         of_space = tasks.where(image_groups.space_column() == space)
         while search.left:
             counting = Counting(search.tried(), block)
@@ -184,7 +184,7 @@ def place(seed: int) -> Column:
 
 def _rates(found: Found, rules: Sequence[Rule], sampled: DataFrame, sizes: dict[str, int]) -> None:
     """Enter the T of each rate; a group with too few pairs takes that of all groups' pairs."""
-    rates = [rule.asked for rule in rules]
+    rates = [rule.target for rule in rules]
     slots = session.slots(sampled.sparkSession)
     tasks = partitioning.placed(sampled, sizes, slots, lambda n: float(n) * n, key="group")
     tasks = tasks.select("group", "standing", "latent")

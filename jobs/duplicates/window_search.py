@@ -19,7 +19,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.duplicates.rules import Rules
-from jobs.settings.load import RAW, Settings
+from jobs.settings.duplicates import RAW
+from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.duplicates import greedy

@@ -15,7 +15,9 @@ from pyspark.sql import Row
 from jobs.errors import JobError
 from jobs.evaluation import pair_labels
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
-from jobs.settings.load import NO_LABELS, Prune, Rule, Settings
+from jobs.settings.duplicates import Prune, Rule
+from jobs.settings.evaluation import NO_LABELS
+from jobs.settings.model import Settings
 from jobs.warehouse import tables
 from udfs.evaluation.precision import Pairs, Threshold, curve, reaching
 
@@ -162,7 +164,7 @@ def following(
     if asked.name in rules:
         return [publish]
     given = [*(Rule.of(_written(name)) for name in rules), asked]
-    values = [f'"{rule.name}"' if rule.threshold is None else repr(rule.asked) for rule in given]
+    values = [f'"{rule.name}"' if rule.threshold is None else repr(rule.target) for rule in given]
     prune = f"./spark-submit.sh prune {where} --set "
     prune += shlex.quote(f"prune.thresholds=[{', '.join(values)}]")
     if tuple(spaces) != Prune().space:

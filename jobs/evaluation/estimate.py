@@ -14,7 +14,7 @@ from jobs.density.marginals import Density
 from jobs.evaluation.random_removal import BANDS, Control, Drawing, Key, Removed, measured
 from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import Stage, StageRun, written_by
-from jobs.settings.load import Estimate
+from jobs.settings.evaluation import Estimate
 from jobs.warehouse import tables
 from udfs.density import histogram, marginal
 from udfs.evaluation import random_removal, regression

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from jobs.duplicates import groups, threshold_tasks, thresholds
 from jobs.runtime import session
-from jobs.settings.load import Prune
+from jobs.settings.duplicates import Prune
 from jobs.warehouse import arrow_frames, partitioning
 from udfs import arrow
 from udfs.duplicates.thresholds import SAMPLED

@@ -17,7 +17,9 @@ from jobs.errors import JobError, SettingsError
 from jobs.evaluation.pair_labels import common, found_by
 from jobs.evaluation.pair_sampling import COMPARED, DRAWN, Comparing, Plan, members
 from jobs.runtime.stage import RunContext, Stage, StageRun
-from jobs.settings.load import Calibrate, Prune, published_space
+from jobs.settings.duplicates import Prune
+from jobs.settings.evaluation import Calibrate
+from jobs.settings.model import published_space
 from jobs.warehouse import arrow_frames, tables
 from udfs.evaluation import strata
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.runtime.stage import StageRun
-from jobs.settings.load import RAW
+from jobs.settings.duplicates import RAW
 from udfs.report import charts
 
 NONE = "none"  # the rule before removal

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from jobs.runtime.run import Run
-from jobs.settings.load import Prune
+from jobs.settings.duplicates import Prune
 
 
 def summarise(run: Run) -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jobs.report.summary import Facts
-from jobs.settings.load import RAW
+from jobs.settings.duplicates import RAW
 from udfs.evaluation import regression
 from udfs.report import charts
 

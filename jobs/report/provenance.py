@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs.acquisition.vector_reader import GIVEN
 from jobs.runtime.stage import RunContext
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 
 PACKAGES = ("pyspark", "delta-spark", "torch", "numpy", "scipy", "pyarrow", "pandas", "pillow")
 # Of each stage its newest row that did anything, and its newest `done` one.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.settings.load import Rule
+from jobs.settings.duplicates import Rule
 
 KEY = ("rule", "space")  # of one selection
 
@@ -41,7 +41,7 @@ def choices(counts: Iterable[Mapping[str, Any]]) -> list[Choice]:
             item[1].threshold is None,
             -(item[1].threshold or 0),
             item[1].kind,
-            -item[1].asked,
+            -item[1].target,
         ),
     )
     return [

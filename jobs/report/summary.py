@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 from jobs.report import effect_tables, ground_truth, provenance
 from jobs.report.selections import Choice, choices
 from jobs.runtime.stage import StageRun
-from jobs.settings.load import Rule, Settings, published_space
+from jobs.settings.duplicates import Rule
+from jobs.settings.model import Settings, published_space
 
 EXAMPLES = 3  # rejects shown of each code
 CODES = f"""

@@ -19,14 +19,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 from jobs.runtime.progress import Progress
-from jobs.settings.load import STAGES, Settings
+from jobs.settings.model import Settings
 
 if TYPE_CHECKING:
     from rich.live import Live
 
 TERMINAL = 0.5  # seconds between two updates of the live line
 ELSEWHERE = 15.0  # seconds between two lines of progress in a file, which keeps them all
-STAGE_WIDTH = max(map(len, STAGES))
+STAGE_WIDTH = len("similarities")  # the longest name of a stage
 SUMMARY_WIDTH = 58  # of a stage's line; the seconds follow
 CLOCK_WIDTH = 9
 LISTED = 4  # items of a list that are named in a message

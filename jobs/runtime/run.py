@@ -18,7 +18,7 @@ from jobs.runtime.stage import (
     check_consistent,
     recorded,
 )
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 from jobs.warehouse.local_store import CommitInfo
 
 CODE_VERSION = "LATENT_DEDUP_VERSION"  # the git hash, exported by spark-submit.sh

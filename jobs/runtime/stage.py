@@ -24,7 +24,7 @@ from jobs.runtime import session
 from jobs.runtime.console import Console
 from jobs.runtime.progress import Progress, SparkProgress
 from jobs.runtime.run_log import RunLog
-from jobs.settings.load import Settings
+from jobs.settings.model import Settings
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
 from jobs.warehouse.parquet_scan import ParquetSnapshot

@@ -1,1 +1,1 @@
-"""The settings of a run: their defaults, their checks, and how they are read."""
+"""The settings of a run: `model` holds them all, in a file for each subject; `load` reads them."""

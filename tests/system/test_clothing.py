@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from jobs.acquisition import ingest
 from jobs.autoencoder import learning
 from jobs.runtime.run import Run
-from jobs.settings.load import Train
+from jobs.settings.autoencoder import Train
 from tests.conftest import Opener, Runner, settings_for
 
 pytestmark = [pytest.mark.spark, pytest.mark.data]

@@ -14,7 +14,8 @@ import pytest
 
 from jobs import main as command
 from jobs.errors import JobError, SettingsError
-from jobs.settings.load import STAGES, Settings
+from jobs.main import STAGES
+from jobs.settings.model import Settings
 from tests.conftest import ROOT, command_line, run_command
 
 CONF = str(ROOT / "conf/local.toml")

@@ -16,7 +16,9 @@ from PIL import Image
 
 from jobs.acquisition import sample
 from jobs.errors import JobError, SettingsError
-from jobs.settings.load import Sample, Settings, build
+from jobs.settings.acquisition import Sample
+from jobs.settings.load import build
+from jobs.settings.model import Settings
 from tests.conftest import ROOT
 from udfs.acquisition import decode
 from udfs.acquisition.synthetic import survey, terrain

@@ -20,7 +20,8 @@ from jobs.autoencoder import encode, train
 from jobs.density.projection_tasks import PROJECTED, Projecting
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
-from jobs.settings.load import Settings, build
+from jobs.settings.load import build
+from jobs.settings.model import Settings
 from jobs.warehouse.arrow_frames import arrow_schema
 from jobs.warehouse.local_store import Warehouse
 from tests.conftest import Runner, settings_for

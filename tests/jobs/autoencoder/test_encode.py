@@ -19,7 +19,7 @@ from jobs.autoencoder.encoder_udf import Encoding
 from jobs.density import generate
 from jobs.errors import JobError
 from jobs.runtime.run import Run
-from jobs.settings.load import Train
+from jobs.settings.autoencoder import Train
 from tests.conftest import picture, settings_for
 from udfs.autoencoder import inference, training, weights
 from udfs.autoencoder.contrastive import Instance

@@ -16,7 +16,7 @@ from jobs.duplicates import exclusions, publish
 from jobs.duplicates.publish import Removal
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
-from jobs.settings.load import Publish
+from jobs.settings.duplicates import Publish
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import Warehouse
 from tests.conftest import settings_for

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from jobs.duplicates import audit as audit_job
 from jobs.errors import JobError
 from jobs.runtime.run import Run
-from jobs.settings.load import Prune
+from jobs.settings.duplicates import Prune
 from tests.udfs.duplicates.test_greedy import sim
 from tests.udfs.vectors.test_screen import spectral
 from udfs.duplicates import audit, greedy

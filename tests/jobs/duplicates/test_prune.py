@@ -22,7 +22,8 @@ from jobs.duplicates.rules import Rules
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage, StageRun
-from jobs.settings.load import Settings, build
+from jobs.settings.load import build
+from jobs.settings.model import Settings
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
 from tests.udfs.duplicates.test_greedy import definition

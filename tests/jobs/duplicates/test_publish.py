@@ -17,7 +17,8 @@ from jobs.duplicates import publish
 from jobs.duplicates.publish import Removal
 from jobs.errors import JobError
 from jobs.runtime.run import Run
-from jobs.settings.load import Publish, build
+from jobs.settings.duplicates import Publish
+from jobs.settings.load import build
 from jobs.warehouse import tables
 from jobs.warehouse.local_store import Warehouse
 from tests.conftest import settings_for

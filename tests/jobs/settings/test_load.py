@@ -1,65 +1,70 @@
-"""Settings and flags: every mistake is told, all in one message."""
+"""From a file and flags to settings: every mistake is told, all in one message."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from dataclasses import fields
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.errors import SettingsError
-from jobs.settings.load import build
-from tests.conftest import PAPER
+from jobs.settings.load import build, read_flag
+from jobs.settings.model import SECTIONS
+
+KEYS = [(name, key.name) for name, kind in SECTIONS.items() for key in fields(kind)]
+SEEDED = [name for name, key in KEYS if key == "seed"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "read"),
+    [
+        ("train.epochs=4", ("train", "epochs", 4)),
+        ("train.epochs = 4", ("train", "epochs", 4)),
+        ("train.normalise=true", ("train", "normalise", True)),
+        ('prune.order=["a", "-b"]', ("prune", "order", ["a", "-b"])),
+        ("ingest.layout=split/label", ("ingest", "layout", "split/label")),
+        ("report.truth=a=b.csv", ("report", "truth", "a=b.csv")),
+        ("report.truth=", ("report", "truth", "")),
+    ],
+)
+def test_a_flags_value_is_toml_or_else_a_plain_string(
+    flag: str, read: tuple[str, str, Any]
+) -> None:
+    assert read_flag(flag) == read
 
 
 @pytest.mark.parametrize(
     ("flag", "told"),
     [
-        ("estimate.step=-1", "number of cells"),
-        ("estimate.step=0.25", "number of cells"),
-        ("estimate.step=5000", "whole one up to 4096"),
-        ("estimate.step=inf", "number of cells"),
-        ("estimate.step=true", "number of cells"),
-        ("estimate.step=foo", "must be scott, fd, sturges, normal or a number of cells"),
-        ("prune.thresholds=[nan]", "no cosine"),
-        ("prune.thresholds=[0.97, 0.970]", "twice"),
-        ('prune.space=["raw", "whitened"]', "prune.thresholds: name them"),
-        ('prune.order=["score", "-score"]', "twice"),
-        ('prune.order=["-"]', "no name"),
-        ("publish.minimum_kept=-1", "must lie between"),
-        ("publish.most_removed=1.5", "between 0 and 1"),
-        ("publish.most_removed_of_class=nan", "between 0 and 1"),
-        ('publish.split=["train:0.8", "test:0.3"]', "sum to 1.1, they must sum to 1"),
-        ('publish.split=["train"]', "such as train:0.8"),
-        ('publish.split=["train:1", "test:0"]', "'test:0' must be name:share"),
-        ('publish.split=[":1"]', "':1' must be name:share"),
-        ('publish.split=["a:0.5", "a:0.5"]', "names a twice"),
-        ("train.device=cuda:x", "cuda:N"),
-        ("train.sample=" + "9" * 400, "must lie between"),
-        ("train.epochs=1.5", "whole number"),
-        ("ingest.stride=32", "needs ingest.tile"),
-        ("prune.space=white", "must be raw, whitened"),
-        ('prune.space=["raw", "raw"]', "names a space twice"),
-        ('prune.thresholds=["keep:0.5"]', "is no rule: give numbers such as 0.95, or keep_share"),
-        ('prune.thresholds=["keep_share:x"]', "is no rule"),
-        ('prune.thresholds=["keep_share:0"]', "above 0 and at most 1"),
-        ('prune.thresholds=["keep_share_all:1.5"]', "above 0 and at most 1"),
-        ('prune.thresholds=["pair_rate:1"]', "between 0 and 1"),
-        ('prune.thresholds=["pair_rate:0.1", "pair_rate:1e-1"]', "twice"),
-        ("anomalies.remove=true", "needs anomalies.quantile, such as 0.01"),
-        ("anomalies.quantile=0.7", "between 0 and 0.5"),
-        ("generate.components=4", "only estimate.components = 3 axes are modelled"),
-        ('generate.labels=["a", "a"]', "names a class twice"),
-        ("train.objective=instance", "must be one of reconstruction, reconstruction"),
-        ("train.temperature=0", "between 0.001 and 100"),
-        ("train.normalise=1", "must be true or false"),
-        ("encode.orientations=4", "must be 1, or 8"),
-        ("ingest.tyle=64", "did you mean tile"),
-        ("tile=64", "section.key=value"),
+        ("tile=64", "--set tile=64: write it as section.key=value"),
+        ("ingest.tile", "--set ingest.tile: write it as section.key=value"),
+        ("ingst.tile=64", "--set ingst.tile=64: there is no such section; did you mean ingest?"),
+        ("ingest.tyle=64", "ingest.tyle: there is no such key; did you mean tile?"),
+        ("report.xyz=1", "report.xyz: there is no such key; there are truth, pictures"),
+        ("train.epochs=many", "train.epochs = 'many': must be a whole number"),
     ],
 )
-def test_a_wrong_value_is_refused_with_what_is_allowed(flag: str, told: str) -> None:
-    with pytest.raises(SettingsError, match=told):
+def test_the_whole_line_of_a_mistake(flag: str, told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
         build({}, [flag])
+    assert str(caught.value) == told
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        ({"trane": {}}, "[trane]: there is no such section; did you mean train?"),
+        ({"images": "x"}, "[images]: there is no such section; did you mean ingest?"),
+        ({"train": 3}, "train: is a section; write [train] and its keys below"),
+    ],
+)
+def test_a_file_has_known_sections_alone(raw: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        build(raw)
+    assert str(caught.value).startswith(told)
 
 
 @pytest.mark.parametrize("seed", [-5, 2**40])
@@ -68,7 +73,14 @@ def test_a_seed_out_of_range_is_refused(seed: int) -> None:
         build({}, (), seed)
 
 
-def test_all_mistakes_of_a_pipeline_come_in_one_message(tmp_path: Path) -> None:
+def test_only_stages_can_be_overwritten() -> None:
+    stages = ("ingest", "prune")
+    assert build({}, stages=stages, overwrite=("prune",)).overwrite == ("prune",)
+    with pytest.raises(SettingsError, match="--overwrite prun: there is no such stage; did you"):
+        build({}, stages=stages, overwrite=("prun",))
+
+
+def test_all_mistakes_of_a_pipeline_come_in_one_message() -> None:
     flags = ["train.model=nowhere", "report.truth=lost.csv", "publish.rule=fixed:0.5", "a.b=1"]
     with pytest.raises(SettingsError) as caught:
         build({}, flags, job="pipeline")
@@ -78,57 +90,30 @@ def test_all_mistakes_of_a_pipeline_come_in_one_message(tmp_path: Path) -> None:
     assert len(told.splitlines()) == 5
 
 
-def test_a_number_is_a_list_of_one_and_names_its_rule() -> None:
-    settings = build({}, ["prune.thresholds=0.9500"])
-    assert settings.prune.fixed == {"fixed:0.95": 0.95}
-    assert list(settings.prune.rules) == ["fixed:0.95"]
+# Whatever a TOML file can hold.
+VALUES = st.recursive(
+    st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.datetimes(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
 
 
-def test_all_mistakes_of_a_split_come_in_one_message() -> None:
-    with pytest.raises(SettingsError) as caught:
-        build({}, ['publish.split=["a:0.5", "a:0.7", ":0.1", "b:-1", "c:1.5"]'])
-    for part in ("names a twice", "':0.1'", "'b:-1'", "'c:1.5'", "sum to 1.8"):
-        assert part in str(caught.value)
-
-
-def test_shares_may_miss_1_by_rounding() -> None:
-    shares = build({}, ['publish.split=["a:0.7", "b: 0.2", "c:0.1"]']).publish.shares
-    assert list(shares.items()) == [("a", 0.7), ("b", 0.2), ("c", 0.1)]
-    build({}, ['publish.split=["a:0.3333333333", "b:0.3333333333", "c:0.3333333334"]'])
-
-
-def test_what_decides_the_weights() -> None:
-    """What is not read, or is as before there was a choice, leaves a trained model as it is."""
-    before = {"model", "sample", "epochs", "batch_size", "learning_rate", "held_out", "seed"}
-    plain, normalised = PAPER[:2], "train.normalise=true"
-    assert set(build({}, plain).train.learning) == before | {"device"}
-    unread = ("train.temperature=0.2", "train.instance_weight=2", "train.precision=float32")
-    assert build({}, (*plain, *unread)).train.learning == build({}, plain).train.learning
-    second = "train.objective=reconstruction+instance"
-    seen = [
-        build({}, (*plain, *flags)).train.learning
-        for flags in (
-            [],
-            [normalised],
-            ["train.precision=bfloat16"],
-            [second],
-            [second, normalised],
-            [second, "train.temperature=0.2"],
-            [second, "train.instance_weight=2"],
-            [second, "train.precision=float32"],
-        )
-    ]
-    assert all(one != other for k, one in enumerate(seen) for other in seen[:k])
-
-
-def test_what_does_not_go_with_eight_orientations() -> None:
-    many = "encode.orientations=8"
-    assert build({}, [many]).encode.orientations == 8
-    with pytest.raises(SettingsError, match=r"generate.count: needs encode.orientations = 1"):
-        build({}, [many, "generate.count=2"])
-    vectors = ["ingest.source=parquet", "ingest.id_column=i", "ingest.vector_column=v"]
-    with pytest.raises(SettingsError, match=r"encode.orientations: turns pixels"):
-        build({}, [many, *vectors])
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES, min_size=1, max_size=8))
+def test_whatever_a_file_holds_is_taken_or_told_in_our_words(
+    content: dict[tuple[str, str], Any],
+) -> None:
+    """A line begins with the key and ends with our words, none of pydantic's."""
+    raw: dict[str, dict[str, Any]] = {}
+    for (section, key), value in content.items():
+        raw.setdefault(section, {})[key] = value
+    try:
+        build(raw)
+    except SettingsError as wrong:
+        for line in str(wrong).splitlines():
+            start = re.match(r"(\w+)(\.\w+)?", line)
+            assert start is not None
+            assert start[1] in SECTIONS
+            assert not re.search(r"Input should|Value error|validation error|pydantic", line)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +136,17 @@ def test_thresholds_are_those_usual_in_the_space(
 
 
 def test_flags_go_over_the_file_and_seed_over_both() -> None:
-    settings = build({"train": {"epochs": 3, "seed": 1}}, ["train.epochs=4"], 7)
+    raw = {"train": {"epochs": 3, "seed": 1}}
+    settings = build(raw, ["train.epochs=4"], 7)
     assert settings.train.epochs == 4
-    assert (settings.train.seed, settings.sample.seed, settings.publish.seed) == (7, 7, 7)
+    assert {getattr(settings, name).seed for name in SEEDED} == {7}
+    assert raw == {"train": {"epochs": 3, "seed": 1}}
+
+
+def test_a_mistake_hides_no_other() -> None:
+    """Keys beside a wrong one are still looked at together."""
+    flags = ["ingest.tile=-1", "ingest.stride=8", "leaks.remove=true", "leaks.scope=x"]
+    with pytest.raises(SettingsError) as caught:
+        build({}, flags)
+    keys = [re.split(" =|:", line)[0] for line in str(caught.value).splitlines()]
+    assert sorted(keys) == ["ingest.stride", "ingest.tile", "leaks.remove", "leaks.scope"]

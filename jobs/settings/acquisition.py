@@ -1,0 +1,52 @@
+"""Sections [ingest] and [sample]: where images come from and how they are cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from jobs.settings.validators import Section, Seed, Text, Whole, between, not_empty, one_of
+
+SOURCES = ("folder", "parquet", "delta")
+LAYOUTS = ("label", "split/label")
+
+
+@dataclass(frozen=True)
+class Ingest(Section):
+    """Where images come from and how they are cut into tiles."""
+
+    source: Annotated[Text, one_of(*SOURCES)] = "folder"
+    layout: Annotated[Text, one_of(*LAYOUTS)] = "label"
+    image_column: Text = "image"
+    label_column: Text = "label"
+    id_column: Text = ""
+    split_column: Text = ""
+    vector_column: Text = ""
+    vector_name: Annotated[Text, AfterValidator(not_empty)] = "vectors"
+    tile: Annotated[Whole, between(0, 65536, " px")] = 0
+    stride: Annotated[Whole, between(0, 65536, " px")] = 0
+    max_pixels: Annotated[Whole, between(1, 2**31)] = 89_478_485
+    tasks: Annotated[Whole, between(0, 1_000_000)] = 0
+
+    @property
+    def tiling(self) -> tuple[int, int] | None:
+        """Side of the tiles and their distance in pixels; None: whole frames."""
+        return (self.tile, self.stride or self.tile) if self.tile else None
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """The settings that decide which images a source file gives, for fingerprints."""
+        return {"tiling": self.tiling, "max_pixels": self.max_pixels}
+
+
+@dataclass(frozen=True)
+class Sample(Section):
+    """The synthetic survey that the job `sample` renders."""
+
+    labels: Annotated[Whole, between(1, 8)] = 8
+    scenes: Annotated[Whole, between(1, 100_000)] = 260
+    side: Annotated[Whole, between(64, 1024, " px")] = 96
+    seed: Seed = 0
+    processes: Annotated[Whole, between(0, 1024)] = 0

@@ -1,0 +1,80 @@
+"""Sections [train] and [encode]: the autoencoder's training, and how latents are computed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from jobs.settings.validators import (
+    Device,
+    Number,
+    Section,
+    Seed,
+    Switch,
+    Text,
+    Whole,
+    between,
+    one_of,
+)
+
+RECONSTRUCTION, INSTANCE = "reconstruction", "reconstruction+instance"  # what training minimises
+OBJECTIVES = (RECONSTRUCTION, INSTANCE)
+BFLOAT16 = "bfloat16"
+PRECISIONS = ("auto", "float32", BFLOAT16)
+EXCHANGES = ("pandas", "arrow")
+
+
+def check_orientations(value: int) -> int:
+    """1, or 8: the elements of the square's symmetry group."""
+    if value not in (1, 8):
+        raise ValueError("must be 1, or 8: all turns by 90° and their mirror images")
+    return value
+
+
+@dataclass(frozen=True)
+class Train(Section):
+    """The autoencoder's training."""
+
+    model: Text = ""
+    objective: Annotated[Text, one_of(*OBJECTIVES)] = INSTANCE
+    temperature: Annotated[Number, between(1e-3, 100)] = 0.1
+    instance_weight: Annotated[Number, between(1e-6, 1e6)] = 1.0
+    normalise: Switch = True
+    sample: Annotated[Whole, between(1, 10_000_000)] = 50_000
+    epochs: Annotated[Whole, between(1, 100_000)] = 8
+    batch_size: Annotated[Whole, between(1, 65536)] = 128
+    learning_rate: Annotated[Number, between(1e-9, 10)] = 1e-3
+    held_out: Annotated[Number, between(0, 0.9)] = 0.05
+    seed: Seed = 0
+    precision: Annotated[Text, one_of(*PRECISIONS)] = "auto"
+    device: Device = "auto"
+
+    @property
+    def recognises(self) -> bool:
+        """Whether two views of an image must recognise each other, beside the reconstruction."""
+        return self.objective == INSTANCE
+
+    @property
+    def learning(self) -> dict[str, Any]:
+        """The settings that decide the weights, for fingerprints.
+
+        Left out are those that only the contrastive term reads, where there is none, and those that
+        stand at the paper's value: models trained before these keys existed stay up to date.
+        """
+        unread = () if self.recognises else ("objective", "temperature", "instance_weight")
+        unread = unread if self.normalise else (*unread, "normalise")
+        if not self.recognises and self.precision != BFLOAT16:
+            unread = (*unread, "precision")
+        return {key: value for key, value in asdict(self).items() if key not in unread}
+
+
+@dataclass(frozen=True)
+class Encode(Section):
+    """How latents are computed on the executors."""
+
+    orientations: Annotated[Whole, AfterValidator(check_orientations)] = 1
+    batch: Annotated[Whole, between(8, 4096)] = 32
+    exchange: Annotated[Text, one_of(*EXCHANGES)] = "arrow"
+    device: Device = "auto"

@@ -1,0 +1,150 @@
+"""Mistakes that only show when several settings are looked at together, or the job, or the files.
+
+Each function returns or yields lines for the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from jobs.errors import SettingsError
+from jobs.settings.duplicates import RATE, SHARE, SUBLABEL
+from jobs.settings.evaluation import NO_LABELS
+from jobs.settings.model import Settings, published_space
+from udfs.density import modes
+
+
+def contradictions(settings: Settings) -> list[str]:
+    """What does not go together, whatever the job."""
+    return [
+        *_ingest(settings),
+        *_leaks(settings),
+        *_density(settings),
+        *_too_few_draws(settings),
+    ]
+
+
+def _ingest(settings: Settings) -> Iterator[str]:
+    if settings.ingest.stride and not settings.ingest.tile:
+        yield "ingest.stride: needs ingest.tile, the side of the tiles"
+    if settings.ingest.vector_column:
+        yield from _vectors(settings)
+
+
+def _vectors(settings: Settings) -> Iterator[str]:
+    """What does not go with vectors that a table brings in place of images."""
+    ingest = settings.ingest
+    if ingest.source == "folder":
+        yield "ingest.vector_column: needs ingest.source = parquet or delta, its table"
+    if not ingest.id_column:
+        yield "ingest.vector_column: needs ingest.id_column, the column of stable ids"
+    if ingest.tile:
+        yield "ingest.tile: cuts frames, and with ingest.vector_column there are none"
+    if settings.train.model:
+        yield "train.model: encodes pixels, and with ingest.vector_column there are none"
+    if settings.encode.orientations > 1:
+        yield "encode.orientations: turns pixels, and with ingest.vector_column there are none"
+    if settings.generate.count:
+        yield (
+            "generate.count: images are decoded by the model, and with ingest.vector_column there "
+            "is none"
+        )
+
+
+def _leaks(settings: Settings) -> Iterator[str]:
+    prune, leaks = settings.prune, settings.leaks
+    if not prune.thresholds:
+        yield (
+            "prune.thresholds: name them, for what is usual in one space is not in the other: "
+            f"numbers for one, or {SHARE}:0.5 or {RATE}:0.001, which mean the same in both"
+        )
+    if leaks.remove and (not prune.fixed or len(prune.space) > 1):
+        yield "leaks.remove: needs one prune.space and a number among prune.thresholds"
+    elif leaks.enabled and not prune.fixed:
+        yield "leaks: needs a number among prune.thresholds, above which images leak"
+    if leaks.split and leaks.warehouse:
+        yield "leaks: give leaks.split or leaks.warehouse, not both"
+    if leaks.remove and not leaks.enabled:
+        yield "leaks.remove: needs leaks.split or leaks.warehouse"
+
+
+def _density(settings: Settings) -> Iterator[str]:
+    generate, estimate = settings.generate, settings.estimate
+    if settings.anomalies.remove and not settings.anomalies.quantile:
+        yield "anomalies.remove: needs anomalies.quantile, such as 0.01"
+    if generate.components > estimate.components:
+        yield (
+            f"generate.components = {generate.components}: only estimate.components = "
+            f"{estimate.components} axes are modelled; raise that, or sample fewer"
+        )
+    if generate.count and settings.encode.orientations > 1:
+        yield (
+            "generate.count: needs encode.orientations = 1; the mean of eight latents is not what "
+            "the decoder learnt to read"
+        )
+
+
+def _too_few_draws(settings: Settings) -> Iterator[str]:
+    """Each component of a class is tested at its share of the level (Bonferroni)."""
+    draws, level = settings.modes.draws, settings.modes.level
+    components = settings.estimate.components
+    least = modes.least_draws(level / components)
+    if 0 < draws < least:
+        yield (
+            f"modes.draws = {draws}: at least {least} are needed for estimate.components = "
+            f"{components} at modes.level = {level:g}"
+        )
+
+
+def obstacles(settings: Settings, job: str) -> Iterator[str]:
+    """What would stop the job only when it gets there, hours later."""
+    pipeline = job == "pipeline"
+    vectors = bool(settings.ingest.vector_column)
+    if job == "encode" and vectors and not settings.images:
+        yield "--images PATH is missing: encode takes the vectors from the table there"
+    if job == "train" and vectors:
+        yield "train: nothing to train, ingest.vector_column names vectors; run encode"
+    if (pipeline or job in ("ingest", "sample")) and not settings.images:
+        yield "--images PATH is missing: the folder or table to read (sample: to write)"
+    if pipeline or job == "train":
+        yield from _missing_file("train.model", settings.train.model)
+    if pipeline or job == "report":
+        yield from _missing_file("report.truth", settings.report.truth)
+    if job == "calibrate":
+        yield from _missing_file("calibrate.labels", settings.calibrate.labels)
+        if not settings.calibrate.labels:
+            yield NO_LABELS
+    if pipeline and settings.prune.by_sublabel and not settings.modes.draws:
+        yield f"prune.group_by: {SUBLABEL} needs modes.draws, such as 200"
+    if pipeline:
+        yield from _unpublishable(settings, list(settings.prune.rules), settings.prune.space)
+
+
+def _missing_file(key: str, path: str) -> Iterator[str]:
+    if path and not Path(path).exists():
+        yield f"{key} = {path!r}: there is no such file"
+
+
+def _unpublishable(
+    settings: Settings, rules: Sequence[str], spaces: Sequence[str]
+) -> Iterator[str]:
+    """Why the rule and the space to publish are not among those computed."""
+    rule, space = settings.publish.rule, published_space(settings)
+    if rule not in rules:
+        yield (
+            f"publish.rule = {rule!r}: not among the computed rules ({', '.join(rules)}); "
+            "choose one of them, or add it to prune.thresholds"
+        )
+    if space not in spaces:
+        yield (
+            f"publish.space = {space!r}: not among the computed spaces ({', '.join(spaces)}); "
+            "choose one of them, or add it to prune.space"
+        )
+
+
+def check_published(settings: Settings, rules: Iterable[str], spaces: Iterable[str]) -> None:
+    """Raise SettingsError where the rule or the space to publish is not among those computed."""
+    mistakes = list(_unpublishable(settings, list(rules), list(spaces)))
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))

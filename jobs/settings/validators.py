@@ -1,0 +1,109 @@
+"""Types and checks of single keys, as annotations that pydantic reads (jobs/settings/load.py).
+
+A check raises ValueError with what is allowed; the loader puts the key and the value before it.
+Checks are called `check_…`: where pydantic reads a section's annotations, a field `order` would
+hide a function `order`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Strict
+
+LARGEST_SEED = 2**31 - 1
+
+
+class Section:
+    """Base of the sections: pydantic refuses a key that is no field."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+def _whole(value: Any) -> Any:
+    """A float without a fraction as an int: `8.0`, as some programs write 8."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def listed(*allowed: type, called: str = "strings") -> BeforeValidator:
+    """A list whose items are of the allowed types, as a tuple; a single item is a list of one."""
+
+    def convert(value: Any) -> tuple[Any, ...]:
+        items = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(item, bool) or not isinstance(item, allowed) for item in items):
+            raise ValueError(f"must be a list of {called}")
+        return items
+
+    return BeforeValidator(convert)
+
+
+def between(low: float, high: float, unit: str = "") -> AfterValidator:
+    """A number in [low, high]; the unit is for the message."""
+
+    def check(value: float) -> float:
+        if not low <= value <= high:
+            raise ValueError(f"must lie between {low:g} and {high:g}{unit}")
+        return value
+
+    return AfterValidator(check)
+
+
+def one_of(*allowed: str) -> AfterValidator:
+    """One of these strings."""
+
+    def check(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"must be one of {', '.join(map(_quoted, allowed))}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _quoted(value: str) -> str:
+    return value or '""'
+
+
+def distinct(items: str) -> Callable[[Sequence[str]], Sequence[str]]:
+    """No item twice; the message calls one `items`."""
+
+    def check(values: Sequence[str]) -> Sequence[str]:
+        if len(set(values)) < len(values):
+            raise ValueError(f"names {items} twice")
+        return values
+
+    return check
+
+
+def check_columns(values: Sequence[str]) -> Sequence[str]:
+    """Names of columns, each given and none twice."""
+    if not all(values):
+        raise ValueError("a column has no name")
+    return distinct("a column")(values)
+
+
+def not_empty(value: str) -> str:
+    """A string with at least one character."""
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
+def check_device(value: str) -> str:
+    """Where torch computes: `auto`, `cpu`, `cuda`, or `cuda:N` for one of several GPUs."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError("must be auto, cpu, cuda or cuda:N")
+    return value
+
+
+# Strict: pydantic would otherwise take true for 1 and "8" for 8.
+Text = Annotated[str, Strict()]
+Switch = Annotated[bool, Strict()]
+Number = Annotated[float, Strict()]
+Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+Texts = Annotated[tuple[str, ...], listed(str)]
+
+Seed = Annotated[Whole, between(0, LARGEST_SEED)]
+Device = Annotated[Text, AfterValidator(check_device)]
+Columns = Annotated[Texts, AfterValidator(check_columns)]
