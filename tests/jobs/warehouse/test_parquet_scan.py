@@ -120,12 +120,12 @@ def test_a_class_comes_whole_and_by_id_as_by_a_shuffle(spark: SparkSession, tmp_
     grouped(tmp_path / "latents")
     snapshot = warehouse.snapshot("latents")
     assert snapshot is not None
-    dealt = partitioning.dealt(SIZES, 2, float)
-    assert sorted(set(dealt.values())) == [0, 1, 2, 3]
-    scan = snapshot.by_class(SOME, dealt)
+    tasks = partitioning.assign_tasks(SIZES, 2, float)
+    assert sorted(set(tasks.values())) == [0, 1, 2, 3]
+    scan = snapshot.by_class(SOME, tasks)
     assert scan is not None
     parts = scan.through(seen, SEEN).mapped().rdd.glom().collect()
-    placed = partitioning.placed(warehouse.read("latents"), SIZES, 2, float)
+    placed = partitioning.repartitioned_by_group(warehouse.read("latents"), SIZES, 2, float)
     expected = arrow_frames.mapped(placed.select(SOME.names), seen, SEEN).rdd.glom().collect()
     assert sorted(parts) == sorted(expected)
 
