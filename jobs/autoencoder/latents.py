@@ -30,5 +30,5 @@ def width(latents: DataFrame) -> int:
 
 def width_stored(work: Work) -> int:
     """The same of the table `latents`, without a job."""
-    found = work.query("latents", "SELECT array_length(latent) AS width FROM rows LIMIT 1")
+    found = work.query("latents", "SELECT cardinality(latent) AS width FROM rows LIMIT 1")
     return int(found[0]["width"]) if found else 0

@@ -6,13 +6,9 @@ Beside each stands the real image it resembles most, so that a copy is seen for 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,14 +58,13 @@ def main(run: Run) -> None:
     if not settings.count:
         raise SettingsError("generate: set generate.count, such as 20: new images of each class")
     model = models.current(run.warehouse, run.settings)
-    folder = Path(run.warehouse.root, FOLDER)
     with run.stage(
         "generate",
         reads={"axes": "project", "density": "project", "latents": "encode"},
         writes=WRITES,
         depends=depends(settings) | {"model_id": model.model_id},
         version=VERSION,
-        finished=lambda mark: is_written(run, folder, mark),
+        finished=lambda mark: is_written(run, mark),
     ) as work:
         work.model_id = model.model_id
         if work.finished:
@@ -79,8 +74,7 @@ def main(run: Run) -> None:
         pictures = decode(run, model, drawn)
         latents = {label: of_class.latents for label, of_class in drawn.items()}
         found = nearest_images.nearest(work.read("latents"), latents)
-        with replaced(folder) as aside:
-            files = store(aside, pictures)
+        files = run.warehouse.files.replace(FOLDER, files_of(pictures))
         table = tables.rows("generated", rows(drawn, found))
         work.write(table, "generated", metadata={"files": files})
         work.rows["generated"] = sum(len(of_class.points) for of_class in drawn.values())
@@ -97,12 +91,13 @@ def depends(settings: Generate) -> dict[str, object]:
     }
 
 
-def is_written(run: Run, folder: Path, mark: str) -> bool:
-    """Whether the table is of this fingerprint, and its files are still there."""
+def is_written(run: Run, mark: str) -> bool:
+    """Return whether the table is of this fingerprint, and its files are still there."""
     commit = run.warehouse.newest("generated", "generate")
     if commit is None or commit.fingerprint != mark:
         return False
-    return sum(1 for _ in folder.rglob("*.png")) == commit.metadata.get("files")
+    pictures = [name for name in run.warehouse.files.list(FOLDER) if name.endswith(".png")]
+    return len(pictures) == commit.metadata.get("files")
 
 
 def check_fits(work: Work, model: Model) -> None:
@@ -194,18 +189,13 @@ def rows(drawn: dict[str, Drawn], found: Found) -> list[tuple[object, ...]]:
     ]
 
 
-def store(folder: Path, pictures: dict[str, Pixels]) -> int:
-    """Write each image, and the sheet; how many files that makes."""
-    files = 1
+def files_of(pictures: dict[str, Pixels]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and bytes of each image's file, then of the contact sheet."""
     for label, of_class in pictures.items():
-        (folder / folder_name(label)).mkdir()
         for number, picture in enumerate(of_class, 1):
-            data = charts.picture_png(Image.fromarray(picture))
-            (folder / file_name(label, number)).write_bytes(data)
-            files += 1
+            yield file_name(label, number), charts.picture_png(Image.fromarray(picture))
     first = [(label, of_class[:COLUMNS]) for label, of_class in list(pictures.items())[:ROWS]]
-    (folder / SHEET).write_bytes(charts.contact_sheet(first))
-    return files
+    yield SHEET, charts.contact_sheet(first)
 
 
 def file_name(label: str, number: int) -> str:
@@ -229,20 +219,6 @@ def folder_name(label: str) -> str:
 
 def _escaped(char: str) -> str:
     return "".join(f"%{byte:02X}" for byte in char.encode())
-
-
-@contextmanager
-def replaced(folder: Path) -> Iterator[Path]:
-    """An empty folder aside, which takes the place of the old one, whole, when it is filled."""
-    for left in folder.parent.glob(f".{folder.name}.*"):  # of runs that were killed
-        shutil.rmtree(left)
-    aside, old = (folder.with_name(f".{folder.name}.{end}") for end in (os.getpid(), "old"))
-    aside.mkdir()
-    yield aside
-    if folder.exists():
-        folder.rename(old)
-    aside.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def summary(drawn: dict[str, Drawn], found: Found) -> str:

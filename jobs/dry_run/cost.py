@@ -12,7 +12,7 @@ from jobs.dry_run import rates, workload
 from jobs.dry_run.rates import Rates
 from jobs.dry_run.workload import Files
 from jobs.settings.load import RECONSTRUCTION, Settings
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import Store
 
 MODEL = 7.8e6  # bytes of its weights
 COMPARING = ("prune", "leaks", "conflicts")
@@ -52,7 +52,7 @@ class Volume:
 
 
 def volume(
-    warehouse: Warehouse, settings: Settings, source: Source | None, files: Files | None
+    warehouse: Store, settings: Settings, source: Source | None, files: Files | None
 ) -> Volume:
     """files: what ingest would find; None where it has nothing to do, or is not asked."""
     there = warehouse.exists("images")
@@ -71,7 +71,7 @@ def volume(
 
 
 def measured(
-    history: Iterable[Mapping[str, Any]], now: Volume, warehouse: Warehouse, cores: int
+    history: Iterable[Mapping[str, Any]], now: Volume, warehouse: Store, cores: int
 ) -> Rates:
     """The rates, scaled to what this warehouse's runs took: of each stage the longest run."""
     rows = [row for row in history if row["state"] == "done" and row["finished"]]

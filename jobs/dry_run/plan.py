@@ -49,7 +49,7 @@ class Plan(Run):
         self.steps: list[Step] = []
         self.source: Source | None = None  # what ingest would read, where it would be done
         self.files: Files | None = None  # what ingest would find; None: as it was
-        self.history = self.warehouse.rows("runs")
+        self.history = self.warehouse.query("runs")
         # What a stage to be done would leave in a table; None where only doing it would tell.
         self._promised: dict[tuple[str, str], str | None] = {}
 

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from jobs.acquisition.sources import Source
 from jobs.settings.load import Ingest, Prune
 from jobs.warehouse import paths
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import Store
 
 FRAMES = 64  # files whose size in pixels stands for all
 KEY = ["path", "size_bytes", "modified_at"]
@@ -35,7 +35,7 @@ class Files:
         return ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
 
 
-def of_source(source: Source, warehouse: Warehouse, *, anew: bool) -> Files:
+def of_source(source: Source, warehouse: Store, *, anew: bool) -> Files:
     """Files of a folder (rows of a table); `anew`: all are read again, whatever is known."""
     counted = source.frame.where("label IS NOT NULL").groupBy("label").count().collect()
     by_label = {row["label"]: int(row["count"]) for row in counted}
@@ -99,7 +99,7 @@ def pairs(sizes: Iterable[float]) -> float:
     return sum(max(0.0, n * (n - 1) / 2) for n in sizes)
 
 
-def kept_share(warehouse: Warehouse) -> float | None:
+def kept_share(warehouse: Store) -> float | None:
     """The largest share that a rule of the last selection kept; None where there is none."""
     if not warehouse.exists("selection"):
         return None
@@ -108,7 +108,7 @@ def kept_share(warehouse: Warehouse) -> float | None:
     return max((float(row.share) for row in shares), default=None)
 
 
-def without_latents(warehouse: Warehouse, model_id: str) -> int:
+def without_latents(warehouse: Store, model_id: str) -> int:
     """Images that this model has not encoded yet."""
     key = ["image_id", "sha256"]
     images = warehouse.read("images").select(*key)

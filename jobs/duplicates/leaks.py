@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run, Work
 from jobs.settings.load import Leaks, Settings
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import Store, open_store
 
 VERSION = 1
 
@@ -66,12 +65,12 @@ def main(run: Run) -> None:
         summarise(work, images)
 
 
-def elsewhere(run: Run, settings: Leaks) -> Warehouse | None:
+def elsewhere(run: Run, settings: Leaks) -> Store | None:
     """The other warehouse, where one is named."""
     if not settings.warehouse:
         return None
-    other = Warehouse(run.spark, settings.warehouse)
-    if os.path.realpath(other.root) == os.path.realpath(run.warehouse.root):
+    other = open_store(run.spark, settings.warehouse)
+    if other.root == run.warehouse.root:
         raise SettingsError(
             f"leaks.warehouse = {settings.warehouse!r}: is this warehouse itself, in which every "
             "image resembles itself; name another, or splits of this one with leaks.split"
@@ -84,7 +83,7 @@ def elsewhere(run: Run, settings: Leaks) -> Warehouse | None:
     return other
 
 
-def _mark(other: Warehouse) -> Any:
+def _mark(other: Store) -> Any:
     commit = other.newest("latents", "encode")
     return commit.fingerprint if commit else other.version("latents")
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from jobs.report import (
@@ -22,6 +20,7 @@ from jobs.report import (
     thumbnails,
 )
 from jobs.runtime.run import Run, Work
+from jobs.warehouse.files import Files
 
 VERSION = 3
 READS = {
@@ -36,26 +35,26 @@ READS = {
     "regression": "estimate",
     "dependence": "estimate",
 }
-HEAD = 1000  # characters of the page, within which its fingerprint stands
+FOLDER = "report"
+HEAD = 1000  # bytes of the page, within which its fingerprint stands
 SHEET = "generated_images/contact_sheet.png"
 
 
 def main(run: Run) -> None:
     """Every table → report/report.html, figures as PNG and SVG, summary.json; the console."""
-    folder = Path(run.warehouse.root, "report")
     settings = run.settings.report
     with run.stage(
         "report",
         reads=READS | optional_tables.present(run),
         depends={"truth": ground_truth.mark(settings.truth), "pictures": settings.pictures},
         version=VERSION,
-        finished=lambda mark: _is_written(folder, mark),
+        finished=lambda mark: _is_written(run.warehouse.files, mark),
     ) as work:
         if not work.finished:
-            write(work, folder)
+            write(work)
 
 
-def write(work: Work, folder: Path) -> None:
+def write(work: Work) -> None:
     """Gather, draw, render; the page comes last, so a report is whole or the old one."""
     work.run.ledger.settle()
     ended = provenance.newest(work.run)
@@ -64,16 +63,17 @@ def write(work: Work, folder: Path) -> None:
         work, optional_tables.states(work.run, work.reads, provenance.done(ended))
     )
     data = shown(work, known, found)
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = figures.draw(known, folder)
-    figures.overviews(data, folder)
-    there = found.states["generated"].there
-    sheet = figures.sheet(Path(work.run.warehouse.root, SHEET)) if there else None
+    files = work.run.warehouse.files
+    drawn = figures.draw(known, files, FOLDER)
+    figures.overviews(data, files, FOLDER)
+    has_sheet = found.states["generated"].there and files.exists(SHEET)
+    sheet = figures.sheet(files.read(SHEET)) if has_sheet else None
     text = render.render(known, found, data, drawn, sheet, work.fingerprint)
-    _replace(folder / "summary.json", json.dumps(asdict(known), default=str, indent=1))
-    _replace(folder / "report.html", text)
+    told = json.dumps(asdict(known), default=str, indent=1)
+    files.write(f"{FOLDER}/summary.json", told.encode())
+    files.write(f"{FOLDER}/report.html", text.encode())
     work.rows["images_shown"] = sum(map(bool, data["pictures"]))
-    work.summary = str(folder / "report.html")
+    work.summary = files.path(f"{FOLDER}/report.html")
 
 
 def shown(work: Work, known: summary.Facts, found: findings.Findings) -> dict[str, Any]:
@@ -98,16 +98,9 @@ def _pairs_mark(work: Work) -> str:
     return commit.fingerprint[:16] if commit else ""
 
 
-def _is_written(folder: Path, mark: str) -> bool:
+def _is_written(files: Files, mark: str) -> bool:
     try:
-        head = (folder / "report.html").read_text(encoding="utf-8")[:HEAD]
+        head = files.read(f"{FOLDER}/report.html")[:HEAD]
     except OSError:
         return False
-    return f'content="{mark}"' in head and (folder / "summary.json").exists()
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write aside, then rename."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    return f'content="{mark}"'.encode() in head and files.exists(f"{FOLDER}/summary.json")

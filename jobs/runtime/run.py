@@ -15,18 +15,17 @@ from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs.errors import JobError, MissingError
-from jobs.runtime import session
 from jobs.runtime.console import Console
 from jobs.runtime.progress import Progress, Tasks
 from jobs.runtime.run_log import Ledger
 from jobs.settings.load import Settings
-from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
+from jobs.warehouse.commits import CommitInfo, fingerprint
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform
+from jobs.warehouse.store import open_store
 
 CODE_VERSION = "LATENT_DEDUP_VERSION"  # the git hash, exported by spark-submit.sh
 
@@ -78,7 +77,10 @@ class Work:
         return self.run.warehouse.read(table, self.writes.get(table, self.reads.get(table)))
 
     def snapshot(self, table: str) -> ParquetSnapshot | None:
-        """The same for workers to read by themselves, where they can."""
+        """The pinned version of an input as Parquet row groups that tasks read directly.
+
+        None if it must be read through Spark.
+        """
         return self.run.warehouse.snapshot(table, self.writes.get(table, self.reads.get(table)))
 
     def scan(
@@ -96,17 +98,14 @@ class Work:
         Workers read them by themselves where they can, else Spark does. tasks: so many at most;
         None: as many as suit. constants: columns of one value.
         """
-        snapshot = self.snapshot(table)
-        if snapshot is not None:
-            number = tasks or snapshot.tasks(session.slots(self.run.spark))
-            return snapshot.whole(columns, number, constants).through(rows, schema)
-        values = {name: F.lit(value) for name, value in (constants or {}).items()}
-        frame = self.read(table).withColumns(values).select(columns.names)
-        return ArrowTransform(frame.coalesce(tasks) if tasks else frame, rows, schema)
+        version = self.writes.get(table, self.reads.get(table))
+        return self.run.warehouse.scan(
+            table, columns, rows, schema, version=version, tasks=tasks, constants=constants
+        )
 
     def query(self, table: str, sql: str = "SELECT * FROM rows") -> list[dict[str, Any]]:
         """What a query says of an input table at its pinned version, without Spark."""
-        return self.run.warehouse.rows(table, sql, self.writes.get(table, self.reads.get(table)))
+        return self.run.warehouse.query(table, sql, self.writes.get(table, self.reads.get(table)))
 
     def write(
         self,
@@ -139,7 +138,7 @@ class Run:
         self.job = job
         now = datetime.now(UTC)
         self.run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-        self.warehouse = Warehouse(spark, settings.warehouse)
+        self.warehouse = open_store(spark, settings.warehouse)
         self.console = Console.of(settings)
         self.tasks = Tasks(spark)
         self.seconds: dict[str, float] = {}

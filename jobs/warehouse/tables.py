@@ -1,4 +1,4 @@
-"""The tables of the warehouse, each declared once (spec §8); checked on every write."""
+"""The tables of the warehouse, each declared once: columns and types, checked on every write."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ def rows(name: str, content: Iterable[Sequence[Any] | Mapping[str, Any]]) -> pa.
         for row in content
     ]
     return pa.Table.from_pylist(named, schema)
+
+
+PROPERTIES = {
+    "delta.logRetentionDuration": "interval 30 days",
+    "delta.deletedFileRetentionDuration": "interval 30 days",
+    "delta.enableDeletionVectors": "false",  # whoever writes next: every reader must cope
+}
 
 
 @dataclass(frozen=True)
@@ -198,6 +205,11 @@ RESERVED = tuple(
         name.lower() for table in ("images", "curated") for name in TABLES[table].schema.names
     )
 )
+
+
+def properties(name: str) -> dict[str, str]:
+    """Return the Delta properties of a new table."""
+    return PROPERTIES | {"delta.dataSkippingNumIndexedCols": str(TABLES[name].scalars)}
 
 
 def check(name: str, schema: T.StructType) -> None:

@@ -19,7 +19,7 @@ from jobs.errors import JobError
 from jobs.runtime.run import Run
 from jobs.settings.load import Publish, build
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import open_store
 from tests.conftest import settings_for
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -138,7 +138,7 @@ def test_a_guard_leaves_what_was_published_and_no_splits_empties_them(
         published("publish.minimum_kept=24")
     assert published() == before
     after = published("publish.split=[]")
-    warehouse = Warehouse(spark, str(tmp_path / "w"))
+    warehouse = open_store(spark, str(tmp_path / "w"))
     assert after == {name: version + 1 for name, version in before.items()}
     assert warehouse.read("splits").isEmpty()
     assert not warehouse.read("curated").isEmpty()
