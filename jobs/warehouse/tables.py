@@ -14,7 +14,7 @@ from jobs.warehouse.arrow_frames import arrow_schema, struct
 
 
 def rows(name: str, content: Iterable[Sequence[Any] | Mapping[str, Any]]) -> pa.Table:
-    """A small table's rows on the driver, in the order of its columns or by their names."""
+    """Return rows of the driver as an Arrow table; a row has its values in order or by name."""
     schema = arrow_schema(TABLES[name].schema)
     named = [
         row if isinstance(row, Mapping) else dict(zip(schema.names, row, strict=True))
@@ -36,8 +36,8 @@ class Table:
 
     name: str
     ddl: str
-    more: bool = False  # the callers' own columns are carried between scalars and large ones
-    partition: tuple[str, ...] = ()  # columns that are folders: what is replaced as a whole
+    more: bool = False  # callers' own columns are allowed, between the scalar and the large ones
+    partition: tuple[str, ...] = ()  # columns that are folders: rows of one are replaced as a whole
 
     @property
     def schema(self) -> T.StructType:
@@ -46,7 +46,7 @@ class Table:
 
     @property
     def scalars(self) -> int:
-        """Number of leading columns that statistics are kept of."""
+        """The number of leading columns that statistics are kept of."""
         large = (T.ArrayType, T.MapType, T.BinaryType)
         kinds = [isinstance(column.dataType, large) for column in self.schema]
         return kinds.index(True) if any(kinds) else len(kinds)
@@ -199,7 +199,7 @@ TABLES: dict[str, Table] = {
     )
 }
 
-# Added columns that would hide one of ours in a table that carries the callers' columns.
+# Names that callers' columns may not have: each is a column of ours.
 RESERVED = tuple(
     dict.fromkeys(
         name.lower() for table in ("images", "curated") for name in TABLES[table].schema.names

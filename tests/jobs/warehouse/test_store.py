@@ -228,7 +228,9 @@ def value(kind: T.DataType, name: str, n: int) -> Any:
         return told[n % 3] if name not in ("image_id", "pair_id", "path") else f"{n:02}é"
     if isinstance(kind, T.TimestampType):
         return datetime(2026, 1, 1 + n, tzinfo=UTC)
-    if isinstance(kind, T.ArrayType | T.MapType | T.BinaryType):
+    if isinstance(kind, T.ArrayType):
+        return [n] * 3 if isinstance(kind.elementType, T.NumericType) else None
+    if isinstance(kind, T.MapType | T.BinaryType):
         return None
     if isinstance(kind, T.BooleanType):
         return n > 0
