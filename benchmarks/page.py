@@ -30,7 +30,8 @@ from jobs.report import report
 from jobs.runtime.run import Run
 from jobs.settings.load import build
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import PROPERTIES, CommitInfo
+from jobs.warehouse.commits import CommitInfo
+from jobs.warehouse.tables import PROPERTIES
 
 SCENE = 5
 RULES = (

@@ -42,8 +42,8 @@ from benchmarks.memory import ROLES, watched
 from jobs.autoencoder import models
 from jobs.autoencoder.encoder_udf import Encoding
 from jobs.warehouse import arrow_frames
-from jobs.warehouse.local_store import Warehouse
 from jobs.warehouse.parquet_scan import ParquetSnapshot
+from jobs.warehouse.store import open_store
 from udfs.acquisition import decode
 from udfs.autoencoder import inference
 from udfs.autoencoder import model as autoencoder
@@ -153,7 +153,7 @@ def on_executors(given: argparse.Namespace) -> None:
     """The child process: the same encoder by Arrow over the table images, latents kept nowhere."""
     weights = models.read_given(given.model)
     spark = session.start(given.threads)
-    snapshot = Warehouse(spark, given.warehouse).snapshot("images")
+    snapshot = open_store(spark, given.warehouse).snapshot("images")
     assert snapshot is not None
     encoding = Encoding(weights, "benchmark", given.batch, "cpu")
 

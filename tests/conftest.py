@@ -27,7 +27,7 @@ from jobs.runtime.run import Run
 from jobs.settings.load import build
 from jobs.settings.model import Settings
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import Store, open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -345,7 +345,7 @@ MOMENTS = {
 
 def assert_same_tables(spark: SparkSession, one: Path, other: Path) -> None:
     """All tables but `runs` are equal: bit for bit, moments to 1e-9."""
-    first, second = Warehouse(spark, str(one)), Warehouse(spark, str(other))
+    first, second = open_store(spark, str(one)), open_store(spark, str(other))
     for table in WRITTEN - {"runs"}:
         a, b = (_rows(warehouse, table) for warehouse in (first, second))
         assert len(a) == len(b), table
@@ -355,7 +355,7 @@ def assert_same_tables(spark: SparkSession, one: Path, other: Path) -> None:
                 assert _same(name, value, twin[name]), (table, name, value, twin[name])
 
 
-def _rows(warehouse: Warehouse, table: str) -> list[dict[str, Any]]:
+def _rows(warehouse: Store, table: str) -> list[dict[str, Any]]:
     rows = [row.asDict(recursive=True) for row in warehouse.read(table).collect()]
     exact = [name for name in tables.TABLES[table].schema.names if name not in MOMENTS]
     return sorted(rows, key=lambda row: repr([row[name] for name in exact]))

@@ -19,7 +19,7 @@ from jobs.runtime import session
 from jobs.runtime.stage import Details, RunContext, Stage, StageRun
 from jobs.settings.acquisition import Ingest
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import fingerprint
+from jobs.warehouse.commits import fingerprint
 from jobs.warehouse.parquet_write import ArrowTransform
 
 VERSION = 1

@@ -26,7 +26,7 @@ from jobs.settings.acquisition import Ingest
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse import paths as file_paths
-from jobs.warehouse.local_store import fingerprint
+from jobs.warehouse.commits import fingerprint
 
 # A candidate: what may become an image. `content` null: the bytes lie at `path`.
 CANDIDATE = arrow_frames.struct(

@@ -30,5 +30,5 @@ def width(latents: DataFrame) -> int:
 
 def width_stored(stage_run: StageRun) -> int:
     """The same of the table `latents`, without a job."""
-    found = stage_run.query("latents", "SELECT array_length(latent) AS width FROM rows LIMIT 1")
+    found = stage_run.query("latents", "SELECT cardinality(latent) AS width FROM rows LIMIT 1")
     return int(found[0]["width"]) if found else 0

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import JobError, MissingError
 from jobs.settings.model import Settings
-from jobs.warehouse.local_store import Warehouse, fingerprint
+from jobs.warehouse.commits import fingerprint
+from jobs.warehouse.files import Files
+from jobs.warehouse.store import Store
 from udfs.autoencoder import weights
 
 VERSION = 1  # raised when training's outcome changes
-WEIGHTS = "weights.safetensors"
+FOLDER, WEIGHTS = "models", "weights.safetensors"
+ABOUT = re.compile(rf"{FOLDER}/[^/]+/model\.json")
 
 
 @dataclass(frozen=True)
@@ -23,16 +25,17 @@ class Model:
     """One trained model."""
 
     model_id: str
-    folder: Path
+    files: Files
     about: dict[str, Any]
 
     @property
     def weights(self) -> bytes:
-        """The weights file's bytes; raises JobError where they are not what they were."""
-        data = (self.folder / WEIGHTS).read_bytes()
+        """The bytes of the weights file. Raises JobError if it was changed."""
+        name = f"{FOLDER}/{self.model_id}/{WEIGHTS}"
+        data = self.files.read(name)
         if weights.model_id(data) != self.model_id:
             raise JobError(
-                f"{self.folder / WEIGHTS} is not the file that was written there (its sha256 "
+                f"{self.files.path(name)} is not the file that was written there (its sha256 "
                 "differs): restore it, or run train with --overwrite train"
             )
         return data
@@ -67,17 +70,18 @@ def read_given(path: str) -> bytes:
         raise JobError(f"train.model = {path!r}: {refused.strerror}: {file}") from refused
 
 
-def find(warehouse: Warehouse, mark: str) -> Model | None:
-    """The newest model with the wanted fingerprint."""
-    found = [
-        Model(folder.parent.name, folder.parent, about)
-        for folder in Path(warehouse.root, "models").glob("[!.]*/model.json")
-        if (about := _about(folder)).get("fingerprint") == mark
+def find(warehouse: Store, mark: str) -> Model | None:
+    """Return the newest model with the wanted fingerprint; None if there is none."""
+    matching = [
+        Model(name.split("/")[1], warehouse.files, about)
+        for name in warehouse.files.list(FOLDER)
+        if ABOUT.fullmatch(name)
+        and (about := _about(warehouse.files, name)).get("fingerprint") == mark
     ]
-    return max(found, key=lambda model: model.about["trained_at"], default=None)
+    return max(matching, key=lambda model: model.about["trained_at"], default=None)
 
 
-def current(warehouse: Warehouse, settings: Settings) -> Model:
+def current(warehouse: Store, settings: Settings) -> Model:
     """The model that the settings ask for; raises JobError where it is not trained yet."""
     check_pixels(warehouse)
     model = find(warehouse, wanted(settings))
@@ -89,7 +93,7 @@ def current(warehouse: Warehouse, settings: Settings) -> Model:
     return model
 
 
-def check_pixels(warehouse: Warehouse) -> None:
+def check_pixels(warehouse: Store) -> None:
     """Raise JobError where `images` came of vectors: there are no pixels for a model."""
     commit = warehouse.newest("images", "ingest")
     if commit and commit.metadata.get("vectors"):
@@ -99,26 +103,19 @@ def check_pixels(warehouse: Warehouse) -> None:
         )
 
 
-def store(warehouse: Warehouse, data: bytes, about: dict[str, Any]) -> Model:
-    """Write a model aside, then rename: a model's folder is whole or not there."""
-    name = weights.model_id(data)
-    folder = Path(warehouse.root, "models", name)
-    aside = folder.with_name(f".{name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    (aside / WEIGHTS).write_bytes(data)
-    (aside / "model.json").write_text(json.dumps({"model_id": name} | about, indent=1) + "\n")
-    if folder.exists():  # the same weights again: only what is said of them may differ
-        (aside / "model.json").replace(folder / "model.json")
-        shutil.rmtree(aside)
-    else:
-        aside.rename(folder)
-    return Model(name, folder, about)
+def store(warehouse: Store, data: bytes, about: dict[str, Any]) -> Model:
+    """Write a model: its weights, then model.json, without which there is no model."""
+    model_id = weights.model_id(data)
+    folder = f"{FOLDER}/{model_id}"
+    warehouse.files.write(f"{folder}/{WEIGHTS}", data)
+    text = json.dumps({"model_id": model_id} | about, indent=1) + "\n"
+    warehouse.files.write(f"{folder}/model.json", text.encode())
+    return Model(model_id, warehouse.files, about)
 
 
-def _about(path: Path) -> dict[str, Any]:
+def _about(files: Files, name: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(files.read(name))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

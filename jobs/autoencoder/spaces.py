@@ -15,8 +15,8 @@ from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
 from jobs.settings.duplicates import RAW, WHITENED
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import Warehouse
 from jobs.warehouse.parquet_write import ArrowTransform
+from jobs.warehouse.store import Store
 from udfs import arrow
 from udfs.vectors.whitening import Whitening
 
@@ -46,7 +46,7 @@ def vectors(stage_run: StageRun, spaces: Iterable[str]) -> dict[str, DataFrame]:
     return {space: _compared(stage_run.read(table_of(space)[0]), space) for space in spaces}
 
 
-def elsewhere(own: Warehouse, other: Warehouse, space: str) -> DataFrame:
+def elsewhere(own: Store, other: Store, space: str) -> DataFrame:
     """The images of another warehouse, seen in a space of this one: as of `vectors`.
 
     Raises JobError where this one has no fit to see them by.
@@ -67,7 +67,7 @@ def _compared(table: DataFrame, space: str) -> DataFrame:
     return table.withColumnRenamed(column_of(space), "latent").select(LATENTS.names)
 
 
-def fit(warehouse: Warehouse) -> Whitening | None:
+def fit(warehouse: Store) -> Whitening | None:
     """The fit that the table `spaces` has."""
     if not warehouse.exists("spaces"):
         return None

@@ -6,13 +6,9 @@ Beside each stands the real image it resembles most, so that a copy is seen for 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,17 +57,11 @@ def main(stage_run: StageRun) -> None:
     pictures = decode(stage_run, model, drawn)
     latents = {label: of_class.latents for label, of_class in drawn.items()}
     found = nearest_images.nearest(stage_run.read("latents"), latents)
-    with replaced(folder_of(stage_run.run)) as aside:
-        files = store(aside, pictures)
+    files = stage_run.warehouse.files.replace(FOLDER, files_of(pictures))
     table = tables.rows("generated", rows(drawn, found))
     stage_run.write(table, "generated", metadata={"files": files})
     stage_run.rows["generated"] = sum(len(of_class.points) for of_class in drawn.values())
     stage_run.summary = summary(drawn, found)
-
-
-def folder_of(run: RunContext) -> Path:
-    """The folder of the generated images."""
-    return Path(run.warehouse.root, FOLDER)
 
 
 def model_id(run: RunContext) -> str:
@@ -92,11 +82,12 @@ def depends(run: RunContext) -> dict[str, Any]:
 
 
 def is_written(run: RunContext, fingerprint: str) -> bool:
-    """Whether the table is of this fingerprint, and its files are still there."""
+    """Return whether the table is of this fingerprint, and its files are still there."""
     commit = run.warehouse.newest("generated", "generate")
     if commit is None or commit.fingerprint != fingerprint:
         return False
-    return sum(1 for _ in folder_of(run).rglob("*.png")) == commit.metadata.get("files")
+    pictures = [name for name in run.warehouse.files.list(FOLDER) if name.endswith(".png")]
+    return len(pictures) == commit.metadata.get("files")
 
 
 def check_fits(stage_run: StageRun, model: Model) -> None:
@@ -191,20 +182,15 @@ def rows(drawn: dict[str, Drawn], found: Found) -> list[tuple[object, ...]]:
     ]
 
 
-def store(folder: Path, pictures: dict[str, Pixels]) -> int:
-    """Write each image, and the sheet; how many files that makes."""
+def files_of(pictures: dict[str, Pixels]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and bytes of each image's file, then of the contact sheet."""
     from udfs.report import charts  # matplotlib takes long to import
 
-    files = 1
     for label, of_class in pictures.items():
-        (folder / folder_name(label)).mkdir()
         for number, picture in enumerate(of_class, 1):
-            data = charts.picture_png(Image.fromarray(picture))
-            (folder / file_name(label, number)).write_bytes(data)
-            files += 1
+            yield file_name(label, number), charts.picture_png(Image.fromarray(picture))
     first = [(label, of_class[:COLUMNS]) for label, of_class in list(pictures.items())[:ROWS]]
-    (folder / SHEET).write_bytes(charts.contact_sheet(first))
-    return files
+    yield SHEET, charts.contact_sheet(first)
 
 
 def file_name(label: str, number: int) -> str:
@@ -228,20 +214,6 @@ def folder_name(label: str) -> str:
 
 def _escaped(char: str) -> str:
     return "".join(f"%{byte:02X}" for byte in char.encode())
-
-
-@contextmanager
-def replaced(folder: Path) -> Iterator[Path]:
-    """An empty folder aside, which takes the place of the old one, whole, when it is filled."""
-    for left in folder.parent.glob(f".{folder.name}.*"):  # of runs that were killed
-        shutil.rmtree(left)
-    aside, old = (folder.with_name(f".{folder.name}.{end}") for end in (os.getpid(), "old"))
-    aside.mkdir()
-    yield aside
-    if folder.exists():
-        folder.rename(old)
-    aside.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def summary(drawn: dict[str, Drawn], found: Found) -> str:

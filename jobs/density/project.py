@@ -103,10 +103,14 @@ def project_whole(
             float(n) * LATENT_WIDTH**2 + 20.0 * min(n, LATENT_WIDTH) ** 3
         )  # as of latents of this width
 
-    scan = snapshot.by_class(LATENT, partitioning.dealt(counts, slots, cost)) if snapshot else None
+    scan = (
+        snapshot.by_class(LATENT, partitioning.assign_tasks(counts, slots, cost))
+        if snapshot
+        else None
+    )
     if scan is not None:
         return _kept(scan.through(rows, PROJECTED).mapped(), held)
-    tasks = partitioning.placed(latents, counts, slots, cost).select(LATENT.names)
+    tasks = partitioning.repartitioned_by_group(latents, counts, slots, cost).select(LATENT.names)
     return _kept(arrow_frames.mapped(tasks, rows, PROJECTED), held)
 
 

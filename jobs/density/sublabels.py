@@ -68,6 +68,6 @@ def sublabels(projections: DataFrame, splits: Mapping[str, Split]) -> DataFrame:
         return whole
     counts = {label: split.images for label, split in splits.items()}
     slots = session.slots(projections.sparkSession)
-    tasks = partitioning.placed(projections, counts, slots, float)
+    tasks = partitioning.repartitioned_by_group(projections, counts, slots, float)
     columns = tasks.select("image_id", "label", "components")
     return whole.unionByName(arrow_frames.mapped(columns, Splitting(splits).rows, SUBLABELS))

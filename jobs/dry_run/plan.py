@@ -47,7 +47,7 @@ class Plan:
         self.run = run
         self.steps: list[Step] = []
         self.files = ""  # what `ingest` would find, where it would be done
-        self.history = run.warehouse.rows("runs")
+        self.history = run.warehouse.query("runs")
         self.images = self._count("images")
         self._sizes = [float(row["n"]) for row in self._classes()]
         self._fresh = 0.0  # images to be decoded
@@ -196,7 +196,7 @@ class Plan:
         prune = self.run.settings.prune
         label = "label" if prune.group_by or prune.never_across else "'all'"
         sql = f"SELECT {label} AS label, count(*) AS n FROM rows GROUP BY 1"
-        return self.run.warehouse.rows("images", sql)
+        return self.run.warehouse.query("images", sql)
 
     def _seconds(self, step: Step) -> float | None:
         """The longest run of a stage here, scaled to today's images; None where there is none."""

@@ -14,7 +14,7 @@ from jobs.duplicates.selection import SELECTION
 from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
 from jobs.settings.model import Settings
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import open_store
 
 
 def decided_by(settings: Settings) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def reference_of(stage_run: StageRun, members: DataFrame, settings: Settings) ->
         return None
     if not settings.leaks.warehouse:
         return members.where(F.col("split").isin(list(settings.leaks.split)))
-    other = Warehouse(stage_run.spark, settings.leaks.warehouse)
+    other = open_store(stage_run.spark, settings.leaks.warehouse)
     name = F.concat(F.lit(f"{other.root}#"), "image_id")
     seen = spaces.elsewhere(stage_run.warehouse, other, settings.prune.space[0])
     return seen.withColumn("image_id", name)

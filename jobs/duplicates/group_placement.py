@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.stage import StageRun
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import CommitInfo
+from jobs.warehouse.commits import CommitInfo
 from udfs import arrow
 
 PIECE = 32_768  # images of a group that lie together in `placed`: 134 MB at width 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ from jobs.errors import JobError, SettingsError
 from jobs.runtime.stage import RunContext, Stage, StageRun
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import Store, open_store
 
 VERSION = 1
 
@@ -67,13 +66,13 @@ def depends(run: RunContext) -> list[Any]:
     return [window_search.asked(run.settings), other and _mark(other)]
 
 
-def elsewhere(run: RunContext) -> Warehouse | None:
+def elsewhere(run: RunContext) -> Store | None:
     """The other warehouse, where one is named."""
     settings = run.settings.leaks
     if not settings.warehouse:
         return None
-    other = Warehouse(run.spark, settings.warehouse)
-    if os.path.realpath(other.root) == os.path.realpath(run.warehouse.root):
+    other = open_store(run.spark, settings.warehouse)
+    if other.root == run.warehouse.root:
         raise SettingsError(
             f"leaks.warehouse = {settings.warehouse!r}: is this warehouse itself, in which every "
             "image resembles itself; name another, or splits of this one with leaks.split"
@@ -86,7 +85,7 @@ def elsewhere(run: RunContext) -> Warehouse | None:
     return other
 
 
-def _mark(other: Warehouse) -> Any:
+def _mark(other: Store) -> Any:
     commit = other.newest("latents", "encode")
     return commit.fingerprint if commit else other.version("latents")
 

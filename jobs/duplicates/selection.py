@@ -71,7 +71,7 @@ def scanned(
         return None
     snapshot = stage_run.snapshot(table)
     labels = {image_groups.rest_of(group): n for group, n in counts.items()}
-    tasks = partitioning.dealt(labels, session.slots(stage_run.spark), cost)
+    tasks = partitioning.assign_tasks(labels, session.slots(stage_run.spark), cost)
     plain = Plain(pruning, prune.space[0], spaces.column_of(prune.space[0]))
     scan = snapshot.by_class(plain.columns, tasks) if snapshot else None
     return scan.through(plain.selection_rows, SELECTION).mapped() if scan else None
@@ -91,7 +91,7 @@ def whole(
 ) -> DataFrame:
     """The greedy cover of every small group, as tasks on the executors."""
     slots = session.slots(spark)
-    tasks = partitioning.placed(compared, counts, slots, cost, order, key="group")
+    tasks = partitioning.repartitioned_by_group(compared, counts, slots, cost, order, key="group")
     columns = ("image_id", "label", "group", "standing", "undecided", "latent")
     return arrow_frames.mapped(tasks.select(*columns), pruning.selection_rows, SELECTION)
 

@@ -134,7 +134,7 @@ def _tasks(
 ) -> DataFrame:
     """Whole groups as tasks, kept on the executors' disks while `held` is open."""
     slots = session.slots(rows.sparkSession)
-    placed = partitioning.placed(
+    placed = partitioning.repartitioned_by_group(
         rows, dict(counts), slots, lambda n: float(n) * n, order, key="group"
     )
     kept = placed.select("group", "standing", "latent").persist(StorageLevel.DISK_ONLY)
@@ -186,7 +186,9 @@ def _rates(found: Found, rules: Sequence[Rule], sampled: DataFrame, sizes: dict[
     """Enter the T of each rate; a group with too few pairs takes that of all groups' pairs."""
     rates = [rule.target for rule in rules]
     slots = session.slots(sampled.sparkSession)
-    tasks = partitioning.placed(sampled, sizes, slots, lambda n: float(n) * n, key="group")
+    tasks = partitioning.repartitioned_by_group(
+        sampled, sizes, slots, lambda n: float(n) * n, key="group"
+    )
     tasks = tasks.select("group", "standing", "latent")
     rows = arrow_frames.mapped(tasks, Rating(rates).rows, ANGLES).collect()
     moments = {row.group: Angles(row["count"], *row.moments) for row in rows}

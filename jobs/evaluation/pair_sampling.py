@@ -52,7 +52,7 @@ def members(
     chosen = chosen.where("sampled OR place IS NOT NULL")
     rows = marked.select("group", "image_id", "latent").join(chosen, on=["group", "image_id"])
     slots = slots or session.slots(marked.sparkSession)
-    return partitioning.placed(
+    return partitioning.repartitioned_by_group(
         rows, dict(counts), slots, lambda n: float(min(n, SAMPLED)) ** 2, key="group"
     )
 

@@ -117,7 +117,7 @@ def measured(projections: DataFrame, counts: Mapping[str, int], drawing: Drawing
     if not wanted:
         return Measured({}, {})
     slots = session.slots(projections.sparkSession)
-    tasks = partitioning.placed(projections, wanted, slots, float)
+    tasks = partitioning.repartitioned_by_group(projections, wanted, slots, float)
     columns = tasks.select("image_id", "label", "components")
     rows = arrow_frames.mapped(columns, drawing.rows, CONTROL).toArrow().to_pylist()
     controls = {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from jobs.runtime.stage import StageRun
 from jobs.settings.duplicates import RAW
+from jobs.warehouse.sql import quoted
 from udfs.report import charts
 
 NONE = "none"  # the rule before removal
@@ -24,11 +25,6 @@ BYTES_A_CELL = 0.75  # of a heat map's PNG
 SMALLEST, LARGEST = 24, 200  # images along a heat map's side
 
 Selection = Mapping[str, Any]  # one of Facts.rules
-
-
-def quoted(names: Sequence[str]) -> str:
-    """Names as SQL strings, for IN (…)."""
-    return ", ".join("'" + name.replace("'", "''") + "'" for name in names)
 
 
 def densities(

@@ -12,8 +12,8 @@ from jobs.settings.duplicates import Prune
 
 def summarise(run: Run) -> None:
     """The end of a pipeline on the console: counts, rejects, where things lie, what to try."""
-    folder = Path(run.warehouse.root, "report")
-    known = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    files = run.warehouse.files
+    known = json.loads(files.read("report/summary.json"))
     say = run.console.line
     say()
     say(f"  {known['images']:,} images in {known['classes']:,} classes")
@@ -39,7 +39,7 @@ def summarise(run: Run) -> None:
         say(f"  {known['rejected']:,} files could not be used: {codes} (table rejects)")
     say(f"  seconds: {', '.join(f'{name} {seconds:.1f}' for name, seconds in run.seconds.items())}")
     say()
-    say(f"  report    {folder / 'report.html'}")
+    say(f"  report    {files.path('report/report.html')}")
     say(f"  curated   {run.warehouse.path('curated')}  (a Delta table: read it from anywhere)")
     others = [rule["rule"] for rule in known["rules"] if rule["rule"] != known["published"]]
     if others:

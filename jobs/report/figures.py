@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -13,6 +12,7 @@ from PIL import Image
 
 from jobs.report.summary import Facts
 from jobs.settings.duplicates import RAW
+from jobs.warehouse.files import Files
 from udfs.evaluation import regression
 from udfs.report import charts
 
@@ -23,11 +23,12 @@ SHEET_ROWS, ROW = 60, 70  # classes of it, px a row
 MOST_PANELS = 4  # classes of an overview figure: the largest
 
 
-def draw(facts: Facts, folder: Path) -> list[dict[str, Any]]:
+def draw(facts: Facts, files: Files, folder: str) -> list[dict[str, Any]]:
     """Figures 1-3 and the same for the other components; the files, and `uri` for the page."""
-    for old in (path for kind in KINDS for path in folder.glob(f"{kind}*")):
-        old.unlink()  # of thresholds that are no longer computed
-    figures = [_kurtosis(facts, line, folder) for line in facts.lines]
+    for name in files.list(folder):
+        if name.removeprefix(f"{folder}/").startswith(KINDS):
+            files.delete(name)  # of thresholds that are no longer computed
+    figures = [_kurtosis(facts, line, files, folder) for line in facts.lines]
     left = MOST_EMBEDDED
     for figure in sorted(figures, key=lambda figure: int(figure["component"])):
         left -= len(figure["uri"])
@@ -36,7 +37,7 @@ def draw(facts: Facts, folder: Path) -> list[dict[str, Any]]:
     return figures
 
 
-def _kurtosis(facts: Facts, line: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _kurtosis(facts: Facts, line: Mapping[str, Any], files: Files, folder: str) -> dict[str, Any]:
     points = [
         point
         for point in facts.points
@@ -54,10 +55,11 @@ def _kurtosis(facts: Facts, line: Mapping[str, Any], folder: Path) -> dict[str, 
         None if line["control_low"] is None else (line["control_low"], line["control_high"]),
         f"Component {line['component']} at {line['title']}",
     )
+    name = f"{folder}/kurtosis_component{line['component']}_{_named(line)}"
     slope = "no line" if fitted is None else f"slope {fitted[0]:.2f}, intercept {fitted[1]:.2f}"
     return {
         "component": line["component"],
-        "uri": _store(figure, folder, f"kurtosis_component{line['component']}_{_named(line)}"),
+        "uri": _store(figure, files, name),
         "alt": f"Excess kurtosis of {len(points)} classes before and after removal, component "
         f"{line['component']}, {line['title']}: {slope}",
     }
@@ -69,16 +71,16 @@ def _named(line: Mapping[str, Any]) -> str:
     return rule if line["space"] == RAW else f"{rule}_{line['space']}"
 
 
-def _store(figure: Figure, folder: Path, name: str) -> str:
-    """Write the files; the SVG as a data URI."""
-    drawn = charts.svg(figure)
-    (folder / f"{name}.svg").write_text(drawn, encoding="utf-8")
-    (folder / f"{name}.png").write_bytes(charts.png(figure))
-    coded = base64.b64encode(drawn.encode("utf-8")).decode("ascii")
+def _store(figure: Figure, files: Files, name: str) -> str:
+    """Write a figure as SVG and PNG; return the SVG as a data URI."""
+    drawn = charts.svg(figure).encode("utf-8")
+    files.write(f"{name}.svg", drawn)
+    files.write(f"{name}.png", charts.png(figure))
+    coded = base64.b64encode(drawn).decode("ascii")
     return f"data:image/svg+xml;base64,{coded}"
 
 
-def overviews(content: Mapping[str, Any], folder: Path) -> None:
+def overviews(content: Mapping[str, Any], files: Files, folder: str) -> None:
     """Marginal densities, and similarities, of the largest classes: a figure of each."""
     sizes = content["images"]
     largest = sorted(range(content["classes"]), key=lambda place: -sizes[place])[:MOST_PANELS]
@@ -90,7 +92,7 @@ def overviews(content: Mapping[str, Any], folder: Path) -> None:
         if row[0] == place
     ]
     if marginals:
-        _store(charts.marginals(marginals), folder, "marginals")
+        _store(charts.marginals(marginals), files, f"{folder}/marginals")
     similar = [
         (labels[row["class"]], row["space"], row["origin"], row["step"], row["counts"])
         for place in largest
@@ -98,14 +100,12 @@ def overviews(content: Mapping[str, Any], folder: Path) -> None:
         if row["class"] == place
     ]
     if similar:
-        _store(charts.similarities(similar), folder, "similarities")
+        _store(charts.similarities(similar), files, f"{folder}/similarities")
 
 
-def sheet(path: Path) -> dict[str, Any] | None:
-    """The contact sheet of generated images for the page: its first rows, as JPEG."""
-    if not path.exists():
-        return None
-    with Image.open(path) as image:
+def sheet(png: bytes) -> dict[str, Any]:
+    """Return the contact sheet of generated images for the page: its first rows, as JPEG."""
+    with Image.open(io.BytesIO(png)) as image:
         whole = image.convert("RGB")
     rows = (whole.height - charts.GAP) // ROW
     shown = whole.crop((0, 0, whole.width, min(whole.height, charts.GAP + SHEET_ROWS * ROW)))

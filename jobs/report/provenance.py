@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 def newest(run: RunContext) -> list[dict[str, Any]]:
     """Of each stage in `runs`: its newest row that did anything, and its newest `done`."""
-    return run.warehouse.rows("runs", NEWEST)
+    return run.warehouse.query("runs", NEWEST)
 
 
 def done(rows: Sequence[Row]) -> dict[str, Row]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from jobs.report import (
@@ -19,20 +17,17 @@ from jobs.report import (
     thumbnails,
 )
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
+from jobs.warehouse.files import Files
 
 VERSION = 3
-HEAD = 1000  # characters of the page, within which its fingerprint stands
+FOLDER = "report"
+HEAD = 1000  # bytes of the page, within which its fingerprint stands
 SHEET = "generated_images/contact_sheet.png"
 
 
 def main(stage_run: StageRun) -> None:
     """Every table → report/report.html, figures as PNG and SVG, summary.json; the console."""
-    write(stage_run, folder_of(stage_run.run))
-
-
-def folder_of(run: RunContext) -> Path:
-    """The folder of the report."""
-    return Path(run.warehouse.root, "report")
+    write(stage_run)
 
 
 def reads(run: RunContext) -> dict[str, str]:
@@ -51,10 +46,10 @@ def depends(run: RunContext) -> dict[str, Any]:
 
 def is_written(run: RunContext, fingerprint: str) -> bool:
     """Whether the page there is of this fingerprint."""
-    return _is_written(folder_of(run), fingerprint)
+    return _is_written(run.warehouse.files, fingerprint)
 
 
-def write(stage_run: StageRun, folder: Path) -> None:
+def write(stage_run: StageRun) -> None:
     """Gather, draw, render; the page comes last, so a report is whole or the old one."""
     from jobs.report import figures, render  # they load matplotlib, which takes long
 
@@ -65,16 +60,17 @@ def write(stage_run: StageRun, folder: Path) -> None:
         stage_run, optional_tables.states(stage_run.run, stage_run.reads, provenance.done(ended))
     )
     data = shown(stage_run, known, found)
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = figures.draw(known, folder)
-    figures.overviews(data, folder)
-    there = found.states["generated"].there
-    sheet = figures.sheet(Path(stage_run.warehouse.root, SHEET)) if there else None
+    files = stage_run.warehouse.files
+    drawn = figures.draw(known, files, FOLDER)
+    figures.overviews(data, files, FOLDER)
+    has_sheet = found.states["generated"].there and files.exists(SHEET)
+    sheet = figures.sheet(files.read(SHEET)) if has_sheet else None
     text = render.render(known, found, data, drawn, sheet, stage_run.fingerprint)
-    _replace(folder / "summary.json", json.dumps(asdict(known), default=str, indent=1))
-    _replace(folder / "report.html", text)
+    told = json.dumps(asdict(known), default=str, indent=1)
+    files.write(f"{FOLDER}/summary.json", told.encode())
+    files.write(f"{FOLDER}/report.html", text.encode())
     stage_run.rows["images_shown"] = sum(map(bool, data["pictures"]))
-    stage_run.summary = str(folder / "report.html")
+    stage_run.summary = files.path(f"{FOLDER}/report.html")
 
 
 def shown(stage_run: StageRun, known: summary.Facts, found: findings.Findings) -> dict[str, Any]:
@@ -101,19 +97,12 @@ def _pairs_mark(stage_run: StageRun) -> str:
     return commit.fingerprint[:16] if commit else ""
 
 
-def _is_written(folder: Path, mark: str) -> bool:
+def _is_written(files: Files, mark: str) -> bool:
     try:
-        head = (folder / "report.html").read_text(encoding="utf-8")[:HEAD]
+        head = files.read(f"{FOLDER}/report.html")[:HEAD]
     except OSError:
         return False
-    return f'content="{mark}"' in head and (folder / "summary.json").exists()
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write aside, then rename."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    return f'content="{mark}"'.encode() in head and files.exists(f"{FOLDER}/summary.json")
 
 
 STAGE = Stage(

@@ -19,7 +19,8 @@ EXAMPLES = 3  # rejects shown of each code
 CODES = f"""
 SELECT stage, error_code, files, coalesce(image_id, path) AS name, error_message FROM (
   SELECT *, count(*) OVER (PARTITION BY stage, error_code) AS files,
-    row_number() OVER (PARTITION BY stage, error_code ORDER BY path, image_id) AS place FROM rows)
+    row_number() OVER (PARTITION BY stage, error_code
+      ORDER BY path NULLS LAST, image_id NULLS LAST) AS place FROM rows)
 WHERE place <= {EXAMPLES} ORDER BY files DESC, error_code, stage, place
 """
 COUNTS = """

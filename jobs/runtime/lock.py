@@ -1,51 +1,5 @@
-"""The lock of a warehouse: one writer at a time."""
+"""The lock that a run holds on its warehouse; see jobs/warehouse/lock.py."""
 
-from __future__ import annotations
+from jobs.warehouse.lock import lock
 
-import fcntl
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path
-from typing import IO
-
-from jobs.errors import JobError
-from jobs.warehouse import paths
-
-
-@contextmanager
-def lock(warehouse: str) -> Iterator[None]:
-    """Hold the warehouse alone: two JVMs can both win a Delta commit on a local file system.
-
-    Raises JobError naming the holder. Warehouses elsewhere than on a mounted file system are
-    refused: there is nothing to hold there yet.
-    """
-    if not paths.is_mounted(warehouse):
-        raise JobError(
-            f"--warehouse {warehouse}: {paths.scheme(warehouse)}:// cannot be locked yet; "
-            "give a folder on a file system that all machines mount"
-        )
-    folder = paths.mounted(warehouse)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / ".lock").open("a+", encoding="utf-8")
-    except OSError as refused:
-        raise JobError(f"--warehouse {warehouse}: cannot be written: {refused}") from refused
-    with handle:
-        _hold(handle, folder)
-        yield
-
-
-def _hold(handle: IO[str], folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as held:
-        handle.seek(0)
-        holder = handle.read().strip() or "another run"
-        raise JobError(f"{folder} is in use by {holder}: wait for it, or end it") from held
-    handle.seek(0)
-    handle.truncate()
-    handle.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%H:%M:%S}")
-    handle.flush()
+__all__ = ["lock"]

@@ -19,7 +19,7 @@ from jobs.runtime.stage import (
     recorded,
 )
 from jobs.settings.model import Settings
-from jobs.warehouse.local_store import CommitInfo
+from jobs.warehouse.commits import CommitInfo
 
 CODE_VERSION = "LATENT_DEDUP_VERSION"  # the git hash, exported by spark-submit.sh
 

@@ -10,7 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import CommitInfo, Warehouse
+from jobs.warehouse.commits import CommitInfo
+from jobs.warehouse.store import Store, open_store
 
 DIED = "ended without a word: killed, or its machine lost"
 
@@ -18,9 +19,9 @@ DIED = "ended without a word: killed, or its machine lost"
 class RunLog:
     """The rows of one run, and what earlier runs left in the table."""
 
-    def __init__(self, warehouse: Warehouse, run_id: str) -> None:
+    def __init__(self, warehouse: Store, run_id: str) -> None:
         # One of its own: what a warehouse remembers of its tables is for one thread.
-        self._warehouse = Warehouse(warehouse.spark, warehouse.root)
+        self._warehouse = open_store(warehouse.spark, warehouse.root)
         self._run_id = run_id
         self._rows: dict[str, dict[str, Any]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="run_log")
@@ -48,7 +49,7 @@ class RunLog:
 
     def close_stale(self) -> None:
         """Turn `started` rows of runs that died into `failed` ones."""
-        rows = self._warehouse.rows("runs")
+        rows = self._warehouse.query("runs")
         dead = {row["run_id"] for row in rows if row["state"] == "started"}
         if not dead:
             return
@@ -65,7 +66,7 @@ class RunLog:
     def last(self) -> dict[str, tuple[str, dict[str, int]]]:
         """Of each stage: its last state but `skipped`, and the versions its last `done` names."""
         found: dict[str, tuple[str, dict[str, int]]] = {}
-        for row in sorted(self._warehouse.rows("runs"), key=lambda row: row["started"]):
+        for row in sorted(self._warehouse.query("runs"), key=lambda row: row["started"]):
             if row["state"] != "skipped":
                 said = dict(found.get(row["stage"], ("", {}))[1])
                 if row["state"] == "done":

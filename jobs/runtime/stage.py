@@ -16,19 +16,18 @@ from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from jobs.errors import JobError
-from jobs.runtime import session
 from jobs.runtime.console import Console
 from jobs.runtime.progress import Progress, SparkProgress
 from jobs.runtime.run_log import RunLog
 from jobs.settings.model import Settings
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
+from jobs.warehouse.commits import CommitInfo, fingerprint
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform
+from jobs.warehouse.store import Store, open_store
 
 Made = TypeVar("Made")
 UNFINISHED = "unfinished"  # the fingerprint of a commit that is to be followed by another
@@ -44,7 +43,7 @@ class RunContext:
         self.spark = spark
         self.settings = settings
         self.stages = stages
-        self.warehouse = Warehouse(spark, settings.warehouse)
+        self.warehouse = open_store(spark, settings.warehouse)
         self.console = Console.of(settings)
         self.run_log = RunLog(self.warehouse, self.run_id)
         self.spark_progress = SparkProgress(spark)
@@ -200,7 +199,7 @@ class StageRun:
         return self.run.spark
 
     @property
-    def warehouse(self) -> Warehouse:
+    def warehouse(self) -> Store:
         """The warehouse of the run."""
         return self.run.warehouse
 
@@ -240,17 +239,19 @@ class StageRun:
         Tasks read the files directly where they can, else Spark does. tasks: at most so many; None:
         as many as suit. constants: further columns, each of one value.
         """
-        snapshot = self.snapshot(table)
-        if snapshot is not None:
-            number = tasks or snapshot.tasks(session.slots(self.spark))
-            return snapshot.whole(columns, number, constants).through(rows, schema)
-        values = {name: F.lit(value) for name, value in (constants or {}).items()}
-        frame = self.read(table).withColumns(values).select(columns.names)
-        return ArrowTransform(frame.coalesce(tasks) if tasks else frame, rows, schema)
+        return self.warehouse.scan(
+            table,
+            columns,
+            rows,
+            schema,
+            version=self._version(table),
+            tasks=tasks,
+            constants=constants,
+        )
 
     def query(self, table: str, sql: str = "SELECT * FROM rows") -> list[dict[str, Any]]:
         """The answer of a query on an input table at its pinned version, without a Spark job."""
-        return self.warehouse.rows(table, sql, self._version(table))
+        return self.warehouse.query(table, sql, self._version(table))
 
     def count(self, table: str, where: str = "true") -> int:
         """Rows of an input table, or of one written by this stage, that a predicate holds for."""

@@ -1,4 +1,4 @@
-"""Spark's frames and Arrow's batches: schemas of both, small frames, functions over batches."""
+"""Between Spark frames and Arrow batches: schemas, small frames, functions over batches."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ _TYPES: dict[str, T.DataType] = {
 }
 
 
-# Types of columns that put no images in order.
+# Images cannot be ordered by columns of these types.
 UNORDERED = (T.BinaryType, T.ArrayType, T.MapType, T.StructType)
 
 
 def struct(ddl: str) -> T.StructType:
-    """A schema from "name type, name type"; Spark's own parser needs a session, at import even."""
+    """Return the schema of "name type, name type"; Spark's own parser would need a session."""
     pairs = (column.split(" ") for column in ddl.split(", "))
     return T.StructType([T.StructField(name, _TYPES[kind]) for name, kind in pairs])
 
 
 def arrow_schema(schema: T.StructType) -> pa.Schema:
-    """A schema as mapInArrow gives and takes it, in the session's time zone (conf/spark-*.conf)."""
+    """Return a schema as mapInArrow has it; timestamps are UTC, as conf/spark-*.conf sets."""
     return to_arrow_schema(schema, timezone="UTC")
 
 
 def frame(spark: SparkSession, content: Iterable[Sequence[Any]], schema: T.StructType) -> DataFrame:
-    """A few rows of the driver for Spark, in the order of the columns.
+    """Return a few rows of the driver, in the order of the columns, as a Spark frame.
 
-    By way of Arrow they are part of the plan; a list goes through a job with Python workers.
+    From Arrow they become part of the plan; from a list Spark would run a job with Python workers.
     """
     named = [dict(zip(schema.names, row, strict=True)) for row in content]
     return spark.createDataFrame(pa.Table.from_pylist(named, arrow_schema(schema)), schema)
 
 
 def ids(spark: SparkSession, names: Iterable[str]) -> DataFrame:
-    """Some images by name, in the column `image_id`, to join with."""
+    """Return image ids as a frame with the column `image_id`, to join with."""
     return frame(spark, zip(names), struct("image_id string"))
 
 
 def mapped(frame: DataFrame, rows: Callable[..., Any], schema: T.StructType) -> DataFrame:
-    """A frame through `rows(batches, schema=…)`, which gives Arrow batches of a schema."""
+    """Return a frame passed through `rows(batches, schema)`, which yields batches of `schema`."""
     return frame.mapInArrow(partial(rows, schema=arrow_schema(schema)), schema)

@@ -1,7 +1,8 @@
-"""Tables that the workers read for themselves, by Arrow: no row goes through Spark on its way.
+"""Parquet files of a table, read by Spark's Python workers directly with Arrow.
 
-Spark reads Parquet into its own rows, turns these into Arrow and sends them to the worker: for
-latents as much work as fitting axes to them. A task here is told which row groups are its own.
+Use it where a function over Arrow batches goes through a large table. Spark would read Parquet
+into its own rows, turn these into Arrow and send them to the worker, which for latents is as much
+work as fitting axes to them. Here the driver reads the footers, and tells each task its row groups.
 """
 
 from __future__ import annotations
@@ -23,30 +24,32 @@ from pyspark.sql import types as T
 from jobs.warehouse import arrow_frames
 from jobs.warehouse.parquet_write import ArrowTransform
 
-MOST_FILES = 256  # whose footers the driver reads: milliseconds each
-TASKS_A_SLOT = 8  # enough that the last ones end together; each costs Spark 0.07 s
-MOST_ROWS = 65_536  # of a task, where that makes more: what is lost with one, and a file it writes
-OVER = 2.0  # rows may be read so many times before a shuffle is cheaper
-BATCH = 1024  # rows that are decoded at a time
+MOST_FILES = 256  # the driver reads their footers, some milliseconds each
+TASKS_A_SLOT = 8  # enough that the last tasks end together; each costs Spark 0.07 s
+MOST_ROWS = 65_536  # of a task: what is computed again if it fails, and the size of its file
+OVER = 2.0  # a shuffle is cheaper than reading rows more often than this
+# Rows that are decoded at a time. pyarrow.dataset is as fast, but decodes a row group as a whole:
+# twice the memory for a row group of 128 MB, which is what Spark writes.
+BATCH = 1024
 
 Rows = Callable[..., Iterator[pa.RecordBatch]]
-Ends = tuple[str, str]  # lowest and highest of a column
+Bounds = tuple[str, str]  # the lowest and the highest value of a column
 
 
 class RowGroup(NamedTuple):
-    """A row group of a file; between which labels and ids its rows lie, where its footer says."""
+    """A row group of a file, with the bounds of its labels and ids; None if not in the footer."""
 
     path: str
     group: int
     rows: int
-    labels: Ends | None = None
-    ids: Ends | None = None
+    labels: Bounds | None = None
+    ids: Bounds | None = None
 
 
 class TaskInput(NamedTuple):
-    """What a task reads in one go: row groups in order, of these the rows of one class or all.
+    """Row groups that a task reads in this order: all their rows, or those of one class.
 
-    Of one class by id, each row group sorted.
+    The rows of a class come sorted by image_id, as their row groups do not overlap.
     """
 
     row_groups: tuple[RowGroup, ...]
@@ -55,7 +58,7 @@ class TaskInput(NamedTuple):
 
 @dataclass(frozen=True)
 class ParquetSnapshot:
-    """The files of a table's version as executors see them, below a folder."""
+    """A version of a table as Parquet row groups, in a folder that all executors see."""
 
     spark: SparkSession
     folder: Path
@@ -63,57 +66,57 @@ class ParquetSnapshot:
 
     @property
     def rows(self) -> int:
-        """Rows of all row_groups."""
+        """The number of rows."""
         return sum(row_group.rows for row_group in self.row_groups)
 
     def tasks(self, slots: int) -> int:
-        """How many tasks to make of all rows, of which so many run at a time."""
+        """Return how many tasks to make of all rows; slots: tasks that run at a time."""
         return max(TASKS_A_SLOT * slots, math.ceil(self.rows / MOST_ROWS))
 
     def whole(
         self, columns: T.StructType, tasks: int, constants: Mapping[str, str] | None = None
     ) -> Scan:
-        """All rows in the order of the files, in at most so many tasks of about as many rows.
+        """Return a scan of all rows in the order of the files, in tasks of about equal size.
 
-        constants: further columns, of one value.
+        tasks: at most so many. constants: further columns of one value each.
         """
         most = max(1, self.rows) / max(1, tasks)
-        dealt: dict[int, list[RowGroup]] = {}
+        assigned: dict[int, list[RowGroup]] = {}
         before = 0
         for row_group in self.row_groups:
-            # To the task that its middle falls in.
-            dealt.setdefault(int((before + row_group.rows / 2) // most), []).append(row_group)
+            # It goes to the task that its middle row falls into.
+            assigned.setdefault(int((before + row_group.rows / 2) // most), []).append(row_group)
             before += row_group.rows
         return self._scan(
-            [(TaskInput(tuple(share)),) for share in dealt.values()], columns, constants or {}
+            [(TaskInput(tuple(part)),) for part in assigned.values()], columns, constants or {}
         )
 
     def by_class(self, columns: T.StructType, tasks: Mapping[str, int]) -> Scan | None:
-        """Whole classes, each by image_id, in the task that each is dealt to.
+        """Return a scan in which a task reads whole classes, each sorted by image_id.
 
-        None where they cannot be read so a row group at a time: where row groups of a class
-        overlap in their ids, or the classes lie so scattered that much would be read more than
-        once. columns: label and image_id among them.
+        columns: `label` and `image_id` among them. tasks: the task of each class. Returns None if
+        the classes cannot be read a row group at a time: row groups of a class overlap in their
+        ids, or classes are so scattered that rows would be read more than OVER times on average.
         """
         labels = sorted(tasks)
-        found: dict[str, list[RowGroup]] = {label: [] for label in labels}
+        of_class: dict[str, list[RowGroup]] = {label: [] for label in labels}
         read = 0
         for row_group in self.row_groups:
             if row_group.labels is None or row_group.ids is None:
                 return None
             low, high = row_group.labels
             for label in labels[bisect_left(labels, low) : bisect_right(labels, high)]:
-                found[label].append(row_group)
+                of_class[label].append(row_group)
                 read += row_group.rows
             if read > OVER * self.rows:
                 return None
-        dealt: dict[int, list[TaskInput]] = {}
-        for label, own in found.items():
-            own.sort(key=_first_id)
-            if any(_last_id(a) >= _first_id(b) for a, b in itertools.pairwise(own)):
+        inputs: dict[int, list[TaskInput]] = {}
+        for label, row_groups in of_class.items():
+            row_groups.sort(key=_first_id)
+            if any(_last_id(a) >= _first_id(b) for a, b in itertools.pairwise(row_groups)):
                 return None
-            dealt.setdefault(tasks[label], []).append(TaskInput(tuple(own), label))
-        return self._scan([tuple(shares) for _, shares in sorted(dealt.items())], columns, {})
+            inputs.setdefault(tasks[label], []).append(TaskInput(tuple(row_groups), label))
+        return self._scan([tuple(own) for _, own in sorted(inputs.items())], columns, {})
 
     def _scan(
         self,
@@ -126,13 +129,13 @@ class ParquetSnapshot:
 
 @dataclass(frozen=True)
 class Scan:
-    """Rows of a table on their way to a function that is run where they are read."""
+    """Rows of a table, to be passed to a function in the task that reads them."""
 
     spark: SparkSession
     reader: TaskReader
 
     def through(self, rows: Rows, schema: T.StructType) -> ArrowTransform:
-        """The rows through `rows(batches, schema=…)`, which gives batches of a schema."""
+        """Return a lazy table: the rows passed through `rows(batches, schema)`."""
         count = len(self.reader.tasks)
         numbers = self.spark.range(0, count, 1, max(1, count))
         return ArrowTransform(numbers, ScanTransform(self.reader, rows).apply, schema)
@@ -140,7 +143,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class TaskReader:
-    """What each task reads, on the way to it."""
+    """Reads what each task is to read; it is sent to the executors."""
 
     folder: Path
     tasks: tuple[tuple[TaskInput, ...], ...]
@@ -148,26 +151,26 @@ class TaskReader:
     constants: dict[str, str] = field(default_factory=dict)
 
     def batches(self, task: int) -> Iterator[pa.RecordBatch]:
-        """The rows of a task."""
+        """Yield the rows of a task."""
         schema = arrow_frames.arrow_schema(self.columns)
-        for share in self.tasks[task]:
-            for row_group in share.row_groups:
+        for part in self.tasks[task]:
+            for row_group in part.row_groups:
                 batches = self._row_group(row_group, schema)
-                if share.label is None:
+                if part.label is None:
                     yield from batches
                 else:
-                    yield from _of_class(batches, share.label)
+                    yield from _of_class(batches, part.label)
 
     def _row_group(self, row_group: RowGroup, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(self.folder / row_group.path) as file:
-            there = [name for name in schema.names if name in file.schema_arrow.names]
+            present = [name for name in schema.names if name in file.schema_arrow.names]
             for batch in file.iter_batches(
-                BATCH, row_groups=[row_group.group], columns=there, use_threads=False
+                BATCH, row_groups=[row_group.group], columns=present, use_threads=False
             ):
                 yield self._completed(batch, schema)
 
     def _completed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-        """The columns in order and of their types; of those a file has not, nulls."""
+        """Return the columns in order and with their types; one that the file lacks holds nulls."""
         arrays = []
         for column in schema:
             if column.name in self.constants:
@@ -182,7 +185,7 @@ class TaskReader:
 
 @dataclass(frozen=True)
 class ScanTransform:
-    """A function, and what it is given in each task."""
+    """Apply `rows` to the rows of each task's row groups, read on the executor."""
 
     reader: TaskReader
     rows: Rows
@@ -190,14 +193,14 @@ class ScanTransform:
     def apply(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Numbers of tasks to what the function makes of their rows."""
+        """Yield the function's batches for the tasks whose numbers are the column `id`."""
         numbers = [number for batch in batches for number in batch.column("id").to_pylist()]
         read = (batch for number in numbers for batch in self.reader.batches(number))
         return self.rows(read, schema=schema)
 
 
 def _of_class(batches: Iterable[pa.RecordBatch], label: str) -> Iterator[pa.RecordBatch]:
-    """The rows of a class in a row group, by id."""
+    """Yield the rows of a class in a row group, sorted by image_id."""
     wanted = pa.scalar(label, pa.string())
     own = [batch.filter(pc.equal(batch.column("label"), wanted)) for batch in batches]
     if not own:
@@ -211,7 +214,7 @@ def _of_class(batches: Iterable[pa.RecordBatch], label: str) -> Iterator[pa.Reco
 
 
 def row_groups_of(folder: Path, names: Sequence[str]) -> tuple[RowGroup, ...]:
-    """The row groups of a table's files, in the order of the files' names."""
+    """Return the row groups of a table's files, in the order of the files' names."""
     return tuple(row_group for name in sorted(names) for row_group in _of_file(folder, name))
 
 
@@ -219,23 +222,26 @@ def _of_file(folder: Path, name: str) -> Iterator[RowGroup]:
     footer = pq.read_metadata(folder / name)
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
-        ends = _ends(group, "label"), _ends(group, "image_id")
-        yield RowGroup(name, number, group.num_rows, *ends)
+        labels, ids = _bounds(group, "label"), _bounds(group, "image_id")
+        yield RowGroup(name, number, group.num_rows, labels, ids)
 
 
-def _ends(group: Any, name: str) -> Ends | None:
-    """Between which strings a column lies; None where that is not said, or some are null."""
+def _bounds(group: Any, name: str) -> Bounds | None:
+    """Return the bounds of a string column; None if they are not in the footer, or some are null.
+
+    (pyarrow.dataset's statistics of a row group do not say whether some are null.)
+    """
     for number in range(group.num_columns):
         column = group.column(number)
         if column.path_in_schema == name:
-            bounds = column.statistics
-            if bounds is None or not bounds.has_min_max or bounds.null_count:
+            statistics = column.statistics
+            if statistics is None or not statistics.has_min_max or statistics.null_count:
                 return None
             try:
-                ends = bounds.min, bounds.max
+                bounds = statistics.min, statistics.max
             except UnicodeDecodeError:  # another writer's
                 return None
-            return ends if all(isinstance(end, str) for end in ends) else None
+            return bounds if all(isinstance(bound, str) for bound in bounds) else None
     return None
 
 

@@ -1,7 +1,8 @@
-"""Rows that executors make: they write the files, the driver commits them.
+"""Parquet files written by Spark's Python workers with Arrow; the driver commits them.
 
-Arrow takes rows as the workers have them. Spark's own writer takes them out of Arrow one number
-after the other, which for latents is a third of the work of encoding them.
+Use `ArrowTransform` for a table that a function over Arrow batches computes. Spark's own writer
+takes the rows out of Arrow one number after the other, which for latents is a third of the work of
+encoding them.
 """
 
 from __future__ import annotations
@@ -24,35 +25,39 @@ from pyspark.sql import types as T
 from jobs.warehouse import arrow_frames
 from udfs import arrow
 
-# Of a row group before compression: what a worker holds, and the least that tasks share out among
-# them (`scanning`): 1,024 latents.
+# A row group before compression: what a worker holds, and the least that a task reads
+# (parquet_scan): 1,024 latents.
 GROUP_BYTES = 4 << 20
-LONGEST = 256  # characters of a string that is a bound in the log
+LONGEST = 256  # characters; a longer string is no bound in the log
 ADDED = arrow_frames.struct("path string, size bigint, modified bigint, stats string")
 
 
 def passthrough(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Rows of a frame that has a table's columns already."""
+    """Yield the rows unchanged, with the columns of `schema` in its order."""
     for batch in batches:
         yield arrow.record_batch({name: batch.column(name) for name in schema.names}, schema)
 
 
 @dataclass(frozen=True)
 class ArrowTransform:
-    """A table's rows before they are made: a frame's, through `rows(batches, schema=…)`."""
+    """A lazy table: the rows of `frame` passed through `rows(batches, schema)`.
+
+    `rows` yields batches of `schema`. Nothing runs until the table is written or mapped.
+    """
 
     frame: DataFrame
     rows: Callable[..., Iterator[pa.RecordBatch]]
     schema: T.StructType
 
     def mapped(self) -> DataFrame:
-        """The rows, for Spark."""
+        """Return the rows as a Spark frame."""
         return arrow_frames.mapped(self.frame, self.rows, self.schema)
 
     def write_files(self, folder: Path, scalars: int) -> list[Row]:
-        """The rows as files of a folder that all executors see, one a task: rows of ADDED.
+        """Have each task write its rows as a file of the folder; return rows of ADDED.
 
-        scalars: leading columns that statistics are kept of.
+        folder: one that all executors see. scalars: the number of leading columns that statistics
+        are kept of.
         """
         schema = arrow_frames.arrow_schema(self.schema)
         files = Files(folder, self.rows, schema, tuple(schema.names[:scalars]))
@@ -61,7 +66,7 @@ class ArrowTransform:
 
 @dataclass(frozen=True)
 class Files:
-    """Where a task's rows go, and which of their columns readers may skip files by."""
+    """Writes the files; `scalars` are the columns by whose bounds readers may skip a file."""
 
     folder: Path
     rows: Callable[..., Iterator[pa.RecordBatch]]
@@ -71,10 +76,10 @@ class Files:
     def write(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Write a task's rows; one row of ADDED, none where there is nothing to write.
+        """Write a task's rows; yield one row of ADDED, or none if there is nothing to write.
 
-        A name of its own for each try of a task: what one leaves that was killed is no part of the
-        table, and VACUUM takes it away.
+        Each attempt of a task has a file name of its own: the file of an attempt that was killed is
+        no part of the table, and VACUUM deletes it.
         """
         groups = row_groups(self.rows(batches, schema=self.schema), GROUP_BYTES)
         first = next(groups, None)
@@ -118,7 +123,7 @@ class Files:
 
 
 def row_groups(batches: Iterable[pa.RecordBatch], most: int) -> Iterator[pa.Table]:
-    """The rows of batches, some `most` bytes at a time."""
+    """Yield the rows of batches as tables of about `most` bytes."""
     held: list[pa.RecordBatch] = []
     taken = 0
     for batch in batches:
@@ -133,16 +138,16 @@ def row_groups(batches: Iterable[pa.RecordBatch], most: int) -> Iterator[pa.Tabl
 
 
 def _is_ordered(schema: pa.Schema, name: str) -> bool:
-    """Whether readers may go by the bounds of a column in a file's footer.
+    """Return whether readers may rely on the bounds of a column in a file's footer.
 
-    To Spark NaN is above all numbers, to Parquet it is none.
+    They may not for floating point: to Spark NaN is above all numbers, Parquet leaves it out.
     """
     return not pa.types.is_floating(schema.field(name).type)
 
 
 @dataclass
 class Statistics:
-    """A file's, as Delta's log has them (Delta protocol: Per-file Statistics)."""
+    """Statistics of a file as in Delta's log (Delta protocol: Per-file Statistics)."""
 
     columns: tuple[str, ...]
     rows: int = 0
@@ -152,7 +157,7 @@ class Statistics:
     unbounded: set[str] = field(default_factory=set)
 
     def add(self, rows: pa.Table) -> None:
-        """Take further rows in."""
+        """Include further rows."""
         self.rows += rows.num_rows
         for name in self.columns:
             column = rows.column(name)
@@ -166,7 +171,7 @@ class Statistics:
             self.highest[name] = max(high, self.highest.get(name, high))
 
     def json(self) -> str:
-        """The text of an add action's `stats`."""
+        """Return the text of an add action's `stats`."""
         bounds = [
             {name: value for name, value in ends.items() if name not in self.unbounded}
             for ends in (self.lowest, self.highest)
@@ -176,10 +181,10 @@ class Statistics:
 
 
 def _bounds(column: pa.ChunkedArray) -> tuple[Any, Any]:
-    """The lowest and highest value of a column; None where the log is to have none.
+    """Return the lowest and the highest value of a column; None if the log must not have them.
 
-    So of timestamps, which it cuts to milliseconds, of numbers that JSON has no word for, and of
-    long strings.
+    The log cuts timestamps to milliseconds, JSON has no NaN or infinity, and long strings would
+    make the log large.
     """
     kind = column.type
     if pa.types.is_timestamp(kind):

@@ -1,4 +1,7 @@
-"""Classes as tasks: small ones share one, and a task sees each of its classes whole, in order."""
+"""Whole groups (classes) as Spark tasks: assigning them, shuffling by them, streaming the results.
+
+Use it where a task must see each of its groups whole and in order; small groups share a task.
+"""
 
 from __future__ import annotations
 
@@ -15,52 +18,59 @@ from jobs.warehouse import arrow_frames
 TASKS_A_SLOT = 4  # enough to even out, few enough that starting them costs nothing
 
 
-def placed(
-    latents: DataFrame,
+def repartitioned_by_group(
+    rows: DataFrame,
     counts: dict[str, int],
     slots: int,
     cost: Callable[[int], float],
     order: Sequence[Column] = (),
     key: str = "label",
 ) -> DataFrame:
-    """Latents shuffled once so that a partition holds whole classes, sorted within each.
+    """Return the rows shuffled once: a partition holds whole groups, each sorted.
 
-    cost: of a class of n images; the largest classes are dealt first, each to the task that has
-    least. order: what comes before image_id within a class. key: what makes a class.
+    rows: a frame with the columns `key` and `image_id`. counts: images of each group; rows of other
+    groups are left out. slots: tasks that the cluster runs at a time. cost: the relative time that
+    a group of n images takes. order: columns to sort a group by before `image_id`. key: the column
+    that names the group.
     """
-    tasks = dealt(counts, slots, cost)
+    tasks = assign_tasks(counts, slots, cost)
     number = max(tasks.values(), default=0) + 1
     schema = T.StructType(
         [T.StructField(key, T.StringType()), T.StructField("task", T.IntegerType())]
     )
-    where = arrow_frames.frame(latents.sparkSession, tasks.items(), schema)
-    joined = latents.join(F.broadcast(where), on=key, how="inner")
+    assigned = arrow_frames.frame(rows.sparkSession, tasks.items(), schema)
+    joined = rows.join(F.broadcast(assigned), on=key, how="inner")
     ordered = joined.repartitionById(number, F.col("task"))
     return ordered.sortWithinPartitions(key, *order, "image_id").drop("task")
 
 
-def dealt(counts: dict[str, int], slots: int, cost: Callable[[int], float]) -> dict[str, int]:
-    """The task of each class; cost: of a class of n images."""
+def assign_tasks(
+    counts: dict[str, int], slots: int, cost: Callable[[int], float]
+) -> dict[str, int]:
+    """Return the task of each group: longest processing time first, to the least loaded task.
+
+    (Graham 1969, "Bounds on multiprocessing timing anomalies".) At most TASKS_A_SLOT tasks a slot
+    are used.
+
+    >>> assign_tasks({"large": 5, "small": 1, "middle": 3, "other": 1}, slots=1, cost=float)
+    {'large': 0, 'middle': 1, 'other': 2, 'small': 3}
+    """
     number = max(1, min(len(counts), TASKS_A_SLOT * slots))
-    return deal({label: cost(count) for label, count in counts.items()}, number)
-
-
-def deal(costs: dict[str, float], number: int) -> dict[str, int]:
-    """The task of each class: longest first, to the task with the least so far."""
+    costs = {group: cost(count) for group, count in counts.items()}
     loads = [(0.0, task) for task in range(number)]
     tasks = {}
-    for label, cost in sorted(costs.items(), key=lambda item: (-item[1], item[0])):
+    for group, seconds in sorted(costs.items(), key=lambda item: (-item[1], item[0])):
         load, task = heapq.heappop(loads)
-        tasks[label] = task
-        heapq.heappush(loads, (load + cost, task))
+        tasks[group] = task
+        heapq.heappush(loads, (load + seconds, task))
     return tasks
 
 
 def streamed(frame: DataFrame) -> Iterator[Row]:
-    """The rows in order, one partition at a time here.
+    """Yield the rows in order; the driver holds one partition at a time.
 
-    They are made and kept on the executors' disks first: toLocalIterator alone would have the
-    partitions made one after the other.
+    The frame is computed and kept on the executors' disks first: toLocalIterator alone would
+    compute the partitions one after the other.
     """
     kept = frame.persist(StorageLevel.DISK_ONLY)
     try:

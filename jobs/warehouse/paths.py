@@ -1,7 +1,6 @@
-"""Listing and reading the files of a folder, wherever it lies.
+"""Paths and URIs: which of them are on a mounted file system, and how each is written.
 
-A mounted file system is walked by `os.scandir`; other places (s3://, gs://, hdfs://) go through
-pyarrow's file systems. Spark's own binaryFile silently skips names that begin with `_` or `.`.
+A path may hold any character, so it is not parsed as a URI (urlsplit would cut it at # and ?).
 """
 
 from __future__ import annotations
@@ -11,29 +10,29 @@ from urllib.parse import unquote
 
 
 def scheme(root: str) -> str:
-    """What stands before `://`, or `file` for a path, which urlsplit would cut at # and ?."""
+    """Return what comes before `://`; `file` for a path."""
     before, separator, _ = root.partition("://")
     return before if separator and "/" not in before else "file"
 
 
 def is_mounted(root: str) -> bool:
-    """Whether the path is one of a mounted file system."""
+    """Return whether the path is one of a mounted file system."""
     return scheme(root) == "file"
 
 
 def mounted(path: str) -> Path:
-    """A path, or a URI such as file:/a%20b or file:///a%20b, as a path."""
+    """Return a path, or a URI such as file:/a%20b or file:///a%20b, as a path."""
     if not path.startswith("file:"):
         return Path(path)
     return Path("/" + unquote(path.removeprefix("file:")).lstrip("/"))
 
 
 def absolute(root: str) -> str:
-    """The root as it stands in the tables."""
+    """Return the root as it is written in tables: an absolute path, or a URI without a last /."""
     return str(mounted(root).resolve()) if is_mounted(root) else root.rstrip("/")
 
 
 def folder(root: str) -> str:
-    """The root, or the folder of a root that is a single file."""
-    place = absolute(root)
-    return str(Path(place).parent) if is_mounted(root) and Path(place).is_file() else place
+    """Return the root; if it is a single file, the folder that holds it."""
+    path = absolute(root)
+    return str(Path(path).parent) if is_mounted(root) and Path(path).is_file() else path

@@ -1,4 +1,4 @@
-"""The tables of the warehouse, each declared once (spec §8); checked on every write."""
+"""The tables of the warehouse, each declared once: columns and types, checked on every write."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from jobs.warehouse.arrow_frames import arrow_schema, struct
 
 
 def rows(name: str, content: Iterable[Sequence[Any] | Mapping[str, Any]]) -> pa.Table:
-    """A small table's rows on the driver, in the order of its columns or by their names."""
+    """Return rows of the driver as an Arrow table; a row has its values in order or by name."""
     schema = arrow_schema(TABLES[name].schema)
     named = [
         row if isinstance(row, Mapping) else dict(zip(schema.names, row, strict=True))
         for row in content
     ]
     return pa.Table.from_pylist(named, schema)
+
+
+PROPERTIES = {
+    "delta.logRetentionDuration": "interval 30 days",
+    "delta.deletedFileRetentionDuration": "interval 30 days",
+    "delta.enableDeletionVectors": "false",  # whoever writes next: every reader must cope
+}
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,8 @@ class Table:
     name: str
     stages: tuple[str, ...]  # that write it, in the order of the pipeline; `runs` is the run's own
     ddl: str
-    more: bool = False  # the callers' own columns are carried between scalars and large ones
-    partition: tuple[str, ...] = ()  # columns that are folders: what is replaced as a whole
+    more: bool = False  # callers' own columns are allowed, between the scalar and the large ones
+    partition: tuple[str, ...] = ()  # columns that are folders: rows of one are replaced as a whole
 
     @property
     def schema(self) -> T.StructType:
@@ -40,7 +47,7 @@ class Table:
 
     @property
     def scalars(self) -> int:
-        """Number of leading columns that statistics are kept of."""
+        """The number of leading columns that statistics are kept of."""
         large = (T.ArrayType, T.MapType, T.BinaryType)
         kinds = [isinstance(column.dataType, large) for column in self.schema]
         return kinds.index(True) if any(kinds) else len(kinds)
@@ -219,12 +226,17 @@ TABLES: dict[str, Table] = {
     )
 }
 
-# Added columns that would hide one of ours in a table that carries the callers' columns.
+# Names that callers' columns may not have: each is a column of ours.
 RESERVED = tuple(
     dict.fromkeys(
         name.lower() for table in ("images", "curated") for name in TABLES[table].schema.names
     )
 )
+
+
+def properties(name: str) -> dict[str, str]:
+    """Return the Delta properties of a new table."""
+    return PROPERTIES | {"delta.dataSkippingNumIndexedCols": str(TABLES[name].scalars)}
 
 
 def check(name: str, schema: T.StructType) -> None:

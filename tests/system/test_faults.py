@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 from jobs.report import provenance
 from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage, StageRun
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import open_store
 from tests.conftest import (
     COMMAND_SECONDS,
     QUICK,
@@ -142,7 +142,7 @@ def has_begun(warehouse: Path, stage: str) -> bool:
 
 def states(spark: SparkSession, warehouse: Path) -> list[tuple[str, str]]:
     """Stage and state of every row in `runs`, by time."""
-    rows = Warehouse(spark, str(warehouse)).read("runs").orderBy("started").collect()
+    rows = open_store(spark, str(warehouse)).read("runs").orderBy("started").collect()
     return [(row.stage, row.state) for row in rows]
 
 
@@ -174,7 +174,7 @@ def test_stages_of_dead_runs_become_failed_ones(
     assert [(row["stage"], row["state"]) for row in listed] == expected
     version = run.warehouse.version("runs")
     Run(spark, settings, "pipeline").close_stale()
-    assert Warehouse(spark, str(tmp_path)).version("runs") == version, "nothing was stale"
+    assert open_store(spark, str(tmp_path)).version("runs") == version, "nothing was stale"
 
 
 def test_killed_at_three_stages_and_run_again(

@@ -23,7 +23,8 @@ from jobs.report import gallery, report
 from jobs.runtime.lock import lock
 from jobs.runtime.run import Run
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import CommitInfo, Warehouse
+from jobs.warehouse.commits import CommitInfo
+from jobs.warehouse.store import open_store
 from tests.conftest import STAGES, WRITTEN, Runner, picture, save_pictures, settings_for
 from udfs.autoencoder import inference
 from udfs.vectors import cosine
@@ -212,7 +213,7 @@ def test_the_same_command_again_does_nothing(
 ) -> None:
     again = run_pipeline(Path(finished.settings.images), copied)
     assert states(again) == dict.fromkeys(STAGES, "skipped")
-    warehouse = Warehouse(finished.spark, str(copied))
+    warehouse = open_store(finished.spark, str(copied))
     for name in sorted(WRITTEN - {"runs"}):
         assert warehouse.version(name) == finished.warehouse.version(name), name
 
@@ -268,21 +269,21 @@ def test_a_warehouse_may_have_any_name(spark: SparkSession, tmp_path: Path, name
     """Patterns to Hadoop, partitions to Spark, parts of a URI to delta-rs: written and read by
     either.
     """
-    warehouse = Warehouse(spark, str(tmp_path / name))
+    warehouse = open_store(spark, str(tmp_path / name))
     one = tables.rows("anomalies", [("one", "a", -1.0, -2.0, 1)])
     other = tables.rows("anomalies", [("other", "a", -3.0, -2.0, None)])
     first = warehouse.write(one, "anomalies", CommitInfo("r", "anomalies", "1"))
     frame = spark.createDataFrame(other.to_pandas(), tables.TABLES["anomalies"].schema)
     warehouse.write(frame, "anomalies", CommitInfo("r", "anomalies", "2"), append=True)
     ids = {row.image_id for row in warehouse.read("anomalies").collect()}
-    assert ids == {row["image_id"] for row in warehouse.rows("anomalies")} == {"one", "other"}
+    assert ids == {row["image_id"] for row in warehouse.query("anomalies")} == {"one", "other"}
     (row,) = warehouse.read("anomalies", first).collect()
     assert row.asDict() == one.to_pylist()[0]
 
 
 def test_rows_that_another_engine_deleted_are_gone(spark: SparkSession, tmp_path: Path) -> None:
     """By a deletion vector: the file that holds them stays in the log."""
-    warehouse = Warehouse(spark, str(tmp_path))
+    warehouse = open_store(spark, str(tmp_path))
     rows = tables.rows("anomalies", [(name, "a", -1.0, -2.0, 1) for name in "abc"])
     warehouse.write(rows, "anomalies", CommitInfo("r", "anomalies", "1"))
     table = f"delta.`{warehouse.path('anomalies')}`"
@@ -297,7 +298,7 @@ def test_a_name_that_delta_rs_misreads_is_refused(
     spark: SparkSession, tmp_path: Path, name: str
 ) -> None:
     with pytest.raises(JobError, match="may hold none of"):
-        Warehouse(spark, str(tmp_path / name))
+        open_store(spark, str(tmp_path / name))
 
 
 def test_one_writer_a_warehouse(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from pyspark.sql import types as T
 
 from jobs.runtime.run import Run
 from jobs.warehouse import tables as declared
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import Store, open_store
 from tests.conftest import ROOT, WRITTEN, Runner, picture
 from tests.foreign_readers import LAST, READERS
 from tests.jobs.acquisition.test_ingest import encoded
@@ -90,7 +90,7 @@ def rows(table: pa.Table) -> list[dict[str, Any]]:
     return sorted(found, key=repr)
 
 
-def assert_read_alike(warehouse: Warehouse, reader: str, target: Path) -> None:
+def assert_read_alike(warehouse: Store, reader: str, target: Path) -> None:
     """Every table: rows, columns and values as Spark's; reader 1, writer 2, no features."""
     tables, protocols = read_elsewhere(reader, warehouse.root, target)
     assert tables.keys() == protocols.keys() == WRITTEN
@@ -117,7 +117,7 @@ def test_every_table_reads_alike(
     warehouse = undisturbed[0]
     if reader == "polars":  # it reads no Delta table below a path with a space (polars#20944)
         warehouse = shutil.copytree(warehouse, tmp_path / "warehouse")
-    assert_read_alike(Warehouse(spark, str(warehouse)), reader, tmp_path)
+    assert_read_alike(open_store(spark, str(warehouse)), reader, tmp_path)
 
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678901)

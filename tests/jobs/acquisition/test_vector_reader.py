@@ -23,7 +23,7 @@ from jobs.runtime.run import Run
 from jobs.settings.load import build
 from jobs.settings.model import Settings
 from jobs.warehouse.arrow_frames import arrow_schema
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import open_store
 from tests.conftest import Runner, settings_for
 from udfs.vectors import cosine
 
@@ -117,7 +117,7 @@ def latents_of(run: Run) -> dict[str, Row]:
 
 
 def versions(run: Run) -> dict[str, int]:
-    warehouse = Warehouse(run.spark, run.warehouse.root)
+    warehouse = open_store(run.spark, run.warehouse.root)
     return {name: warehouse.version(name) for name in ("images", "latents", "selection", "curated")}
 
 

@@ -18,7 +18,7 @@ from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
 from jobs.settings.duplicates import Publish
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import open_store
 from tests.conftest import settings_for
 
 QUANTILE = 0.2
@@ -149,8 +149,8 @@ def test_publish_leaves_anomalies_out_only_where_it_is_told_to(
         done(spark, finished, warehouse, publish, *remove)
     for _ in range(2):
         done(spark, finished, warehouse, anomalies, *flags)
-    listed = Warehouse(spark, str(warehouse)).read("anomalies").collect()
-    assert Warehouse(spark, str(warehouse)).version("anomalies") == 0
+    listed = open_store(spark, str(warehouse)).read("anomalies").collect()
+    assert open_store(spark, str(warehouse)).version("anomalies") == 0
     assert {row.label for row in listed} == {"field", "town"}
     before = done(spark, finished, warehouse, publish, rule).warehouse
     same = done(spark, finished, warehouse, publish, *flags).warehouse

@@ -18,7 +18,7 @@ from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
 from jobs.settings.load import build
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import open_store
 from tests.conftest import settings_for
 from udfs.autoencoder import inference
 from udfs.density import generation, histogram, pca
@@ -152,20 +152,6 @@ def test_a_sheet_shows_each_picture_in_the_row_of_its_class() -> None:
         assert (line[: np.flatnonzero(colour)[0]] < 128).any()  # the label's strokes
 
 
-def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    folder = tmp_path / "images"
-    for content in ("one", "two"):
-        with generate.replaced(folder) as aside:
-            (aside / content).touch()
-        assert [path.name for path in folder.iterdir()] == [content]
-    with pytest.raises(FileNotFoundError), generate.replaced(folder) as aside:
-        (aside / "no folder/three").touch()
-    assert [path.name for path in folder.iterdir()] == ["two"]
-    with generate.replaced(folder):
-        pass
-    assert [path.name for path in tmp_path.iterdir()] == ["images"]
-
-
 def test_vectors_brought_along_cannot_be_decoded() -> None:
     flags = ("ingest.vector_column=v", "ingest.source=parquet", "ingest.id_column=id")
     with pytest.raises(SettingsError, match=r"generate\.count: images are decoded by the model"):
@@ -238,7 +224,7 @@ def test_the_same_seed_the_same_bytes(spark: SparkSession, finished: Run, wareho
 
     def version(*flags: str) -> int:
         generated(spark, finished, warehouse, *flags)
-        return Warehouse(spark, str(warehouse)).version("generated")
+        return open_store(spark, str(warehouse)).version("generated")
 
     flags = ("generate.count=4", "generate.labels=town")
     first = version(*flags)

@@ -17,7 +17,7 @@ from jobs.density import sublabels as class_parts
 from jobs.duplicates import groups
 from jobs.errors import JobError, SettingsError
 from jobs.settings.load import build
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import open_store
 from tests.jobs.duplicates.test_prune import Given
 from udfs.density import histogram, modes
 from udfs.density.marginal import Marginal
@@ -218,7 +218,7 @@ def test_a_class_of_two_kinds_is_split(clustered: Given) -> None:
     with pytest.raises(JobError, match=r"table sublabels.*run \./spark-submit\.sh modes first"):
         clustered.prune(*ASKED)
     clustered.job(job.STAGE, *ASKED)
-    warehouse = Warehouse(clustered.spark, str(clustered.folder))
+    warehouse = open_store(clustered.spark, str(clustered.folder))
     densities = warehouse.read("density").where("rule = 'none'").collect()
     cells = {
         (r.label, r.component): histogram.Histogram(r.origin, r.step, r.counts) for r in densities
@@ -257,7 +257,7 @@ def test_images_are_compared_within_sublabels(clustered: Given) -> None:
     expected = clustered.defined(group=kind)
     assert clustered.selection() == expected
     assert expected != clustered.defined()
-    version = Warehouse(clustered.spark, str(clustered.folder)).version("selection")
+    version = open_store(clustered.spark, str(clustered.folder)).version("selection")
     clustered.job(job.STAGE, *ASKED)
     assert clustered.prune(*ASKED).warehouse.version("selection") == version
 
@@ -267,7 +267,7 @@ def test_sublabels_of_other_images_and_a_column_of_that_name_are_refused(cluster
     clustered.write()
     with pytest.raises(JobError, match="made of other images or labels"):
         clustered.prune(*ASKED)
-    images = Warehouse(clustered.spark, str(clustered.folder)).read("images")
+    images = open_store(clustered.spark, str(clustered.folder)).read("images")
     settings = build({}, ASKED).prune
     groups.check(images, settings)
     with pytest.raises(SettingsError, match="is a column of images and of sublabels"):

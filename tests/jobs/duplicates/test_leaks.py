@@ -15,7 +15,7 @@ from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage
 from jobs.settings.load import build
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import open_store
 from tests.jobs.duplicates.test_prune import FLAGS, THRESHOLDS, Given
 from tests.udfs.duplicates.test_greedy import sim
 
@@ -42,7 +42,9 @@ def run_job(given: Given, job: Stage, *flags: str) -> None:
 
 
 def rows_of(given: Given, table: str) -> list[dict[str, Any]]:
-    return [row.asDict() for row in Warehouse(given.spark, str(given.folder)).read(table).collect()]
+    return [
+        row.asDict() for row in open_store(given.spark, str(given.folder)).read(table).collect()
+    ]
 
 
 def expected_leaks(given: Given, by_label: bool) -> dict[tuple[str, str], tuple[str, float]]:

@@ -25,7 +25,8 @@ from jobs.runtime.stage import Stage, StageRun
 from jobs.settings.load import build
 from jobs.settings.model import Settings
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import CommitInfo, Warehouse, fingerprint
+from jobs.warehouse.commits import CommitInfo, fingerprint
+from jobs.warehouse.store import open_store
 from tests.udfs.duplicates.test_greedy import definition
 from tests.udfs.vectors.test_screen import spectral
 from udfs.duplicates.thresholds import (
@@ -78,7 +79,7 @@ class Given:
 
     def write(self, names: list[str] | None = None) -> None:
         """The tables `images`, `latents` and `projections`, of some of the images."""
-        warehouse = Warehouse(self.spark, str(self.folder))
+        warehouse = open_store(self.spark, str(self.folder))
         kept = list(self.images.values()) if names is None else [self.images[n] for n in names]
         mark = fingerprint([kept, self.model])
         run = secrets.token_hex(4)  # of one run and table Delta takes the same write only once
@@ -119,7 +120,7 @@ class Given:
         return run
 
     def selection(self) -> dict[tuple[str, str], tuple[bool, str | None, float | None]]:
-        rows = Warehouse(self.spark, str(self.folder)).read("selection").collect()
+        rows = open_store(self.spark, str(self.folder)).read("selection").collect()
         found = {(r.image_id, r.rule): (r.kept, r.kept_id, r.similarity) for r in rows}
         assert len(found) == len(rows)
         assert all(r.label == self.images[r.image_id]["label"] for r in rows)
@@ -169,7 +170,7 @@ def test_tasks_are_the_definition(given: Given) -> None:
     assert {kept for kept, *_ in expected.values()} == {True, False}
     given.prune()
     assert given.selection() == expected
-    version = Warehouse(given.spark, str(given.folder)).version("selection")
+    version = open_store(given.spark, str(given.folder)).version("selection")
     again = given.prune(*ROUNDS_OF)  # sizes of tasks and windows decide nothing
     assert again.warehouse.version("selection") == version
 
@@ -257,7 +258,7 @@ def test_what_an_earlier_run_left_wrong_fails_the_next_batch(
     given = Given(spark, tmp_path, {"a": 30})
     given.write(sorted(given.images)[:29])
     given.prune("prune.mode=append")
-    warehouse = Warehouse(spark, str(tmp_path))
+    warehouse = open_store(spark, str(tmp_path))
     commit = warehouse.newest("selection")
     assert commit is not None
     removed = next(key for key, (kept, *_) in sorted(given.selection().items()) if not kept)
@@ -301,7 +302,7 @@ def test_classes_that_workers_read_by_themselves(
     """A file a class, by id: no row goes through Spark, and no other image stays."""
     given = Given(spark, tmp_path, {"large": 130, "sm/all": 40, "one": 1})
     given.write()
-    warehouse = Warehouse(spark, str(tmp_path))
+    warehouse = open_store(spark, str(tmp_path))
     rows = warehouse.read("latents").repartitionByRange(3, "label")
     commit = warehouse.newest("latents", "encode")
     assert commit is not None
@@ -318,7 +319,7 @@ def test_classes_that_workers_read_by_themselves(
 
 @pytest.mark.parametrize("partitions", [1, 7, 64])
 def test_partitions_decide_nothing(given: Given, partitions: int) -> None:
-    latents = Warehouse(given.spark, str(given.folder)).read("latents")
+    latents = open_store(given.spark, str(given.folder)).read("latents")
     settings = build({}, FLAGS).prune
     members = image_groups.grouped({"raw": latents.repartition(partitions)}, None, None, settings)
     marked = image_groups.decisions(members, list(settings.rules))
@@ -340,7 +341,7 @@ def test_thresholds_of_both_spaces_that_set_themselves(given: Given) -> None:
     )
     given.job(whiten.STAGE, *flags)
     given.prune(*flags)
-    warehouse = Warehouse(given.spark, str(given.folder))
+    warehouse = open_store(given.spark, str(given.folder))
     spaces = {
         "raw": {row.image_id: row.latent for row in warehouse.read("latents").collect()},
         "whitened": {row.image_id: row.vector for row in warehouse.read("vectors").collect()},
@@ -394,7 +395,7 @@ def test_thresholds_of_both_spaces_that_set_themselves(given: Given) -> None:
         given.prune(*append, "prune.seed=5")
     given.prune(*append)
     new = warehouse.read("selection").where("image_id = 'small/z.png'").collect()
-    assert Warehouse(given.spark, str(given.folder)).read("selection").count() == before + 8
+    assert open_store(given.spark, str(given.folder)).read("selection").count() == before + 8
     for row in new:
         assert (row.kept, row.kept_id) == (False, "small/0003ü.png")
         assert row.threshold == shown["small", row.rule, row.space][0]
@@ -421,7 +422,7 @@ def test_columns_that_cannot_serve_are_all_named(given: Given) -> None:
             "prune.protect=label",
         ),
     ).prune
-    images = Warehouse(given.spark, str(given.folder)).read("images")
+    images = open_store(given.spark, str(given.folder)).read("images")
     with pytest.raises(SettingsError) as told:
         image_groups.check(images, settings)
     lines = str(told.value).splitlines()

@@ -20,7 +20,7 @@ from jobs.runtime.run import Run
 from jobs.settings.duplicates import Publish
 from jobs.settings.load import build
 from jobs.warehouse import tables
-from jobs.warehouse.local_store import Warehouse
+from jobs.warehouse.store import open_store
 from tests.conftest import settings_for
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -139,7 +139,7 @@ def test_a_guard_leaves_what_was_published_and_no_splits_empties_them(
         published("publish.minimum_kept=24")
     assert published() == before
     after = published("publish.split=[]")
-    warehouse = Warehouse(spark, str(tmp_path / "w"))
+    warehouse = open_store(spark, str(tmp_path / "w"))
     assert after == {name: version + 1 for name, version in before.items()}
     assert warehouse.read("splits").isEmpty()
     assert not warehouse.read("curated").isEmpty()

@@ -20,7 +20,8 @@ from jobs.evaluation import calibrate, pair_sampling, similarities
 from jobs.evaluation.pair_sampling import COMPARED, Comparing, Plan
 from jobs.settings.load import build
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.local_store import CommitInfo, Warehouse
+from jobs.warehouse.commits import CommitInfo
+from jobs.warehouse.store import open_store
 from tests.jobs.duplicates.test_prune import FLAGS, Given
 from tests.udfs.duplicates.test_greedy import sim
 from udfs.evaluation import pair_histogram, strata
@@ -41,7 +42,7 @@ def compared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> G
     images.latents["a/b/0003ü.png"] = np.zeros(40, np.float32)
     images.latents["a/b/0005ü.png"] = images.latents["a/b/0004ü.png"]
     images.write()
-    warehouse = Warehouse(spark, str(images.folder))
+    warehouse = open_store(spark, str(images.folder))
     rows = [
         (name, images.images[name]["label"], "", "", "", "", "whitened", "", vector_of(latent))
         for name, latent in images.latents.items()
@@ -66,7 +67,9 @@ def vector_of(latent: Matrix) -> list[float]:
 
 
 def rows_of(given: Given, table: str) -> list[dict[str, Any]]:
-    return [row.asDict() for row in Warehouse(given.spark, str(given.folder)).read(table).collect()]
+    return [
+        row.asDict() for row in open_store(given.spark, str(given.folder)).read(table).collect()
+    ]
 
 
 def sample_of(given: Given, label: str) -> list[str]:
@@ -149,7 +152,7 @@ def key_of(pair: tuple[str, str]) -> int:
 def test_tables_do_not_depend_on_how_rows_lie(compared: Given) -> None:
     """1, 7 and 64 partitions, and as many tasks."""
     settings = build({}, (*FLAGS, ORDER, f"calibrate.pairs={PAIRS}"))
-    warehouse = Warehouse(compared.spark, str(compared.folder))
+    warehouse = open_store(compared.spark, str(compared.folder))
     latents = {"raw": warehouse.read("latents").select(spaces.LATENTS.names)}
     marked = groups.grouped(latents, warehouse.read("images"), None, settings.prune)
     counts = {row["group"]: row["count"] for row in marked.groupBy("group").count().collect()}

@@ -27,7 +27,7 @@ from jobs.report import (
     thumbnails,
 )
 from jobs.runtime.run import Run
-from jobs.warehouse.local_store import CommitInfo
+from jobs.warehouse.commits import CommitInfo
 from tests import invented
 from tests.conftest import picture
 from udfs.acquisition import decode

@@ -16,9 +16,11 @@ from pyspark.sql import SparkSession
 
 from jobs.density import project
 from jobs.warehouse import arrow_frames, parquet_scan, partitioning, tables
-from jobs.warehouse.local_store import CommitInfo, Warehouse, properties
+from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.parquet_scan import ParquetSnapshot, RowGroup, TaskInput, TaskReader
 from jobs.warehouse.parquet_write import ArrowTransform
+from jobs.warehouse.store import Store, open_store
+from jobs.warehouse.tables import properties
 from tests.udfs.density.test_pca import cloud
 from udfs import arrow
 
@@ -42,12 +44,12 @@ def latents(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa
         yield arrow.record_batch(columns, schema)
 
 
-def written(spark: SparkSession, folder: Path, *, mixed: bool = False) -> Warehouse:
+def written(spark: SparkSession, folder: Path, *, mixed: bool = False) -> Store:
     """Three files of several row groups, by class or mixed."""
     numbers = spark.range(0, len(NAMES), 1, 3)
     if mixed:
         numbers = numbers.repartition(3).sortWithinPartitions("id")
-    warehouse = Warehouse(spark, str(folder))
+    warehouse = open_store(spark, str(folder))
     warehouse.write(ArrowTransform(numbers, latents, LATENTS), "latents", STAMP)
     return warehouse
 
@@ -120,12 +122,12 @@ def test_a_class_comes_whole_and_by_id_as_by_a_shuffle(spark: SparkSession, tmp_
     grouped(tmp_path / "latents")
     snapshot = warehouse.snapshot("latents")
     assert snapshot is not None
-    dealt = partitioning.dealt(SIZES, 2, float)
-    assert sorted(set(dealt.values())) == [0, 1, 2, 3]
-    scan = snapshot.by_class(SOME, dealt)
+    tasks = partitioning.assign_tasks(SIZES, 2, float)
+    assert sorted(set(tasks.values())) == [0, 1, 2, 3]
+    scan = snapshot.by_class(SOME, tasks)
     assert scan is not None
     parts = scan.through(seen, SEEN).mapped().rdd.glom().collect()
-    placed = partitioning.placed(warehouse.read("latents"), SIZES, 2, float)
+    placed = partitioning.repartitioned_by_group(warehouse.read("latents"), SIZES, 2, float)
     expected = arrow_frames.mapped(placed.select(SOME.names), seen, SEEN).rdd.glom().collect()
     assert sorted(parts) == sorted(expected)
 
@@ -161,10 +163,10 @@ def test_files_of_others_are_read_as_spark_reads_them(spark: SparkSession, tmp_p
     more = ArrowTransform(spark.range(0, 5), latents, LATENTS).mapped().drop("model_id")
     more.write.format("delta").mode("append").save(place)
     DeltaTable(place).optimize.compact()
-    Warehouse(spark, str(tmp_path)).write(
+    open_store(spark, str(tmp_path)).write(
         ArrowTransform(spark.range(5, 9), latents, LATENTS), "latents", STAMP, append=True
     )
-    again = Warehouse(spark, str(tmp_path))
+    again = open_store(spark, str(tmp_path))
     snapshot = again.snapshot("latents")
     assert snapshot is not None
     found = snapshot.whole(SOME, 2).through(seen, SEEN).mapped().drop("place").collect()
@@ -182,7 +184,7 @@ def test_what_only_delta_can_read_is_left_to_it(spark: SparkSession, tmp_path: P
     warehouse = written(spark, tmp_path / "plain")
     assert warehouse.snapshot("latents") is not None
     assert warehouse.snapshot("nothing") is None
-    deletion = Warehouse(spark, str(tmp_path / "deletion"))
+    deletion = open_store(spark, str(tmp_path / "deletion"))
     features = {"delta.enableDeletionVectors": "true"}
     frame = warehouse.read("latents")
     more = frame.write.format("delta").options(**(properties("latents") | features))

@@ -22,8 +22,10 @@ from pyspark.sql import functions as F
 
 from jobs import errors
 from jobs.warehouse import arrow_frames, parquet_write, tables
-from jobs.warehouse.local_store import CommitInfo, Warehouse, properties
+from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.parquet_write import ArrowTransform, Files, Statistics, passthrough
+from jobs.warehouse.store import Store, open_store
+from jobs.warehouse.tables import properties
 from udfs import arrow
 
 IMAGES = tables.TABLES["images"].schema
@@ -62,14 +64,14 @@ def made(spark: SparkSession, first: int, last: int, tasks: int = 3) -> ArrowTra
     return ArrowTransform(spark.range(first, last, numPartitions=tasks), rows, IMAGES)
 
 
-def ids(warehouse: Warehouse, version: int | None = None) -> list[str]:
+def ids(warehouse: Store, version: int | None = None) -> list[str]:
     found = warehouse.read("images", version).select("image_id").collect()
     return sorted(row.image_id for row in found)
 
 
 @pytest.mark.spark
 def test_a_table_is_the_one_that_spark_would_write(spark: SparkSession, tmp_path: Path) -> None:
-    ours, sparks = Warehouse(spark, str(tmp_path / "ours")), Warehouse(spark, str(tmp_path / "s"))
+    ours, sparks = open_store(spark, str(tmp_path / "ours")), open_store(spark, str(tmp_path / "s"))
     commit = CommitInfo("run", "ingest", "mark", {"decoding": "d"})
     assert ours.write(made(spark, 0, 40), "images", commit) == 0
     writer = made(spark, 0, 40).mapped().write.format("delta").options(**properties("images"))
@@ -82,7 +84,7 @@ def test_a_table_is_the_one_that_spark_would_write(spark: SparkSession, tmp_path
     assert one[2].min_reader_version == 1
     assert one[2].min_writer_version == 2
     for each in (ours, sparks):
-        newest = Warehouse(spark, each.root).newest("images", "ingest")
+        newest = open_store(spark, each.root).newest("images", "ingest")
         assert newest == CommitInfo("run", "ingest", "mark", {"decoding": "d"}, 0)
     by_id = [each.read("images").orderBy("image_id").collect() for each in (ours, sparks)]
     assert by_id[0] == by_id[1]
@@ -103,7 +105,7 @@ def test_a_table_is_the_one_that_spark_would_write(spark: SparkSession, tmp_path
 
 @pytest.mark.spark
 def test_what_is_added_and_what_replaces(spark: SparkSession, tmp_path: Path) -> None:
-    warehouse = Warehouse(spark, str(tmp_path / "a b#é"))
+    warehouse = open_store(spark, str(tmp_path / "a b#é"))
     warehouse.write(made(spark, 0, 4), "images", STAMP)
     frame = made(spark, 4, 6).mapped().withColumn("width", F.lit(7))  # not null, and elsewhere
     columns = ["width", *(name for name in IMAGES.names if name != "width")]
@@ -131,7 +133,7 @@ def test_what_is_added_and_what_replaces(spark: SparkSession, tmp_path: Path) ->
 
 @pytest.mark.spark
 def test_a_table_without_a_row_can_be_the_first(spark: SparkSession, tmp_path: Path) -> None:
-    warehouse = Warehouse(spark, str(tmp_path))
+    warehouse = open_store(spark, str(tmp_path))
     warehouse.write(made(spark, -3, 0), "images", STAMP)
     assert warehouse.count("images") == 0
     assert ids(warehouse) == []
@@ -140,7 +142,7 @@ def test_a_table_without_a_row_can_be_the_first(spark: SparkSession, tmp_path: P
 
 @pytest.mark.spark
 def test_readers_skip_files_by_their_bounds(spark: SparkSession, tmp_path: Path) -> None:
-    warehouse = Warehouse(spark, str(tmp_path))
+    warehouse = open_store(spark, str(tmp_path))
     warehouse.write(made(spark, 0, 30), "images", STAMP)
     found = DeltaTable(str(tmp_path / "images")).get_add_actions(flatten=True)
     bounds = pa.table(found).sort_by("min.image_id")
@@ -160,7 +162,7 @@ def test_readers_skip_files_by_their_bounds(spark: SparkSession, tmp_path: Path)
 
 @pytest.mark.spark
 def test_a_task_that_fails_leaves_no_table_and_no_file(spark: SparkSession, tmp_path: Path) -> None:
-    warehouse = Warehouse(spark, str(tmp_path))
+    warehouse = open_store(spark, str(tmp_path))
     frame = spark.range(0, 9, numPartitions=1)
     with pytest.raises(PythonException, match="No space left on device"):
         warehouse.write(ArrowTransform(frame, broken, IMAGES), "images", STAMP)
@@ -175,7 +177,7 @@ def test_a_task_that_fails_leaves_no_table_and_no_file(spark: SparkSession, tmp_
 
 @pytest.mark.spark
 def test_columns_of_callers_are_written_by_spark(spark: SparkSession, tmp_path: Path) -> None:
-    warehouse = Warehouse(spark, str(tmp_path))
+    warehouse = open_store(spark, str(tmp_path))
     wider = arrow_frames.struct("mine map<string,bigint>").fields
     schema = type(IMAGES)([*IMAGES.fields[:-1], *wider, IMAGES.fields[-1]])
     frame = made(spark, 0, 2).mapped().withColumn("mine", F.create_map(F.lit("a"), F.lit(1)))
@@ -251,7 +253,7 @@ def test_what_the_log_cannot_tell_has_no_bounds(values: list[Any], kind: pa.Data
 
 @pytest.mark.spark
 def test_no_reader_skips_numbers_that_are_none(spark: SparkSession, tmp_path: Path) -> None:
-    warehouse = Warehouse(spark, str(tmp_path))
+    warehouse = open_store(spark, str(tmp_path))
     schema = tables.TABLES["anomalies"].schema
     values = [1.0, float("nan"), 0.5, float("inf"), float("-inf"), None]
     content = [(str(n), "a", value, value, n) for n, value in enumerate(values)]
@@ -267,7 +269,7 @@ def test_no_reader_skips_numbers_that_are_none(spark: SparkSession, tmp_path: Pa
 
 @pytest.mark.spark
 def test_tables_that_others_changed_are_for_spark(spark: SparkSession, tmp_path: Path) -> None:
-    warehouse = Warehouse(spark, str(tmp_path / "a"))
+    warehouse = open_store(spark, str(tmp_path / "a"))
     warehouse.write(made(spark, 0, 4), "images", STAMP)
     table = f"delta.`{warehouse.path('images')}`"
     spark.sql(f"ALTER TABLE {table} ADD CONSTRAINT small CHECK (width < 6)")
@@ -277,7 +279,7 @@ def test_tables_that_others_changed_are_for_spark(spark: SparkSession, tmp_path:
     assert len(ids(warehouse)) == 6
 
     # Of an earlier version, with a column less.
-    older = Warehouse(spark, str(tmp_path / "b"))
+    older = open_store(spark, str(tmp_path / "b"))
     frame = made(spark, 0, 4).mapped().drop("height")
     frame.write.format("delta").options(**properties("images")).save(older.path("images"))
     assert older.write(made(spark, 4, 6), "images", STAMP, append=True) == 1
@@ -287,7 +289,7 @@ def test_tables_that_others_changed_are_for_spark(spark: SparkSession, tmp_path:
 
 @pytest.mark.spark
 def test_what_others_add_meanwhile_stays(spark: SparkSession, tmp_path: Path) -> None:
-    warehouse = Warehouse(spark, str(tmp_path))
+    warehouse = open_store(spark, str(tmp_path))
     warehouse.write(made(spark, 0, 4), "images", STAMP)
     theirs = made(spark, 7, 8).mapped()
 

@@ -1,0 +1,235 @@
+"""The interface of a warehouse, and what LocalStore and SparkStore have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, TypeAlias, cast
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import StructType
+
+from jobs.warehouse import commits, tables
+from jobs.warehouse.commits import CommitInfo
+from jobs.warehouse.files import Files
+from jobs.warehouse.lock import lock
+from jobs.warehouse.parquet_scan import ParquetSnapshot
+from jobs.warehouse.parquet_write import ArrowTransform
+
+LAST_VERSION = "spark.databricks.delta.lastCommitVersionInSession"
+Rows: TypeAlias = "DataFrame | pa.Table | ArrowTransform"
+
+
+class Store(ABC):
+    """The Delta tables below one root, and the small files beside them.
+
+    It remembers the commits that it read and made, so an object serves one thread, and is made anew
+    after others wrote. In all methods `version` is a version of the table; None is the newest.
+    """
+
+    def __init__(self, spark: SparkSession, root: str, files: Files) -> None:
+        self.spark = spark
+        self.root = root
+        self.files = files
+        self._known: dict[str, list[CommitInfo]] = {}
+        self._versions: dict[str, int] = {}
+        self._transactions = 0
+
+    @abstractmethod
+    def read(self, table: str, version: int | None = None) -> DataFrame:
+        """Return a table's rows as a Spark frame."""
+
+    @abstractmethod
+    def query(
+        self, table: str, sql: str = "SELECT * FROM rows", version: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return what a query says of a table, which it calls `rows`; [] if there is no table.
+
+        It is for small tables, and for short answers from narrow columns. The SQL must mean the
+        same to DataFusion and to Spark: say NULLS FIRST or LAST where a key of ORDER BY may be
+        null, and write strings by `sql.quoted`.
+        """
+
+    @abstractmethod
+    def snapshot(self, table: str, version: int | None = None) -> ParquetSnapshot | None:
+        """Return the table's Parquet row groups for tasks to read directly.
+
+        None if Spark must read the table.
+        """
+
+    @abstractmethod
+    def size(self, table: str, version: int | None = None) -> tuple[int, int] | None:
+        """Return rows and bytes by the table's log alone; None if they are not known so."""
+
+    @abstractmethod
+    def _exists(self, table: str) -> bool:
+        """Return whether there is a log."""
+
+    @abstractmethod
+    def _log(self, table: str) -> list[tuple[int, str | None]]:
+        """Return version and userMetadata of every commit that the table's log still has."""
+
+    @abstractmethod
+    def _write(
+        self,
+        rows: Rows,
+        table: str,
+        commit: CommitInfo,
+        fresh: bool,
+        append: bool,
+        where: str | None,
+    ) -> int:
+        """Write rows that have the table's columns; return the new version. See `write`."""
+
+    def path(self, table: str) -> str:
+        """Return where a table lies."""
+        return f"{self.root}/{table}"
+
+    def exists(self, table: str) -> bool:
+        """Return whether the table was ever written."""
+        return table in self._known or self._exists(table)
+
+    def commits(self, table: str) -> list[CommitInfo]:
+        """Return our commits of a table, the newest first; those of others are passed over."""
+        if table not in self._known:
+            if not self.exists(table):
+                return []
+            log = sorted(self._log(table), reverse=True)
+            parsed = [commits.parse(version, metadata) for version, metadata in log]
+            self._known[table] = [commit for commit in parsed if commit]
+            self._versions[table] = log[0][0]
+        return self._known[table]
+
+    def newest(self, table: str, stage: str | None = None) -> CommitInfo | None:
+        """Return our newest commit of a table, by one stage or by any; None if there is none."""
+        ours = (commit for commit in self.commits(table) if stage in (None, commit.stage))
+        return next(ours, None)
+
+    def version(self, table: str) -> int:
+        """Return the newest version of a table, whoever wrote it."""
+        self.commits(table)
+        return self._versions[table]
+
+    def count(self, table: str, where: str = "true") -> int:
+        """Return the number of rows, or of those that fulfil a condition."""
+        (row,) = self.query(table, f"SELECT count(*) AS images FROM rows WHERE {where}")
+        return int(row["images"])
+
+    def scan(
+        self,
+        table: str,
+        columns: StructType,
+        rows: Callable[..., Iterator[pa.RecordBatch]],
+        schema: StructType,
+        *,
+        version: int | None = None,
+        tasks: int | None = None,
+        constants: Mapping[str, str] | None = None,
+    ) -> ArrowTransform:
+        """Return a lazy table: the rows passed through `rows(batches, schema)` on the executors.
+
+        columns: what `rows` gets. schema: of the batches that it yields. tasks: at most so many;
+        None: as many as suit. constants: further columns of one value each. Tasks read Parquet
+        files directly where they can (`snapshot`), else Spark reads them.
+        """
+        snapshot = self.snapshot(table, version)
+        if snapshot is not None:
+            slots = max(1, self.spark.sparkContext.defaultParallelism)
+            number = tasks or snapshot.tasks(slots)
+            return snapshot.whole(columns, number, constants).through(rows, schema)
+        values = {name: F.lit(value) for name, value in (constants or {}).items()}
+        frame = self.read(table, version).withColumns(values).select(columns.names)
+        return ArrowTransform(frame.coalesce(tasks) if tasks else frame, rows, schema)
+
+    def write(
+        self,
+        rows: Rows,
+        table: str,
+        commit: CommitInfo,
+        *,
+        append: bool = False,
+        where: str | None = None,
+    ) -> int:
+        """Write rows in one commit and return the table's new version.
+
+        The whole table is replaced, and its columns with it; or rows are added (`append`); or the
+        rows that fulfil a condition (`where`, an SQL predicate) are replaced. Raises SchemaError
+        naming every column that differs from the declaration in tables.py.
+        """
+        schema = from_arrow_schema(rows.schema) if isinstance(rows, pa.Table) else rows.schema
+        tables.check(table, schema)
+        fresh = not self.exists(table)
+        if fresh:
+            append, where = True, None
+        version = self._write(rows, table, commit, fresh, append, where)
+        done = replace(commit, version=version)
+        self._known[table] = [done] if fresh else [done, *self.commits(table)]
+        self._versions[table] = version
+        return version
+
+    def drop(self, table: str) -> None:
+        """Delete a work table with its history, where there is one."""
+        if not self.exists(table):
+            return
+        self.files.delete(table)
+        jvm = self.spark._jvm
+        assert jvm is not None
+        path = jvm.org.apache.hadoop.fs.Path(self.path(table))
+        jvm.org.apache.spark.sql.delta.DeltaLog.invalidateCache(self.spark._jsparkSession, path)
+        self._known.pop(table, None)
+        self._versions.pop(table, None)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the warehouse alone. Raises JobError naming the holder."""
+        return lock(self.root)
+
+    def _read_by_spark(
+        self, table: str, version: int | None, session: SparkSession | None = None
+    ) -> DataFrame:
+        """Return the rows by Delta's own reader."""
+        reader = (session or self.spark).read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.path(table))
+
+    def _write_by_spark(
+        self,
+        rows: Rows,
+        table: str,
+        commit: CommitInfo,
+        fresh: bool,
+        append: bool,
+        where: str | None,
+    ) -> int:
+        """Write rows by Delta's own writer."""
+        declared = tables.TABLES[table]
+        frame = (
+            rows.mapped()
+            if isinstance(rows, ArrowTransform)
+            else self.spark.createDataFrame(rows, declared.schema)
+            if isinstance(rows, pa.Table)
+            else rows
+        )
+        self._transactions += 1
+        writer = (
+            frame.write.format("delta")
+            .mode("append" if append else "overwrite")
+            .option("userMetadata", commit.json())
+            .option("txnAppId", f"{commit.run_id}/{commit.stage}/{table}")
+            .option("txnVersion", str(self._transactions))
+        )
+        if where:
+            writer = writer.option("replaceWhere", where)
+        elif append:
+            writer = writer.option("mergeSchema", "true")
+        else:
+            writer = writer.option("overwriteSchema", "true")
+        if fresh:
+            writer = writer.options(**tables.properties(table)).partitionBy(*declared.partition)
+        writer.save(self.path(table))
+        return int(cast(str, frame.sparkSession.conf.get(LAST_VERSION)))

@@ -1,0 +1,84 @@
+"""Commits of a Delta table: what we write into their metadata, and how it is read back.
+
+The unit of finished work is what one stage writes to one table. The `userMetadata` of every commit
+of ours holds the run, the stage and the stage's fingerprint; commits of others (OPTIMIZE, VACUUM,
+rows that other programs appended) have none of it and are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import deltalake
+
+COMMIT = re.compile(r"\d{20}\.json")  # the name of a commit's file in a table's log
+
+
+@dataclass(frozen=True)
+class CommitInfo:
+    """The run and stage that made a commit, the stage's fingerprint, and further metadata.
+
+    version: of the table, which the commit made; -1 before it is made.
+    """
+
+    run_id: str
+    stage: str
+    fingerprint: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+    version: int = -1
+
+    @property
+    def output_id(self) -> str:
+        """What readers depend on: the fingerprint, and what it leaves open (metadata `content`)."""
+        more = self.metadata.get("content")
+        return f"{self.fingerprint}|{more}" if more else self.fingerprint
+
+    @property
+    def orientations(self) -> int:
+        """The number of orientations of an image that each latent in the commit is the mean of."""
+        return int(self.metadata.get("orientations", 1))
+
+    def json(self) -> str:
+        """The text of the commit's userMetadata; `metadata` is stored under the key `notes`."""
+        content = {"run_id": self.run_id, "stage": self.stage, "fingerprint": self.fingerprint}
+        return json.dumps(content | {"notes": self.metadata}, sort_keys=True)
+
+    def properties(self) -> deltalake.CommitProperties:
+        """The commit's metadata for a commit by delta-rs."""
+        import deltalake
+
+        return deltalake.CommitProperties(custom_metadata={"userMetadata": self.json()})
+
+
+def fingerprint(content: Any) -> str:
+    """Return the sha256 of a value's canonical JSON: equal for equal settings and inputs."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def parse(version: int, metadata: str | None) -> CommitInfo | None:
+    """Return what a commit's userMetadata says; None for a commit that is not ours."""
+    try:
+        content = json.loads(metadata or "")
+        return CommitInfo(
+            content["run_id"], content["stage"], content["fingerprint"], content["notes"], version
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def user_metadata(commit: Path) -> str | None:
+    """Return commitInfo.userMetadata of a commit's file (Delta protocol: Commit Provenance)."""
+    with commit.open(encoding="utf-8") as lines:
+        for line in lines:
+            info = json.loads(line).get("commitInfo")
+            if info:
+                metadata = info.get("userMetadata")
+                return None if metadata is None else str(metadata)
+    return None

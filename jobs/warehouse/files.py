@@ -1,0 +1,182 @@
+"""Small files of a warehouse beside its tables: trained models, generated images, the report.
+
+`LocalFiles` is for a mounted folder, `HadoopFiles` for every other place that Spark can reach.
+Names are relative to the warehouse and use `/`. A name that begins with a dot is a file that is
+being written; `list` omits it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+
+class Files(ABC):
+    """Files that are read and written whole, by the driver."""
+
+    @abstractmethod
+    def path(self, name: str) -> str:
+        """Return where a file lies, for messages and links."""
+
+    @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file or a folder of this name."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes. Raises FileNotFoundError."""
+
+    @abstractmethod
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file aside, then rename it: readers see the old file or the new one, whole."""
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Delete a file, or a folder with all in it; nothing happens where there is none."""
+
+    @abstractmethod
+    def _names(self, folder: str) -> list[str]:
+        """Return the names of all files below a folder, hidden ones too."""
+
+    @abstractmethod
+    def _rename(self, old: str, new: str) -> None:
+        """Rename a folder; there is none yet of the new name."""
+
+    def list(self, folder: str) -> list[str]:
+        """Return the names of all files below a folder, sorted; none where there is no folder."""
+        return sorted(name for name in self._names(folder) if not _is_hidden(name))
+
+    def replace(self, folder: str, files: Iterable[tuple[str, bytes]]) -> int:
+        """Replace a folder by these files (name below it, bytes); return how many there are.
+
+        They are written aside, so the folder is the old one or the new one, whole. What a run left
+        that was killed meanwhile is deleted.
+        """
+        aside, old = f".{folder}.new", f".{folder}.old"
+        self.delete(aside)
+        count = 0
+        for name, data in files:
+            self.write(f"{aside}/{name}", data)
+            count += 1
+        self.delete(old)
+        if self.exists(folder):
+            self._rename(folder, old)
+        if count:
+            self._rename(aside, folder)
+        self.delete(old)
+        return count
+
+
+class LocalFiles(Files):
+    """Files below a mounted folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, name: str) -> str:  # noqa: D102
+        return str(self._root / name)
+
+    def exists(self, name: str) -> bool:  # noqa: D102
+        return (self._root / name).exists()
+
+    def read(self, name: str) -> bytes:  # noqa: D102
+        return (self._root / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:  # noqa: D102
+        path = self._root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_bytes(data)
+        aside.replace(path)
+
+    def delete(self, name: str) -> None:  # noqa: D102
+        path = self._root / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def _names(self, folder: str) -> list[str]:
+        return [
+            str(PurePosixPath(path.relative_to(self._root)))
+            for path in (self._root / folder).rglob("*")
+            if path.is_file()
+        ]
+
+    def _rename(self, old: str, new: str) -> None:
+        (self._root / old).rename(self._root / new)
+
+
+class HadoopFiles(Files):
+    """Files in any place that Spark can reach, by the file systems of its JVM (Hadoop's)."""
+
+    def __init__(self, spark: SparkSession, root: str) -> None:
+        self._spark = spark
+        self._root = root
+
+    def _place(self, name: str) -> tuple[Any, Any]:
+        """Hadoop's path of a file, and its file system."""
+        jvm = self._spark._jvm
+        assert jvm is not None
+        path = jvm.org.apache.hadoop.fs.Path(self.path(name))
+        conf = self._spark._jsparkSession.sessionState().newHadoopConf()
+        return path, path.getFileSystem(conf)
+
+    def path(self, name: str) -> str:  # noqa: D102
+        return f"{self._root}/{name}"
+
+    def exists(self, name: str) -> bool:  # noqa: D102
+        path, system = self._place(name)
+        return bool(system.exists(path))
+
+    def read(self, name: str) -> bytes:  # noqa: D102
+        path, system = self._place(name)
+        if not system.exists(path):
+            raise FileNotFoundError(self.path(name))
+        stream = system.open(path)
+        try:
+            return bytes(stream.readAllBytes())
+        finally:
+            stream.close()
+
+    def write(self, name: str, data: bytes) -> None:  # noqa: D102
+        path, system = self._place(name)
+        folder, _, last = name.rpartition("/")
+        aside, _ = self._place(f"{folder}/.{last}.{os.getpid()}" if folder else f".{last}")
+        stream = system.create(aside, True)
+        try:
+            stream.write(bytearray(data))
+        finally:
+            stream.close()
+        if not system.rename(aside, path):  # HDFS does not rename over a file
+            system.delete(path, False)
+            system.rename(aside, path)
+
+    def delete(self, name: str) -> None:  # noqa: D102
+        path, system = self._place(name)
+        system.delete(path, True)
+
+    def _names(self, folder: str) -> list[str]:
+        path, system = self._place(folder)
+        if not system.exists(path):
+            return []
+        above = len(self._place("")[0].toUri().getPath()) + 1
+        found = system.listFiles(path, True)
+        names = []
+        while found.hasNext():
+            names.append(str(found.next().getPath().toUri().getPath())[above:])
+        return names
+
+    def _rename(self, old: str, new: str) -> None:
+        path, system = self._place(old)
+        system.rename(path, self._place(new)[0])
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))

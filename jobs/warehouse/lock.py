@@ -1,0 +1,54 @@
+"""The lock of a warehouse: one run writes to it at a time.
+
+It is taken before Spark starts, so that a second run is refused at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from jobs.errors import JobError
+from jobs.warehouse import paths
+
+
+@contextmanager
+def lock(root: str) -> Iterator[None]:
+    """Hold the warehouse alone: two JVMs can both win a Delta commit on a local file system.
+
+    Raises JobError that names the holder. A warehouse that is not on a mounted file system is
+    refused: there is no lock for it yet.
+    """
+    if not paths.is_mounted(root):
+        raise JobError(
+            f"--warehouse {root}: {paths.scheme(root)}:// cannot be locked yet; "
+            "give a folder on a file system that all machines mount"
+        )
+    folder = paths.mounted(root)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / ".lock").open("a+", encoding="utf-8")
+    except OSError as refused:
+        raise JobError(f"--warehouse {root}: cannot be written: {refused}") from refused
+    with handle:
+        _hold(handle, folder)
+        yield
+
+
+def _hold(handle: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as held:
+        handle.seek(0)
+        holder = handle.read().strip() or "another run"
+        raise JobError(f"{folder} is in use by {holder}: wait for it, or end it") from held
+    handle.seek(0)
+    handle.truncate()
+    handle.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%H:%M:%S}")
+    handle.flush()

@@ -1,0 +1,67 @@
+"""A warehouse in any place that Spark can reach (hdfs, s3a, abfss, gs): all goes through Spark.
+
+Delta's own reader and writer, Spark SQL for queries, and Hadoop's file systems for small files. It
+is slower than LocalStore, which needs a mounted folder: a query or a small write takes a second.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.warehouse import paths
+from jobs.warehouse.base_store import Rows, Store
+from jobs.warehouse.commits import CommitInfo
+from jobs.warehouse.files import HadoopFiles
+from jobs.warehouse.parquet_scan import ParquetSnapshot
+
+
+class SparkStore(Store):
+    """A warehouse that Spark alone reads and writes."""
+
+    def __init__(self, spark: SparkSession, root: str) -> None:
+        root = paths.absolute(root)
+        super().__init__(spark, root, HadoopFiles(spark, root))
+        # The view `rows` and the version of the last commit belong to a session, and several
+        # stores are in use at a time, each in its thread.
+        self._session = spark.newSession()
+
+    def read(self, table: str, version: int | None = None) -> DataFrame:  # noqa: D102
+        return self._read_by_spark(table, version)
+
+    def query(  # noqa: D102
+        self, table: str, sql: str = "SELECT * FROM rows", version: int | None = None
+    ) -> list[dict[str, Any]]:
+        if not self.exists(table):
+            return []
+        self._read_by_spark(table, version, self._session).createOrReplaceTempView("rows")
+        return [dict(row) for row in self._session.sql(sql).toArrow().to_pylist()]
+
+    def snapshot(self, table: str, version: int | None = None) -> ParquetSnapshot | None:
+        """Return None: tasks get their rows from Spark."""
+        return None
+
+    def size(self, table: str, version: int | None = None) -> tuple[int, int] | None:
+        """Return None: Spark would start a job to read the log."""
+        return None
+
+    def _exists(self, table: str) -> bool:
+        return DeltaTable.isDeltaTable(self.spark, self.path(table))
+
+    def _log(self, table: str) -> list[tuple[int, str | None]]:
+        history = DeltaTable.forPath(self.spark, self.path(table)).history()
+        rows = history.select("version", "userMetadata").collect()
+        return [(row.version, row.userMetadata) for row in rows]
+
+    def _write(
+        self,
+        rows: Rows,
+        table: str,
+        commit: CommitInfo,
+        fresh: bool,
+        append: bool,
+        where: str | None,
+    ) -> int:
+        return self._write_by_spark(rows, table, commit, fresh, append, where)
