@@ -19,7 +19,7 @@ from jobs.warehouse import arrow_frames, parquet_scan, partitioning, tables
 from jobs.warehouse.local_store import CommitInfo, Warehouse, properties
 from jobs.warehouse.parquet_scan import ParquetSnapshot, RowGroup, TaskInput, TaskReader
 from jobs.warehouse.parquet_write import ArrowTransform
-from tests.udfs.density.test_pca import cloud
+from tests.support.densities import cloud
 from udfs import arrow
 
 STAMP = CommitInfo("run", "encode", "mark")
