@@ -12,21 +12,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 
-def check_columns(batch: pa.RecordBatch, wanted: dict[str, pa.DataType]) -> None:
-    """Raise TypeError naming every column that is missing or of another type.
-
-    Spark's mapInArrow does not cast and reports a wrong type as an obscure UNSUPPORTED_CALL.
-    """
-    found = {field.name: field.type for field in batch.schema}
-    wrong = [
-        f"{name}: is {found.get(name, 'missing')}, must be {kind}"
-        for name, kind in wanted.items()
-        if found.get(name) != kind
-    ]
-    if wrong:
-        raise TypeError("a frame does not fit: " + "; ".join(wrong))
-
-
 def binary_matrix(column: pa.Array, width: int) -> NDArray[np.uint8]:
     """Rows of equal length of a binary column as (n, width) uint8, without a copy.
 

@@ -20,11 +20,6 @@ def start(name: str) -> SparkSession:
     return spark
 
 
-def is_local(spark: SparkSession) -> bool:
-    """Whether driver and executors share this machine."""
-    return (spark.sparkContext.master or "").startswith("local")
-
-
 def slots(spark: SparkSession) -> int:
     """Tasks that run at the same time."""
     return max(1, spark.sparkContext.defaultParallelism)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql import SparkSession
 
@@ -21,62 +20,15 @@ from jobs.warehouse import tables
 from jobs.warehouse.store import open_store
 from tests.conftest import settings_for
 from udfs.autoencoder import inference
-from udfs.density import generation, histogram, pca
+from udfs.density import generation, histogram
 from udfs.density.marginal import Marginal
 from udfs.density.separable import Separable
-from udfs.report import charts
 from udfs.vectors.cosine import Matrix, exact_similarity
 from udfs.vectors.nearest import Nearest
 
 
 def cloud(n: int = 60, width: int = 12, middle: float = 5.0) -> Matrix:
     return np.random.default_rng(3).normal(middle, 1.0, (n, width)).astype(np.float32)
-
-
-def model_of(projections: NDArray[np.float64]) -> Separable:
-    return Separable(
-        [
-            Marginal(histogram.from_cells(np.floor(column / 0.5 + 0.5), np.ones(len(column)), 0.5))
-            for column in projections.T
-        ]
-    )
-
-
-@pytest.mark.parametrize("sampled", [1, 2, 3, 9])
-def test_points_are_drawn_on_the_leading_axes_and_0_on_the_others(sampled: int) -> None:
-    rows = cloud()
-    model = model_of(pca.project(rows, pca.principal_axes(rows, 3)))
-    points = generation.points(model, 400, sampled, generation.draw_of(1, "town"))
-    assert points.shape == (400, 3)
-    assert (points[:, sampled:] == 0).all()
-    for axis, column in list(zip(model.marginals, points.T, strict=True))[:sampled]:
-        assert np.isfinite(axis.log_density(column)).all()
-        assert abs(column.mean() - axis.mean) < 5 * np.sqrt(axis.variance / 400)
-
-
-def test_a_class_has_random_numbers_of_its_own() -> None:
-    first = generation.draw_of(0, "ünits").random(4)
-    assert np.array_equal(generation.draw_of(0, "ünits").random(4), first)
-    for seed, label in ((1, "ünits"), (0, "units")):
-        assert not np.array_equal(generation.draw_of(seed, label).random(4), first)
-
-
-def test_latents_lie_where_they_were_drawn_unless_an_entry_is_set_to_0() -> None:
-    rows = cloud()
-    axes = pca.principal_axes(rows, 3)
-    points = np.random.default_rng(4).normal(size=(50, 3))
-    latents = generation.latents(points, axes.mean, axes.axes)
-    assert latents.dtype == np.float32
-    assert (latents > 0).all()
-    assert np.allclose(pca.project(latents, axes), points, atol=1e-5)
-    near = cloud(middle=0.5)  # many entries would be below 0
-    axes = pca.principal_axes(near, 3)
-    latents = generation.latents(points, axes.mean, axes.axes)
-    expected = np.array(
-        [axes.mean + sum(c * a for c, a in zip(p, axes.axes, strict=True)) for p in points]
-    )
-    assert (expected < 0).any()
-    assert np.allclose(latents, np.where(expected < 0, 0, expected), rtol=1e-6)
 
 
 def nearest_by_definition(vector: Matrix, ids: list[str], rows: Matrix) -> tuple[str | None, float]:
@@ -133,23 +85,6 @@ def test_unlike_labels_have_unlike_folders() -> None:
     short = [generate.folder_name(label) for label in long]
     assert len(set(short)) == len(long)
     assert all(len(name.encode()) <= 255 for name in short)
-
-
-def test_a_sheet_shows_each_picture_in_the_row_of_its_class() -> None:
-    rows = [
-        ("sand", np.full((2, 64, 64, 3), (200, 150, 60), np.uint8)),
-        ("поле $5 " + "x" * 90, np.full((3, 64, 64, 3), (10, 120, 30), np.uint8)),
-    ]
-    data = charts.contact_sheet(rows)
-    assert data == charts.contact_sheet(rows)
-    sheet = np.asarray(Image.open(io.BytesIO(data)))
-    step = 64 + charts.GAP
-    assert sheet.shape[0] == charts.GAP + 2 * step
-    for place, (_, pictures) in enumerate(rows):
-        line = sheet[charts.GAP + place * step + 32]
-        colour = (line == pictures[0, 0, 0]).all(axis=1)
-        assert colour.sum() == 64 * len(pictures)
-        assert (line[: np.flatnonzero(colour)[0]] < 128).any()  # the label's strokes
 
 
 def test_vectors_brought_along_cannot_be_decoded() -> None:

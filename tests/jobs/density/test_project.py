@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.density import chunks, project
-from tests.udfs.density.test_pca import cloud
+from tests.support.densities import cloud
 from udfs.density import pca
 
 pytestmark = pytest.mark.spark

@@ -21,7 +21,7 @@ from jobs.warehouse.parquet_scan import ParquetSnapshot, RowGroup, TaskInput, Ta
 from jobs.warehouse.parquet_write import ArrowTransform
 from jobs.warehouse.store import Store, open_store
 from jobs.warehouse.tables import properties
-from tests.udfs.density.test_pca import cloud
+from tests.support.densities import cloud
 from udfs import arrow
 
 STAMP = CommitInfo("run", "encode", "mark")

@@ -1,4 +1,4 @@
-"""Principal axes against their definition, and repeatable to the last bit (spec §4)."""
+"""Principal axes against their definition, and repeatable to the last bit."""
 
 from __future__ import annotations
 
@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from tests.support.densities import cloud
 from udfs.density import pca
-from udfs.evaluation import regression
-
-
-def cloud(seed: int, n: int, width: int) -> NDArray[np.float32]:
-    draw = np.random.default_rng(seed)
-    spread = np.linspace(3, 0.2, width)
-    return (draw.normal(size=(n, width)) * spread + draw.normal(size=width)).astype(np.float32)
 
 
 @settings(max_examples=40, deadline=None)
@@ -100,27 +93,3 @@ def test_the_order_of_a_sum_shows_in_its_last_bits() -> None:
     mean = latents.mean(axis=0, dtype=np.float64)
     parts = [pca.products(part, mean) for part in pca.groups(latents, 1)]
     assert not np.array_equal(pca.added(parts), pca.added(reversed(parts)))
-
-
-def test_line_by_hand() -> None:
-    """Slopes 1, 2, 1.5 of three points: their median; the intercept is median(y) − a·median(x)."""
-    line = regression.line([0.0, 1.0, 2.0], [0.0, 1.0, 3.0])
-    assert line is not None
-    assert (line.slope, line.intercept, line.classes) == (1.5, 1.0 - 1.5 * 1.0, 3)
-    assert line.slope_low <= line.slope <= line.slope_high
-
-
-@given(st.floats(-2, 2), st.floats(-2, 2), st.integers(3, 15))
-def test_line_of_exact_points(slope: float, intercept: float, n: int) -> None:
-    x = np.arange(n, dtype=float)
-    line = regression.line(x.tolist(), (slope * x + intercept).tolist())
-    assert line is not None
-    assert line.slope == pytest.approx(slope, abs=1e-9)
-    assert line.intercept == pytest.approx(intercept, abs=1e-9)
-
-
-def test_no_line_through_too_little() -> None:
-    assert regression.line([1.0, 2.0], [1.0, 2.0]) is None
-    assert regression.line([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
-    with pytest.raises(ValueError, match="must be equal"):
-        regression.line([1.0], [1.0, 2.0])

@@ -1,4 +1,4 @@
-"""The laws of the tensor model (spec §5), and the definition beside the fast form."""
+"""The laws of the tensor model, and the definition beside the fast form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.udfs.density.test_bspline import follows, marginals
+from tests.support.densities import follows, marginals
 from udfs.density import histogram
 from udfs.density import marginal as marginal_model
 from udfs.density.bspline import kernel

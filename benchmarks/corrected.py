@@ -1,4 +1,8 @@
-"""A marginal whose cell means agree with the histogram's to a higher order."""
+"""A spline density whose means over cells agree with the histogram to a higher order.
+
+It stands beside `udfs.density.marginal.Marginal` for comparison alone: its density may be negative,
+so no job uses it (see docs/method.md, "The spline density").
+"""
 
 from __future__ import annotations
 
