@@ -22,7 +22,7 @@ from jobs.settings.load import build
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.local_store import CommitInfo, Warehouse
 from tests.jobs.duplicates.test_prune import FLAGS, Given
-from tests.udfs.duplicates.test_greedy import sim
+from tests.support.vectors import sim
 from udfs.evaluation import pair_histogram, strata
 from udfs.vectors.cosine import Matrix
 
