@@ -114,11 +114,11 @@ def outcomes(images: Copied, axes: Sequence[int]) -> Iterator[tuple[Rule, Outcom
     for space, vectors in spaces(images.latents, axes):
         for threshold in FIXED[space.split()[0]]:
             yield (space, "fixed", threshold), pruned(images, vectors, threshold)
-        angles = thresholds.angles(vectors)
-        moments = thresholds.Angles.of(angles)
-        cells = thresholds.counted(angles, moments.step)
+        angles = thresholds.pair_angles(vectors)
+        moments = thresholds.AngleMoments.of(angles)
+        cells = thresholds.angle_histogram(angles, moments.step)
         for rate in RATES:
-            if moments.tells(rate):
+            if moments.is_sufficient(rate):
                 threshold = thresholds.pair_rate(cells, rate)
                 yield (space, "pair_rate", rate), pruned(images, vectors, threshold)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jobs.settings.duplicates import RAW, Rule
 from udfs import arrow
-from udfs.vectors import axes
+from udfs.vectors.axes import spread
 from udfs.vectors.cosine import Matrix
 
 Pairs = NDArray[np.int64]
@@ -42,7 +42,7 @@ def spread_latents(warehouse: str, count: int) -> Matrix:
         columns=["label", "image_id", "latent"]
     )
     table = table.sort_by([("label", "ascending"), ("image_id", "ascending")])
-    return _matrix(table.take(axes.spread(np.arange(len(table)), count)), "latent")
+    return _matrix(table.take(spread(np.arange(len(table)), count)), "latent")
 
 
 def coded(left: Pairs, right: Pairs, count: int) -> Pairs:

@@ -16,15 +16,15 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from benchmarks.latents import classes
-from udfs.duplicates.thresholds import Halving, keep_share, kept_counts
+from udfs.duplicates.thresholds import BisectionSearch, keep_share, kept_counts
 from udfs.vectors.cosine import Matrix
 
 
 def one_by_one(rows: Matrix, share: float) -> float:
     """As `keep_share`, a cover for each halving."""
-    search = Halving.of(share, len(rows), 0.0)
+    search = BisectionSearch.of(share, len(rows), 0.0)
     while search.left:
-        search.narrow(kept_counts(rows, search.tried(1)))
+        search.narrow(kept_counts(rows, search.next_thresholds(1)))
     return search.high
 
 

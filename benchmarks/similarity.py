@@ -30,11 +30,11 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import session
 from benchmarks.latents import Pairs, coded, spread_latents
-from udfs.vectors import axes as leading
-from udfs.vectors import screen as screens
-from udfs.vectors.cosine import Matrix, products, screen, squared_norms, unit_rows
-from udfs.vectors.kernels import loops
+from udfs.vectors.axes import FEWEST, SAMPLE, leading_axes, spread
+from udfs.vectors.cosine import Matrix, decision_bounds, products, squared_norms, unit_rows
+from udfs.vectors.kernels import vnni
 from udfs.vectors.pairs import similar_pairs
+from udfs.vectors.screen import Screen
 from udfs.vectors.whitening import Moments, Whitening
 
 THRESHOLDS = (0.93, 0.95, 0.97)
@@ -77,7 +77,7 @@ def flat(units: Matrix, threshold: float) -> Found:
 def panorama(units: Matrix, levels: int, threshold: float) -> Found:
     """Rotated to principal axes first, as its authors do; the rotation is inside its time."""
     index = faiss.IndexFlatIPPanorama(units.shape[1], levels)
-    axes = leading.leading_axes(leading.spread(units, 4 * leading.SAMPLE), units.shape[1])
+    axes = leading_axes(spread(units, 4 * SAMPLE), units.shape[1])
     rotated = np.ascontiguousarray(products(units, axes))
     index.add(rotated)
     return range_search(index, rotated, threshold)
@@ -128,7 +128,7 @@ def methods(rows: Matrix, threads: int, spark_rows: int, levels: tuple[int, ...]
         found.append(Method(name, partial(panorama, units, level)))
     found.append(Method("scikit-learn radius_neighbors", partial(neighbours, units)))
     if spark_rows:
-        few = leading.spread(units, spark_rows)
+        few = spread(units, spark_rows)
         found.append(Method("Spark SQL self-join", SparkJoin(few, threads), rows=len(few)))
     return found
 
@@ -155,13 +155,13 @@ def measure(rows: Matrix, threshold: float, found: list[Method], runs: int) -> N
         past, theirs = seconds[method.name], pairs[method.name]
         scale = (count / method.rows) ** 2 if method.rows else 1.0
         middle = statistics.median(past) * scale
-        spread = f"{min(past) * scale:.2f} … {max(past) * scale:.2f}"
+        extent = f"{min(past) * scale:.2f} … {max(past) * scale:.2f}"
         missed = f"{len(np.setdiff1d(ours, theirs, assume_unique=True)):,}"
         more = f"{len(np.setdiff1d(theirs, ours, assume_unique=True)):,}"
         if method.rows:
             missed = more = f"(n = {method.rows:,}, extrapolated)"
         print(
-            f"| {method.name} | {middle:.2f} | {spread} | {middle / base:.1f} | {missed} | {more} |"
+            f"| {method.name} | {middle:.2f} | {extent} | {middle / base:.1f} | {missed} | {more} |"
         )
     roofline(rows, threshold, base)
     sys.stdout.flush()
@@ -170,27 +170,32 @@ def measure(rows: Matrix, threshold: float, found: list[Method], runs: int) -> N
 def roofline(rows: Matrix, threshold: float, seconds: float) -> None:
     """How far the engine is from the first product alone, its depth chosen as it chooses it."""
     squared = squared_norms(rows)
-    trial = leading.spread(np.arange(len(rows)), leading.SAMPLE)
-    finder = screens.Screen.fitted(unit_rows(rows[trial], squared[trial]), [threshold])
+    trial = spread(np.arange(len(rows)), SAMPLE)
+    screen = Screen.fitted(unit_rows(rows[trial], squared[trial]), [threshold])
     slices = [slice(first, first + 1024) for first in range(0, len(rows), 1024)]
-    parts = [finder.sides(rows[part], squared[part]) for part in slices]
+    parts = [screen.prepare(rows[part], squared[part]) for part in slices]
     memory = np.empty(1024 * 1024, np.float32)
     clock = time.perf_counter()
     with threadpool_limits(1, user_api="blas"):
         for number, left in enumerate(parts):
             for right in parts[number:]:
                 out = memory[: len(left) * len(right)].reshape(len(left), len(right))
-                if finder.coarse:
-                    loose = left.loose, right.loose
-                    loops.passing(left.left, right.right, finder.coarse.words, finder.least, loose)
-                elif finder.lead:
-                    products(left.near, right.near, out)
+                if screen.byte_bound:
+                    vnni.pairs_above(
+                        left.left_codes,
+                        right.right_codes,
+                        screen.byte_bound.word_steps,
+                        screen.low_bytes,
+                        (left.unbounded, right.unbounded),
+                    )
+                elif screen.lead:
+                    products(left.lead, right.lead, out)
                 else:
                     products(left.rows, right.rows, out)
     alone = (time.perf_counter() - clock) / 2  # two threads
-    depth = f"{finder.lead + 1}" if finder.lead else f"{rows.shape[1]}"
-    if finder.coarse:
-        depth = f"{4 * finder.coarse.steps} bytes, of {finder.lead} axes, with what passes"
+    depth = f"{screen.lead + 1}" if screen.lead else f"{rows.shape[1]}"
+    if screen.byte_bound:
+        depth = f"{4 * screen.byte_bound.steps} bytes, of {screen.lead} axes, with what passes"
     print(
         f"\nFirst product: depth {depth}; by itself {alone:.2f} s on two cores, "
         f"{alone / seconds:.0%} of the engine's time."
@@ -207,7 +212,7 @@ def equal_thresholds(raw: Matrix, white: Matrix, thresholds: list[float]) -> lis
         return products(units, units)[upper]
 
     of_raw, of_white = cosines(raw), cosines(white)
-    counts = [int((of_raw > screen(t, raw.shape[1])[0]).sum()) for t in thresholds]
+    counts = [int((of_raw > decision_bounds(t, raw.shape[1])[0]).sum()) for t in thresholds]
     of_white = -np.partition(-of_white, max(counts))[: max(counts) + 1]
     of_white.sort()
     return [float(of_white[::-1][count]) for count in counts]
@@ -226,7 +231,7 @@ def main() -> None:
     given = parser.parse_args()
     faiss.omp_set_num_threads(given.threads)
     rows = spread_latents(given.warehouse, given.images)
-    similar_pairs(rows[: leading.LEAST], given.thresholds[0])  # compiles what is to be compiled
+    similar_pairs(rows[:FEWEST], given.thresholds[0])  # compiles what is to be compiled
     with threadpool_limits(given.threads):
         print(f"## Raw latents: {rows.shape[0]:,} of width {rows.shape[1]}")
         found = methods(rows, given.threads, given.spark_rows, LEVELS)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from udfs.duplicates import thresholds
 from udfs.duplicates.cover_search import Cover
 from udfs.duplicates.greedy import Reference, cover, covers
-from udfs.duplicates.thresholds import Angles, Halving
+from udfs.duplicates.thresholds import AngleMoments, BisectionSearch
 from udfs.vectors.cosine import Matrix
 
 Indices = NDArray[np.int64]
@@ -64,9 +64,9 @@ def at_share(vectors: Vectors, labels: Indices, share: float, low: float) -> Rem
 
     As the product's `keep_share_all`. low: −1, or 0 where no Sim is below it.
     """
-    search = Halving.of(share, len(labels), low)
+    search = BisectionSearch.of(share, len(labels), low)
     places = of_class(labels).values()
-    while tried := search.tried(LEVELS):
+    while tried := search.next_thresholds(LEVELS):
         kept = np.zeros(len(tried), np.int64)
         for part in places:
             kept += [found.kept.sum() for found in covers(None, vectors(part), tried)]
@@ -83,12 +83,12 @@ def at_rate(vectors: Vectors, labels: Indices, ids: Sequence[str], rate: float) 
     angles = {}
     for label, places in of_class(labels).items():
         drawn = sorted(places.tolist(), key=lambda place: _hash("0", ids[place]))
-        angles[label] = thresholds.angles(vectors(np.array(drawn[: thresholds.SAMPLED])))
+        angles[label] = thresholds.pair_angles(vectors(np.array(drawn[: thresholds.SAMPLED])))
     pooled = np.concatenate(list(angles.values()))
     told = {}
     for label, own in angles.items():
-        values = own if Angles.of(own).tells(rate) else pooled
-        cells = thresholds.counted(values, Angles.of(values).step)
+        values = own if AngleMoments.of(own).is_sufficient(rate) else pooled
+        cells = thresholds.angle_histogram(values, AngleMoments.of(values).step)
         told[label] = thresholds.pair_rate(cells, rate)
     return told
 

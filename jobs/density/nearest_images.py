@@ -41,7 +41,7 @@ class Searching:
                     found[label] = Nearest(drawn[label])
                 rows = batch.filter(pa.compute.equal(labels, label))
                 latents = np.ascontiguousarray(arrow.matrix(rows.column("latent")))
-                found[label].look(rows.column("image_id").to_pylist(), latents)
+                found[label].update(rows.column("image_id").to_pylist(), latents)
         for label, nearest in found.items():
             seen = [i for i, name in enumerate(nearest.ids) if name is not None]
             columns = {

@@ -55,7 +55,7 @@ class Sample:
     def _of_group(self, group: str, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         latents = arrow.matrix(rows.column("latent"))
         above = self.lowest[group] + audit.TOLERANCE
-        i, j, cosine = audit.resembling(self.latents[group], latents, above)
+        i, j, cosine = audit.pairs_above(self.latents[group], latents, above)
         columns = {
             "sample_id": pa.array(self.ids[group], pa.string()).take(pa.array(i)),
             "image_id": rows.column("image_id").take(pa.array(j)),

@@ -89,8 +89,8 @@ class Pruning:
             latents[first:],
             thresholds,
             block=self.rules.block,
-            standing=self.rules.flags(standing[:first]),
-            undecided=open_,
+            reference_mask=self.rules.flags(standing[:first]),
+            pending_mask=open_,
             device=self.rules.here(),
         )
         for rule, threshold, cover, decided in zip(

@@ -181,8 +181,8 @@ class Rounds:
             latents[len(reference) :],
             self._rules.values(group.name),
             block=self._rules.block,
-            standing=standing[:, : len(reference)],
-            undecided=undecided[:, len(reference) :],
+            reference_mask=standing[:, : len(reference)],
+            pending_mask=undecided[:, len(reference) :],
             device=self._rules.on_driver(),
         )
         followers = ranks[len(reference) :]

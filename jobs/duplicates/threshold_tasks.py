@@ -14,7 +14,7 @@ from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.density import histogram
 from udfs.duplicates import thresholds
-from udfs.duplicates.thresholds import Angles
+from udfs.duplicates.thresholds import AngleMoments
 
 LOWEST = {RAW: 0.0, WHITENED: -1.0}  # where the halvings of a space begin
 
@@ -37,10 +37,12 @@ class Sharing:
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
         """Latents, sorted by group and order, to rows of FOUND."""
-        for group, latents, standing in _groups(batches):
+        for group, latents, references in _groups(batches):
             low = LOWEST[image_groups.space_of(group)]
             found = [
-                thresholds.keep_share(latents, share, low=low, standing=standing, block=self.block)
+                thresholds.keep_share(
+                    latents, share, low=low, references=references, block=self.block
+                )
                 for share in self.shares
             ]
             yield arrow.record_batch({"group": [group], "found": [found]}, schema)
@@ -57,9 +59,9 @@ class Counting:
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
         """Latents, sorted by group and order, to rows of KEPT."""
-        for group, latents, standing in _groups(batches):
+        for group, latents, references in _groups(batches):
             kept = thresholds.kept_counts(
-                latents, self.thresholds, standing=standing, block=self.block
+                latents, self.thresholds, references=references, block=self.block
             )
             yield arrow.record_batch({"group": [group], "kept": [kept]}, schema)
 
@@ -83,13 +85,13 @@ class Rating:
     ) -> Iterator[pa.RecordBatch]:
         """Latents, sorted by group and id, to rows of ANGLES: NaN where the group has too few."""
         for group, latents, _ in _groups(batches):
-            values = thresholds.angles(latents)
-            moments = Angles.of(values)
+            values = thresholds.pair_angles(latents)
+            moments = AngleMoments.of(values)
             found = [np.nan] * len(self.rates)
-            if any(moments.tells(rate) for rate in self.rates):
-                cells = thresholds.counted(values, moments.step)
+            if any(moments.is_sufficient(rate) for rate in self.rates):
+                cells = thresholds.angle_histogram(values, moments.step)
                 found = [
-                    thresholds.pair_rate(cells, rate) if moments.tells(rate) else np.nan
+                    thresholds.pair_rate(cells, rate) if moments.is_sufficient(rate) else np.nan
                     for rate in self.rates
                 ]
             numbers = [moments.mean, moments.squares, moments.lowest, moments.highest]
@@ -108,7 +110,7 @@ class Pooling:
     ) -> Iterator[pa.RecordBatch]:
         """Latents, sorted by group and id, to rows of CELLS."""
         for group, latents, _ in _groups(batches):
-            values = thresholds.angles(latents)
+            values = thresholds.pair_angles(latents)
             if len(values):
                 cells = histogram.cell(values, self.steps[image_groups.space_of(group)])
                 places, counts = np.unique(cells, return_counts=True)

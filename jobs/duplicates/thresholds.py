@@ -29,7 +29,7 @@ from jobs.settings.duplicates import RATE, SHARE, SHARE_OF_ALL, Prune, Rule
 from jobs.warehouse import arrow_frames, partitioning
 from udfs.density import histogram
 from udfs.duplicates import thresholds
-from udfs.duplicates.thresholds import Angles, Halving
+from udfs.duplicates.thresholds import AngleMoments, BisectionSearch
 
 Found = dict[str, dict[str, float]]  # the T of each rule, by its name, in each group
 
@@ -150,14 +150,14 @@ def _enter(found: Found, rules: Sequence[Rule], values: Mapping[str, Sequence[fl
 def _share_of_all(
     tasks: DataFrame, counts: Mapping[str, int], rule: Rule, block: int
 ) -> dict[str, float]:
-    """One T for all groups of a space, as `thresholds.Halving` has it: a pass for 3 halvings."""
+    """One T for all groups of a space by `BisectionSearch`; one pass decides 3 halvings."""
     found: dict[str, float] = {}
     for space in dict.fromkeys(map(image_groups.space_of, counts)):
         groups = {name: n for name, n in counts.items() if image_groups.space_of(name) == space}
-        search = Halving.of(rule.target, sum(groups.values()), LOWEST[space])
+        search = BisectionSearch.of(rule.target, sum(groups.values()), LOWEST[space])
         of_space = tasks.where(image_groups.space_column() == space)
         while search.left:
-            counting = Counting(search.tried(), block)
+            counting = Counting(search.next_thresholds(), block)
             kept = [
                 row.kept for row in arrow_frames.mapped(of_space, counting.rows, KEPT).collect()
             ]
@@ -191,14 +191,14 @@ def _rates(found: Found, rules: Sequence[Rule], sampled: DataFrame, sizes: dict[
     )
     tasks = tasks.select("group", "standing", "latent")
     rows = arrow_frames.mapped(tasks, Rating(rates).rows, ANGLES).collect()
-    moments = {row.group: Angles(row["count"], *row.moments) for row in rows}
+    moments = {row.group: AngleMoments(row["count"], *row.moments) for row in rows}
     _enter(found, rules, {row.group: row.found for row in rows})
     lacking = [row.group for row in rows if np.isnan(row.found).any()]
     if not lacking:
         return
     spaces = dict.fromkeys(map(image_groups.space_of, lacking))
     pooled = {
-        space: Angles.merged(
+        space: AngleMoments.merged(
             moments[group] for group in sorted(moments) if image_groups.space_of(group) == space
         )
         for space in spaces

@@ -24,7 +24,7 @@ from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.duplicates import greedy
-from udfs.vectors import pairs
+from udfs.vectors.pairs import SearchableRows
 
 COLUMNS = ("image_id", "label", "split", "latent")
 HITS = arrow_frames.struct(
@@ -177,13 +177,13 @@ class ConflictScan:
         labels = held.labels()
         ids = np.asarray(held.names.column("image_id").to_pylist(), dtype=object)
         place = {name: i for i, name in enumerate(ids.tolist())}
-        ready: pairs.Searched | None = None
+        ready: SearchableRows | None = None
         count = 0
         for batch in batches:
             if not batch.num_rows or count > self.most:
                 continue
             if ready is None:
-                ready = pairs.Searched(held.rows, self.threshold)
+                ready = SearchableRows(held.rows, self.threshold)
             names = np.asarray(batch.column("image_id").to_pylist(), dtype=object)
             classes = np.asarray(batch.column("label").to_pylist(), dtype=object)
             own = np.asarray([place.get(name, len(ids)) for name in names])

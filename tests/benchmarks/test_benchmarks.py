@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import densities, growth, rules
-from tests.udfs.duplicates.test_greedy import KINDS, images, sim
+from tests.support.vectors import KINDS, images, sim
 from udfs.duplicates.greedy import covers
 from udfs.vectors.cosine import Matrix
 from udfs.vectors.pairs import similar_pairs

@@ -1,4 +1,8 @@
-"""The first bound of `bounds` in whole numbers whose product is never below the cosine."""
+"""Unit vectors coded in bytes, so that a product of whole numbers bounds their cosine from above.
+
+`udfs.vectors.screen` uses `ByteBound` as its first bound where the processor multiplies vectors of
+bytes (`kernels.vnni.has_byte_products`).
+"""
 
 from __future__ import annotations
 
@@ -11,28 +15,28 @@ from numpy.typing import NDArray
 Codes = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 
-STEP = 0.003  # of coordinates
-LEAST_STEP = 1e-4  # below it products could leave the range of `kernels.passing`
+STEP = 0.003  # of coordinates on leading axes
+LEAST_STEP = 1e-4  # with a smaller one, products could leave the range of `vnni.pairs_above`
 _BYTE = 127
-_UP = 1 + 1e-9  # more than what float64 rounds off on the way
+_UP = 1 + 1e-9  # more than the rounding of the float64 computations before
 
 
 @dataclass(frozen=True)
-class Coarse:
-    """Coordinates in bytes, so that a product of whole numbers bounds the cosine from above.
+class ByteBound:
+    """How coordinates are coded in bytes, so that products of codes bound cosines from above.
 
-    With p a unit vector's coordinates, p = step·w + e with whole numbers w, and rest what is
-    orthogonal to their axes,
+    Let p be a unit vector's coordinates on the axes, ‖rest‖ the length of what is orthogonal to the
+    axes, and p = step·w + e with whole numbers w. Then, by Cauchy and Schwarz,
 
         x·y ≤ step²·w_x·w_y + |e_x1||p_y1| + |p_x1||e_y1| + ‖e_x2‖‖p_y2‖ + ‖p_x2‖‖e_y2‖ + ρ_x·ρ_y,
 
-    1 the first axis, on which nearly all of a latent lies, 2 the other ones together, and
-    ρ² = rest² + ‖e‖² (Cauchy and Schwarz). All of it is one product of whole numbers, the factors
-    after the first sum rounded up: a processor that multiplies bytes (VNNI) takes a quarter of the
-    time it takes for floats, and rounds nothing.
+    where 1 is the first axis, on which nearly all of a latent lies, 2 are the other axes together,
+    and ρ² = ‖rest‖² + ‖e‖². All terms are computed as one product of whole numbers; the factors
+    after the first term are rounded up. A processor that multiplies bytes (VNNI) takes a quarter of
+    the time that it takes for floats, and rounds nothing.
 
-    step: of a coordinate, at least LEAST_STEP. wide: which of the leading axes' coordinates have
-    numbers of 16 bits, as ρ has; the others have 8.
+    step: the unit of the coordinates, at least LEAST_STEP; ValueError where it is smaller. wide:
+    for each axis, whether its coordinates are coded in 16 bits, as ρ is, instead of 8.
     """
 
     step: float
@@ -44,31 +48,36 @@ class Coarse:
 
     @classmethod
     def fitted(cls, projected: NDArray[np.float64], step: float = STEP) -> Self:
-        """For coordinates like a sample's, (n, axes)."""
+        """The bound for coordinates like those of a sample, (n, axes)."""
         wide = np.abs(projected).max(axis=0) > _BYTE * step
         return cls(step, tuple(wide.tolist()))
 
     @property
-    def words(self) -> int:
-        """Steps of the product that multiply two numbers of 16 bits each, after all others."""
+    def word_steps(self) -> int:
+        """Steps of the product that multiply two numbers of 16 bits each; they come last."""
         return -(-(sum(self.wide) + 1) // 2)
 
     @property
     def steps(self) -> int:
-        """Steps of the product; but for `words` they multiply four numbers of 8 bits each."""
-        return -(-(len(self.wide) - sum(self.wide) + 4) // 4) + self.words
+        """All steps of the product; those before the last `word_steps` multiply four bytes each."""
+        return -(-(len(self.wide) - sum(self.wide) + 4) // 4) + self.word_steps
 
-    def least(self, low: float) -> int:
-        """A product up to this tells that the bound is at most `low`."""
+    def scaled_threshold(self, low: float) -> int:
+        """The whole number z for which a product of codes ≤ z proves that the cosine is ≤ low."""
         return int(np.floor(low / self.step**2))
 
-    def sides(
+    def codes(
         self, projected: NDArray[np.float64], rest_squared: NDArray[np.float64]
     ) -> tuple[Codes, Codes, Flags]:
-        """Left and right factors as `kernels.passing` wants them, and what has no place in them.
+        """Code coordinates: (n, axes), (n,) → left and right factors (n, steps), flags (n,).
 
-        projected: (n, axes). rest_squared: (n,), rounded up. The factors are (n, steps) each, the
-        flags of rows (n,).
+        Args:
+            projected: coordinates of unit vectors.
+            rest_squared: ‖rest‖² of each vector, rounded up.
+
+        Returns:
+            The left and the right factors as `vnni.pairs_above` wants them, and the flags of rows
+            that do not fit into them: no product of codes bounds these rows' cosines.
         """
         wide = np.array(self.wide)
         whole = np.rint(projected / self.step)
@@ -76,34 +85,35 @@ class Coarse:
         error = projected - self.step * whole
         first, others = np.abs(error[:, 0]), _lengths(error[:, 1:])
         lengths = np.stack([np.abs(projected[:, 0]), _lengths(projected[:, 1:])], axis=1)
-        # Factors of a product u·v: u over 126·step² and v times 126, both rounded up.
+        # Of each product u·v, u is divided by 126·step² and v multiplied by 126, both rounded up.
         small = np.ceil(np.stack([first, others], axis=1) * (_UP / (126 * self.step**2)))
         large = np.ceil(lengths * (_UP * 126))
         rest = np.ceil(np.sqrt(rest_squared + first**2 + others**2) * (_UP / self.step))
-        loose = (np.concatenate([small, large], axis=1) > _BYTE).any(axis=1)
-        words = np.zeros((len(whole), 2 * self.words), np.int16)
+        unbounded = (np.concatenate([small, large], axis=1) > _BYTE).any(axis=1)
+        words = np.zeros((len(whole), 2 * self.word_steps), np.int16)
         words[:, : sum(self.wide)] = whole[:, wide]
         words[:, -1] = rest
         narrow = whole[:, ~wide]
-        left = self._coded([narrow, small, large], words, 128)
-        right = self._coded([narrow, large, small], words, 0)
-        return left, right, np.asarray(loose)
+        left = self._joined([narrow, small, large], words, 128)
+        right = self._joined([narrow, large, small], words, 0)
+        return left, right, np.asarray(unbounded)
 
-    def _coded(
-        self, parts: list[NDArray[np.float64]], words: NDArray[np.int16], more: int
+    def _joined(
+        self, parts: list[NDArray[np.float64]], words: NDArray[np.int16], offset: int
     ) -> Codes:
-        coded = np.empty((len(words), self.steps), np.int32)
-        bytes_ = coded[:, : self.steps - self.words].view(np.int8)
-        bytes_[:] = np.uint8(more).view(np.int8)
-        at = 0
+        """Bytes, to which an offset of 0 or 128 is added, and words as one matrix of codes."""
+        codes = np.empty((len(words), self.steps), np.int32)
+        bytes_ = codes[:, : self.steps - self.word_steps].view(np.int8)
+        bytes_[:] = np.uint8(offset).view(np.int8)
+        start = 0
         for part in parts:
-            end = at + part.shape[1]
-            bytes_[:, at:end] = part.clip(-_BYTE, _BYTE).astype(np.int8)
-            at = end
-        if more:
-            bytes_[:, :at] ^= np.int8(-128)  # 128 more, as an unsigned byte
-        coded[:, self.steps - self.words :] = words.view(np.int32)
-        return coded
+            end = start + part.shape[1]
+            bytes_[:, start:end] = part.clip(-_BYTE, _BYTE).astype(np.int8)
+            start = end
+        if offset:
+            bytes_[:, :start] ^= np.int8(-128)  # adds 128, as an unsigned byte
+        codes[:, self.steps - self.word_steps :] = words.view(np.int32)
+        return codes
 
 
 def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:

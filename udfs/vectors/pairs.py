@@ -1,4 +1,8 @@
-"""All pairs of images whose similarity is above a threshold (spec, section 3)."""
+"""All pairs of vectors whose similarity is above a threshold.
+
+Use `similar_pairs` for the pairs within one set, and `SearchableRows` for the pairs of one set with
+several other sets. The pairs are exact: see section "Which images stay" of docs/method.md.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from udfs.vectors import axes
-from udfs.vectors.cosine import Matrix, Vector, screen, similarities_at, squared_norms, unit_rows
-from udfs.vectors.kernels.loops import Places
-from udfs.vectors.screen import Screen, Sides
+from udfs.vectors.axes import SAMPLE, fitting_sample, spread
+from udfs.vectors.cosine import (
+    Indices,
+    Matrix,
+    Vector,
+    decision_bounds,
+    similarities_at,
+    squared_norms,
+    unit_rows,
+)
+from udfs.vectors.kernels.loops import IndexArray
+from udfs.vectors.screen import BoundedVectors, Screen
 
-Indices = NDArray[np.int64]
-
-_BITS = 31  # of a row's number: two are sorted as one
+_BITS = 31  # of a row's index: two of them are sorted as one number
 
 
 def similar_pairs(
@@ -27,40 +37,62 @@ def similar_pairs(
     threads: int = 1,
     bounded: bool = True,
 ) -> tuple[Indices, Indices]:
-    """The pairs (i, j), i < j, of rows with Sim > threshold, in rising order: (pairs,) twice.
+    """The pairs (i, j), i < j, of rows with Sim > threshold: (n, width) → (pairs,) twice.
 
-    rows: (n, width) float32; a zero row has no Sim and is in no pair. The pairs depend on the rows
-    and T alone. `bounded` False compares all by plain products.
+    Args:
+        rows: float32; a zero row has no Sim and is in no pair.
+        threshold: T. The pairs depend on the rows and T alone.
+        block: rows that are compared with as many others at a time.
+        threads: blocks that are compared at a time.
+        bounded: whether bounds rule pairs out; False compares all pairs by plain products.
 
-    Raises ValueError where a number is NaN or infinite, or T is NaN. Cost: n²/2 products of the
-    depth that the bounds need, on latents of width 1024 of 40 to 120 bytes; memory: the pairs, some
-    700 bytes a row for the bounds (without them the unit vectors) and `threads` times
-    (block, block).
+    Returns:
+        i and j, in rising order.
+
+    Raises:
+        ValueError: a number is NaN or infinite, or T is NaN.
+
+    Cost: n²/2 products of the depth that the bounds need, 40 to 120 bytes for latents of width
+    1024. Memory: the pairs, some 700 bytes a row for the bounds (without them the unit vectors) and
+    `threads` times (block, block).
+
+    >>> rows = np.array([[1, 0], [0, 1], [3, 4], [0, 5]], np.float32)
+    >>> i, j = similar_pairs(rows, 0.7)
+    >>> list(zip(i.tolist(), j.tolist()))
+    [(1, 2), (1, 3), (2, 3)]
     """
-    ready = Searched(rows, threshold, block=block, bounded=bounded, threads=threads)
-    starts = range(0, len(ready.names), block)
+    prepared = SearchableRows(rows, threshold, block=block, bounded=bounded, threads=threads)
+    starts = range(0, len(prepared.directed), block)
     tiles = [(a, b) for a in starts for b in starts if a <= b]
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
 
-        def of_tile(tile: tuple[int, int]) -> Indices:
+        def codes_of_tile(tile: tuple[int, int]) -> Indices:
             left, right = tile
-            found = _possible(
-                ready.finder, ready.sides[left], ready.sides[right], threshold, left == right
+            row, column, sure = _possible_pairs(
+                prepared.screen,
+                prepared.blocks[left],
+                prepared.blocks[right],
+                threshold,
+                upper=left == right,
             )
-            i, j, sure = ready.names[left + found[0]], ready.names[right + found[1]], found[2]
+            i, j = prepared.directed[left + row], prepared.directed[right + column]
             unsure = np.flatnonzero(~sure)
-            similarity = similarities_at(rows.__getitem__, ready.squared, i[unsure], j[unsure])
+            similarity = similarities_at(rows.__getitem__, prepared.squared, i[unsure], j[unsure])
             sure[unsure] = similarity > threshold
             codes: Indices = (i[sure] << _BITS) | j[sure]
             return codes
 
-        codes = np.concatenate([np.empty(0, np.int64), *pool.map(of_tile, tiles)])
+        codes = np.concatenate([np.empty(0, np.int64), *pool.map(codes_of_tile, tiles)])
     codes.sort()
     return codes >> _BITS, codes & ((1 << _BITS) - 1)
 
 
-class Searched:
-    """Rows made ready once, to be searched for what resembles others."""
+class SearchableRows:
+    """Rows that are prepared once, to be searched for rows that resemble other vectors.
+
+    directed: the indices of the rows that are not zero. screen: the bounds that were fitted on
+    them. blocks: the prepared vectors by the position in `directed` of each block's first row.
+    """
 
     def __init__(
         self,
@@ -71,9 +103,10 @@ class Searched:
         bounded: bool | None = None,
         threads: int = 1,
     ) -> None:
-        """rows: (n, width) float32. bounded: whether bounds are looked for; None: in any case.
+        """Prepare rows (n, width) float32 for one threshold.
 
-        Raises ValueError where a number is NaN or infinite, or T is NaN.
+        bounded: whether bounds are fitted where there are enough rows for them to pay; None fits
+        them in any case. Raises ValueError where a number is NaN or infinite, or T is NaN.
         """
         if np.isnan(threshold):
             raise ValueError("threshold is NaN")
@@ -81,69 +114,78 @@ class Searched:
         self.threshold = threshold
         trial = np.arange(len(rows))
         if bounded is None:
-            trial = axes.spread(trial, axes.SAMPLE)
+            trial = spread(trial, SAMPLE)
         else:
-            trial = axes.sample(trial) if bounded else trial[:0]
+            trial = fitting_sample(trial) if bounded else trial[:0]
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
             fitting = pool.submit(self._fitted, trial)
             starts = range(0, len(rows), block)
             norms = pool.map(lambda a: squared_norms(rows[a : a + block], a), starts)
             self.squared = np.concatenate([np.empty(0), *norms])
-            self.names = np.flatnonzero(self.squared > 0)
-            self.finder = fitting.result()
-            starts = range(0, len(self.names), block)
+            self.directed = np.flatnonzero(self.squared > 0)
+            self.screen = fitting.result()
+            starts = range(0, len(self.directed), block)
 
-            def of_block(first: int) -> Sides:
-                places: Indices | slice = self.names[first : first + block]
-                if len(self.names) == len(rows):
-                    places = slice(first, first + block)  # copies nothing
-                return self.finder.sides(rows[places], self.squared[places])
+            def prepared(first: int) -> BoundedVectors:
+                part: Indices | slice = self.directed[first : first + block]
+                if len(self.directed) == len(rows):
+                    part = slice(first, first + block)  # copies nothing
+                return self.screen.prepare(rows[part], self.squared[part])
 
-            self.sides = dict(zip(starts, pool.map(of_block, starts), strict=True))
+            self.blocks = dict(zip(starts, pool.map(prepared, starts), strict=True))
 
     def _fitted(self, trial: Indices) -> Screen:
-        """A screen for vectors like these rows, as far as they have a direction."""
+        """A screen for vectors like these rows, without those that are zero."""
         squared = squared_norms(self.rows[trial])
-        some = squared > 0
-        units = unit_rows(self.rows[trial[some]], squared[some])
+        directed = squared > 0
+        units = unit_rows(self.rows[trial[directed]], squared[directed])
         return Screen.fitted(units, [self.threshold])
 
     def pairs(
         self, others: Matrix, allowed: Callable[[Indices, Indices], NDArray[np.bool_]]
     ) -> tuple[Indices, Indices, Vector]:
-        """Allowed pairs of a row i and one j of `others` with Sim > T: i, j, Sim, (pairs,) each.
+        """Pairs of a row i and a vector j of `others` with Sim > T: (m, width) → (pairs,) × 3.
 
-        others: (m, width) float32. allowed: of pairs (i, j), which are wanted at all.
+        allowed: says of pairs (i, j) which of them may be returned. Returns i, j and Sim. Raises
+        ValueError where a number of `others` is NaN or infinite.
         """
         n = len(self.rows)
         squared = np.concatenate([self.squared, squared_norms(others)])
-        names = np.flatnonzero(squared[n:] > 0)
-        right = self.finder.sides(others[names], squared[n:][names])
+        directed = np.flatnonzero(squared[n:] > 0)
+        right = self.screen.prepare(others[directed], squared[n:][directed])
 
-        def rows(places: Indices) -> Matrix:
+        def rows(indices: Indices) -> Matrix:
             return np.where(
-                (places < n)[:, None],
-                self.rows[np.minimum(places, n - 1)],
-                others[np.maximum(places - n, 0)],
+                (indices < n)[:, None],
+                self.rows[np.minimum(indices, n - 1)],
+                others[np.maximum(indices - n, 0)],
             )
 
-        found: list[tuple[Indices, Indices]] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
-        for first, left in self.sides.items():
-            row, column, _ = _possible(self.finder, left, right, self.threshold, False)
-            i, j = self.names[first + row], names[column]
-            some = allowed(i, j)
-            found.append((i[some], j[some]))
-        i, j = (np.concatenate(part) for part in zip(*found, strict=True))
+        possible: list[tuple[Indices, Indices]] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+        for first, left in self.blocks.items():
+            row, column, _ = _possible_pairs(self.screen, left, right, self.threshold)
+            i, j = self.directed[first + row], directed[column]
+            wanted = allowed(i, j)
+            possible.append((i[wanted], j[wanted]))
+        i, j = (np.concatenate(part) for part in zip(*possible, strict=True))
         similarity = similarities_at(rows, squared, i, n + j)
         above = similarity > self.threshold
         return i[above], j[above], similarity[above]
 
 
-def _possible(
-    finder: Screen, left: Sides, right: Sides, threshold: float, square: bool
-) -> tuple[Places, Places, NDArray[np.bool_]]:
-    """Rows and columns that may be similar, and whether they surely are."""
-    low, high = screen(threshold, left.rows.shape[1])
-    row, column, value = finder.candidates(left, right)
-    some = np.flatnonzero((value > low) & (row < column) if square else value > low)
-    return row[some], column[some], value[some] > high
+def _possible_pairs(
+    screen: Screen,
+    left: BoundedVectors,
+    right: BoundedVectors,
+    threshold: float,
+    *,
+    upper: bool = False,
+) -> tuple[IndexArray, IndexArray, NDArray[np.bool_]]:
+    """Rows and columns of the pairs that may be similar, and whether they surely are.
+
+    upper: whether only pairs with row < column are wanted.
+    """
+    low, high = decision_bounds(threshold, left.rows.shape[1])
+    row, column, value = screen.candidates(left, right)
+    possible = np.flatnonzero((value > low) & (row < column) if upper else value > low)
+    return row[possible], column[possible], value[possible] > high

@@ -1,11 +1,15 @@
-"""Which pairs cannot be similar: bounds on their cosine from a few leading axes, without loss.
+"""Which pairs of vectors cannot be similar, by bounds on their cosine, without losing a pair.
+
+Use `Screen.fitted` on a sample of a set, `Screen.prepare` on its vectors, a block at a time, and
+`Screen.candidates` on pairs of blocks; `udfs.vectors.pairs` and `udfs.duplicates.greedy` do so.
 
 Unit vectors are written as x = (x_k, rest): their coordinates on k leading axes, and what is
 orthogonal to these. By Cauchy and Schwarz x·y lies within ‖rest_x‖·‖rest_y‖ of x_k·y_k, and
-x_k·y_k + ‖rest_x‖·‖rest_y‖ is itself a product of vectors of k + 1 numbers. One matrix product of
-depth k + 1 rules out most pairs; those left are looked at with more axes, and what is still open
-as a whole (spec, section 3). The same idea by levels of a rotated index is FAISS's
-IndexFlatIPPanorama (arXiv 2510.00566). What is lost by rounding is inside the bounds.
+x_k·y_k + ‖rest_x‖·‖rest_y‖ is itself a product of vectors of k + 1 numbers. A first bound of few
+axes (`lead`) rules out most pairs in one matrix product. The pairs that pass it are bounded again
+by all axes (`full`), and for those that are still open the whole vectors are multiplied (section
+"Which images stay" of docs/method.md). FAISS's IndexFlatIPPanorama (arXiv 2510.00566) bounds in the
+same way, level by level. Every rounding error is added to the bounds.
 """
 
 from __future__ import annotations
@@ -20,81 +24,90 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from udfs.vectors.axes import Rows, leading_axes, spread
-from udfs.vectors.byte_bound import Coarse, Codes
-from udfs.vectors.cosine import FLOAT32_ROUNDOFF, Matrix, products, screen, unit_rows
-from udfs.vectors.gpu import OnDevice
-from udfs.vectors.kernels import loops
-from udfs.vectors.kernels.loops import Places
+from udfs.vectors.axes import leading_axes, spread
+from udfs.vectors.byte_bound import ByteBound, Codes
+from udfs.vectors.cosine import (
+    FLOAT32_ROUNDOFF,
+    Indices,
+    Matrix,
+    decision_bounds,
+    products,
+    unit_rows,
+)
+from udfs.vectors.gpu import DeviceProducts
+from udfs.vectors.kernels import loops, vnni
+from udfs.vectors.kernels.loops import IndexArray
 
-_At = Callable[[Matrix, Matrix, Any, Any], Matrix]  # products of some pairs of rows
 Flags = NDArray[np.bool_]
+_ProductsAt = Callable[[Matrix, Matrix, Any, Any], Matrix]  # products of some pairs of rows
 
-AXES = 127  # of the second bound, with the rest's length 512 bytes; of latents 99.6 % of the energy
-LEAD = (8, 16, 24, 32, 48, 64, 96)  # axes that the first bound may take
-COARSE_LEAD = (16, 32, 48, 64, 96)  # the same in bytes
-STEPS = (0.004, 0.003, 0.002, 0.001)  # of the bytes of whole vectors
+AXES = 127  # of the second bound; with the rest's length 512 bytes; 99.6 % of latents' energy
+LEAD = (8, 16, 24, 32, 48, 64, 96)  # numbers of axes that the first bound may take
+BYTE_LEAD = (16, 32, 48, 64, 96)  # the same where the first bound is in bytes
+BYTE_STEPS = (0.004, 0.003, 0.002, 0.001)  # units in which whole vectors may be coded in bytes
 
 
-_TRIAL = 512  # rows whose pairs with as many others tell how much a bound rules out
-_CHUNK = 128  # numbers a float32 sum of a projection runs over
-_SHORT = 2.0**-40  # of lengths whose float32 products stay well inside the range
+_TRIAL = 512  # rows whose pairs with as many others show how much a bound rules out
+_CHUNK = 128  # numbers that one float32 sum of a projection runs over
+_SHORT = 2.0**-40  # the range of lengths whose float32 products neither overflow nor underflow
 _LONG = 2.0**40
-# Nanoseconds a pair on one core, measured; their ratios alone decide, and only what is done first.
-_SCAN = 0.1  # to compare one with a bound
+# Nanoseconds a pair on one core, measured. Only their ratios matter, and they decide which bounds
+# are used, never which pairs are found.
+_SCAN = 0.1  # to compare a product with a bound
 _PRODUCT = (0.6, 0.024)  # a matrix product: at depth 0, and for each number more
-_COARSE = (0.05, 0.022)  # a product of whole numbers, compared: the same, for each step
-_HIT = 3.0  # to note one that passes
-_SINGLE = (10.0, 0.1)  # one entry of such a product by itself: the same
+_BYTE_PRODUCT = (0.05, 0.022)  # a product of whole numbers with its comparison: at 0 steps, a step
+_HIT = 3.0  # to write down a pair that passes
+_SINGLE = (10.0, 0.1)  # a product of two rows by itself: at depth 0, and for each number more
 
 
 def product_cost(depth: int) -> float:
-    """What an entry of a matrix product of this depth costs."""
+    """Nanoseconds for an entry of a matrix product of this depth."""
     return _PRODUCT[0] + _PRODUCT[1] * depth
 
 
-def coarse_cost(steps: int) -> float:
-    """What an entry of a product of whole numbers costs."""
-    return _COARSE[0] + _COARSE[1] * steps
+def byte_product_cost(steps: int) -> float:
+    """Nanoseconds for an entry of a product of whole numbers of so many steps."""
+    return _BYTE_PRODUCT[0] + _BYTE_PRODUCT[1] * steps
 
 
 def single_cost(depth: int) -> float:
-    """What one entry of such a product costs that is computed by itself."""
+    """Nanoseconds for an entry of a matrix product that is computed by itself."""
     return _SINGLE[0] + _SINGLE[1] * depth
 
 
 @dataclass(frozen=True)
-class Sides:
-    """Vectors as the bounds want them.
+class BoundedVectors:
+    """Vectors prepared for the bounds of a `Screen`.
 
-    rows: (n, width), and their lengths (n,): of products of whole vectors. near: (n, lead + 1), the
-    unit vectors' coordinates on the lead axes and the length of the rest. far: (n, axes + 1), the
-    same for all axes. Without axes near and far are empty.
-    left, right, loose: what takes the place of near where the first bound is of bytes (`Coarse`).
+    rows: (n, width), the vectors, and lengths: (n,), their lengths, for products of whole vectors.
+    lead: (n, lead + 1) float32, the unit vectors' coordinates on the lead axes and the length of
+    the rest. full: (n, axes + 1), the same for all axes. Both have no columns where there are no
+    axes. left_codes, right_codes: (n, steps), what replaces `lead` where the first bound is in
+    bytes, as left and as right factors. unbounded: (n,), the rows that the bytes do not bound.
     """
 
     rows: Matrix
     lengths: NDArray[np.float64]
-    near: Matrix
-    far: Matrix
-    left: Codes
-    right: Codes
-    loose: Flags
+    lead: Matrix
+    full: Matrix
+    left_codes: Codes
+    right_codes: Codes
+    unbounded: Flags
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def at(self, rows: Rows | slice) -> Self:
-        """Some of them; a slice copies nothing."""
+    def at(self, rows: Indices | slice) -> Self:
+        """The vectors at some rows; a slice copies nothing."""
         return type(self)(*(part[rows] for part in self.parts()))
 
     @classmethod
     def empty(cls, count: int, like: Self) -> Self:
-        """Room for so many; memory is touched only as far as it is filled."""
+        """Room for `count` vectors; memory is touched only as far as it is filled."""
         return cls(*(np.empty((count, *part.shape[1:]), part.dtype) for part in like.parts()))
 
     def put(self, rows: slice, others: Self) -> None:
-        """Fill some of them."""
+        """Overwrite some rows with other vectors."""
         for mine, theirs in zip(self.parts(), others.parts(), strict=True):
             mine[rows] = theirs
 
@@ -104,53 +117,67 @@ class Sides:
 
 
 class Candidates(NamedTuple):
-    """Pairs in rising order of (row, column).
+    """Pairs that may be similar, in rising order of (row, column).
 
-    value: the product of the two unit vectors where that had to be computed, +inf where Sim is
-    surely above every threshold.
+    value: the product of the two unit vectors where it had to be computed, within `cosine.margin`
+    of Sim; +inf where a bound proves that Sim is above every threshold.
     """
 
-    row: Places
-    column: Places
+    row: IndexArray
+    column: IndexArray
     value: Matrix
 
     def dense(self, shape: tuple[int, int]) -> Matrix:
-        """As a matrix, −inf where there is no candidate."""
+        """The values as a matrix, −inf where there is no candidate."""
         matrix = np.full(shape, -np.inf, np.float32)
         matrix[self.row, self.column] = self.value
         return matrix
 
 
 class Screen:
-    """What rules pairs of unit vectors out, and lets certain ones in, for a list of thresholds."""
+    """Bounds that rule pairs of vectors out, and let certain pairs in, for a list of thresholds.
+
+    Its attributes `low_whole`, `low_lead`, `low_full` and `low_bytes` are what a product of whole
+    vectors, of the first and of the second bound, or of codes must exceed for Sim to be above the
+    lowest threshold. A lower bound above `certain` proves that Sim is above the highest one.
+    """
 
     def __init__(
         self,
         thresholds: Sequence[float],
         axes: Matrix,
         lead: int = 0,
-        device: OnDevice | None = None,
-        coarse: Coarse | None = None,
+        device: DeviceProducts | None = None,
+        byte_bound: ByteBound | None = None,
     ) -> None:
-        """axes: (k, width) float32, nearly orthonormal, by falling energy; (0, width) for none.
+        """Make the bounds of given axes.
 
-        device: where products are computed; None: here, by NumPy. coarse: what the first bound has
-        of its `lead` axes, or, where there are none, of the vectors as they are; None: float32.
+        Args:
+            thresholds: values of T.
+            axes: (k, width) float32, nearly orthonormal, in order of falling energy; (0, width) for
+                no axes.
+            lead: how many of the axes the first bound takes.
+            device: where products are computed; None for NumPy.
+            byte_bound: how the first bound codes coordinates on its `lead` axes in bytes, or, where
+                there are no axes, the unit vectors themselves; None for float32.
 
-        Raises ValueError where the first bound would take none of the axes, or more, where bytes
-        are of other axes than it takes, or on a device.
+        Raises:
+            ValueError: the first bound takes none or more than all of the axes, the bytes are of
+                another number of coordinates, or there are both bytes and a device.
         """
         if len(axes) and not 1 <= lead <= len(axes):
             raise ValueError(f"lead is {lead}; it must lie between 1 and the {len(axes)} axes")
-        if coarse and len(coarse.wide) != (lead if len(axes) else axes.shape[1]):
-            raise ValueError(f"bytes are of {len(coarse.wide)} axes, the first bound is of others")
-        if device and coarse:
-            raise ValueError("a device computes no products of bytes: give it no coarse bound")
+        if byte_bound and len(byte_bound.wide) != (lead if len(axes) else axes.shape[1]):
+            raise ValueError(
+                f"bytes are of {len(byte_bound.wide)} axes, the first bound is of others"
+            )
+        if device and byte_bound:
+            raise ValueError("a device computes no products of bytes: give it no byte bound")
         self._memory = threading.local()
         self._device = device
         self.axes = axes
         self.lead = lead
-        self.coarse = coarse
+        self.byte_bound = byte_bound
         self.width = axes.shape[1]
         count = len(axes)
         product = axes.astype(np.float64) @ axes.T.astype(np.float64)
@@ -161,180 +188,213 @@ class Screen:
         relative = (_CHUNK + 4) * FLOAT32_ROUNDOFF
         self.error = math.sqrt(count) * relative / (1 - relative) * (1 + self.skew)
         low, high = min(thresholds, default=1.0), max(thresholds, default=1.0)
-        low, high = max(low, -2.0), max(high, -2.0)  # below −1 all the same, and inside float32
-        self.plain = screen(low, self.width)[0]
-        self.near = _down(low - self._widening(lead + 1))
-        self.least = coarse.least(low - self._widening(lead + 1)) if coarse else 0
-        self.far = _down(low - self._widening(count + 1))
+        # Every T below −1 means the same, and −2 lies inside float32.
+        low, high = max(low, -2.0), max(high, -2.0)
+        self.low_whole = decision_bounds(low, self.width)[0]
+        low_lead = low - self._widening(lead + 1)
+        self.low_lead = _down(low_lead)
+        self.low_bytes = byte_bound.scaled_threshold(low_lead) if byte_bound else 0
+        self.low_full = _down(low - self._widening(count + 1))
         self.certain = math.inf if high >= 1 else _up(high + self._widening(count + 1))
 
     @classmethod
     def fitted(
-        cls, units: Matrix, thresholds: Sequence[float], device: OnDevice | None = None
+        cls, units: Matrix, thresholds: Sequence[float], device: DeviceProducts | None = None
     ) -> Self:
-        """A screen for vectors like a sample of unit vectors (n, width): bounds where they pay.
+        """The bounds of least expected cost for vectors like a sample of unit vectors (n, width).
 
-        Which axes these are decides how long a search takes, never what it finds.
+        Bounds that cost more than they save are left out. Which bounds are chosen decides how long
+        a search takes, never what it finds.
         """
         width = units.shape[1]
         best = cls(thresholds, np.empty((0, width), np.float32), device=device)
         if len(units) < 2 or width < 4 * LEAD[0] or min(thresholds, default=1.0) >= 1:
             return best
-        # Of so small matrices a second thread takes nothing off, and where other programs want the
-        # cores it waits for its turn: seconds instead of a tenth.
+        # Matrices are so small that a second thread saves nothing. Where other programs use the
+        # cores, it waits for its turn: seconds instead of a tenth.
         with threadpool_limits(1, user_api="blas"):
             axes = leading_axes(units, min(AXES, width // 4))
             trial = spread(units, 2 * _TRIAL)
-            in_bytes = device is None and loops.has_byte_products()
+            in_bytes = device is None and vnni.has_byte_products()
             least = _SCAN + product_cost(width)
-            for lead in COARSE_LEAD if in_bytes else LEAD:
+            for lead in BYTE_LEAD if in_bytes else LEAD:
                 if lead <= len(axes):
-                    coarse = Coarse.fitted(trial @ axes[:lead].T) if in_bytes else None
-                    tried = cls(thresholds, axes, lead, device, coarse)
-                    cost = tried.cost(trial)
+                    byte_bound = ByteBound.fitted(trial @ axes[:lead].T) if in_bytes else None
+                    screen = cls(thresholds, axes, lead, device, byte_bound)
+                    cost = screen.cost(trial)
                     if cost < least:
-                        best, least = tried, cost
-            for step in STEPS if in_bytes and coarse_cost(width // 4) < least else ():
-                tried = cls(thresholds, axes[:0], coarse=Coarse.fitted(trial, step))
-                cost = tried.cost(trial)
+                        best, least = screen, cost
+            whole_in_bytes = in_bytes and byte_product_cost(width // 4) < least
+            for step in BYTE_STEPS if whole_in_bytes else ():
+                screen = cls(thresholds, axes[:0], byte_bound=ByteBound.fitted(trial, step))
+                cost = screen.cost(trial)
                 if cost < least:
-                    best, least = tried, cost
+                    best, least = screen, cost
         return best
 
     def cost(self, units: Matrix) -> float:
-        """Expected nanoseconds a pair of vectors like some unit vectors (n, width)."""
-        left, right = (self.sides(units[k::2], np.ones(len(units[k::2]))) for k in (0, 1))
+        """Expected nanoseconds a pair, for vectors like some unit vectors (n, width)."""
+        left, right = (self.prepare(units[k::2], np.ones(len(units[k::2]))) for k in (0, 1))
         pairs = len(left) * len(right)
-        near = len(self._passing(left, right)[0]) / pairs
-        cost = near * _HIT
-        if self.coarse:
-            cost += coarse_cost(self.coarse.steps)
+        passing = len(self._first_bound(left, right)[0]) / pairs
+        cost = passing * _HIT
+        if self.byte_bound:
+            cost += byte_product_cost(self.byte_bound.steps)
         else:
             cost += product_cost(self.lead + 1) + _SCAN
-        open_ = near
+        open_ = passing
         if len(self.axes):
-            far = products(left.far, right.far)
-            low = far - 2 * np.outer(left.far[:, -1], right.far[:, -1])
-            open_ = np.count_nonzero((far > self.far) & (low <= self.certain)) / pairs
+            upper = products(left.full, right.full)
+            lower = upper - 2 * np.outer(left.full[:, -1], right.full[:, -1])
+            open_ = np.count_nonzero((upper > self.low_full) & (lower <= self.certain)) / pairs
             depth = len(self.axes) + 1
-            cost += min(near * single_cost(depth), product_cost(depth) + _SCAN)
+            cost += min(passing * single_cost(depth), product_cost(depth) + _SCAN)
         return cost + min(open_ * single_cost(self.width), product_cost(self.width))
 
-    def sides(self, rows: Matrix, squared: NDArray[np.float64]) -> Sides:
-        """Vectors (n, width) of some direction, and the squares of their lengths (n,)."""
+    def prepare(self, rows: Matrix, squared: NDArray[np.float64]) -> BoundedVectors:
+        """Vectors for `candidates`: (n, width) float32, (n,) → `BoundedVectors` of length n.
+
+        squared: the squares of their lengths, none of them zero.
+        """
         n, count = len(rows), len(self.axes)
         lengths = np.sqrt(squared)
-        bounded = bool(count or self.coarse)
-        # Only pairs are divided by lengths, never whole products; and squares must stay in range.
+        bounded = bool(count or self.byte_bound)
+        # Pairs that pass are divided by lengths, whole products never; squares must stay in range.
         if not bounded or lengths.min(initial=1) < _SHORT or lengths.max(initial=1) > _LONG:
             rows, lengths = unit_rows(rows, squared), np.ones(n)
         empty = np.empty((n, 0), np.float32)
         if not bounded:
-            return Sides(rows, lengths, empty, empty, *_no_codes(n))
-        if not count and self.coarse:
-            coarse = self.coarse.sides(rows / lengths[:, None], np.zeros(n))
-            return Sides(rows, lengths, empty, empty, *coarse)
+            return BoundedVectors(rows, lengths, empty, empty, *_no_codes(n))
+        if not count and self.byte_bound:
+            codes = self.byte_bound.codes(rows / lengths[:, None], np.zeros(n))
+            return BoundedVectors(rows, lengths, empty, empty, *codes)
         projected = np.zeros((n, count))
         for first in range(0, self.width, _CHUNK):
             part = slice(first, first + _CHUNK)
             projected += rows[:, part] @ self.axes[:, part].T
         projected /= lengths[:, None]
         leading = projected[:, : self.lead]
-        of_lead = _squares(leading)
-        of_all = of_lead + _squares(projected[:, self.lead :])
-        far = self._with_rest(projected, of_all)
-        if self.coarse:
-            rest = np.maximum(0.0, 1.0 - of_lead + self._slack())
-            return Sides(rows, lengths, empty, far, *self.coarse.sides(leading, rest))
-        return Sides(rows, lengths, self._with_rest(leading, of_lead), far, *_no_codes(n))
+        lead_squares = _squares(leading)
+        full_squares = lead_squares + _squares(projected[:, self.lead :])
+        full = self._with_rest(projected, full_squares)
+        if self.byte_bound:
+            rest = np.maximum(0.0, 1.0 - lead_squares + self._slack())
+            codes = self.byte_bound.codes(leading, rest)
+            return BoundedVectors(rows, lengths, empty, full, *codes)
+        lead = self._with_rest(leading, lead_squares)
+        return BoundedVectors(rows, lengths, lead, full, *_no_codes(n))
 
-    def candidates(self, left: Sides, right: Sides) -> Candidates:
-        """The pairs of a row of `left` and one of `right` that may be similar, and what is known.
+    def candidates(self, left: BoundedVectors, right: BoundedVectors) -> Candidates:
+        """The pairs of a row of `left` and a row of `right` that may be similar.
 
-        All others have Sim ≤ every threshold.
+        All other pairs have Sim ≤ every threshold.
         """
         if self._device:
-            return self._on_device(self._device, left, right)
-        if not len(self.axes) and not self.coarse:
+            return self._candidates_on_device(self._device, left, right)
+        if not len(self.axes) and not self.byte_bound:
             product = self._products(left.rows, right.rows)
-            row, column = loops.above(product, self.plain)
+            row, column = loops.entries_above(product, self.low_whole)
             return Candidates(row, column, product[row, column])
-        row, column = self._passing(left, right)
+        row, column = self._first_bound(left, right)
         if not len(self.axes):
-            value = self._values(left, right, row, column, self._whole)
-            some = np.flatnonzero(value > self.plain)
-            return Candidates(row[some], column[some], value[some])
-        return self._settled(left, right, *self._second(left, right, row, column), self._whole)
+            value = self._values(left, right, row, column, self._products_at)
+            above = np.flatnonzero(value > self.low_whole)
+            return Candidates(row[above], column[above], value[above])
+        row, column, upper = self._second_bound(left, right, row, column)
+        return self._valued(left, right, row, column, upper, self._products_at)
 
-    def _passing(self, left: Sides, right: Sides) -> tuple[Places, Places]:
+    def _first_bound(
+        self, left: BoundedVectors, right: BoundedVectors
+    ) -> tuple[IndexArray, IndexArray]:
         """Rows and columns of the pairs that pass the first bound."""
-        if self.coarse:
-            loose = left.loose, right.loose
-            return loops.passing(left.left, right.right, self.coarse.words, self.least, loose)
-        return loops.above(self._products(left.near, right.near), self.near)
+        if self.byte_bound:
+            return vnni.pairs_above(
+                left.left_codes,
+                right.right_codes,
+                self.byte_bound.word_steps,
+                self.low_bytes,
+                (left.unbounded, right.unbounded),
+            )
+        return loops.entries_above(self._products(left.lead, right.lead), self.low_lead)
 
-    def _on_device(self, device: OnDevice, left: Sides, right: Sides) -> Candidates:
-        if not len(self.axes):
-            return Candidates(*device.above(left.rows, right.rows, self.plain))
-        row, column, _ = device.above(left.near, right.near, self.near)
-        upper = device.at(left.far, right.far, row, column)
-        some = np.flatnonzero(upper > self.far)
-        return self._settled(left, right, row[some], column[some], upper[some], device.at)
-
-    def _settled(
-        self,
-        left: Sides,
-        right: Sides,
-        row: Places,
-        column: Places,
-        upper: Matrix,
-        at: _At,
+    def _candidates_on_device(
+        self, device: DeviceProducts, left: BoundedVectors, right: BoundedVectors
     ) -> Candidates:
-        """What passes the second bound, and the product of those that it does not let in."""
-        lower = upper - 2 * left.far[row, -1] * right.far[column, -1]
+        if not len(self.axes):
+            return Candidates(*device.entries_above(left.rows, right.rows, self.low_whole))
+        row, column, _ = device.entries_above(left.lead, right.lead, self.low_lead)
+        upper = device.products_at(left.full, right.full, row, column)
+        above = np.flatnonzero(upper > self.low_full)
+        return self._valued(
+            left, right, row[above], column[above], upper[above], device.products_at
+        )
+
+    def _valued(
+        self,
+        left: BoundedVectors,
+        right: BoundedVectors,
+        row: IndexArray,
+        column: IndexArray,
+        upper: Matrix,
+        products_at: _ProductsAt,
+    ) -> Candidates:
+        """Candidates of the pairs that pass the second bound, `upper`.
+
+        +inf for the pairs that are certain, the product of the whole vectors for the others.
+        """
+        lower = upper - 2 * left.full[row, -1] * right.full[column, -1]
         certain = lower > self.certain
         value = np.full(len(row), np.inf, np.float32)
         open_ = np.flatnonzero(~certain)
-        value[open_] = self._values(left, right, row[open_], column[open_], at)
+        value[open_] = self._values(left, right, row[open_], column[open_], products_at)
         return Candidates(row, column, value)
 
     @staticmethod
-    def _values(left: Sides, right: Sides, row: Places, column: Places, at: _At) -> Matrix:
-        """Products of whole unit vectors."""
-        product = at(left.rows, right.rows, row, column)
+    def _values(
+        left: BoundedVectors,
+        right: BoundedVectors,
+        row: IndexArray,
+        column: IndexArray,
+        products_at: _ProductsAt,
+    ) -> Matrix:
+        """Products of the whole unit vectors of some pairs."""
+        product = products_at(left.rows, right.rows, row, column)
         return np.asarray(product / (left.lengths[row] * right.lengths[column]), np.float32)
 
-    def _second(
-        self, left: Sides, right: Sides, row: Places, column: Places
-    ) -> tuple[Places, Places, Matrix]:
-        """Which of these pairs pass the second bound, and that bound."""
+    def _second_bound(
+        self, left: BoundedVectors, right: BoundedVectors, row: IndexArray, column: IndexArray
+    ) -> tuple[IndexArray, IndexArray, Matrix]:
+        """Rows and columns of those of some pairs that pass the second bound, and its values."""
         depth, pairs = len(self.axes) + 1, len(left) * len(right)
         if row.size * single_cost(depth) < pairs * product_cost(depth):
-            return loops.products_above(left.far, right.far, row, column, self.far)
-        far = self._products(left.far, right.far)
-        row, column = loops.above(far, self.far)
-        return row, column, far[row, column]
+            return loops.products_above(left.full, right.full, row, column, self.low_full)
+        # This may return pairs that the first bound ruled out; they are decided like all others.
+        upper = self._products(left.full, right.full)
+        row, column = loops.entries_above(upper, self.low_full)
+        return row, column, upper[row, column]
 
-    def _whole(self, left: Matrix, right: Matrix, row: Places, column: Places) -> Matrix:
-        """Products of whole vectors, by the cheaper of two ways."""
+    def _products_at(
+        self, left: Matrix, right: Matrix, row: IndexArray, column: IndexArray
+    ) -> Matrix:
+        """Products of some pairs of whole vectors, by the cheaper of two ways."""
         if row.size * single_cost(self.width) < len(left) * len(right) * product_cost(self.width):
             return loops.products_at(left, right, row, column)
         return self._products(left, right)[row, column]
 
     def _products(self, left: Matrix, right: Matrix) -> Matrix:
-        """`products` in memory that this thread uses again: take what is wanted of it at once."""
-        return products(left, right, self._memory_of((len(left), len(right))))
+        """`products` in memory that this thread's next call overwrites."""
+        return products(left, right, self._thread_memory((len(left), len(right))))
 
-    def _memory_of(self, shape: tuple[int, int]) -> Matrix:
-        """A matrix of this thread's memory."""
-        wanted = shape[0] * shape[1]
+    def _thread_memory(self, shape: tuple[int, int]) -> Matrix:
+        """A matrix of this thread's memory, which grows as needed and is used again."""
+        size = shape[0] * shape[1]
         buffer: Matrix | None = getattr(self._memory, "buffer", None)
-        if buffer is None or buffer.size < wanted:
-            buffer = self._memory.buffer = np.empty(wanted, np.float32)
-        return buffer[:wanted].reshape(shape)
+        if buffer is None or buffer.size < size:
+            buffer = self._memory.buffer = np.empty(size, np.float32)
+        return buffer[:size].reshape(shape)
 
     def _with_rest(self, projected: NDArray[np.float64], squares: NDArray[np.float64]) -> Matrix:
-        """Coordinates and the length of the rest, rounded up, as float32."""
+        """Coordinates and the length of the rest, which is rounded up, as float32."""
         rest = np.sqrt(np.maximum(0.0, 1.0 - squares + self._slack()))
         joined = np.concatenate([projected, rest[:, None]], axis=1).astype(np.float32)
         joined[:, -1] = np.nextafter(joined[:, -1], np.float32(np.inf))
@@ -347,9 +407,10 @@ class Screen:
     def _widening(self, depth: int) -> float:
         """How far a computed bound of this depth may lie on the wrong side of the true one.
 
-        The projections' errors in both factors, the axes' skew, rounding coordinates to float32,
-        and a float32 sum of `depth` products of vectors hardly longer than 1; that the unit
-        vectors are rounded themselves. Doubled, for what second-order terms there are.
+        It adds up the projections' errors in both factors, the axes' skew, the rounding of
+        coordinates to float32, the error of a float32 sum of `depth` products of vectors hardly
+        longer than 1, and the rounding of the unit vectors. It is doubled to cover second-order
+        terms.
         """
         projections = 2 * self.error + 2 * self.skew
         return 2 * (projections + (depth + 8) * FLOAT32_ROUNDOFF)

@@ -1,4 +1,7 @@
-"""Vectors that were brought along: which rows of a table can be compared, in float32."""
+"""Which rows of a table of given vectors can be compared, and what is wrong with the others.
+
+Use `checked` on vectors that were not made by the autoencoder of this project.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Checked:
-    """The usable ones of n rows, and what is wrong with each of the others.
+    """The usable rows of n rows, and what is wrong with each of the others.
 
-    rows: (k,), which these are; matrix: (k, width); wrong: a message for each of the n − k others.
+    rows: (k,), the indices of the usable rows. matrix: (k, width), their vectors. wrong: a message
+    for each of the n − k other rows, by its index.
     """
 
     rows: Indices
@@ -32,25 +36,31 @@ class Checked:
 
 
 def checked(lengths: Indices, values: Numbers, null: Flags, width: int) -> Checked:
-    """Rows of `width` numbers that are finite, also when rounded to float32, are usable.
+    """Check rows of any length: (n,), (numbers,), (numbers,) → `Checked`.
 
-    lengths: (n,), −1 where a row is null. values: the rows end to end; null: which of these are
-    null, NaN in values. A width of 0 fits no row.
+    A row is usable if it holds `width` numbers that are finite, also when rounded to float32. No
+    row is usable where `width` is 0.
+
+    Args:
+        lengths: how many numbers each row holds, −1 where a row is null.
+        values: the numbers of all rows, one row after the other.
+        null: which of the numbers are null; these are NaN in `values`.
+        width: how many numbers a row must hold.
     """
     fits = (lengths == width) & (lengths > 0)
     inside = np.repeat(fits, np.maximum(lengths, 0))
     candidates = np.flatnonzero(fits)
     wide = values[inside].reshape(len(candidates), width)
     nulls = null[inside].reshape(len(candidates), width)
-    with np.errstate(over="ignore"):  # becomes infinity, which is told below
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, which is reported below
         matrix = wide.astype(np.float32)
     finite = np.isfinite(matrix)
     usable = finite.all(axis=1)
     wrong = {row: _wrong_length(int(lengths[row]), width) for row in np.flatnonzero(~fits).tolist()}
-    for place in np.flatnonzero(~usable).tolist():
-        first = int(np.argmin(finite[place]))
-        what = _wrong_number(float(wide[place, first]), bool(nulls[place, first]))
-        wrong[int(candidates[place])] = f"number {first + 1} of the vector is {what}"
+    for index in np.flatnonzero(~usable).tolist():
+        first = int(np.argmin(finite[index]))
+        what = _wrong_number(float(wide[index, first]), bool(nulls[index, first]))
+        wrong[int(candidates[index])] = f"number {first + 1} of the vector is {what}"
     return Checked(candidates[usable], matrix[usable], wrong)
 
 

@@ -1,8 +1,13 @@
-"""Whitened latents: the leading principal axes of the whole set count alike (after spec §7).
+"""Whitened latents: coordinates on the principal axes of the whole set, scaled to similar size.
 
-Beyond the spec: axes go through the origin, and small axes count less. Centred, two images are
-opposite to each other however alike they are; and with all axes equal, what tells an image's
-copies apart counts as much as what tells images apart, as soon as copies are many or images few.
+Add up the `Moments` of all latents, fit a `Whitening` to them, and call it on latents. Section
+"Whitening" of docs/method.md has the formulas and the measurements.
+
+Plain whitening centres the latents and scales all axes to the same variance. Here the axes go
+through the origin, and small axes count less. A set of two images shows why it is not centred: they
+would be opposite to each other however similar they are. And if all axes counted alike, then the
+differences among copies would count as much as the differences among images, as soon as there are
+many copies or few images.
 """
 
 from __future__ import annotations
@@ -20,23 +25,24 @@ from udfs.vectors.cosine import Matrix, squared_norms
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
-AXES = 256  # at most
-LEAST = 1e-6  # of the largest second moment: an axis with less is noise
-# Added to the second moments, which add up to 1; chosen by benchmarks/defaults.py.
-FLOOR, FEW = 1e-4, 3.0  # of any set; over the number of latents
-BATCH = 1024  # rows at a time: of one shape, so that a row's result does not depend on the others
-# Moments are of coordinates in units of 2^-18 (a turn of a latent by at most 6e-5): sums of whole
-# numbers have no rounding, and so no order. A batch's stay below 2^53, those of 2^26 latents below
-# 2^62 even if all lie on one axis.
+AXES = 256  # the most that are kept
+LEAST = 1e-6  # share of the largest second moment below which an axis is noise
+# FLOOR + FEW / n is added to the second moments of n latents, whose sum is 1. Both numbers were
+# chosen by benchmarks/defaults.py.
+FLOOR, FEW = 1e-4, 3.0
+BATCH = 1024  # rows at a time; one shape of all batches makes a row's result independent of others
+# Moments are sums over coordinates that are rounded to units of 2^-18, which turns a latent by at
+# most 6e-5. Sums of whole numbers have no rounding errors, so their order does not matter. Those of
+# a batch stay below 2^53, those of 2^26 latents below 2^62 even if all lie on one axis.
 _UNIT = 2.0**18
 _MOST = 2.0**62
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Count and sum of products (d, d) of unit latents, exact: added in whatever order, the same.
+    """How many unit latents there are, and the sums of products of their coordinates.
 
-    products: in units of 2^-36.
+    products: (d, d), in units of 2^-36. Sums of moments are exact and do not depend on their order.
     """
 
     count: int
@@ -44,7 +50,7 @@ class Moments:
 
     @classmethod
     def of(cls, latents: Matrix) -> Self:
-        """Of latents (n, d) float32; zero ones are left out, they have no direction."""
+        """The moments of latents: (n, d) float32 → (d, d). Zero latents are left out."""
         width = latents.shape[1]
         products, count = np.zeros((width, width), np.int64), 0
         with threadpool_limits(1):
@@ -56,25 +62,25 @@ class Moments:
 
     @property
     def width(self) -> int:
-        """How many numbers a latent has."""
+        """The number d of a latent's coordinates."""
         return len(self.products)
 
     @property
     def mean_products(self) -> Array:
-        """The second moments, (d, d)."""
+        """The second moments (d, d): the mean of u_i·u_j over the unit latents u."""
         return self.products / (_UNIT**2 * self.count)
 
     def flat(self) -> Whole:
-        """All in a line: the count and one triangle of the products, (1 + d·(d+1)/2,)."""
+        """The count and one triangle of the products as one array, (1 + d·(d+1)/2,)."""
         return np.concatenate([[self.count], self.products[np.triu_indices(self.width)]])
 
     @classmethod
-    def from_flat(cls, line: Whole) -> Self:
-        """From what `flat` gives, or a sum of such lines."""
-        width = (math.isqrt(8 * (len(line) - 1) + 1) - 1) // 2
+    def from_flat(cls, flat: Whole) -> Self:
+        """The moments that `flat` describes, also from a sum of several results of `flat`."""
+        width = (math.isqrt(8 * (len(flat) - 1) + 1) - 1) // 2
         products = np.zeros((width, width), np.int64)
-        products[np.triu_indices(width)] = line[1:]
-        return cls(int(line[0]), products + np.triu(products, 1).T)
+        products[np.triu_indices(width)] = flat[1:]
+        return cls(int(flat[0]), products + np.triu(products, 1).T)
 
     def __add__(self, other: Moments) -> Moments:
         # No product is larger than the largest square (Cauchy and Schwarz).
@@ -87,9 +93,9 @@ class Moments:
 
 @dataclass(frozen=True)
 class Whitening:
-    """mean (d,), axes (k, d) and what coordinates along them are divided by (k,), all float64.
+    """A whitening: axes (k, d) and what coordinates on them are divided by, `deviations` (k,).
 
-    mean: zeros; what earlier versions subtracted.
+    mean: (d,), what is subtracted first. It is zero, except in those that earlier versions stored.
     """
 
     mean: Array
@@ -98,12 +104,12 @@ class Whitening:
 
     @classmethod
     def fitted(cls, moments: Moments, most: int = AXES) -> Self:
-        """The leading principal axes of the set, of unit latents as they are, not centred.
+        """The whitening by the leading principal axes of n unit latents, not centred.
 
-        At most `most`, with a second moment λ above 1e-6 of the largest; all of them add up to 1.
-        Coordinates are divided by √(λ + ρ), ρ = 1e-4 + 3/n: ridge regularisation, as if each latent
-        differed by so much from itself. Raises ValueError where all latents are zero: they have no
-        direction.
+        These are at most `most` axes whose second moment λ is above 1e-6 of the largest; the second
+        moments of all axes add up to 1. Coordinates are divided by √(λ + ρ), ρ = 1e-4 + 3/n. This
+        is ridge regularisation, as if each latent differed by so much from itself. Raises
+        ValueError where all latents are zero, since these have no direction.
         """
         n = moments.count
         if n == 0:
@@ -120,7 +126,7 @@ class Whitening:
         return cls(np.zeros(width), (axes * signs)[exist], deviations)
 
     def __call__(self, latents: Matrix) -> Matrix:
-        """Latents (n, d) float32 to whitened vectors (n, k) float32; a zero latent to zeros."""
+        """Whiten latents: (n, d) float32 → (n, k) float32. A zero latent becomes zeros."""
         result = np.zeros((len(latents), len(self.axes)), np.float32)
         batch = np.zeros((BATCH, len(self.mean)))
         with threadpool_limits(1):
@@ -129,13 +135,12 @@ class Whitening:
                 batch[: len(units)] = units
                 batch[: len(units)] -= self.mean
                 batch[len(units) :] = 0.0
-                found = (batch @ self.axes.T)[: len(units)] / self.deviations
-                result[start + rows] = found
+                result[start + rows] = (batch @ self.axes.T)[: len(units)] / self.deviations
         return result
 
 
 def _directions(latents: Matrix) -> tuple[NDArray[np.int64], Array]:
-    """Which latents are not zero, and their unit vectors in float64."""
+    """The indices of the latents that are not zero, and their unit vectors in float64."""
     squared = squared_norms(latents)
     rows = np.flatnonzero(squared > 0)
     return rows, latents[rows] / np.sqrt(squared[rows])[:, None]

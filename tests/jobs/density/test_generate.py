@@ -19,53 +19,16 @@ from jobs.settings.load import build
 from jobs.warehouse import tables
 from jobs.warehouse.store import open_store
 from tests.conftest import settings_for
+from tests.support.vectors import nearest_by_definition
 from udfs.autoencoder import inference
 from udfs.density import generation, histogram
 from udfs.density.marginal import Marginal
 from udfs.density.separable import Separable
-from udfs.vectors.cosine import Matrix, exact_similarity
-from udfs.vectors.nearest import Nearest
+from udfs.vectors.cosine import Matrix
 
 
 def cloud(n: int = 60, width: int = 12, middle: float = 5.0) -> Matrix:
     return np.random.default_rng(3).normal(middle, 1.0, (n, width)).astype(np.float32)
-
-
-def nearest_by_definition(vector: Matrix, ids: list[str], rows: Matrix) -> tuple[str | None, float]:
-    found = [(exact_similarity(vector, row), name) for name, row in zip(ids, rows, strict=True)]
-    known = [pair for pair in found if not np.isnan(pair[0])]
-    if not known:
-        return None, -np.inf
-    best = max(pair[0] for pair in known)
-    return min((name for value, name in known if value == best), key=str.encode), best
-
-
-@pytest.mark.parametrize("portion", [1, 7, 100])
-def test_the_nearest_is_that_of_all_pairs(portion: int) -> None:
-    """Among the rows: equal ones, ones a rounding apart, multiples, zeros; an id after U+FFFF."""
-    draw = np.random.default_rng(5)
-    vectors = np.abs(draw.normal(size=(9, 40))).astype(np.float32)
-    rows = [vectors[0], vectors[0] * np.float32(2), vectors[1], np.zeros(40, np.float32)]
-    rows += [np.nextafter(vectors[i], np.float32(9)) for i in (2, 2, 3)]
-    rows += list(np.abs(draw.normal(size=(60, 40))).astype(np.float32))
-    vectors[8] = 0
-    table = np.stack(rows)[draw.permutation(len(rows))]
-    first = ("\U0001f600", "\uffee", "z")  # UTF-16 would have them in another order
-    ids = [f"{first[i % 3]}{i % 4}/{i}" for i in range(len(table))]
-    nearest = Nearest(vectors)
-    for start in range(0, len(ids), portion):
-        nearest.look(ids[start : start + portion], table[start : start + portion])
-    for i, vector in enumerate(vectors):
-        found = nearest.ids[i], nearest.similarity[i]
-        assert found == nearest_by_definition(vector, ids, table)
-    assert (nearest.ids[8], nearest.similarity[0]) == (None, 1.0)
-
-
-def test_nothing_is_near_where_there_is_nothing() -> None:
-    nearest = Nearest(cloud(3))
-    nearest.look(["zero"], np.zeros((1, 12), np.float32))
-    nearest.look([], np.empty((0, 12), np.float32))
-    assert nearest.ids == [None] * 3
 
 
 def test_unlike_labels_have_unlike_folders() -> None:

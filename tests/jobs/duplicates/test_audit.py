@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -12,28 +11,10 @@ from jobs.duplicates import audit as audit_job
 from jobs.errors import JobError
 from jobs.runtime.run import Run
 from jobs.settings.duplicates import Prune
-from tests.udfs.duplicates.test_greedy import sim
-from tests.udfs.vectors.test_screen import spectral
-from udfs.duplicates import audit, greedy
+from tests.support.vectors import spectral
+from udfs.duplicates import greedy
 
 THRESHOLD = 0.9
-
-
-def test_cosines_and_who_resembles_whom() -> None:
-    rows = spectral(700, 20, 1)
-    rows[3] = 0
-    sample = rows[:40]
-    i, j, cosine = audit.resembling(sample, rows, THRESHOLD)
-    found = dict(zip(zip(i.tolist(), j.tolist(), strict=True), cosine.tolist(), strict=True))
-    for a in range(40):
-        for b in range(0, 700, 7):
-            true = sim(sample[a], rows[b])
-            assert ((a, b) in found) == (true > THRESHOLD)
-            if (a, b) in found:
-                assert abs(found[a, b] - true) < audit.TOLERANCE
-    assert np.isnan(audit.cosines(rows[3:4], rows[:1])).all()
-    assert abs(audit.cosines(rows[:1], rows[1:2])[0] - sim(rows[0], rows[1])) < audit.TOLERANCE
-    assert audit.resembling(sample, rows[:0], THRESHOLD)[0].shape == (0,)
 
 
 @pytest.fixture(scope="module")

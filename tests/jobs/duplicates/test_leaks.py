@@ -17,7 +17,7 @@ from jobs.runtime.stage import Stage
 from jobs.settings.load import build
 from jobs.warehouse.store import open_store
 from tests.jobs.duplicates.test_prune import FLAGS, THRESHOLDS, Given
-from tests.udfs.duplicates.test_greedy import sim
+from tests.support.vectors import sim
 
 WINDOW = "prune.window=16"  # several windows
 

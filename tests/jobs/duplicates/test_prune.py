@@ -27,15 +27,14 @@ from jobs.settings.model import Settings
 from jobs.warehouse import tables
 from jobs.warehouse.commits import CommitInfo, fingerprint
 from jobs.warehouse.store import open_store
-from tests.udfs.duplicates.test_greedy import definition
-from tests.udfs.vectors.test_screen import spectral
+from tests.support.vectors import definition, spectral
 from udfs.duplicates.thresholds import (
-    Angles,
-    Halving,
-    angles,
-    counted,
+    AngleMoments,
+    BisectionSearch,
+    angle_histogram,
     keep_share,
     kept_counts,
+    pair_angles,
     pair_rate,
 )
 from udfs.vectors.cosine import Matrix
@@ -360,11 +359,11 @@ def test_thresholds_of_both_spaces_that_set_themselves(given: Given) -> None:
             for label in ("large", "small", "one")
         }
         low = 0.0 if space == "raw" else -1.0
-        search = Halving.of(0.4, len(given.images), low)
+        search = BisectionSearch.of(0.4, len(given.images), low)
         while search.left:
-            tried = search.tried(1)
+            tried = search.next_thresholds(1)
             search.narrow([sum(kept_counts(rows, tried)[0] for rows in classes.values())])
-        values = {label: angles(rows) for label, rows in classes.items()}
+        values = {label: pair_angles(rows) for label, rows in classes.items()}
         pooled = np.concatenate([values[label] for label in ("large", "one", "small")])
         for label, rows in classes.items():
             of = values[label] if label == "large" else pooled  # 8 pairs of the small do not tell
@@ -372,7 +371,7 @@ def test_thresholds_of_both_spaces_that_set_themselves(given: Given) -> None:
                 "fixed:0.9": 0.9,
                 "keep_share:0.5": keep_share(rows, 0.5, low=low),
                 "keep_share_all:0.4": search.high,
-                "pair_rate:0.01": pair_rate(counted(of, Angles.of(of).step), 0.01),
+                "pair_rate:0.01": pair_rate(angle_histogram(of, AngleMoments.of(of).step), 0.01),
             }
             of_class = [name for name in names if name.startswith(label)]
             for rule, threshold in expected.items():

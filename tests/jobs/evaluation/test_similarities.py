@@ -23,7 +23,7 @@ from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.store import open_store
 from tests.jobs.duplicates.test_prune import FLAGS, Given
-from tests.udfs.duplicates.test_greedy import sim
+from tests.support.vectors import sim
 from udfs.evaluation import pair_histogram, strata
 from udfs.vectors.cosine import Matrix
 

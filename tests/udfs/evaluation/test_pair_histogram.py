@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.udfs.duplicates.test_greedy import KINDS, images, sim
-from tests.udfs.vectors.test_screen import spectral
+from tests.support.vectors import KINDS, images, sim, spectral
 from udfs.evaluation import pair_histogram
 from udfs.evaluation.pair_histogram import STEP, compared, heat, pair_id, pair_keys, row_keys
 from udfs.vectors.cosine import Matrix

@@ -13,11 +13,11 @@ from hypothesis.extra import numpy as hnp
 from udfs.vectors import cosine
 from udfs.vectors.cosine import (
     Matrix,
+    decision_bounds,
     exact_dot,
     exact_similarity,
     margin,
     products,
-    screen,
     similarities,
     squared_norms,
     unit_rows,
@@ -228,8 +228,8 @@ def test_margin_refuses_widths_without_a_bound() -> None:
 
 @settings(deadline=None)
 @given(st.floats(allow_nan=False), st.integers(1, 2000))
-def test_screen_is_rounded_outwards(threshold: float, width: int) -> None:
-    low, high = screen(threshold, width)
+def test_decision_bounds_are_rounded_outwards(threshold: float, width: int) -> None:
+    low, high = decision_bounds(threshold, width)
     assert low.dtype == high.dtype == np.float32
     if threshold >= 1:
         assert low == high == np.inf

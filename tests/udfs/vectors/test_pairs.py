@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.udfs.duplicates.test_greedy import KINDS, images, sim
-from tests.udfs.vectors.test_screen import spectral
-from udfs.vectors import screen
+from tests.support.vectors import KINDS, images, sim, spectral
+from udfs.vectors import axes
 from udfs.vectors.cosine import Matrix
-from udfs.vectors.pairs import Searched, similar_pairs
+from udfs.vectors.pairs import SearchableRows, similar_pairs
 
 
 def definition(rows: Matrix, threshold: float) -> list[tuple[int, int]]:
@@ -63,7 +62,9 @@ def test_pairs_with_others_are_their_definition(
 ) -> None:
     rows = images(np.random.default_rng(seed), kind, count + more, width)
     left, right = rows[:count], rows[count:]
-    i, j, similarity = Searched(left, threshold, block=7).pairs(right, lambda i, j: (i + j) % 3 > 0)
+    i, j, similarity = SearchableRows(left, threshold, block=7).pairs(
+        right, lambda i, j: (i + j) % 3 > 0
+    )
     found = dict(zip(zip(i.tolist(), j.tolist(), strict=True), similarity.tolist(), strict=True))
     assert found == {
         (a, b): sim(left[a], right[b])
@@ -78,7 +79,7 @@ def test_bounds_change_nothing_on_many(threads: int, monkeypatch: pytest.MonkeyP
     rows = spectral(3000, 512, 1)
     rows[7] = 0
     plain = similar_pairs(rows, 0.9, bounded=False)
-    monkeypatch.setattr(screen, "LEAST", 1000)
+    monkeypatch.setattr(axes, "FEWEST", 1000)
     found = similar_pairs(rows, 0.9, threads=threads)
     assert len(plain[0]) > 100
     assert np.array_equal(found, plain)

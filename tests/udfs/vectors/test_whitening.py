@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.udfs.vectors.test_screen import spectral, units
+from tests.support.vectors import spectral, units
 from udfs.vectors.cosine import Matrix
 from udfs.vectors.whitening import AXES, FEW, FLOOR, Moments, Whitening
 

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import udfs
+
+SCRIPT = """
+import numpy as np
+from udfs.vectors.kernels import loops
+rows = np.arange(12, dtype=np.float32).reshape(3, 4)
+some = np.array([0, 2])
+assert loops.products_at(rows, rows, some, some).tolist() == [14, 366]
+print(loops.__file__)
+"""
+
+
+SEARCH = """
+import numpy as np
+from udfs.vectors import axes, pairs
+from udfs.vectors.kernels import vnni
+axes.FEWEST = 8
+rows = np.random.default_rng(0).standard_normal((90, 64)).astype(np.float32)
+rows[40:60] = rows[20:40] + 1e-3
+i, j = pairs.similar_pairs(rows, 0.99)
+assert (j - i).tolist() == [20] * 20
+print(vnni.has_byte_products())
+"""
+
+
+def run(script: str, path: Path, **more: str) -> str:
+    """What a process prints that imports from `path`."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA")}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment | {"PYTHONPATH": str(path)} | more,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def zipped(target: Path) -> Path:
+    with zipfile.ZipFile(target, "w") as archive:
+        root = Path(udfs.__file__).parent.parent
+        for name in ("__init__.py", "vectors/__init__.py", "vectors/kernels/__init__.py"):
+            archive.write(root / "udfs" / name, f"udfs/{name}")
+        for name in ("loops", "vnni", "compiling"):
+            path = f"udfs/vectors/kernels/{name}.py"
+            archive.write(root / path, path)
+    return target
+
+
+def test_what_a_zip_compiled_serves_a_zip_of_another_name(tmp_path: Path) -> None:
+    first, second = (zipped(tmp_path / f"app.{number}.zip") for number in (1, 2))
+    more = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "NUMBA_DEBUG_CACHE": "1"}
+    said = run(SCRIPT, first, **more)
+    assert f"{first}/udfs/vectors/kernels/loops.py" in said
+    assert "data saved" in said
+    said = run(SCRIPT, second, **more)
+    assert f"{second}/udfs/vectors/kernels/loops.py" in said
+    assert "data loaded" in said
+    assert "data saved" not in said
+
+
+def test_nothing_need_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    archive = zipped(tmp_path / "app.zip")
+    said = run(SCRIPT, archive, XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert said == f"{archive}/udfs/vectors/kernels/loops.py\n"
+
+
+@pytest.mark.parametrize("left", [0, 20])
+def test_a_file_that_was_cut_is_passed_over(tmp_path: Path, left: int) -> None:
+    archive = zipped(tmp_path / "app.zip")
+    cache = tmp_path / "cache"
+    run(SCRIPT, archive, XDG_CACHE_HOME=str(cache))
+    files = [path for path in cache.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        path.write_bytes(path.read_bytes()[:left])
+    run(SCRIPT, archive, XDG_CACHE_HOME=str(cache))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NUMBA_CPU_NAME", "generic"),
+        ("NUMBA_CPU_FEATURES", ""),
+        ("NUMBA_CPU_FEATURES", "-avx512vnni"),
+        ("NUMBA_ENABLE_AVX", "0"),
+    ],
+)
+def test_other_processors_find_the_same(tmp_path: Path, name: str, value: str) -> None:
+    """Without products of bytes; LLVM would end the process at an instruction that is not there."""
+    folder = Path(udfs.__file__).parent.parent
+    said = run(SEARCH, folder, XDG_CACHE_HOME=str(tmp_path), **{name: value})
+    assert said == "False\n"
