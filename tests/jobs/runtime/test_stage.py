@@ -1,0 +1,66 @@
+"""What a stage's fingerprint is made of, and what is recorded of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from jobs.errors import JobError
+from jobs.runtime.stage import Details, Stage, check_consistent, hashed, recorded, written_by
+from jobs.warehouse.commits import fingerprint
+
+STAGE = Stage("prune", lambda stage_run: None, version=4)
+
+
+def test_a_fingerprint_is_of_the_name_the_version_the_settings_and_the_inputs() -> None:
+    mark = STAGE.fingerprint({"a": 1}, {"latents": "x"})
+    same = {"stage": "prune", "version": 4, "on": {"a": 1}, "inputs": {"latents": "x"}}
+    assert mark == fingerprint(same)
+    others = [
+        STAGE.fingerprint({"a": 2}, {"latents": "x"}),
+        STAGE.fingerprint({"a": 1}, {"latents": "y"}),
+        STAGE.fingerprint({"a": 1}, {"vectors": "x"}),
+        Stage("prune", STAGE.main, version=5).fingerprint({"a": 1}, {"latents": "x"}),
+        Stage("leaks", STAGE.main, version=4).fingerprint({"a": 1}, {"latents": "x"}),
+    ]
+    assert len({mark, *others}) == 6
+
+
+def test_a_warehouse_of_before_there_were_declarations_is_up_to_date() -> None:
+    """The hash of `whiten`'s defaults, as the versions before wrote it into their commits."""
+    whiten = Stage("whiten", STAGE.main, version=3)
+    assert whiten.fingerprint({"append": False, "axes": 256}, {"latents": "abc"}) == fingerprint(
+        {
+            "stage": "whiten",
+            "version": 3,
+            "on": {"append": False, "axes": 256},
+            "inputs": {"latents": "abc"},
+        }
+    )
+
+
+def test_details_are_hashed_for_the_fingerprint_and_recorded_as_they_are() -> None:
+    depends = {"decoding": Details({"tile": 64}), "list": [Details([1]), 2], "content": "c"}
+    assert recorded(depends) == {"decoding": {"tile": 64}, "list": [[1], 2], "content": "c"}
+    assert hashed(depends)["decoding"] == fingerprint({"tile": 64})
+    assert hashed(depends)["list"] == [fingerprint([1]), 2]
+    assert json.loads(json.dumps(recorded(depends))) == recorded(depends)
+    plain = {"thresholds": ("a", "b"), "seed": 0}
+    assert fingerprint(hashed(plain)) == fingerprint(plain)  # tuples and lists hash alike
+
+
+def test_tables_of_one_stage_must_be_of_one_run_of_it() -> None:
+    reads = {"selection": "prune", "audit": "prune", "images": "ingest"}
+    check_consistent(reads, {"selection": "a", "audit": "a", "images": "b"})
+    with pytest.raises(JobError, match=r"prune ended between the tables selection, audit: run"):
+        check_consistent(reads, {"selection": "a", "audit": "c", "images": "b"})
+
+
+def test_a_table_that_several_stages_write_is_wanted_of_the_first_unless_another_is_named() -> None:
+    assert written_by("latents", "density") == {"latents": "encode", "density": "project"}
+    assert written_by("latents", density="estimate", rejects="encode") == {
+        "latents": "encode",
+        "density": "estimate",
+        "rejects": "encode",
+    }

@@ -1,0 +1,107 @@
+"""The registry of stages: what follows from it is whole, and it agrees with the tables."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+from jobs import pipeline
+from jobs.main import JOBS
+from jobs.runtime.console import STAGE_WIDTH
+from jobs.runtime.stage import Stage
+from jobs.settings.load import build
+from jobs.warehouse import tables
+
+ROOT = Path(pipeline.__file__).parent
+MODULES = {stage.name: inspect.getmodule(stage.main) for stage in pipeline.STAGES}
+BY_NAME = {stage.name: stage for stage in pipeline.STAGES}
+
+
+def test_each_name_occurs_once_and_is_that_of_its_file() -> None:
+    assert len(BY_NAME) == len(pipeline.STAGES)
+    for name, module in MODULES.items():
+        assert module is not None
+        assert module.__name__.endswith(f".{name}")
+        assert module.STAGE is BY_NAME[name]
+
+
+def test_every_file_that_declares_a_stage_is_in_the_registry() -> None:
+    declared = {
+        path.stem
+        for path in ROOT.glob("*/*.py")
+        if "\nSTAGE = Stage(\n" in path.read_text(encoding="utf-8")
+    }
+    assert declared == set(BY_NAME)
+    assert ("sample", *BY_NAME, "pipeline") == JOBS
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_stages_meet_in_tables_none_imports_another(name: str) -> None:
+    module = MODULES[name]
+    assert module is not None
+    assert module.__file__ is not None
+    others = {other.__name__ for other in MODULES.values() if other and other is not module}
+    assert not imported(Path(module.__file__)) & others
+
+
+def test_every_table_names_the_stages_that_write_it() -> None:
+    work_tables = {"placed", "rounds"}
+    optional = {"publish": ("curated", "splits")}  # `splits` only where it is asked for, or there
+    written: dict[str, list[str]] = {}
+    for stage in pipeline.STAGES:
+        fixed = () if callable(stage.writes) else stage.writes
+        for table in optional.get(stage.name, fixed):
+            written.setdefault(table, []).append(stage.name)
+    for name, declared in tables.TABLES.items():
+        if name not in work_tables | {"runs"}:
+            assert tuple(written[name]) == declared.stages, name
+    assert written.keys() == tables.TABLES.keys() - work_tables - {"runs"}
+
+
+def test_stages_that_a_pipeline_skips_say_how_to_ask_for_them() -> None:
+    """What they name as an example is taken by the settings, and makes them part of a pipeline."""
+    usual = build({}, images="x")
+    skipped = [stage for stage in pipeline.STAGES if not stage.enabled(usual)]
+    assert [stage.name for stage in skipped] == [
+        "modes",
+        "leaks",
+        "conflicts",
+        "anomalies",
+        "generate",
+        "calibrate",
+    ]
+    for stage in skipped:
+        assert stage.refusal
+        flag = stage.to_enable.removeprefix("--set ").strip("'")
+        if stage.name != "calibrate":  # whose file of labels must be there
+            assert stage.enabled(build({}, (flag,), images="x")), stage.name
+
+
+def test_the_modules_that_take_long_can_be_imported_ahead() -> None:
+    for stage in pipeline.STAGES:
+        for module in stage.imports:
+            importlib.import_module(module)
+
+
+def test_names_fit_the_console() -> None:
+    assert max(len(stage.name) for stage in pipeline.STAGES) <= STAGE_WIDTH
+
+
+def test_a_stage_gives_its_outputs_by_name_or_by_function() -> None:
+    assert Stage("a", lambda _: None, writes=("b",)).outputs(None) == ("b",)  # type: ignore[arg-type]
+    assert Stage("a", lambda _: None, writes=lambda _: ("c",)).outputs(None) == ("c",)  # type: ignore[arg-type]
