@@ -56,9 +56,7 @@ def put(root: Path, name: str, rows: pa.Table, *, more: bool = False) -> None:
         rows,
         mode="append" if more else "overwrite",
         configuration=PROPERTIES,
-        commit_properties=deltalake.CommitProperties(
-            custom_metadata={"userMetadata": commit.json()}
-        ),
+        commit_properties=commit.properties(),
     )
 
 
