@@ -48,7 +48,7 @@ Columns = dict[str, Any]
 
 
 def put(root: Path, name: str, rows: pa.Table, *, more: bool = False) -> None:
-    """Write, or add to, a table, stamped as its stage would."""
+    """Write a table, or add to it, with the commit metadata that its stage would give."""
     stage = {"rejects": "encode", "density": "estimate"}.get(name, tables.TABLES[name].stages[0])
     commit = CommitInfo("invented", stage, "invented")
     deltalake.write_deltalake(
@@ -56,9 +56,7 @@ def put(root: Path, name: str, rows: pa.Table, *, more: bool = False) -> None:
         rows,
         mode="append" if more else "overwrite",
         configuration=PROPERTIES,
-        commit_properties=deltalake.CommitProperties(
-            custom_metadata={"userMetadata": commit.json()}
-        ),
+        commit_properties=commit.properties(),
     )
 
 

@@ -24,7 +24,7 @@ from jobs.warehouse.tables import properties
 from tests.support.densities import cloud
 from udfs import arrow
 
-STAMP = CommitInfo("run", "encode", "mark")
+COMMIT = CommitInfo("run", "encode", "mark")
 LATENTS = tables.TABLES["latents"].schema
 SOME = arrow_frames.struct("image_id string, label string, model_id string, latent array<float>")
 SIZES = {"a": 300, "b": 1, "straße": 700, "水": 45}
@@ -50,7 +50,7 @@ def written(spark: SparkSession, folder: Path, *, mixed: bool = False) -> Store:
     if mixed:
         numbers = numbers.repartition(3).sortWithinPartitions("id")
     warehouse = open_store(spark, str(folder))
-    warehouse.write(ArrowTransform(numbers, latents, LATENTS), "latents", STAMP)
+    warehouse.write(ArrowTransform(numbers, latents, LATENTS), "latents", COMMIT)
     return warehouse
 
 
@@ -164,7 +164,7 @@ def test_files_of_others_are_read_as_spark_reads_them(spark: SparkSession, tmp_p
     more.write.format("delta").mode("append").save(place)
     DeltaTable(place).optimize.compact()
     open_store(spark, str(tmp_path)).write(
-        ArrowTransform(spark.range(5, 9), latents, LATENTS), "latents", STAMP, append=True
+        ArrowTransform(spark.range(5, 9), latents, LATENTS), "latents", COMMIT, append=True
     )
     again = open_store(spark, str(tmp_path))
     snapshot = again.snapshot("latents")

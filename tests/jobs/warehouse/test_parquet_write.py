@@ -31,7 +31,7 @@ from udfs import arrow
 IMAGES = tables.TABLES["images"].schema
 ARROW = arrow_frames.arrow_schema(IMAGES)
 LABELS = ["field", "straße", "水"]
-STAMP = CommitInfo("run", "ingest", "mark")
+COMMIT = CommitInfo("run", "ingest", "mark")
 NOTED = datetime(2026, 3, 4, 5, 6, 7, 123456, UTC)
 
 
@@ -106,27 +106,27 @@ def test_a_table_is_the_one_that_spark_would_write(spark: SparkSession, tmp_path
 @pytest.mark.spark
 def test_what_is_added_and_what_replaces(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = open_store(spark, str(tmp_path / "a b#é"))
-    warehouse.write(made(spark, 0, 4), "images", STAMP)
+    warehouse.write(made(spark, 0, 4), "images", COMMIT)
     frame = made(spark, 4, 6).mapped().withColumn("width", F.lit(7))  # not null, and elsewhere
     columns = ["width", *(name for name in IMAGES.names if name != "width")]
-    assert warehouse.write(frame.select(columns), "images", STAMP, append=True) == 1
+    assert warehouse.write(frame.select(columns), "images", COMMIT, append=True) == 1
     assert ids(warehouse) == [f"{number:05d}" for number in range(6)]
     # Spark's writing and the executors' own go on from each other.
-    assert warehouse.write(made(spark, 0, 1), "images", STAMP, where="image_id < '00002'") == 2
+    assert warehouse.write(made(spark, 0, 1), "images", COMMIT, where="image_id < '00002'") == 2
     assert ids(warehouse) == [f"{number:05d}" for number in (0, 2, 3, 4, 5)]
-    assert warehouse.write(made(spark, 8, 9), "images", STAMP) == 3
+    assert warehouse.write(made(spark, 8, 9), "images", COMMIT) == 3
     assert ids(warehouse) == ["00008"]
     assert len(ids(warehouse, 2)) == 5
-    assert warehouse.write(made(spark, -3, 0), "images", STAMP) == 4
+    assert warehouse.write(made(spark, -3, 0), "images", COMMIT) == 4
     assert warehouse.count("images") == 0
     assert ids(warehouse) == []
     assert warehouse.size("images") == (0, 0)
     # Callers' own columns come and go.
     own = made(spark, 0, 2).mapped().withColumn("mine", F.lit(1))
     columns = [*IMAGES.names[:-1], "mine", "pixels"]
-    warehouse.write(own.select(columns), "images", STAMP)
+    warehouse.write(own.select(columns), "images", COMMIT)
     assert "mine" in warehouse.read("images").columns
-    warehouse.write(made(spark, 0, 2), "images", STAMP)
+    warehouse.write(made(spark, 0, 2), "images", COMMIT)
     assert "mine" not in warehouse.read("images").columns
     assert "mine" not in spark.read.format("delta").load(warehouse.path("images")).columns
 
@@ -134,7 +134,7 @@ def test_what_is_added_and_what_replaces(spark: SparkSession, tmp_path: Path) ->
 @pytest.mark.spark
 def test_a_table_without_a_row_can_be_the_first(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = open_store(spark, str(tmp_path))
-    warehouse.write(made(spark, -3, 0), "images", STAMP)
+    warehouse.write(made(spark, -3, 0), "images", COMMIT)
     assert warehouse.count("images") == 0
     assert ids(warehouse) == []
     assert warehouse.read("images").schema == IMAGES
@@ -143,7 +143,7 @@ def test_a_table_without_a_row_can_be_the_first(spark: SparkSession, tmp_path: P
 @pytest.mark.spark
 def test_readers_skip_files_by_their_bounds(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = open_store(spark, str(tmp_path))
-    warehouse.write(made(spark, 0, 30), "images", STAMP)
+    warehouse.write(made(spark, 0, 30), "images", COMMIT)
     found = DeltaTable(str(tmp_path / "images")).get_add_actions(flatten=True)
     bounds = pa.table(found).sort_by("min.image_id")
     assert bounds.column("num_records").to_pylist() == [10, 10, 10]
@@ -165,12 +165,12 @@ def test_a_task_that_fails_leaves_no_table_and_no_file(spark: SparkSession, tmp_
     warehouse = open_store(spark, str(tmp_path))
     frame = spark.range(0, 9, numPartitions=1)
     with pytest.raises(PythonException, match="No space left on device"):
-        warehouse.write(ArrowTransform(frame, broken, IMAGES), "images", STAMP)
+        warehouse.write(ArrowTransform(frame, broken, IMAGES), "images", COMMIT)
     assert not warehouse.exists("images")
     assert list(tmp_path.rglob("*.parquet")) == []
-    warehouse.write(made(spark, 0, 4), "images", STAMP)
+    warehouse.write(made(spark, 0, 4), "images", COMMIT)
     with pytest.raises(PythonException):
-        warehouse.write(ArrowTransform(frame, broken, IMAGES), "images", STAMP)
+        warehouse.write(ArrowTransform(frame, broken, IMAGES), "images", COMMIT)
     assert warehouse.version("images") == 0
     assert len(ids(warehouse)) == 4
 
@@ -182,7 +182,7 @@ def test_columns_of_callers_are_written_by_spark(spark: SparkSession, tmp_path: 
     schema = type(IMAGES)([*IMAGES.fields[:-1], *wider, IMAGES.fields[-1]])
     frame = made(spark, 0, 2).mapped().withColumn("mine", F.create_map(F.lit("a"), F.lit(1)))
     frame = frame.withColumn("mine", F.col("mine").cast("map<string,bigint>"))
-    warehouse.write(ArrowTransform(frame, passthrough, schema), "images", STAMP)
+    warehouse.write(ArrowTransform(frame, passthrough, schema), "images", COMMIT)
     assert warehouse.read("images").select("mine").collect()[0].mine == {"a": 1}
     with pytest.raises(errors.SchemaError, match="latent: missing"):
         warehouse.write(made(spark, 0, 2), "latents", CommitInfo("run", "encode", "mark"))
@@ -257,7 +257,7 @@ def test_no_reader_skips_numbers_that_are_none(spark: SparkSession, tmp_path: Pa
     schema = tables.TABLES["anomalies"].schema
     values = [1.0, float("nan"), 0.5, float("inf"), float("-inf"), None]
     content = [(str(n), "a", value, value, n) for n, value in enumerate(values)]
-    warehouse.write(arrow_frames.frame(spark, content, schema), "anomalies", STAMP)
+    warehouse.write(arrow_frames.frame(spark, content, schema), "anomalies", COMMIT)
     delta = spark.read.format("delta").load(warehouse.path("anomalies"))
     for frame in (delta, warehouse.read("anomalies")):
         found = frame.where("log_density > 100").select("image_id").collect()
@@ -270,19 +270,19 @@ def test_no_reader_skips_numbers_that_are_none(spark: SparkSession, tmp_path: Pa
 @pytest.mark.spark
 def test_tables_that_others_changed_are_for_spark(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = open_store(spark, str(tmp_path / "a"))
-    warehouse.write(made(spark, 0, 4), "images", STAMP)
+    warehouse.write(made(spark, 0, 4), "images", COMMIT)
     table = f"delta.`{warehouse.path('images')}`"
     spark.sql(f"ALTER TABLE {table} ADD CONSTRAINT small CHECK (width < 6)")
-    warehouse.write(made(spark, 4, 6), "images", STAMP, append=True)
+    warehouse.write(made(spark, 4, 6), "images", COMMIT, append=True)
     with pytest.raises(Py4JJavaError, match="CHECK constraint small"):
-        warehouse.write(made(spark, 6, 7), "images", STAMP, append=True)
+        warehouse.write(made(spark, 6, 7), "images", COMMIT, append=True)
     assert len(ids(warehouse)) == 6
 
     # Of an earlier version, with a column less.
     older = open_store(spark, str(tmp_path / "b"))
     frame = made(spark, 0, 4).mapped().drop("height")
     frame.write.format("delta").options(**properties("images")).save(older.path("images"))
-    assert older.write(made(spark, 4, 6), "images", STAMP, append=True) == 1
+    assert older.write(made(spark, 4, 6), "images", COMMIT, append=True) == 1
     heights = {row.image_id: row.height for row in older.read("images").collect()}
     assert heights == dict.fromkeys(("00000", "00001", "00002", "00003", "00005")) | {"00004": 4}
 
@@ -290,7 +290,7 @@ def test_tables_that_others_changed_are_for_spark(spark: SparkSession, tmp_path:
 @pytest.mark.spark
 def test_what_others_add_meanwhile_stays(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = open_store(spark, str(tmp_path))
-    warehouse.write(made(spark, 0, 4), "images", STAMP)
+    warehouse.write(made(spark, 0, 4), "images", COMMIT)
     theirs = made(spark, 7, 8).mapped()
 
     def meanwhile(folder: Path, scalars: int) -> list[Any]:
@@ -300,7 +300,7 @@ def test_what_others_add_meanwhile_stays(spark: SparkSession, tmp_path: Path) ->
     ours = made(spark, 4, 6)
     between = ArrowTransform(ours.frame, ours.rows, ours.schema)
     object.__setattr__(between, "write_files", meanwhile)
-    warehouse.write(between, "images", STAMP)
+    warehouse.write(between, "images", COMMIT)
     assert ids(warehouse) == ["00004", "00005", "00007"]
 
 
