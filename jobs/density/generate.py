@@ -150,7 +150,7 @@ def draw(stage_run: StageRun, labels: Sequence[str], settings: Generate) -> dict
     for label, axes in arrow.groups(table.to_batches(), "label"):
         model = separable.Separable(marginals[label])
         sampled = settings.components or len(model.marginals)
-        rng = generation.draw_of(settings.seed, label)
+        rng = generation.class_generator(settings.seed, label)
         points = generation.points(model, settings.count, sampled, rng)
         mean = arrow.matrix(axes.column("mean"))[0]
         latents = generation.latents(points, mean, arrow.matrix(axes.column("axis")))
