@@ -91,7 +91,7 @@ class Pruning:
             block=self.rules.block,
             standing=self.rules.flags(standing[:first]),
             undecided=open_,
-            device=self.rules.here(),
+            device=self.rules.task_device(),
         )
         for rule, threshold, cover, decided in zip(
             self.rules.names, thresholds, covers, open_, strict=True
