@@ -43,7 +43,7 @@ def fractal(side: int, draw: Draw, roughness: float) -> Field:
 
 
 def smooth(side: int, draw: Draw, cells: int) -> Field:
-    """Return hills and hollows, about `cells` along a side, of deviation about 1: (side, side)."""
+    """Return hills and hollows, about `cells` along a side, of deviation 1.2: (side, side)."""
     coarse = draw.normal(size=(cells + 1, cells + 1)).astype(np.float32)
     hills = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(hills, np.float64) * 1.4
