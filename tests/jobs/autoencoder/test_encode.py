@@ -94,7 +94,7 @@ def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
             asked = replace(run.settings, generate=replace(run.settings.generate, count=1))
             with pytest.raises(JobError, match="means over eight orientations"):
                 Run(run.spark, asked, "generate").execute(generate.STAGE)
-    model = Path(run.warehouse.root, "models", weights.model_id(data))
+    model = Path(run.warehouse.root, "models", model_id(data))
     assert json.loads((model / "model.json").read_text())["normalise"] is True
 
 
