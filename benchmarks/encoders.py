@@ -26,13 +26,14 @@ from benchmarks.truth import Pixels
 from jobs.autoencoder.learning import fit
 from jobs.settings.autoencoder import Train
 from jobs.settings.load import build
-from udfs.autoencoder import device, inference, training
-from udfs.autoencoder import weights as weight_files
-from udfs.autoencoder.contrastive import Instance
+from udfs.autoencoder.contrastive import ContrastiveTerm
+from udfs.autoencoder.device import BFLOAT16, FLOAT32, select_device
+from udfs.autoencoder.inference import encoder
 from udfs.autoencoder.model import Autoencoder
-from udfs.autoencoder.training import Training
+from udfs.autoencoder.training import Epoch, Training, train
+from udfs.autoencoder.weights import weights_bytes
 
-TOLD = Instance(weight=1.0, temperature=0.1)
+TOLD = ContrastiveTerm(weight=1.0, temperature=0.1)
 PLAIN = "plain torch loop, reconstruction"
 RAW = "of images as they are"
 STEPS = 6  # of a batch in a run
@@ -54,7 +55,7 @@ def learnt(pixels: Pixels, settings: Train) -> Training:
     """As the job `train`, on its device, told epoch by epoch."""
     busy = time.process_time()
 
-    def on_epoch(epoch: training.Epoch) -> None:
+    def on_epoch(epoch: Epoch) -> None:
         held_out = f"{epoch.held_out_loss:.4f}" if epoch.held_out_loss else "-"
         apart = f"{epoch.instance_loss:.3f}" if epoch.instance_loss else "-"
         rate = len(pixels) / epoch.seconds
@@ -62,7 +63,7 @@ def learnt(pixels: Pixels, settings: Train) -> Training:
         each = (time.process_time() - busy) / epoch.number / len(pixels)
         print(f"epoch {epoch.number}: {told}, {each * 1e3:.2f} processor ms an image", flush=True)
 
-    return fit(pixels, settings, device.device(settings.device), on_epoch=on_epoch)
+    return fit(pixels, settings, select_device(settings.device), on_epoch=on_epoch)
 
 
 def as_written(pixels: Pixels, batch: int) -> None:
@@ -81,9 +82,9 @@ def objectives(batch: int) -> dict[str, Callable[[Pixels], object]]:
     """What is timed, by name."""
 
     def ours(
-        normalise: bool, instance: Instance | None, precision: str = device.FLOAT32
+        normalise: bool, contrastive: ContrastiveTerm | None, precision: str = FLOAT32
     ) -> Callable[[Pixels], object]:
-        return lambda pixels: training.train(
+        return lambda pixels: train(
             pixels,
             epochs=1,
             batch_size=batch,
@@ -92,7 +93,7 @@ def objectives(batch: int) -> dict[str, Callable[[Pixels], object]]:
             held_out=0.0,
             device="cpu",
             normalise=normalise,
-            instance=instance,
+            contrastive=contrastive,
             precision=precision,
         )
 
@@ -102,7 +103,7 @@ def objectives(batch: int) -> dict[str, Callable[[Pixels], object]]:
         "reconstruction, normalised": ours(True, None),
         "reconstruction+instance": ours(False, TOLD),
         "reconstruction+instance, normalised": ours(True, TOLD),
-        "the same in bfloat16": ours(True, TOLD, device.BFLOAT16),
+        "the same in bfloat16": ours(True, TOLD, BFLOAT16),
     }
 
 
@@ -110,8 +111,8 @@ def encoders(batch: int, threads: int) -> dict[str, Callable[[Pixels], object]]:
     """The two encoders, by name."""
 
     def made(normalise: bool) -> Callable[[Pixels], object]:
-        weights = weight_files.weights_bytes(Autoencoder(normalise))
-        return inference.encoder(weights, device="cpu", batch=batch, threads=threads)
+        weights = weights_bytes(Autoencoder(normalise))
+        return encoder(weights, device="cpu", batch=batch, threads=threads)
 
     return {RAW: made(normalise=False), "of standardised images": made(normalise=True)}
 
@@ -160,7 +161,7 @@ def main() -> None:
             parser.error("OUT.safetensors is missing")
         settings = build({}, given.flags).train
         pixels = images(given.data, given.what, settings.sample)
-        given.out.write_bytes(weight_files.weights_bytes(learnt(pixels, settings).model))
+        given.out.write_bytes(weights_bytes(learnt(pixels, settings).model))
         return
     print("| objective | batch | processor ms an image (median) | runs | of the plain loop |")
     print("| --- | --- | --- | --- | --- |")

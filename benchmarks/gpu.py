@@ -24,19 +24,11 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import truth
 from benchmarks.truth import Pixels
-from udfs.autoencoder import (
-    device as torch_device,
-)
-from udfs.autoencoder import (
-    inference,
-)
-from udfs.autoencoder import (
-    training as training_loop,
-)
-from udfs.autoencoder import (
-    weights as weight_files,
-)
-from udfs.autoencoder.contrastive import Instance
+from udfs.autoencoder.contrastive import ContrastiveTerm
+from udfs.autoencoder.device import BFLOAT16, FLOAT32, encoding_platform
+from udfs.autoencoder.inference import encoder
+from udfs.autoencoder.training import Training, train
+from udfs.autoencoder.weights import load_model, weights_bytes
 from udfs.duplicates.cover_search import Cover
 from udfs.duplicates.greedy import covers
 from udfs.vectors.axes import spread
@@ -45,11 +37,11 @@ from udfs.vectors.cosine import Matrix, squared_norms, unit_rows
 THRESHOLDS = (0.97, 0.95, 0.93)
 BATCHES = (32, 128, 512, 2048)
 BLOCKS = (1024, 4096, 16384)
-TOLD = Instance(weight=1.0, temperature=0.1)
+TOLD = ContrastiveTerm(weight=1.0, temperature=0.1)
 OBJECTIVES = (
-    ("reconstruction", None, torch_device.FLOAT32),
-    ("reconstruction+instance", TOLD, torch_device.FLOAT32),
-    ("reconstruction+instance", TOLD, torch_device.BFLOAT16),
+    ("reconstruction", None, FLOAT32),
+    ("reconstruction+instance", TOLD, FLOAT32),
+    ("reconstruction+instance", TOLD, BFLOAT16),
 )
 CUDA = "cuda:0"
 
@@ -77,9 +69,9 @@ def seconds(work: Callable[[], object], runs: int = 3) -> float:
 
 
 def trained(
-    pixels: Pixels, device: str, instance: Instance | None, precision: str, batch: int
-) -> training_loop.Training:
-    return training_loop.train(
+    pixels: Pixels, device: str, contrastive: ContrastiveTerm | None, precision: str, batch: int
+) -> Training:
+    return train(
         pixels,
         epochs=1,
         batch_size=batch,
@@ -87,19 +79,19 @@ def trained(
         seed=0,
         held_out=0.0,
         device=device,
-        normalise=instance is not None,
-        instance=instance,
+        normalise=contrastive is not None,
+        contrastive=contrastive,
         precision=precision,
     )
 
 
 def encoding(pixels: Pixels, weights: bytes, threads: int) -> None:
     """Images a second by batch, on the device and here."""
-    network = weight_files.load(weights).encoder.to(CUDA).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = load_model(weights).encoder.to(CUDA).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     print("\n| encoding, batch | GPU, img/s | network alone, img/s | CPU, img/s |")
     print("| --- | --- | --- | --- |")
     for batch in BATCHES:
-        there = inference.encoder(weights, device=CUDA, batch=batch)
+        there = encoder(weights, device=CUDA, batch=batch)
         given = torch.rand(batch, 3, 64, 64, device=CUDA)
         given = given.contiguous(memory_format=torch.channels_last)
 
@@ -110,7 +102,7 @@ def encoding(pixels: Pixels, weights: bytes, threads: int) -> None:
 
         on_gpu = len(pixels) / seconds(partial(there, pixels))
         floor = len(pixels) // batch * batch / seconds(alone)
-        here = inference.encoder(weights, device="cpu", batch=batch, threads=threads)
+        here = encoder(weights, device="cpu", batch=batch, threads=threads)
         few = pixels[: max(4096, batch)]
         on_cpu = len(few) / seconds(partial(here, few), 1)
         print(f"| {batch} | {on_gpu:,.0f} | {floor:,.0f} | {on_cpu:,.0f} |", flush=True)
@@ -121,11 +113,15 @@ def training(pixels: Pixels, threads: int) -> None:
     torch.set_num_threads(threads)
     print("\n| training, objective | precision | batch | GPU, img/s | CPU, img/s |")
     print("| --- | --- | --- | --- | --- |")
-    for name, instance, precision in OBJECTIVES:
+    for name, contrastive, precision in OBJECTIVES:
         for batch in (128, 512):
             fast, few = pixels[: 40 * batch], pixels[: 6 * batch]
-            on_gpu = len(fast) / seconds(partial(trained, fast, CUDA, instance, precision, batch))
-            on_cpu = len(few) / seconds(partial(trained, few, "cpu", instance, precision, batch), 1)
+            on_gpu = len(fast) / seconds(
+                partial(trained, fast, CUDA, contrastive, precision, batch)
+            )
+            on_cpu = len(few) / seconds(
+                partial(trained, few, "cpu", contrastive, precision, batch), 1
+            )
             print(f"| {name} | {precision} | {batch} | {on_gpu:,.0f} | {on_cpu:,.0f} |", flush=True)
 
 
@@ -181,15 +177,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     pixels = tiles(given.data)
-    print(
-        f"{torch_device.encoded_on(CUDA)}; {torch_device.encoded_on('cpu')}; {len(pixels):,} tiles"
-    )
+    print(f"{encoding_platform(CUDA)}; {encoding_platform('cpu')}; {len(pixels):,} tiles")
     training(pixels, given.threads)
-    weights = weight_files.weights_bytes(
-        trained(pixels, CUDA, None, torch_device.FLOAT32, 128).model
-    )
+    weights = weights_bytes(trained(pixels, CUDA, None, FLOAT32, 128).model)
     encoding(pixels, weights, given.threads)
-    latents = inference.encoder(weights, device=CUDA, batch=512)(pixels)
+    latents = encoder(weights, device=CUDA, batch=512)(pixels)
     pruning(spread(latents, given.images), given.threads)
 
 

@@ -45,10 +45,10 @@ from jobs.warehouse import arrow_frames
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.store import open_store
 from udfs.acquisition import decode
-from udfs.autoencoder import inference
-from udfs.autoencoder import model as autoencoder
-from udfs.autoencoder import weights as weight_files
 from udfs.autoencoder.augmentation import LEVEL
+from udfs.autoencoder.inference import encoder
+from udfs.autoencoder.model import Encoder
+from udfs.autoencoder.weights import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES = (32, 128, 256)
@@ -95,11 +95,11 @@ def floor(given: argparse.Namespace) -> None:
     weights = models.read_given(given.model)
     whole(
         given,
-        inference.encoder(weights, device="cpu", batch=given.batch, threads=given.threads),
+        encoder(weights, device="cpu", batch=given.batch, threads=given.threads),
     )
 
 
-def whole(given: argparse.Namespace, encode: autoencoder.Encoder) -> None:
+def whole(given: argparse.Namespace, encode: Encoder) -> None:
     """Decode, cut and encode everything; prints its figures as JSON."""
     clock, decoding, count = time.perf_counter(), 0.0, 0
     started = clock
@@ -119,7 +119,7 @@ def plain_loop(given: argparse.Namespace) -> None:
     weights = models.read_given(given.model)
     rates = {}
     for batch in BATCHES:
-        ours = inference.encoder(weights, device="cpu", batch=batch, threads=given.threads)
+        ours = encoder(weights, device="cpu", batch=batch, threads=given.threads)
         for name, encode in ((WRITTEN, as_written(weights, batch)), (OURS, ours)):
             encode(parts[0][:batch])
             clock = time.perf_counter()
@@ -130,9 +130,9 @@ def plain_loop(given: argparse.Namespace) -> None:
     print(json.dumps(rates))
 
 
-def as_written(weights: bytes, batch: int) -> autoencoder.Encoder:
+def as_written(weights: bytes, batch: int) -> Encoder:
     """The encoder as one would write it down, with nothing done for speed."""
-    model = weight_files.load(weights)
+    model = load_model(weights)
 
     def encode(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         found = []

@@ -85,19 +85,11 @@ from benchmarks.outcomes import Arm, Estimate, apart, compared, markdown
 from benchmarks.subsets import Removal, Vectors
 from jobs.settings.load import build
 from udfs.acquisition.decode import SIDE
-from udfs.autoencoder import (
-    device as torch_device,
-)
-from udfs.autoencoder import (
-    inference,
-)
-from udfs.autoencoder import (
-    training as training_loop,
-)
-from udfs.autoencoder import (
-    weights as weight_files,
-)
-from udfs.autoencoder.contrastive import Instance
+from udfs.autoencoder import inference
+from udfs.autoencoder.contrastive import ContrastiveTerm
+from udfs.autoencoder.device import fast_precision, select_device
+from udfs.autoencoder.training import train
+from udfs.autoencoder.weights import weights_bytes
 from udfs.vectors.cosine import Matrix
 from udfs.vectors.whitening import Moments, Whitening
 
@@ -148,7 +140,7 @@ def encoder(pixels: Pixels, epochs: int, device: str) -> bytes:
     """Weights trained on the training tiles."""
     flags = ["train.objective=reconstruction+instance", "train.normalise=true"]
     settings = build({}, flags).train
-    training = training_loop.train(
+    training = train(
         pixels,
         epochs=epochs,
         batch_size=settings.batch_size,
@@ -157,11 +149,11 @@ def encoder(pixels: Pixels, epochs: int, device: str) -> bytes:
         held_out=0.0,
         device=device,
         normalise=settings.normalise,
-        precision=torch_device.fast_precision(device),
-        instance=Instance(settings.instance_weight, settings.temperature),
+        precision=fast_precision(device),
+        contrastive=ContrastiveTerm(settings.instance_weight, settings.temperature),
         on_epoch=lambda epoch: told(f"encoder, epoch {epoch.number}: {epoch.seconds:.0f} s"),
     )
-    return weight_files.weights_bytes(training.model)
+    return weights_bytes(training.model)
 
 
 def whitened(
@@ -513,7 +505,7 @@ def ready(given: argparse.Namespace, clock: Clock) -> Bench:
         classes = sorted({name.split("/")[0] for name, _ in known})
         learnt = tiles(given.data, truth.CHOOSE, given.photographs, STRIDE, classes)
         tests = tiles(given.data, truth.FIGURES, 2 * given.photographs, SIDE, classes)
-    device = torch_device.device(given.device)
+    device = select_device(given.device)
     with clock.part("encoder"):
         if given.model:
             weights = given.model.read_bytes()

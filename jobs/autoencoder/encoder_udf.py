@@ -19,13 +19,14 @@ from pyspark.sql import Column
 from pyspark.sql.pandas.functions import pandas_udf
 
 from udfs import arrow
-from udfs.autoencoder import device as torch_device
-from udfs.autoencoder import inference, model
+from udfs.autoencoder.device import encoding_platform, select_device
+from udfs.autoencoder.inference import encoder
+from udfs.autoencoder.model import PIXELS, Encoder
 
 # Its overloads for type checkers do not know iterators of series.
 _pandas_udf: Any = pandas_udf
 ISA = "ONEDNN_MAX_CPU_ISA"
-_encoders: dict[tuple[str, int, str, int, int], model.Encoder] = {}  # what this worker has made
+_encoders: dict[tuple[str, int, str, int, int], Encoder] = {}  # what this worker has made
 
 
 class Encoding:
@@ -46,7 +47,7 @@ class Encoding:
         def encode(parts: Iterator[pd.Series]) -> Iterator[pd.Series]:
             run = self.encoder()
             for pixels in parts:
-                latents = run(arrow.series_matrix(pixels, model.PIXELS))
+                latents = run(arrow.series_matrix(pixels, PIXELS))
                 yield arrow.list_series(latents, _finite(latents))
 
         return _column_function(_pandas_udf(encode, "array<float>"))
@@ -57,20 +58,20 @@ class Encoding:
         """Rows with pixels to rows of `latents`, by Arrow; none where the latent is not finite."""
         run = self.encoder()
         for batch in batches:
-            latents = run(arrow.binary_matrix(batch.column("pixels"), model.PIXELS))
+            latents = run(arrow.binary_matrix(batch.column("pixels"), PIXELS))
             columns = {name: batch.column(name) for name in schema.names if name != "latent"}
             finite = _finite(latents)
             columns["latent"] = arrow.list_column(latents, finite)
             yield arrow.record_batch(columns, schema).filter(pa.array(finite))
 
-    def encoder(self) -> model.Encoder:
+    def encoder(self) -> Encoder:
         """The worker's encoder: made once, kept between tasks."""
         context = TaskContext.get()
         threads = context.cpus() if context else 1
         device = task_device(self.device)
         key = (self.model_id, self.batch, device, threads, self.orientations)
         if key not in _encoders:
-            _encoders[key] = inference.encoder(
+            _encoders[key] = encoder(
                 self.weights,
                 device=device,
                 batch=self.batch,
@@ -89,7 +90,7 @@ def place_of(requested: str) -> Callable[[Column], Column]:
     """Device and instruction set of the executor that evaluates the column."""
 
     def place(ids: pd.Series) -> pd.Series:
-        name = torch_device.encoded_on(task_device(requested), os.environ.get(ISA))
+        name = encoding_platform(task_device(requested), os.environ.get(ISA))
         return pd.Series([name] * len(ids))
 
     return _column_function(_pandas_udf(place, "string"))
@@ -99,7 +100,7 @@ def task_device(requested: str) -> str:
     """The GPU that Spark gave the task, else CUDA where there is one, else the CPU."""
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None
-    return torch_device.device(requested, gpus.addresses[0] if gpus else None)
+    return select_device(requested, gpus.addresses[0] if gpus else None)
 
 
 def _column_function(function: Any) -> Callable[[Column], Column]:

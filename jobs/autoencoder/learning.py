@@ -19,19 +19,11 @@ from jobs.runtime.progress import Progress
 from jobs.runtime.stage import StageRun
 from jobs.settings.autoencoder import Train
 from udfs import arrow
-from udfs.autoencoder import (
-    device as torch_device,
-)
-from udfs.autoencoder import (
-    model as autoencoder,
-)
-from udfs.autoencoder import (
-    training as training_loop,
-)
-from udfs.autoencoder import (
-    weights,
-)
-from udfs.autoencoder.contrastive import Instance
+from udfs.autoencoder.contrastive import ContrastiveTerm
+from udfs.autoencoder.device import FLOAT32, encoding_platform, fast_precision, select_device
+from udfs.autoencoder.model import PIXELS
+from udfs.autoencoder.training import Epoch, Training, train
+from udfs.autoencoder.weights import weights_bytes
 
 
 def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
@@ -42,7 +34,7 @@ def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
         raise JobError(
             "the table images has no rows to train on; look at the table rejects for the reasons"
         )
-    device = torch_device.device(settings.device)
+    device = select_device(settings.device)
     total = settings.epochs * len(pixels)
     begun = time.monotonic()
     done = Progress(0.0, 0.0, 0, "reading")
@@ -53,7 +45,7 @@ def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
         note = f"epoch {epoch}/{settings.epochs}, loss {loss:.4f}"
         done = Progress(time.monotonic() - begun, images / total, images, note)
 
-    def on_epoch(epoch: training_loop.Epoch) -> None:
+    def on_epoch(epoch: Epoch) -> None:
         held_out = "" if epoch.held_out_loss is None else f", held out {epoch.held_out_loss:.4f}"
         apart = "" if epoch.instance_loss is None else f", instance {epoch.instance_loss:.3f}"
         stage_run.console.line(
@@ -69,14 +61,12 @@ def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
             training = fit(pixels, settings, device, on_batch=on_batch, on_epoch=on_epoch)
         except ValueError as wrong:
             raise JobError(str(wrong)) from wrong
-    return weights.weights_bytes(training.model), describe(training, settings, device, stage_run)
+    return weights_bytes(training.model), describe(training, settings, device, stage_run)
 
 
-def fit(
-    pixels: NDArray[np.uint8], settings: Train, device: str, **told: Any
-) -> training_loop.Training:
-    """A model as the settings ask for it; `told`: the callbacks of autoencoder.train."""
-    return training_loop.train(
+def fit(pixels: NDArray[np.uint8], settings: Train, device: str, **told: Any) -> Training:
+    """Train a model as the settings ask for; `told` holds the callbacks `on_batch`, `on_epoch`."""
+    return train(
         pixels,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
@@ -85,22 +75,26 @@ def fit(
         held_out=settings.held_out,
         device=device,
         normalise=settings.normalise,
-        instance=instance_of(settings),
+        contrastive=contrastive_term(settings),
         precision=precision_of(settings, device),
         **told,
     )
 
 
-def instance_of(settings: Train) -> Instance | None:
+def contrastive_term(settings: Train) -> ContrastiveTerm | None:
     """The term beside the reconstruction, where the settings ask for it."""
-    return Instance(settings.instance_weight, settings.temperature) if settings.recognises else None
+    return (
+        ContrastiveTerm(settings.instance_weight, settings.temperature)
+        if settings.recognises
+        else None
+    )
 
 
 def precision_of(settings: Train, device: str) -> str:
     """What `train.precision` comes to; the paper's objective keeps to float32 unless told."""
     if settings.precision != "auto":
         return settings.precision
-    return torch_device.fast_precision(device) if settings.recognises else torch_device.FLOAT32
+    return fast_precision(device) if settings.recognises else FLOAT32
 
 
 def sample(images: DataFrame, settings: Train) -> NDArray[np.uint8]:
@@ -119,14 +113,12 @@ def sample(images: DataFrame, settings: Train) -> NDArray[np.uint8]:
     )
     table = drawn.select("draw", "image_id", "pixels").toArrow()
     table = table.sort_by([("draw", "ascending"), ("image_id", "ascending")])
-    parts = [
-        arrow.binary_matrix(part, autoencoder.PIXELS) for part in table.column("pixels").chunks
-    ]
-    return np.concatenate([np.empty((0, autoencoder.PIXELS), np.uint8), *parts])
+    parts = [arrow.binary_matrix(part, PIXELS) for part in table.column("pixels").chunks]
+    return np.concatenate([np.empty((0, PIXELS), np.uint8), *parts])
 
 
 def describe(
-    training: training_loop.Training, settings: Train, device: str, stage_run: StageRun
+    training: Training, settings: Train, device: str, stage_run: StageRun
 ) -> dict[str, Any]:
     """What model.json says of a training."""
     last = training.epochs[-1]
@@ -135,7 +127,7 @@ def describe(
         "images_version": stage_run.reads["images"],
         "images": training.images,
         "held_out": training.held_out,
-        "device": torch_device.encoded_on(device),
+        "device": encoding_platform(device),
         "precision": precision_of(settings, device),
         "epochs": [asdict(epoch) for epoch in training.epochs],
         "summary": f"{last.number} epochs on {training.images:,} images, loss {last.loss:.4f}",

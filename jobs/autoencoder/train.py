@@ -9,9 +9,7 @@ from jobs.autoencoder import models
 from jobs.errors import JobError
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.autoencoder import Train
-from udfs.autoencoder import (
-    weights,
-)
+from udfs.autoencoder.weights import load_model, normalises
 
 
 def main(stage_run: StageRun) -> None:
@@ -23,7 +21,7 @@ def main(stage_run: StageRun) -> None:
     about = {
         "fingerprint": models.wanted(stage_run.settings),
         "decoding": stage_run.settings.ingest.decoding,
-        "normalise": weights.normalises(data),
+        "normalise": normalises(data),
         **more,
         "trained_at": datetime.now(UTC).isoformat(),
     }
@@ -53,7 +51,7 @@ def take_over(settings: Train) -> tuple[bytes, dict[str, Any]]:
     """A model that was trained elsewhere: checked, and written anew."""
     data = models.read_given(settings.model)
     try:
-        weights.load(data)
+        load_model(data)
     except ValueError as wrong:
         raise JobError(f"train.model = {settings.model!r}: {wrong}") from wrong
     return data, {"given": settings.model, "summary": "given"}

@@ -141,7 +141,7 @@ def draw(stage_run: StageRun, labels: Sequence[str], settings: Generate) -> dict
     for label, axes in arrow.groups(table.to_batches(), "label"):
         model = separable.Separable(marginals[label])
         sampled = settings.components or len(model.marginals)
-        rng = generation.draw_of(settings.seed, label)
+        rng = generation.class_generator(settings.seed, label)
         points = generation.points(model, settings.count, sampled, rng)
         mean = arrow.matrix(axes.column("mean"))[0]
         latents = generation.latents(points, mean, arrow.matrix(axes.column("axis")))
@@ -151,15 +151,14 @@ def draw(stage_run: StageRun, labels: Sequence[str], settings: Generate) -> dict
 
 def decode(stage_run: StageRun, model: Model, drawn: dict[str, Drawn]) -> dict[str, Pixels]:
     """The images of each class's latents, decoded by the driver, where `train` would compute."""
-    from udfs.autoencoder import device as torch_device
     from udfs.autoencoder import inference
-    from udfs.autoencoder import model as autoencoder
+    from udfs.autoencoder.device import select_device
+    from udfs.autoencoder.model import SIDE
 
-    device = torch_device.device(stage_run.settings.train.device)
+    device = select_device(stage_run.settings.train.device)
     decoder = inference.decoder(model.weights, device=device, batch=stage_run.settings.encode.batch)
-    side = autoencoder.SIDE
     return {
-        label: decoder(of_class.latents).reshape(-1, side, side, 3)
+        label: decoder(of_class.latents).reshape(-1, SIDE, SIDE, 3)
         for label, of_class in drawn.items()
     }
 

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from jobs.warehouse import arrow_frames, tables
 from udfs.density import histogram
-from udfs.density import marginal as marginal_model
+from udfs.density.marginal import Marginal
 
 GRID = arrow_frames.struct("label string, component int, step double")
 
@@ -28,7 +28,7 @@ class Density:
     rule: str
     space: str | None
     component: int
-    marginal: marginal_model.Marginal
+    marginal: Marginal
 
     def row(self) -> tuple[Any, ...]:
         """A row of the table `density`."""

@@ -198,7 +198,7 @@ def model(stage_run: StageRun, projected: DataFrame, settings: Estimate) -> list
     if not known:
         return []
     values = class_marginals.long(projected.where("image_id IS NOT NULL"))
-    needed = settings.step in histogram.OF_QUARTILES
+    needed = settings.step in histogram.QUARTILE_RULES
     quartiles = class_marginals.quartiles(values) if needed else {}
     steps = [
         (

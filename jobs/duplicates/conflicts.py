@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from jobs.autoencoder import spaces
 from jobs.duplicates import window_search
-from jobs.duplicates.window_search import ConflictScan, Held
+from jobs.duplicates.window_search import ConflictScan, ReferenceWindow
 from jobs.errors import JobError
 from jobs.runtime.progress import Progress
 from jobs.runtime.stage import RunContext, Stage, StageRun
@@ -28,7 +28,7 @@ def main(stage_run: StageRun) -> None:
     images, begun = latents.count(), time.monotonic()
     found = [arrow_frames.arrow_schema(window_search.PAIRS).empty_table()]
 
-    def of_window(later: Column, held: Broadcast[Held]) -> pa.Table:
+    def of_window(later: Column, held: Broadcast[ReferenceWindow]) -> pa.Table:
         return ConflictScan(settings.threshold, settings.most, held).table(latents.where(later))
 
     window = stage_run.settings.prune.window

@@ -91,7 +91,7 @@ class Pruning:
             block=self.rules.block,
             reference_mask=self.rules.flags(standing[:first]),
             pending_mask=open_,
-            device=self.rules.here(),
+            device=self.rules.task_device(),
         )
         for rule, threshold, cover, decided in zip(
             self.rules.names, thresholds, covers, open_, strict=True

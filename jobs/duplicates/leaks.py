@@ -13,7 +13,7 @@ from jobs.autoencoder import latents as stored_latents
 from jobs.autoencoder import spaces
 from jobs.duplicates import window_search
 from jobs.duplicates.rules import Rules
-from jobs.duplicates.window_search import Held, LeakScan
+from jobs.duplicates.window_search import LeakScan, ReferenceWindow
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.stage import RunContext, Stage, StageRun
 from jobs.settings.model import Settings
@@ -112,7 +112,7 @@ def hits(reference: DataFrame, candidates: DataFrame, images: int, settings: Set
     """Each candidate's first reference image, by rule: of every window, and of those before."""
     rules = Rules.fixed(settings.prune)
 
-    def of_window(_: Column, held: Broadcast[Held]) -> pa.Table:
+    def of_window(_: Column, held: Broadcast[ReferenceWindow]) -> pa.Table:
         return LeakScan(rules, settings.leaks.scope == "label", held).table(candidates)
 
     found = arrow_frames.arrow_schema(window_search.HITS).empty_table()

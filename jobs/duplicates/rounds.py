@@ -183,7 +183,7 @@ class Rounds:
             block=self._rules.block,
             reference_mask=standing[:, : len(reference)],
             pending_mask=undecided[:, len(reference) :],
-            device=self._rules.on_driver(),
+            device=self._rules.driver_device(),
         )
         followers = ranks[len(reference) :]
         parts = rounds.outcome(self._rules, followers, covers, ranks)
@@ -276,7 +276,7 @@ class Scan:
                     window.rows,
                     self.rules.values(self.group),
                     window.standing,
-                    self.rules.here(),
+                    self.rules.task_device(),
                 )
             masks = arrow.masks(batch.column("open"))
             covers = reference.against(

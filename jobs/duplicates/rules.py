@@ -34,16 +34,16 @@ class Rules:
         given = settings.fixed
         return cls(tuple(given), tuple(given.values()), {}, settings.block, settings.device)
 
-    def here(self) -> str:
-        """The device that this task computes on; torch is loaded for a GPU alone."""
+    def task_device(self) -> str:
+        """Return the device that this task computes on; torch is loaded for a GPU alone."""
         if self.device == "cpu":
             return self.device
         from jobs.autoencoder.encoder_udf import task_device  # it loads torch: two seconds a worker
 
         return task_device(self.device)
 
-    def on_driver(self) -> str:
-        """The device for what is computed on the driver, which may have none of the tasks'."""
+    def driver_device(self) -> str:
+        """Return the device that the driver computes on; it may lack the tasks' GPU."""
         if self.device == "cpu":
             return self.device
         from jobs.autoencoder.encoder_udf import task_device

@@ -47,18 +47,18 @@ def asked(settings: Settings) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Held:
-    """Images of a window, by their ids."""
+class ReferenceWindow:
+    """The images that are broadcast as one window, sorted by the UTF-8 bytes of their ids."""
 
     names: pa.Table  # image_id, label, split
     rows: NDArray[np.float32]
 
     def at(self, places: NDArray[np.int64], column: str) -> pa.ChunkedArray:
-        """A column of some of them."""
+        """Return a column of the images with these indices."""
         return self.names.column(column).take(pa.array(places))
 
     def labels(self) -> NDArray[Any]:
-        """Their labels, as text."""
+        """Return the labels of all images, as text."""
         return np.asarray(self.names.column("label").to_pylist(), dtype=object)
 
 
@@ -71,7 +71,7 @@ def each_window(
     latents: DataFrame,
     images: int,
     window: int,
-    found: Callable[[Column, Broadcast[Held]], pa.Table],
+    found: Callable[[Column, Broadcast[ReferenceWindow]], pa.Table],
 ) -> Iterator[pa.Table]:
     """What is found with each window of about `window` images at most, one after the other.
 
@@ -87,7 +87,7 @@ def each_window(
         order = np.argsort([name.encode() for name in rows.column("image_id").to_pylist()])
         rows = rows.take(pa.array(order))
         latent = np.ascontiguousarray(arrow.matrix(rows.column("latent")))
-        held = context.broadcast(Held(rows.drop_columns(["latent"]), latent))
+        held = context.broadcast(ReferenceWindow(rows.drop_columns(["latent"]), latent))
         try:
             yield found(buckets(number) >= bucket, held)
         finally:
@@ -100,7 +100,7 @@ class LeakScan:
 
     rules: Rules
     by_label: bool
-    window: Broadcast[Held]
+    window: Broadcast[ReferenceWindow]
 
     def table(self, candidates: DataFrame) -> pa.Table:
         """Rows of HITS: each candidate's first reference image of the window, by rule."""
@@ -117,7 +117,7 @@ class LeakScan:
                     wanted = labels == label if self.by_label else np.ones(len(labels), np.bool_)
                     places = np.flatnonzero(wanted)
                     reference = greedy.Reference(
-                        held.rows[places], self.rules.values(), device=self.rules.here()
+                        held.rows[places], self.rules.values(), device=self.rules.task_device()
                     )
                     ready[label] = places, reference
                 yield from self._of(rows, *ready[label], held, schema)
@@ -135,7 +135,7 @@ class LeakScan:
         rows: pa.RecordBatch,
         places: NDArray[np.int64],
         reference: greedy.Reference,
-        held: Held,
+        held: ReferenceWindow,
         schema: pa.Schema,
     ) -> Iterator[pa.RecordBatch]:
         if not rows.num_rows or not len(places):
@@ -162,7 +162,7 @@ class ConflictScan:
 
     threshold: float
     most: int
-    window: Broadcast[Held]
+    window: Broadcast[ReferenceWindow]
 
     def table(self, latents: DataFrame) -> pa.Table:
         """Rows of PAIRS: two images above the threshold with unlike labels.

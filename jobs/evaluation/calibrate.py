@@ -118,7 +118,7 @@ def table(
             "precision_low": one.precision.low if one.precision else None,
             "precision_high": one.precision.high if one.precision else None,
             "pairs": one.pairs,
-            "found": one.found,
+            "found": one.recall,
         }
         for rule, one in named
     ]

@@ -82,25 +82,25 @@ class Comparing:
         names = ids[sampled]
         edges = self.edges if space == self.space else []
         keys = pair_histogram.row_keys(names.tolist(), self.seed)
-        found = pair_histogram.compared(latents[sampled], edges, keys, self.most)
+        result = pair_histogram.class_similarities(latents[sampled], edges, keys, self.most)
         place = np.asarray(table.column("place").fill_null(0))
         first = np.flatnonzero(place)[np.argsort(place[place > 0])]
-        heat = pair_histogram.heat(latents[first], threshold_tasks.LOWEST[space])
+        heat = pair_histogram.heat_map(latents[first], threshold_tasks.LOWEST[space])
         return {
             "label": [label],
             "space": [space],
             "n": [self.counts[group]],
             "sampled": [len(names)],
-            "origin": [found.bins.origin],
+            "origin": [result.bins.origin],
             "step": [pair_histogram.STEP],
-            "counts": [found.bins.counts],
+            "counts": [result.bins.counts],
             "heat_ids": [ids[first].tolist()],
             "heat": [heat.tobytes()],
-            "population": [found.population],
-            "first": [names[found.drawn.i].tolist()],
-            "second": [names[found.drawn.j].tolist()],
-            "stratum": [found.drawn.stratum],
-            "similarity": [found.drawn.similarity],
+            "population": [result.population],
+            "first": [names[result.drawn.i].tolist()],
+            "second": [names[result.drawn.j].tolist()],
+            "stratum": [result.drawn.stratum],
+            "similarity": [result.drawn.similarity],
         }
 
 

@@ -1,7 +1,7 @@
-"""What is measured of whole classes on the executors, beside their counts (spec §5, §6).
+"""What is measured of whole classes on the executors, beside their histograms.
 
-Random removals, the control of what removal did; and how far the first two axes depend on each
-other, which the separable model leaves out.
+These are random removals, the control of what removal did, and how far the first two axes depend on
+each other, which the separable model leaves out.
 """
 
 from __future__ import annotations
@@ -79,10 +79,12 @@ class Drawing:
                 continue
             counts = sorted({one.count for one in removed})  # rules that remove as many share it
             ids = rows.column("image_id").to_pylist()
-            drawn = random_removal.drawn(ids, values, steps, counts, self.draws, self.seed)
+            draws = random_removal.null_distribution(
+                ids, values, steps, counts, self.draws, self.seed
+            )
             keys = [(one, k) for one in removed for k in range(len(steps))]
-            found = [
-                [getattr(drawn, name)[:, counts.index(one.count), k] for name in BANDS]
+            measures = [
+                [getattr(draws, name)[:, counts.index(one.count), k] for name in BANDS]
                 for one, k in keys
             ]
             columns = {
@@ -92,9 +94,10 @@ class Drawing:
                 "component": [k + 1 for _, k in keys],
                 "divergence": [None] * len(keys),
                 "bands": [
-                    [end for part in parts for end in random_removal.band(part)] for parts in found
+                    [end for part in parts for end in random_removal.band(part)]
+                    for parts in measures
                 ],
-                "kurtosis": [parts[0] for parts in found],
+                "kurtosis": [parts[0] for parts in measures],
             }
             yield arrow.record_batch(columns, schema)
 

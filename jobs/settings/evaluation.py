@@ -21,9 +21,9 @@ def check_step(value: Any) -> str | int:
     cells = isinstance(value, int) and not isinstance(value, bool)
     if isinstance(value, str) and value in histogram.RULES:
         return value
-    if cells and 1 <= value <= histogram.SMALLEST_STEP:
+    if cells and 1 <= value <= histogram.MOST_CELLS:
         return int(value)
-    known, most = ", ".join(histogram.RULES), histogram.SMALLEST_STEP
+    known, most = ", ".join(histogram.RULES), histogram.MOST_CELLS
     raise ValueError(f"must be {known} or a number of cells, a whole one up to {most}")
 
 

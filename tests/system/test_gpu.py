@@ -10,16 +10,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from udfs.autoencoder import inference, weights
-from udfs.autoencoder import training as training_loop
-from udfs.autoencoder.contrastive import Instance
+from udfs.autoencoder.contrastive import ContrastiveTerm
+from udfs.autoencoder.inference import ORIENTATIONS, decoder, encoder
 from udfs.autoencoder.model import PIXELS
+from udfs.autoencoder.training import train
+from udfs.autoencoder.weights import load_model, weights_bytes
 from udfs.duplicates.greedy import covers
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 CUDA = "cuda:0"
-OBJECTIVES = (None, Instance(weight=0.1, temperature=0.1))
+OBJECTIVES = (None, ContrastiveTerm(weight=0.1, temperature=0.1))
 
 
 def pictures(n: int) -> NDArray[np.uint8]:
@@ -29,8 +30,8 @@ def pictures(n: int) -> NDArray[np.uint8]:
     return smooth.permute(0, 2, 3, 1).reshape(n, PIXELS).to(torch.uint8).numpy()
 
 
-def trained(instance: Instance | None, device: str) -> bytes:
-    training = training_loop.train(
+def trained(contrastive: ContrastiveTerm | None, device: str) -> bytes:
+    training = train(
         pictures(200),
         epochs=2,
         batch_size=32,
@@ -38,31 +39,31 @@ def trained(instance: Instance | None, device: str) -> bytes:
         seed=0,
         held_out=0.1,
         device=device,
-        normalise=instance is not None,
-        instance=instance,
+        normalise=contrastive is not None,
+        contrastive=contrastive,
     )
-    return weights.weights_bytes(training.model)
+    return weights_bytes(training.model)
 
 
-@pytest.mark.parametrize("instance", OBJECTIVES)
-def test_the_same_weights_bit_for_bit(instance: Instance | None) -> None:
-    assert trained(instance, CUDA) == trained(instance, CUDA)
+@pytest.mark.parametrize("contrastive", OBJECTIVES)
+def test_the_same_weights_bit_for_bit(contrastive: ContrastiveTerm | None) -> None:
+    assert trained(contrastive, CUDA) == trained(contrastive, CUDA)
 
 
 def test_weights_are_near_the_cpus() -> None:
-    there, here = (weights.load(trained(None, device)) for device in (CUDA, "cpu"))
+    there, here = (load_model(trained(None, device)) for device in (CUDA, "cpu"))
     for one, other in zip(there.parameters(), here.parameters(), strict=True):
         assert (one - other).abs().max() < 5e-3
 
 
-@pytest.mark.parametrize("instance", OBJECTIVES)
-@pytest.mark.parametrize("orientations", inference.ORIENTATIONS)
+@pytest.mark.parametrize("contrastive", OBJECTIVES)
+@pytest.mark.parametrize("orientations", ORIENTATIONS)
 def test_latents_are_the_cpus_but_for_rounding(
-    instance: Instance | None, orientations: int
+    contrastive: ContrastiveTerm | None, orientations: int
 ) -> None:
-    data, images = trained(instance, "cpu"), pictures(70)
+    data, images = trained(contrastive, "cpu"), pictures(70)
     there, here = (
-        inference.encoder(data, device=device, batch=32, orientations=orientations)(images)
+        encoder(data, device=device, batch=32, orientations=orientations)(images)
         for device in (CUDA, "cpu")
     )
     assert np.abs(there - here).max() < 1e-4 * np.abs(here).max()
@@ -70,7 +71,7 @@ def test_latents_are_the_cpus_but_for_rounding(
 
 
 def test_a_latent_does_not_depend_on_those_beside_it() -> None:
-    encode = inference.encoder(trained(None, "cpu"), device=CUDA, batch=32)
+    encode = encoder(trained(None, "cpu"), device=CUDA, batch=32)
     images = pictures(70)
     whole = encode(images)
     for order in (np.arange(5), np.arange(70)[::-1], np.array([69, 0, 33])):
@@ -79,10 +80,9 @@ def test_a_latent_does_not_depend_on_those_beside_it() -> None:
 
 def test_decoded_images_are_the_cpus_but_for_a_level() -> None:
     data = trained(None, "cpu")
-    latents = inference.encoder(data, device="cpu", batch=32)(pictures(40))
+    latents = encoder(data, device="cpu", batch=32)(pictures(40))
     there, here = (
-        inference.decoder(data, device=device, batch=32)(latents).astype(int)
-        for device in (CUDA, "cpu")
+        decoder(data, device=device, batch=32)(latents).astype(int) for device in (CUDA, "cpu")
     )
     assert np.abs(there - here).max() <= 1
 

@@ -1,7 +1,8 @@
-"""Source files to the 64x64 RGB images that the encoder sees (spec §1; the paper's 64x64 px).
+"""Image files to the 64x64 RGB images that the encoder sees (the paper has 64x64 px as well).
 
-In this order: first frame; EXIF orientation; 16-bit grey to 8 bits; RGB; the tile cut out; resized.
-Another order changes palette and transparent images by up to 136 levels.
+Use `decode` on the bytes of a file. The steps come in this order, since another one changes palette
+and transparent images by up to 136 levels: first frame, EXIF orientation, 16-bit grey to 8 bits,
+RGB, tile, resized (docs/method.md, "From a file to a latent").
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PIXELS = SIDE * SIDE * 3
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM")
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
-# First bytes of formats that people have and that are not read here.
+# Offset, first bytes and name of common formats that are not read here, for the message.
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%PDF", "PDF"),
     (0, b"8BPS", "Photoshop"),
@@ -39,7 +40,10 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 
 
 class Unusable(Exception):  # noqa: N818 (it is a reject, not an error of the program)
-    """A file that yields no image: `code` for the table of rejects, `message` for people."""
+    """Raised for a file that yields no image.
+
+    code: the reason in a word, for the table of rejects; message: the same for people.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -47,16 +51,17 @@ class Unusable(Exception):  # noqa: N818 (it is a reject, not an error of the pr
         self.message = message
 
     def __reduce__(self) -> tuple[type[Unusable], tuple[str, str]]:
-        """Pickled by its two parts: it may cross from a worker."""
+        """Pickle the two parts, so that the exception can be sent from a worker."""
         return (Unusable, (self.code, self.message))
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One image as the encoder sees it.
+    """One image as the encoder sees it: a whole frame, or a tile of one.
 
-    suffix: what the image's id has behind the file's ("" or "#x,y", the upper-left pixel after
-    orientation); width, height: px before resizing; pixels: 64*64*3 bytes, uint8 RGB, rows first.
+    suffix: what the image's id has after the id of the file: "" for a whole frame, "#x,y" for a
+    tile, its upper-left pixel after orientation. width, height: in px before resizing. pixels:
+    64·64·3 bytes, uint8 RGB, in rows.
     """
 
     suffix: str
@@ -66,20 +71,28 @@ class Tile:
 
 
 def sha256(data: bytes) -> str:
-    """The file's hash, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def scale(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """x/127.5 − 1 in float32: levels 0..255 to [-1, 1]."""
+    """Return x/127.5 − 1 in float32: levels 0…255 become numbers in [-1, 1]."""
     return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def decode(data: bytes, *, max_pixels: int, tile: int | None, stride: int | None) -> list[Tile]:
-    """The images in a file's bytes: the whole frame, or its tiles row by row.
+    """Return the images in a file: the whole frame, or its tiles row by row.
 
-    Raises Unusable with one of the codes empty, unreadable, truncated, unsupported_format,
-    too_large, too_small; nothing else, whatever the bytes.
+    Args:
+        data: the bytes of the file.
+        max_pixels: the largest frame, width × height, that is decoded.
+        tile: the side of a tile in px; None for the whole frame.
+        stride: px between the upper-left pixels of neighbouring tiles; None for the tile's side.
+
+    Raises:
+        Unusable: with one of the codes empty, unreadable, truncated, unsupported_format, too_large
+            and too_small. No other exception is raised, whatever the bytes are.
+
     """
     image = frame(data, max_pixels)
     try:
@@ -89,7 +102,7 @@ def decode(data: bytes, *, max_pixels: int, tile: int | None, stride: int | None
 
 
 def frame(data: bytes, max_pixels: int) -> Image.Image:
-    """The first frame, oriented, in RGB. Raises Unusable."""
+    """Return the first frame in RGB, turned as its EXIF entry says. Raises Unusable."""
     if not data:
         raise Unusable("empty", "the file has no bytes")
     with _bomb_limit(max_pixels):
@@ -98,13 +111,13 @@ def frame(data: bytes, max_pixels: int) -> Image.Image:
             image.seek(0)
             image.load()
             return _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
-        except Exception as broken:  # Pillow's decoders raise a dozen kinds
-            raise _broken(broken, data, max_pixels) from broken
+        except Exception as error:  # Pillow's decoders raise a dozen types
+            raise _decoding_error(error, data, max_pixels) from error
 
 
 @contextmanager
 def _bomb_limit(max_pixels: int) -> Iterator[None]:
-    """Pillow's own limit, which it checks before it decodes, at ours; its warning is an error."""
+    """Set the limit that Pillow checks before it decodes, and make its warning an error."""
     default, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
     try:
         with warnings.catch_warnings():
@@ -116,13 +129,13 @@ def _bomb_limit(max_pixels: int) -> Iterator[None]:
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Pillow's lazy image, its header read and its size checked."""
+    """Return Pillow's image, of which the header was read and the size checked. Raises Unusable."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as unknown:
-        raise _unidentified(data) from unknown
-    except Exception as broken:
-        raise _broken(broken, data, max_pixels) from broken
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
+    except Exception as error:
+        raise _decoding_error(error, data, max_pixels) from error
     if image.width * image.height > max_pixels:
         raise _too_large(f"{image.width}x{image.height} px", max_pixels)
     if min(image.size) < 1:
@@ -139,15 +152,16 @@ def _too_large(what: str, max_pixels: int) -> Unusable:
 
 
 def _unidentified(data: bytes) -> Unusable:
+    """Return the reason why Pillow does not recognise the bytes."""
     head = data[:64]
     for start, signature, name in _SIGNATURES:
         if head[start:].startswith(signature):
             return _unsupported(name)
-    if _starts_known(head) and len(data) < 1024:
+    if _starts_as_readable(head) and len(data) < 1024:
         return Unusable("truncated", f"the file ends after {len(data)} bytes, within its header")
     try:
-        with Image.open(io.BytesIO(data)) as other:
-            return _unsupported(str(other.format))
+        with Image.open(io.BytesIO(data)) as image:
+            return _unsupported(str(image.format))
     except Exception:
         return Unusable("unreadable", "the bytes are no image in a known format")
 
@@ -159,14 +173,14 @@ def _unsupported(name: str) -> Unusable:
     )
 
 
-def _starts_known(head: bytes) -> bool:
-    """Whether the bytes begin as one of the formats that are read."""
+def _starts_as_readable(head: bytes) -> bool:
+    """Return whether the bytes begin like one of the formats that are read."""
     starts = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\x00", b"MM\x00*", b"BM")
     return head.startswith(starts) or (head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b""))
 
 
-def _broken(error: Exception, data: bytes, max_pixels: int) -> Unusable:
-    """What a decoder's exception says of the file."""
+def _decoding_error(error: Exception, data: bytes, max_pixels: int) -> Unusable:
+    """Return the reason that a decoder's exception gives: too large, truncated or unreadable."""
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return _too_large(str(error).split(",")[0], max_pixels)
@@ -176,21 +190,22 @@ def _broken(error: Exception, data: bytes, max_pixels: int) -> Unusable:
 
 
 def _ends_early(error: Exception, data: bytes) -> bool:
-    words = str(error).lower()
-    told = any(
-        word in words
+    """Return whether the file lacks its end, by the exception or the file's own length."""
+    text = str(error).lower()
+    said = any(
+        word in text
         for word in ("truncated", "not enough", "end of file", "unexpected end", "buffer", "eof")
     )
-    if told or isinstance(error, EOFError):
+    if said or isinstance(error, EOFError):
         return True
-    # WebP's decoder says nothing: its header holds the file's length.
+    # WebP's decoder does not say so, but the header holds the length of the file.
     if data[:4] == b"RIFF" and len(data) >= 8:
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
     return data[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND" not in data[-16:]
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey as round(v/257); Pillow alone would clip at 255. Float grey is taken as 0..1."""
+    """Return 16-bit grey as round(v/257), which Pillow would clip at 255, and float grey in 0…1."""
     if image.mode in SIXTEEN_BIT:
         values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
@@ -201,9 +216,9 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def tiles(image: Image.Image, tile: int | None, stride: int | None) -> Iterator[Tile]:
-    """An RGB frame as one image, or as its tiles; incomplete ones at the right and lower edge drop.
+    """Yield an RGB frame as one image, or its tiles; incomplete tiles at the edges are left out.
 
-    Raises Unusable (too_small) for a frame smaller than the tile.
+    Raises Unusable (too_small) for a frame that is smaller than the tile.
     """
     if tile is None:
         yield Tile("", image.width, image.height, _pixels(image))
@@ -221,16 +236,21 @@ def tiles(image: Image.Image, tile: int | None, stride: int | None) -> Iterator[
 
 
 def _pixels(image: Image.Image) -> bytes:
-    """64x64 px, aspect not kept."""
+    """Return the bytes of the image at 64x64 px; the aspect ratio is not kept."""
     if image.size != (SIDE, SIDE):
         image = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return image.tobytes()
 
 
 def jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
-    """An image (64·64·3 levels, uint8 RGB, rows first) as JPEG; quality 1..95.
+    """Return an image as the bytes of a JPEG file, about 1.3 KB at quality 75.
 
-    About 1.3 KB at 75. WebP would be a sixth smaller and take four times as long (1 ms).
+    WebP would be a sixth smaller and take four times as long, 1 ms.
+
+    Args:
+        pixels: 64·64·3 levels, uint8 RGB, in rows.
+        quality: 1…95.
+
     """
     image = Image.fromarray(pixels.reshape(SIDE, SIDE, 3))
     target = io.BytesIO()
@@ -240,4 +260,4 @@ def jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
 
 # A truncated file is a reject, never a picture with a grey lower half.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
-Image.init()  # register every format: `formats=` names some that Pillow would load late
+Image.init()  # register all formats, since Pillow loads some late that `formats=` names

@@ -1,7 +1,9 @@
-"""What an encoder is shown of images: standardised ones, and changed views to see past.
+"""What the encoder is shown of images: standardised images, and augmented views for training.
 
-Views as of Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations",
-ICML 2020, section 3.
+Use `standardised` to make an encoder blind to brightness, contrast and tint, and `augment` to draw
+the random views that the contrastive term compares. Views are drawn as in Chen et al., "A Simple
+Framework for Contrastive Learning of Visual Representations", ICML 2020, section 3, but without
+flips and large crops, since mirrored and cut-out images are other images here.
 """
 
 from __future__ import annotations
@@ -12,20 +14,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-LEVEL = 1 / 127.5  # one of 256, on the scale [-1, 1]
+LEVEL = 1 / 127.5  # the difference of two neighbouring levels of 256, on the scale [-1, 1]
 
 
 def standardised(images: Tensor) -> Tensor:
-    """Each image and channel at mean 0 and unit spread: (n, c, s, s) to the same, channels-last.
+    """Bring each channel of each image to mean 0 and deviation 1: (n, c, s, s) → (n, c, s, s).
 
-    (x − mean)/σ, divisor s². σ is at least one level: a flat image becomes 0 and not its noise.
-    Images that are channels-last on the way in are read where they lie, line by line.
+    The result is (x − mean)/σ with σ = √(Σ(x − mean)²/s²), but σ at least one level, so that a flat
+    image becomes 0 and not amplified noise. The images are read in channels-last order, and the
+    result is in that layout.
     """
     n, channels, side, _ = images.shape
     lines = images.permute(0, 2, 3, 1).reshape(n, side, side * channels)
 
     def means(values: Tensor) -> Tensor:
-        """Of each channel, once for each pixel of a line: (n, 1, s·c)."""
+        """Return the mean of each channel, repeated for each pixel of a line: (n, 1, s·c)."""
         of_channels = values.mean(dim=1).reshape(n, side, channels).mean(dim=1)
         return of_channels.repeat(1, side)[:, None]
 
@@ -35,17 +38,23 @@ def standardised(images: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Changes:
-    """How far a view may lie from its image; each of them is drawn anew for every image.
+class Augmentation:
+    """How far a view may differ from its image. Every amount is drawn anew for every image.
 
-    shift: share of the side, either way, along each axis. scale: the factor lies between
-    1/(1 + scale) and 1 + scale. rotation: degrees, either way. contrast: gain of all channels alike
-    about the image's mean, a factor as scale. tone: gain of each channel, a factor as scale, and
-    its offset, of half the range, either way. noise: the largest deviation, of half the range.
-    border: the widest border around, or bar at two sides, and plate: the longest side of a plain
-    plate put anywhere on it, in shares of the side. A share `framed` of the views get the one, a
-    share `marked` the other. JPEG, blur, smaller sizes, mirroring and turning by 90° are left out:
-    they serve to judge (see benchmarks/quality.py).
+    shift: the largest shift in either direction along each axis, as a share of the side.
+    scale: the scale factor lies between 1/(1 + scale) and 1 + scale.
+    rotation: the largest rotation in either direction, in degrees.
+    contrast: the gain of all channels about the image's mean is a factor as for scale.
+    tone: each channel has a gain of its own, a factor as for scale, and an offset of up to this
+        share of half the range in either direction.
+    noise: the largest standard deviation of the noise, as a share of half the range.
+    border: the widest border around the image, or bars at two sides, as a share of the side.
+    framed: the share of the views that get a border.
+    plate: the longest side of a plain plate that covers a part, as a share of the side.
+    marked: the share of the views that get a plate.
+
+    JPEG compression, blur, smaller sizes, mirroring and rotation by 90° are never drawn: the
+    evaluation of copies uses them (benchmarks/quality.py) and must not measure what was taught.
     """
 
     shift: float = 0.15
@@ -60,84 +69,93 @@ class Changes:
     marked: float = 0.25
 
 
-def changed(images: Tensor, changes: Changes, generator: torch.Generator) -> Tensor:
-    """One changed view of each image: (n, 3, s, s) in [-1, 1] to the same, channels-last.
+def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Return one random view of each image: (n, 3, s, s) in [-1, 1] → (n, 3, s, s) in [-1, 1].
 
-    All draws come of the generator, which is on the images' device. What a shift or rotation lets
-    in is the image's own reflection; values beyond the range are cut off, as a camera does. Within
-    a border the whole view is seen, smaller. Cost: 0.2 ms an image of 64 px on one core.
+    All random numbers come from the generator, which must be on the images' device. Where a shift
+    or rotation reaches beyond the image, its reflection is shown; values beyond the range are cut
+    off, as a camera does. A border does not hide anything: the view inside it is smaller. The
+    result is channels-last. Cost: 0.2 ms for an image of 64 px on one core.
     """
-    draw = _Draws(len(images), generator)
-    inside = _insides(changes, draw)
+    draws = _Draws(len(images), generator)
+    inner = _inner_shares(augmentation, draws)
     grid = nn.functional.affine_grid(
-        _affine(changes, draw, inside), list(images.shape), align_corners=False
+        _affine(augmentation, draws, inner), list(images.shape), align_corners=False
     )
     moved = nn.functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     middle = moved.mean(dim=(2, 3), keepdim=True)
-    gain = draw.factors(changes.contrast, 1) * draw.factors(changes.tone, 3)
-    offset = draw.either_way(changes.tone, 3) + middle.mean(dim=1, keepdim=True) * (1 - gain)
-    deviation = changes.noise * draw.shares(1)
+    gain = draws.factors(augmentation.contrast, 1) * draws.factors(augmentation.tone, 3)
+    offset = draws.either_way(augmentation.tone, 3) + middle.mean(dim=1, keepdim=True) * (1 - gain)
+    deviation = augmentation.noise * draws.shares(1)
     noise = torch.empty_like(moved).normal_(generator=generator)
     moved.mul_(gain).add_(offset).add_(noise.mul_(deviation)).clamp_(-1, 1)
-    _cover(moved, ~_box(images.shape[-1], torch.zeros_like(inside), inside), draw.greys())
-    half = draw.shares(2).mul(changes.plate) * (draw.shares(1) < changes.marked)
-    _cover(moved, _box(images.shape[-1], draw.either_way(1.0, 2), half), draw.shares(3) * 2 - 1)
+    _cover(moved, ~_box(images.shape[-1], torch.zeros_like(inner), inner), draws.greys())
+    half = draws.shares(2).mul(augmentation.plate) * (draws.shares(1) < augmentation.marked)
+    _cover(moved, _box(images.shape[-1], draws.either_way(1.0, 2), half), draws.shares(3) * 2 - 1)
     return moved.contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
 class _Draws:
-    """Numbers for n images, (n, channels, 1, 1) each."""
+    """Random numbers for n images, each array of the shape (n, channels, 1, 1)."""
 
     n: int
     generator: torch.Generator
 
     def shares(self, channels: int) -> Tensor:
-        """Evenly in [0, 1)."""
-        place = self.generator.device
-        return torch.rand((self.n, channels, 1, 1), generator=self.generator, device=place)
+        """Draw uniform numbers in [0, 1)."""
+        device = self.generator.device
+        return torch.rand((self.n, channels, 1, 1), generator=self.generator, device=device)
 
     def either_way(self, most: float, channels: int) -> Tensor:
-        """Evenly in [-most, most)."""
+        """Draw uniform numbers in [-most, most)."""
         return (self.shares(channels) * 2 - 1) * most
 
     def factors(self, most: float, channels: int) -> Tensor:
-        """Between 1/(1 + most) and 1 + most, evenly in the logarithm."""
+        """Draw factors between 1/(1 + most) and 1 + most whose logarithm is uniform."""
         return self.either_way(math.log1p(most), channels).exp()
 
     def greys(self) -> Tensor:
-        """In [-1, 1], a sixth of them black and a sixth white."""
+        """Draw grey levels in [-1, 1]; a sixth of them are black and a sixth white."""
         return self.either_way(1.5, 1).clamp_(-1, 1)
 
 
-def _insides(changes: Changes, draw: _Draws) -> Tensor:
-    """(n, 2, 1, 1): across and down, how much of the view is not border: 1 without one."""
-    width = 2 * changes.border * draw.shares(1)
-    kind = draw.shares(1)  # half of them all around, a quarter each at the sides, above and below
+def _inner_shares(augmentation: Augmentation, draws: _Draws) -> Tensor:
+    """Draw the share of the width and height inside the border, 1 without one: (n, 2, 1, 1)."""
+    width = 2 * augmentation.border * draws.shares(1)
+    # Half of the borders run all around, a quarter are bars at the sides, a quarter at top and
+    # bottom.
+    kind = draws.shares(1)
     across, down = kind < 0.75, (kind < 0.5) | (kind >= 0.75)
-    framed = draw.shares(1) < changes.framed
+    framed = draws.shares(1) < augmentation.framed
     return 1 - width * (torch.cat([across, down], dim=1) & framed)
 
 
 def _box(side: int, centre: Tensor, half: Tensor) -> Tensor:
-    """(n, 1, side, side): pixels in a box about a centre, from -1 to 1; (n, 2, 1, 1) both."""
+    """Mark the pixels of a box: centre and half sides (n, 2, 1, 1) → (n, 1, side, side) bool.
+
+    Coordinates run from -1 to 1 over the image, first across, then down.
+    """
     middles = (torch.arange(side, device=half.device) + 0.5) * (2 / side) - 1
     across = (middles - centre[:, :1]).abs() < half[:, :1]
     down = (middles[:, None] - centre[:, 1:]).abs() < half[:, 1:]
     return across & down
 
 
-def _cover(views: Tensor, where: Tensor, colour: Tensor) -> None:
-    """Write a colour (n, 1 or 3, 1, 1) over some pixels (n, 1, s, s) of each view, in place."""
-    views.copy_(torch.where(where, colour, views))
+def _cover(views: Tensor, mask: Tensor, colour: Tensor) -> None:
+    """Paint the masked pixels (n, 1, s, s) of the views in a colour (n, 1 or 3, 1, 1), in place."""
+    views.copy_(torch.where(mask, colour, views))
 
 
-def _affine(changes: Changes, draw: _Draws, inside: Tensor) -> Tensor:
-    """(n, 2, 3): where in the image, from -1 to 1, each pixel of its view is taken from."""
-    angle = draw.either_way(math.radians(changes.rotation), 1).reshape(-1)
-    scale = draw.factors(changes.scale, 1).reshape(-1)
-    shift = draw.either_way(2 * changes.shift, 2).reshape(-1, 2)  # the side is 2 long there
+def _affine(augmentation: Augmentation, draws: _Draws, inner: Tensor) -> Tensor:
+    """Draw the affine maps (n, 2, 3) from a pixel of the view to its source in the image.
+
+    Coordinates run from -1 to 1, as torch.nn.functional.affine_grid takes them.
+    """
+    angle = draws.either_way(math.radians(augmentation.rotation), 1).reshape(-1)
+    scale = draws.factors(augmentation.scale, 1).reshape(-1)
+    shift = draws.either_way(2 * augmentation.shift, 2).reshape(-1, 2)  # the side is 2 long there
     along, across = scale * angle.cos(), scale * angle.sin()
-    wide, high = inside.reshape(-1, 2).unbind(dim=1)
+    wide, high = inner.reshape(-1, 2).unbind(dim=1)
     rows = (along / wide, -across / high, shift[:, 0]), (across / wide, along / high, shift[:, 1])
     return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)

@@ -1,4 +1,8 @@
-"""The device that torch computes on, its precision, and what identifies it."""
+"""Where torch computes and how exactly: the choice of a device, float32 without shortcuts, names.
+
+Latents of one model computed on unlike devices or instruction sets differ in their last bits.
+`encoding_platform` names what they were computed on, so that unlike ones are never compared.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +18,18 @@ FLOAT32, BFLOAT16 = "float32", "bfloat16"
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def _placed(module: Module, device: str) -> Module:
-    """A module on its device, in channels-last: the faster layout on CPU and GPU alike."""
+def to_device(module: Module, device: str) -> Module:
+    """Move a module to a device, in the channels-last layout: the faster one on CPU and GPU."""
     return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 @contextmanager
-def _float32() -> Iterator[None]:
-    """No TF32 and no search for the fastest kernel: latents are float32 and repeatable."""
+def repeatable_float32() -> Iterator[None]:
+    """Turn off TF32 and the search for the fastest kernel while the block runs.
+
+    Without this a GPU would round products to 10 bits and might choose another kernel in the next
+    run; with it latents are float32 and repeatable. The former state is restored afterwards.
+    """
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic
     cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic = (
@@ -36,10 +44,17 @@ def _float32() -> Iterator[None]:
         cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
 
 
-def device(requested: str = "auto", task_gpu: str | None = None) -> str:
-    """Where to compute: the GPU that the task was given, else any CUDA device, else the CPU.
+def select_device(requested: str = "auto", task_gpu: str | None = None) -> str:
+    """Return the name of the device to compute on, as torch spells it ("cpu", "cuda:0").
 
-    Raises ValueError where "cuda" is asked for and there is none.
+    Args:
+        requested: "auto" takes a GPU if there is one, "cuda" insists on one, "cpu" takes none;
+            another name, such as "cuda:1", is returned as it is.
+        task_gpu: the number of the GPU that Spark assigned to the task; None for the first one.
+
+    Raises:
+        ValueError: a GPU is asked for and torch sees none.
+
     """
     if requested == "cpu":
         return "cpu"
@@ -50,21 +65,26 @@ def device(requested: str = "auto", task_gpu: str | None = None) -> str:
     return "cpu"
 
 
-def fast_precision(place: str) -> str:
-    """bfloat16 where the device has units for its products (AMX; NVIDIA from Ampere), else float32.
+def fast_precision(device: str) -> str:
+    """Return the precision in which the device multiplies fastest: bfloat16 or float32.
 
-    On processors without them it takes longer.
+    It is bfloat16 if the device has units for such products (AMX on a CPU; on NVIDIA's GPUs from
+    Ampere on). Other processors emulate them and take longer than in float32.
     """
-    if place.startswith("cuda"):
-        return BFLOAT16 if torch.cuda.get_device_capability(place) >= (8, 0) else FLOAT32
+    if device.startswith("cuda"):
+        return BFLOAT16 if torch.cuda.get_device_capability(device) >= (8, 0) else FLOAT32
     return BFLOAT16 if torch.cpu.get_capabilities().get("amx_bf16") else FLOAT32
 
 
-def encoded_on(place: str, isa_limit: str | None = None) -> str:
-    """Device and instruction set: latents of different ones differ in the last bits.
+def encoding_platform(device: str, isa_limit: str | None = None) -> str:
+    """Return a string naming the device's model or the CPU's instruction set.
 
-    isa_limit: the value of ONEDNN_MAX_CPU_ISA, by which unlike machines are made alike.
+    Args:
+        device: as torch spells it.
+        isa_limit: the value of ONEDNN_MAX_CPU_ISA, which limits the instruction set so that unlike
+            machines compute alike; it is named in place of the machine's own.
+
     """
-    if place.startswith("cuda"):
-        return f"cuda {torch.cuda.get_device_name(place)}"
+    if device.startswith("cuda"):
+        return f"cuda {torch.cuda.get_device_name(device)}"
     return f"cpu {isa_limit or torch.backends.cpu.get_cpu_capability()}"

@@ -1,4 +1,8 @@
-"""Encoder and decoder as functions of arrays."""
+"""Encoder and decoder of a weights file as functions of NumPy arrays.
+
+Use these on executors and drivers alike: the same pixels give the same latents, bit for bit on one
+machine, whatever else is encoded in the same call.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from udfs.autoencoder.device import _float32, _placed
+from udfs.autoencoder.device import repeatable_float32, to_device
 from udfs.autoencoder.model import (
     CHANNELS,
     PIXELS,
@@ -17,46 +21,57 @@ from udfs.autoencoder.model import (
     WIDTH,
     Decoder,
     Encoder,
-    _check_pixels,
-    _images,
+    check_pixels,
+    images_from_pixels,
 )
-from udfs.autoencoder.weights import load
+from udfs.autoencoder.weights import load_model
 
-ORIENTATIONS = (1, 8)  # as it is; with all turns by 90° and their mirror images
+ORIENTATIONS = (1, 8)  # the image as it is, or all eight by rotations of 90° and mirroring
 
 
 def encoder(
     data: bytes, *, device: str, batch: int, threads: int = 1, orientations: int = 1
 ) -> Encoder:
-    """The encoder of a weights file: (n, 64·64·3) uint8 to latents (n, 1024) float32.
+    """Return the encoder of a weights file: pixels (n, 64·64·3) uint8 → latents (n, 1024) float32.
 
-    orientations: 8 for the mean of the latents of an image turned by 0, 90, 180 and 270° and of its
-    mirror image so turned: the same for all eight of them, at eight times the cost.
+    Images are encoded in batches of one size, the last one padded, so that a latent does not depend
+    on the other images of a call, nor on their order. Cost: 34 million multiplications an image.
 
-    The images pass in pieces of `batch`, the last one padded, so a latent is the same, bit for bit,
-    whatever comes with it in a call and in whatever order. Cost: 34 million multiplications an
-    image.
+    Args:
+        data: the bytes of a weights file.
+        device: as torch spells it; see `udfs.autoencoder.device.select_device`.
+        batch: images at a time.
+        threads: of torch on the CPU. The setting holds for the whole process.
+        orientations: 1, or 8 for the mean of the latents of the eight images that rotations by 90°
+            and mirroring make of one. Such copies have equal latents then, at 8 times the cost.
+
+    Raises:
+        ValueError: another number of orientations, or weights that do not fit; the encoder itself
+            raises it for pixels of another shape or type.
+
     """
     torch.set_num_threads(threads)
-    model = _placed(load(data), device)
+    model = to_device(load_model(data), device)
 
     def encode(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        _check_pixels(pixels)
+        check_pixels(pixels)
         latents = np.empty((len(pixels), WIDTH), np.float32)
-        piece = np.zeros((batch, PIXELS), np.uint8)
-        with torch.inference_mode(), _float32():
+        padded = np.zeros((batch, PIXELS), np.uint8)
+        with torch.inference_mode(), repeatable_float32():
             for start in range(0, len(pixels), batch):
                 rows = min(batch, len(pixels) - start)
-                piece[:rows] = pixels[start : start + rows]
-                piece[rows:] = 0
-                # A copy in the paper's order of channels: channels-last would flatten otherwise.
-                found = model.encoder(model.shown(_images(piece, device))).contiguous().flatten(1)
-                latents[start : start + rows] = found[:rows].cpu().numpy()
+                padded[:rows] = pixels[start : start + rows]
+                padded[rows:] = 0
+                layers = model.encoder(model.shown(images_from_pixels(padded, device)))
+                # `contiguous` restores the paper's order of channels, which channels-last changes.
+                encoded = layers.contiguous().flatten(1)
+                latents[start : start + rows] = encoded[:rows].cpu().numpy()
         return latents
 
-    def encode_all(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        _check_pixels(pixels)
-        # In float64 the order of eight float32 hardly ever matters: then all eight are alike.
+    def encode_orientations(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        check_pixels(pixels)
+        # In float64 the order of eight float32 numbers hardly ever matters, so that all eight
+        # images have equal latents.
         total = np.zeros((len(pixels), WIDTH))
         for turned in _orientations(pixels):
             total += encode(turned)
@@ -64,26 +79,27 @@ def encoder(
 
     if orientations not in ORIENTATIONS:
         raise ValueError(f"orientations: is {orientations}, must be one of {ORIENTATIONS}")
-    return encode if orientations == 1 else encode_all
+    return encode if orientations == 1 else encode_orientations
 
 
 def _orientations(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """The eight orientations of images (n, 64·64·3): the dihedral group of the square."""
+    """Yield the eight orientations of images (n, 64·64·3): the dihedral group of the square."""
     squares = pixels.reshape(-1, SIDE, SIDE, 3)
-    for faced in (squares, squares[:, :, ::-1]):
+    for mirrored in (squares, squares[:, :, ::-1]):
         for quarters in range(4):
-            turned = np.rot90(faced, quarters, axes=(1, 2))
+            turned = np.rot90(mirrored, quarters, axes=(1, 2))
             yield np.ascontiguousarray(turned).reshape(len(pixels), PIXELS)
 
 
 def decoder(data: bytes, *, device: str, batch: int) -> Decoder:
-    """The decoder of a weights file: latents (n, 1024) float32 to (n, 64·64·3) uint8 RGB.
+    """Return the decoder of a weights file: latents (n, 1024) float32 → pixels (n, 64·64·3) uint8.
 
-    The output x ∈ [−1, 1] becomes the level round((x + 1)·127.5), halves to the even one. In pieces
-    of `batch`, the last one padded, by one thread: the same bytes on one machine, whatever else it
-    does and whatever is decoded along. Raises ValueError for latents of another shape or type.
+    The output x ∈ [−1, 1] becomes the level round((x + 1)·127.5), halves rounded to even. Latents
+    are decoded in batches of one size, the last one padded, by one thread, so that an image does
+    not depend on the other latents of a call, nor on what else the machine computes. The decoder
+    raises ValueError for latents of another shape or type.
     """
-    layers = _placed(load(data).decoder, device)
+    layers = to_device(load_model(data).decoder, device)
 
     def decode(latents: NDArray[np.float32]) -> NDArray[np.uint8]:
         if latents.dtype != np.float32 or latents.ndim != 2 or latents.shape[1] != WIDTH:
@@ -91,15 +107,15 @@ def decoder(data: bytes, *, device: str, batch: int) -> Decoder:
                 f"latents: is {latents.dtype} {latents.shape}, must be float32 (n, {WIDTH})"
             )
         pixels = np.empty((len(latents), PIXELS), np.uint8)
-        piece = np.zeros((batch, WIDTH), np.float32)
-        with torch.inference_mode(), _float32(), _one_thread():
+        padded = np.zeros((batch, WIDTH), np.float32)
+        with torch.inference_mode(), repeatable_float32(), _one_thread():
             for start in range(0, len(latents), batch):
                 rows = min(batch, len(latents) - start)
-                piece[:rows] = latents[start : start + rows]
-                piece[rows:] = 0
-                squares = torch.from_numpy(piece).to(device).reshape(-1, CHANNELS[-1], 2, 2)
-                found = layers(squares).permute(0, 2, 3, 1).add(1).mul_(127.5).round_()
-                levels = found.clamp_(0, 255).to(torch.uint8).reshape(batch, PIXELS)
+                padded[:rows] = latents[start : start + rows]
+                padded[rows:] = 0
+                squares = torch.from_numpy(padded).to(device).reshape(-1, CHANNELS[-1], 2, 2)
+                rounded = layers(squares).permute(0, 2, 3, 1).add(1).mul_(127.5).round_()
+                levels = rounded.clamp_(0, 255).to(torch.uint8).reshape(batch, PIXELS)
                 pixels[start : start + rows] = levels[:rows].cpu().numpy()
         return pixels
 
@@ -108,7 +124,7 @@ def decoder(data: bytes, *, device: str, batch: int) -> Decoder:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """One thread of torch's; as many as before afterwards."""
+    """Limit torch to one thread while the block runs."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

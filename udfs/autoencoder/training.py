@@ -1,4 +1,7 @@
-"""Training: epochs over a sample, by the reconstruction error and the contrastive term."""
+"""Training of the autoencoder by the reconstruction error and, if asked for, a contrastive term.
+
+`train` is the function to call: it takes pixels and returns the model and the losses of each epoch.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from udfs.autoencoder.augmentation import Changes, changed
-from udfs.autoencoder.contrastive import Head, Instance, nt_xent
-from udfs.autoencoder.device import BFLOAT16, FLOAT32, _float32, _placed
-from udfs.autoencoder.model import WIDTH, Autoencoder, OnBatch, _check_pixels, _images
+from udfs.autoencoder.augmentation import Augmentation, augment
+from udfs.autoencoder.contrastive import ContrastiveTerm, Head, nt_xent
+from udfs.autoencoder.device import BFLOAT16, FLOAT32, repeatable_float32, to_device
+from udfs.autoencoder.model import WIDTH, Autoencoder, OnBatch, check_pixels, images_from_pixels
 
-# Beside the second term every second image is rebuilt: the decoder is three fifths of a plain
-# step's work, and the encoder's second view would otherwise lengthen the step by two fifths.
-REBUILT = 2
+# With the contrastive term one image in RECONSTRUCTED is decoded: the decoder takes three fifths of
+# a plain step, and encoding a second view would otherwise lengthen the step by two fifths.
+RECONSTRUCTED = 2
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training images: mean squared errors on the scale [-1, 1].
+    """One pass over the training images; losses are means over images, on the scale [-1, 1].
 
-    loss: of what was learnt from, changed views where there is a second term. held_out_loss: of
-    unchanged images. instance_loss: the mean NT-Xent, unweighted; None without that term.
+    number: from 1. loss: the mean squared error of the reconstruction during the epoch; with a
+    contrastive term the images are rebuilt from augmented views. held_out_loss: the same error of
+    images that are never learnt from, not augmented, after the epoch; None if none are held out.
+    seconds: how long the epoch took. instance_loss: the mean NT-Xent, not weighted; None without a
+    contrastive term.
     """
 
     number: int
@@ -40,7 +46,10 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Training:
-    """A trained model and how it came about."""
+    """A trained model, on the CPU, and how it was trained.
+
+    epochs: one entry for each; images: how many were learnt from; held_out: how many were not.
+    """
 
     model: Autoencoder
     epochs: list[Epoch]
@@ -58,88 +67,118 @@ def train(
     held_out: float,
     device: str,
     normalise: bool = False,
-    instance: Instance | None = None,
+    contrastive: ContrastiveTerm | None = None,
     precision: str = FLOAT32,
     on_batch: OnBatch | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Training:
     """Fit the autoencoder to images by Adam on the mean squared error of the reconstruction.
 
-    pixels: (n, 64·64·3) uint8 RGB, rows first; held_out: share of the images that is never learnt
-    from, its loss is taken after each epoch; normalise: as of the Autoencoder; instance: a second
-    term, beyond the paper: then the clean image is rebuilt from a changed one, and two changed
-    views of an image must recognise each other among the batch. precision: of the convolutions and
-    products while learning, float32 or bfloat16; weights are float32 in any case. Same pixels, seed
-    and machine: same weights, bit for bit. Raises ValueError for pixels of another shape, another
-    precision, or a loss that is no number.
+    The same pixels and seed give the same weights, bit for bit on one machine.
+
+    Args:
+        pixels: (n, 64·64·3) uint8 RGB, in rows; n ≥ 1.
+        epochs: passes over the images, at least 1.
+        batch_size: images of a step.
+        learning_rate: of Adam.
+        seed: of the first weights, the order of the images and the augmentation.
+        held_out: the share of the images, in [0, 1), that is never learnt from; their loss is
+            computed after each epoch.
+        device: as torch spells it.
+        normalise: whether the model is shown standardised images; see `Autoencoder`.
+        contrastive: a second term, beyond the paper. The clean image is then rebuilt from an
+            augmented view, and two views of an image must recognise each other among the batch.
+        precision: "float32" or "bfloat16", of the products while learning. Weights are float32.
+        on_batch: called after each step with the epoch, the batch and the batches, both from 1, and
+            the reconstruction error.
+        on_epoch: called after each epoch.
+
+    Raises:
+        ValueError: pixels of another shape or none, another precision, or a loss that is not
+            finite.
+
     """
-    _check_pixels(pixels)
+    check_pixels(pixels)
     if precision not in (FLOAT32, BFLOAT16):
         raise ValueError(f"precision: is {precision}, must be {FLOAT32} or {BFLOAT16}")
     if len(pixels) == 0:
         raise ValueError("pixels: there is no image to train on")
     order = np.random.default_rng(seed).permutation(len(pixels))
-    kept_out = min(len(pixels) - 1, max(1, round(held_out * len(pixels)))) if held_out else 0
-    aside, learnt = order[:kept_out], order[kept_out:]
-    with _reproducible(seed):
-        model = _placed(Autoencoder(normalise), device)
-        objective = _Recognition(model, instance, seed) if instance else _Reconstruction(model)
+    held_count = min(len(pixels) - 1, max(1, round(held_out * len(pixels)))) if held_out else 0
+    held, learnt = order[:held_count], order[held_count:]
+    with reproducible(seed):
+        model = to_device(Autoencoder(normalise), device)
+        objective = (
+            ContrastiveObjective(model, contrastive, seed)
+            if contrastive
+            else ReconstructionObjective(model)
+        )
         optimizer = torch.optim.Adam(objective.parameters(), lr=learning_rate)
-        done = []
+        finished = []
         for number in range(1, epochs + 1):
-            clock = time.monotonic()
+            start = time.monotonic()
             shuffled = learnt[np.random.default_rng((seed, number)).permutation(len(learnt))]
-            loss, second = _epoch(
+            loss, contrastive_loss = _run_epoch(
                 objective, optimizer, pixels, shuffled, batch_size, number, precision, on_batch
             )
-            outside = _loss(model, pixels, aside, batch_size) if kept_out else None
-            done.append(Epoch(number, loss, outside, time.monotonic() - clock, second))
+            held_out_loss = _loss(model, pixels, held, batch_size) if held_count else None
+            seconds = time.monotonic() - start
+            finished.append(Epoch(number, loss, held_out_loss, seconds, contrastive_loss))
             if on_epoch:
-                on_epoch(done[-1])
-    return Training(model.cpu().eval(), done, len(learnt), kept_out)
+                on_epoch(finished[-1])
+    return Training(model.cpu().eval(), finished, len(learnt), held_count)
 
 
-class _Reconstruction(nn.Module):
-    """The paper's objective: the error of the reconstruction, and no second term."""
+class ReconstructionObjective(nn.Module):
+    """The paper's objective: the mean squared error of the reconstruction alone."""
 
     def __init__(self, model: Autoencoder) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Of images (n, 3, 64, 64): what is minimised, the error, the second term or None."""
+        """Return what is minimised, the error and None for images (n, 3, 64, 64) in [-1, 1]."""
         error = nn.functional.mse_loss(self.model(images), self.model.target(images))
         return error, error, None
 
 
-class _Recognition(nn.Module):
-    """The error of clean images rebuilt from changed ones, and NT-Xent of two changed views."""
+class ContrastiveObjective(nn.Module):
+    """The error of clean images rebuilt from augmented views, plus w · NT-Xent of two views.
 
-    def __init__(self, model: Autoencoder, instance: Instance, seed: int) -> None:
+    mean (Decode(Code(x′)) − x)² + w·L, where x′ is a view of the image x and L the contrastive loss
+    of two views of each image of the batch (`udfs.autoencoder.contrastive.nt_xent`).
+    """
+
+    def __init__(self, model: Autoencoder, contrastive: ContrastiveTerm, seed: int) -> None:
         super().__init__()
         self.model = model
-        place = next(model.parameters()).device
-        self.head = Head(WIDTH).to(place)
-        self.instance = instance
-        self.draws = torch.Generator(place).manual_seed(seed)
+        device = next(model.parameters()).device
+        self.head = Head(WIDTH).to(device)
+        self.contrastive = contrastive
+        self.generator = torch.Generator(device).manual_seed(seed)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """As of the other; both views pass the encoder together, some of the first are rebuilt."""
-        n, rebuilt = len(images), -(-len(images) // REBUILT)
-        # In bfloat16 places would be off by up to a quarter of a pixel.
+        """Return the total, the reconstruction error and NT-Xent for images (n, 3, 64, 64).
+
+        Two views of each image are encoded as one batch. One in RECONSTRUCTED of the first views'
+        latents is decoded, since the reconstruction error needs no more.
+        """
+        n, reconstructed = len(images), -(-len(images) // RECONSTRUCTED)
+        # In bfloat16 the sampled positions would be off by up to a quarter of a pixel.
         with torch.autocast(images.device.type, enabled=False):
-            views = changed(torch.cat([images, images]), Changes(), self.draws)
+            views = augment(torch.cat([images, images]), Augmentation(), self.generator)
         latents = self.model.encode(views)
-        found = self.model.decode(latents[:rebuilt])
-        error = nn.functional.mse_loss(found, self.model.target(images[:rebuilt]))
-        seen = self.head(latents).float()
-        with torch.autocast(images.device.type, enabled=False):  # its three digits are too few here
-            second = nt_xent(seen[:n], seen[n:], self.instance.temperature)
-        return error + self.instance.weight * second, error, second
+        decoded = self.model.decode(latents[:reconstructed])
+        error = nn.functional.mse_loss(decoded, self.model.target(images[:reconstructed]))
+        projected = self.head(latents).float()
+        # The three digits of bfloat16 are too few for the loss.
+        with torch.autocast(images.device.type, enabled=False):
+            loss = nt_xent(projected[:n], projected[n:], self.contrastive.temperature)
+        return error + self.contrastive.weight * loss, error, loss
 
 
-def _epoch(
-    objective: _Reconstruction | _Recognition,
+def _run_epoch(
+    objective: ReconstructionObjective | ContrastiveObjective,
     optimizer: torch.optim.Optimizer,
     pixels: NDArray[np.uint8],
     order: NDArray[np.int64],
@@ -148,36 +187,37 @@ def _epoch(
     precision: str,
     on_batch: OnBatch | None,
 ) -> tuple[float, float | None]:
-    """One pass in the given order; both terms' means. Raises ValueError where one is no number."""
+    """Learn from the images in the given order; return the means of both losses."""
     device = next(objective.parameters()).device
-    totals, batches = np.zeros(2), -(-len(order) // batch_size)
+    sums, batches = np.zeros(2), -(-len(order) // batch_size)
     for batch in range(batches):
         rows = order[batch * batch_size : (batch + 1) * batch_size]
         optimizer.zero_grad(set_to_none=True)
-        images = _images(pixels[rows], device)
+        images = images_from_pixels(pixels[rows], device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == BFLOAT16):
-            whole, error, second = objective(images)
-        whole.backward()
+            total, error, contrastive_loss = objective(images)
+        total.backward()
         optimizer.step()
-        if not np.isfinite(whole.item()):
+        if not np.isfinite(total.item()):
             raise ValueError(
-                f"the loss became {whole.item()} in epoch {number}: lower train.learning_rate"
+                f"the loss became {total.item()} in epoch {number}: lower train.learning_rate"
             )
-        totals += np.array([error.item(), 0.0 if second is None else second.item()]) * len(rows)
+        second = 0.0 if contrastive_loss is None else contrastive_loss.item()
+        sums += np.array([error.item(), second]) * len(rows)
         if on_batch:
             on_batch(number, batch + 1, batches, error.item())
-    loss, recognised = (totals / len(order)).tolist()
-    return loss, recognised if isinstance(objective, _Recognition) else None
+    mean_error, mean_contrastive = (sums / len(order)).tolist()
+    return mean_error, mean_contrastive if isinstance(objective, ContrastiveObjective) else None
 
 
 def _loss(
     model: Autoencoder, pixels: NDArray[np.uint8], rows: NDArray[np.int64], batch_size: int
 ) -> float:
-    """Mean squared error of the reconstruction of the given rows."""
+    """Return the mean squared error of the reconstruction of the given rows of pixels."""
     total = 0.0
     with torch.inference_mode():
         for start in range(0, len(rows), batch_size):
-            images = _images(
+            images = images_from_pixels(
                 pixels[rows[start : start + batch_size]], next(model.parameters()).device
             )
             error = nn.functional.mse_loss(model(images), model.target(images))
@@ -186,11 +226,11 @@ def _loss(
 
 
 @contextmanager
-def _reproducible(seed: int) -> Iterator[None]:
-    """Torch's generators seeded and its algorithms deterministic; as they were afterwards."""
+def reproducible(seed: int) -> Iterator[None]:
+    """Seed torch and make its algorithms deterministic while the block runs."""
     deterministic = torch.are_deterministic_algorithms_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else its sums vary (cuBLAS docs)
-    with torch.random.fork_rng(), _float32():
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS sums vary
+    with torch.random.fork_rng(), repeatable_float32():
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True, warn_only=True)
         try:

@@ -1,4 +1,7 @@
-"""Weights as bytes: writing, reading, and the id made of them."""
+"""Weights as bytes: a model to a safetensors file and back, and the id of such a file.
+
+Use these functions to store a trained model and to load one that was trained elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,16 @@ from safetensors import SafetensorError
 if TYPE_CHECKING:  # torch takes seconds to import, and the id of a model needs none
     from udfs.autoencoder.model import Autoencoder
 
-# What a weights file's header says; the second where the model is shown standardised images. One
-# entry: safetensors writes several in an order that changes from file to file.
+# The header's entry "architecture"; NORMALISED if the model is shown standardised images. There is
+# one entry alone, since safetensors writes several in an order that changes from file to file.
 ARCHITECTURE = "latent-dedup autoencoder 1"
 NORMALISED = f"{ARCHITECTURE}, standardised images"
 
 
 def weights_bytes(model: Autoencoder) -> bytes:
-    """The weights as a safetensors file: equal weights, equal bytes.
+    """Return the weights as the bytes of a safetensors file; equal weights give equal bytes.
 
-    Its header says whether images are standardised for the model: one goes nowhere without it.
+    The header says whether images are standardised for the model, so that a file is complete.
     """
     from safetensors.torch import save as save_tensors
 
@@ -29,9 +32,10 @@ def weights_bytes(model: Autoencoder) -> bytes:
 
 
 def normalises(data: bytes) -> bool:
-    """Whether a weights file is of a model that is shown standardised images, by its header.
+    """Return whether the model of a weights file is shown standardised images.
 
-    data: 8 bytes, the length of the JSON that follows, little-endian (the safetensors format).
+    Only the header is read: 8 bytes hold the length of the JSON that follows, little-endian (the
+    safetensors format).
     """
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
@@ -39,14 +43,17 @@ def normalises(data: bytes) -> bool:
 
 
 def model_id(data: bytes) -> str:
-    """The sha256 of a weights file."""
+    """Return the id of a model: the sha256 of its weights file, 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
-def load(data: bytes) -> Autoencoder:
-    """A model from its weights file's bytes.
+def load_model(data: bytes) -> Autoencoder:
+    """Return the model of a weights file, in evaluation mode on the CPU.
 
-    Raises ValueError naming every tensor that is missing, unexpected, misshaped or not finite.
+    Raises:
+        ValueError: the bytes are no safetensors file, or a tensor is missing, unexpected, of
+            another shape or not finite; the message names every such tensor.
+
     """
     import torch
     from safetensors.torch import load as load_tensors
@@ -55,22 +62,24 @@ def load(data: bytes) -> Autoencoder:
 
     try:
         state = load_tensors(data)
-    except (SafetensorError, ValueError) as broken:
-        raise ValueError(f"the weights are no safetensors file: {broken}") from broken
-    with torch.random.fork_rng():  # the fresh weights are thrown away: draw nothing for them
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"the weights are no safetensors file: {error}") from error
+    with torch.random.fork_rng():  # fresh weights are drawn and overwritten: keep torch's state
         model = Autoencoder(normalises(data))
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    wrong = [f"{name}: missing" for name in wanted.keys() - found.keys()]
-    wrong += [f"{name}: not of this architecture" for name in found.keys() - wanted.keys()]
-    both = wanted.keys() & found.keys()
-    wrong += [
-        f"{name}: shape {found[name]}, must be {wanted[name]}"
-        for name in both
-        if found[name] != wanted[name]
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    faults = [f"{name}: missing" for name in expected.keys() - shapes.keys()]
+    faults += [f"{name}: not of this architecture" for name in shapes.keys() - expected.keys()]
+    common = expected.keys() & shapes.keys()
+    faults += [
+        f"{name}: shape {shapes[name]}, must be {expected[name]}"
+        for name in common
+        if shapes[name] != expected[name]
     ]
-    wrong += [f"{name}: holds NaN or infinity" for name in both if not state[name].isfinite().all()]
-    if wrong:
-        raise ValueError("the weights do not fit the autoencoder: " + "; ".join(sorted(wrong)))
+    for name in common:
+        if not state[name].isfinite().all():
+            faults.append(f"{name}: holds NaN or infinity")
+    if faults:
+        raise ValueError("the weights do not fit the autoencoder: " + "; ".join(sorted(faults)))
     model.load_state_dict(state)
     return model.eval()

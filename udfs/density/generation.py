@@ -1,6 +1,7 @@
-"""New observations of a class: drawn from its density, and the real ones they resemble most.
+"""New observations of a class: points drawn from its density, and the latents they stand for.
 
-Paper, eq. 1 and 2 ("генерацію нових величин"); spec, section 5.
+Use `points` and then `latents`; the decoder makes images of these (paper, eq. 1 and 2, "генерацію
+нових величин"; docs/method.md, "What the model is for").
 """
 
 from __future__ import annotations
@@ -17,29 +18,36 @@ from udfs.vectors.cosine import Matrix
 Array = NDArray[np.float64]
 
 
-def draw_of(seed: int, label: str) -> np.random.Generator:
-    """The random numbers of a class: those of other classes do not change them."""
+def class_generator(seed: int, label: str) -> np.random.Generator:
+    """Return the random generator of a class, which other classes and their order do not change."""
     digest = hashlib.sha256(f"{seed}|{label}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
 def points(model: Separable, n: int, sampled: int, rng: np.random.Generator) -> Array:
-    """Coordinates (n, axes): of the `sampled` leading axes drawn, of the others 0, the class mean.
+    """Draw n points of the model: coordinates (n, axes) on the principal axes.
 
-    `sampled` may be more than the model's axes: then all are drawn.
+    The first `sampled` coordinates are drawn and the others are 0, the class mean. If `sampled` is
+    above the number of axes, all are drawn.
     """
     leading = model.marginals[:sampled]
-    found = np.zeros((n, len(model.marginals)))
-    found[:, : len(leading)] = Separable(leading).sample(n, rng)
-    return found
+    coordinates = np.zeros((n, len(model.marginals)))
+    coordinates[:, : len(leading)] = Separable(leading).sample(n, rng)
+    return coordinates
 
 
 def latents(coordinates: Array, mean: Array, axes: Array) -> Matrix:
-    """max(0, mean + Σ c_k·axis_k) of coordinates (n, k), mean (d,) and unit axes (k, d): (n, d).
+    """Return the latents max(0, mean + Σ c_k·axis_k): (n, k), (d,), (k, d) → (n, d) float32.
 
-    A latent has no negative entry: the encoder ends with a ReLU. Where one is set to 0, the
-    coordinates of the latent are no longer exactly those drawn.
+    A latent has no negative entry, since the encoder ends with a ReLU. Where an entry is set to 0,
+    the coordinates of the latent are no longer exactly those drawn.
+
+    Args:
+        coordinates: c, on the axes.
+        mean: the class mean.
+        axes: of length 1, as rows.
+
     """
     with threadpool_limits(1):
-        found = mean + coordinates @ axes
-    return np.maximum(found, 0.0).astype(np.float32)
+        vectors = mean + coordinates @ axes
+    return np.maximum(vectors, 0.0).astype(np.float32)

@@ -1,7 +1,10 @@
-"""Principal axes of a class and the projections on them, bitwise repeatable (spec §4).
+"""Principal axes of a class and the projections on them, repeatable to the last bit.
 
-Sums are folded in two fixed levels: chunks of 1024 rows into groups of 32 chunks, then the groups
-in order. So a class whose groups are summed apart has the axes of the whole.
+Use `principal_axes` and `project` on the latents of a class that fits into memory. The functions
+`sums`, `centre`, `products`, `from_products`, `spread` and `merged` do the same group by group, for
+a class that is spread over tasks. Sums are folded in two fixed levels, chunks of 1,024 rows into
+groups of 32 chunks and then the groups in order, so both ways give equal axes to the last bit
+(docs/method.md, "Principal components").
 """
 
 from __future__ import annotations
@@ -17,15 +20,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.float64]
-CHUNK = 1024  # rows a sum is folded over at a time
-GROUP = 32  # chunks whose sums are added up before they are added to those of other groups
-EXISTS = 1e-12  # of the class's mean squared norm: a smaller eigenvalue is no component
-TIE = 1e-12  # relative: entries this close to the largest count as equal to it
+CHUNK = 1024  # rows that are summed at a time
+GROUP = 32  # chunks whose sums are added before those of other groups are
+EXISTS = 1e-12  # share of the mean squared norm that an eigenvalue must exceed to be a component
+TIE = 1e-12  # relative difference up to which an entry counts as equal to the largest
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Mean (d,), unit axes as rows (k, d), their eigenvalues (k,) falling; all float64."""
+    """The mean (d,), the unit axes as rows (k, d), and their eigenvalues (k,), falling; float64."""
 
     mean: Array
     axes: Array
@@ -34,7 +37,7 @@ class Axes:
 
 @dataclass(frozen=True)
 class Centre:
-    """Of a class of n rows: the mean (d,), and what an eigenvalue must exceed to exist."""
+    """The mean (d,) of a class of n rows, and what the eigenvalue of a component must exceed."""
 
     n: int
     mean: Array
@@ -43,7 +46,7 @@ class Centre:
 
 @dataclass(frozen=True)
 class Spread:
-    """Of n projections: sums of squares, lowest and highest of each component, all (k,)."""
+    """The sums of squares, lowest and highest values of n projections: (k,) each."""
 
     n: int
     squares: Array
@@ -52,16 +55,29 @@ class Spread:
 
     @property
     def sigma(self) -> Array:
-        """Standard deviations (divisor n): projections are centred, their mean is 0."""
+        """The standard deviations, divisor n: (k,). Projections are centred, so their mean is 0."""
         return np.sqrt(self.squares / self.n)
 
 
 def principal_axes(latents: NDArray[np.float32], components: int, group: int = GROUP) -> Axes:
-    """The leading eigenvectors of the covariance (divisor n−1) of latents (n, d) in image order.
+    """Return the leading eigenvectors of the covariance (divisor n − 1): (n, d) → k axes.
 
-    Each axis's largest-magnitude entry is positive (of equal ones the first). Component k exists
-    if k ≤ n−1 and its eigenvalue exceeds 1e-12 of the mean squared norm: fewer than asked may
-    come back. group: chunks of a group. n ≥ 1. Cost: n·d² for n ≥ d, else n²·d.
+    The entry of largest magnitude of each axis is positive (of equal entries the first one).
+    Component k exists if k ≤ n − 1 and its eigenvalue exceeds 1e-12 of the mean squared norm, so
+    there may be fewer axes than asked for. Cost: n·d² for n ≥ d, else n²·d.
+
+    Args:
+        latents: n ≥ 1 rows, in the order of the images' ids.
+        components: the largest number of axes.
+        group: chunks of a group, by which sums are folded.
+
+    >>> points = np.array([[1, 1], [-1, -1], [2, 2], [-2, -2]], np.float32)
+    >>> axes = principal_axes(points, components=2)  # the second eigenvalue is 0: no component
+    >>> axes.axes.round(3).tolist(), axes.eigenvalues.round(3).tolist()
+    ([[0.707, 0.707]], [6.667])
+    >>> project(points, axes).round(3).ravel().tolist()
+    [1.414, -1.414, 2.828, -2.828]
+
     """
     n, width = latents.shape
     about = centre(added(sums(rows) for rows in groups(latents, group)), n)
@@ -73,37 +89,37 @@ def principal_axes(latents: NDArray[np.float32], components: int, group: int = G
 
 
 def groups(rows: NDArray[Any], group: int = GROUP) -> Iterator[NDArray[Any]]:
-    """The rows (n, …) in groups of so many chunks, the last one shorter."""
+    """Yield the rows (n, …) in groups of `group` chunks; the last group may be shorter."""
     size = group * CHUNK
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
 def added(parts: Iterable[Array]) -> Array:
-    """The sum of one or more arrays of a shape, added in their order."""
+    """Return the sum of one or more arrays of equal shape, added in their order."""
     return reduce(np.add, parts)
 
 
 def sums(latents: NDArray[np.float32]) -> Array:
-    """Of one group (m, d): the sum of its rows and, last, of their squared norms; (d + 1,)."""
+    """Return the sum of a group's rows and, last, of their squared norms: (m, d) → (d + 1,)."""
     return added(np.append(rows.sum(axis=0), np.sum(rows * rows)) for rows in _chunks(latents))
 
 
 def centre(total: Array, n: int) -> Centre:
-    """The centre of a class of n rows, from its groups' `sums` (d + 1,) added up in order."""
+    """Return the centre of a class of n rows from its groups' `sums` (d + 1,), added in order."""
     return Centre(n, total[:-1] / n, EXISTS * float(total[-1]) / n)
 
 
 def products(latents: NDArray[np.float32], mean: Array) -> Array:
-    """Of one group (m, d): Σ (t − mean)(t − mean)ᵀ, (d, d). Cost: m·d²."""
+    """Return Σ (t − mean)(t − mean)ᵀ over a group's rows: (m, d), (d,) → (d, d). Cost: m·d²."""
     with threadpool_limits(1):
         return added(centred.T @ centred for centred in (c - mean for c in _chunks(latents)))
 
 
 def from_products(total: Array, about: Centre, components: int) -> Axes:
-    """The axes of a class of n ≥ d rows, from its groups' `products` (d·d numbers) added in order.
+    """Return the axes of a class of n ≥ d rows from its groups' `products`, added in order.
 
-    As `principal_axes`, which takes another way where n < d.
+    The axes are those of `principal_axes`, which computes them in another way if n < d.
     """
     width = len(about.mean)
     wanted = min(components, about.n - 1, width)
@@ -117,9 +133,10 @@ def from_products(total: Array, about: Centre, components: int) -> Axes:
 
 
 def project(latents: NDArray[np.float32], axes: Axes) -> Array:
-    """Coordinates (n, k) of latents (n, d) on the axes, centred by the class mean.
+    """Return the coordinates on the axes, centred by the class mean: (n, d) → (n, k).
 
-    In batches of one size, the last one padded: a row's coordinates do not depend on the others.
+    Rows are projected in batches of one size, the last one padded, so the coordinates of a row do
+    not depend on the other rows.
     """
     result = np.empty((len(latents), len(axes.axes)))
     batch = np.zeros((CHUNK, latents.shape[1]))
@@ -134,24 +151,24 @@ def project(latents: NDArray[np.float32], axes: Axes) -> Array:
 
 
 def spread(projections: Array) -> Spread:
-    """The spread of one group of projections (m, k)."""
+    """Return the spread of one group of projections (m, k)."""
     squares = added(np.square(rows).sum(axis=0) for rows in _chunks(projections))
     return Spread(len(projections), squares, projections.min(axis=0), projections.max(axis=0))
 
 
 def merged(parts: Iterable[Spread]) -> Spread:
-    """The spread of a class, from those of its groups in order."""
-    found = list(parts)
+    """Return the spread of a class from those of its groups, in order."""
+    spreads = list(parts)
     return Spread(
-        sum(part.n for part in found),
-        added(part.squares for part in found),
-        np.min([part.lowest for part in found], axis=0),
-        np.max([part.highest for part in found], axis=0),
+        sum(part.n for part in spreads),
+        added(part.squares for part in spreads),
+        np.min([part.lowest for part in spreads], axis=0),
+        np.max([part.highest for part in spreads], axis=0),
     )
 
 
 def _by_rows(latents: NDArray[np.float32], about: Centre, components: int) -> Axes:
-    """The axes of a class of n < d rows, by the singular values of the rows themselves."""
+    """Return the axes of a class of n < d rows, by the singular values of the centred rows."""
     wanted = min(components, about.n - 1)
     with threadpool_limits(1):
         centred = latents.astype(np.float64) - about.mean
@@ -161,6 +178,7 @@ def _by_rows(latents: NDArray[np.float32], about: Centre, components: int) -> Ax
 
 
 def _existing(values: Array, axes: Array, about: Centre) -> Axes:
+    """Return the axes whose eigenvalues are large enough, with their signs fixed."""
     exist = values > about.least
     return Axes(about.mean, _signed(axes[exist]), values[exist])
 
@@ -171,7 +189,7 @@ def _chunks(rows: NDArray[Any]) -> Iterator[Array]:
 
 
 def _signed(axes: Array) -> Array:
-    """Each axis with its largest-magnitude entry positive."""
+    """Return the axes with the entry of largest magnitude positive in each."""
     sizes = np.abs(axes)
     largest = sizes.max(axis=1, keepdims=True)
     first = np.argmax(sizes >= largest * (1 - TIE), axis=1)

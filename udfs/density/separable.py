@@ -1,4 +1,8 @@
-"""The separable model: the product of the marginals on the principal axes."""
+"""The separable model of the paper: the product of the marginals on the principal axes.
+
+Use it for the density of points with several coordinates that are taken for independent; where they
+are not, see `udfs.density.tensor`.
+"""
 
 from __future__ import annotations
 
@@ -14,44 +18,46 @@ from udfs.density.marginal import Marginal
 
 @dataclass(frozen=True)
 class Separable:
-    """The product of the marginals on the principal axes, as if they were independent (paper).
+    """The density Π_k S_k(t_k)/h_k of coordinates that are taken for independent (paper).
 
-    Points are arrays (n, axes), a column a marginal; ValueError where they are not.
+    Points are arrays (n, axes) with one column for each marginal; another shape raises ValueError.
     """
 
     marginals: Sequence[Marginal]
 
     def value(self, points: ArrayLike) -> Array:
-        """Π S_k(t_k): (n,)."""
-        return _product([axis.value(t) for axis, t in self._pairs(points)])
+        """Return Π S_k(t_k): (n, axes) → (n,)."""
+        return _product([axis.value(t) for axis, t in self._columns(points)])
 
     def density(self, points: ArrayLike) -> Array:
-        """Π S_k(t_k)/h_k: (n,)."""
-        return _product([axis.density(t) for axis, t in self._pairs(points)])
+        """Return the density Π S_k(t_k)/h_k: (n, axes) → (n,)."""
+        return _product([axis.density(t) for axis, t in self._columns(points)])
 
     def log_density(self, points: ArrayLike) -> Array:
-        """The sum of the marginals' log-densities: (n,); −inf where one density is 0."""
-        return np.asarray(np.sum([axis.log_density(t) for axis, t in self._pairs(points)], axis=0))
+        """Return the sum of the marginals' log-densities: (n, axes) → (n,); −inf if one is 0."""
+        return np.asarray(
+            np.sum([axis.log_density(t) for axis, t in self._columns(points)], axis=0)
+        )
 
     def gradient(self, points: ArrayLike) -> Array:
-        """The density's derivatives along each axis: (n, axes)."""
-        pairs = self._pairs(points)
-        densities = [axis.density(t) for axis, t in pairs]
-        columns = []
-        for k, (axis, t) in enumerate(pairs):
-            columns.append(_product([*densities[:k], axis.gradient(t), *densities[k + 1 :]]))
-        return np.stack(columns, axis=1)
+        """Return the density's derivatives along each axis: (n, axes) → (n, axes)."""
+        columns = self._columns(points)
+        densities = [axis.density(t) for axis, t in columns]
+        partial = []
+        for k, (axis, t) in enumerate(columns):
+            partial.append(_product([*densities[:k], axis.gradient(t), *densities[k + 1 :]]))
+        return np.stack(partial, axis=1)
 
     def log_gradient(self, points: ArrayLike) -> Array:
-        """The log-density's derivatives along each axis: (n, axes); NaN where its density is 0."""
+        """Return the log-density's derivatives along each axis: (n, axes); NaN where S_k is 0."""
         return self._each(Marginal.log_gradient, points)
 
     def cdf(self, points: ArrayLike) -> Array:
-        """P(every coordinate ≤ t_k) = Π F_k(t_k): (n,)."""
-        return _product([axis.cdf(t) for axis, t in self._pairs(points)])
+        """Return P(every coordinate ≤ t_k) = Π F_k(t_k): (n, axes) → (n,)."""
+        return _product([axis.cdf(t) for axis, t in self._columns(points)])
 
     def sample(self, n: int, rng: np.random.Generator | int) -> Array:
-        """Points (n, axes) drawn from the density. rng: a generator, or its seed."""
+        """Draw points (n, axes) from the density. rng: a generator, or a seed."""
         rng = np.random.default_rng(rng)
         return np.stack([axis.sample(n, rng) for axis in self.marginals], axis=1)
 
@@ -66,29 +72,30 @@ class Separable:
         return np.array([axis.variance for axis in self.marginals])
 
     def entropy(self) -> float:
-        """The sum of the marginals' entropies, in nats."""
+        """Return the sum of the marginals' entropies, in nats."""
         return sum(axis.entropy() for axis in self.marginals)
 
     def to_uniform(self, points: ArrayLike) -> Array:
-        """F_k(t_k) along each axis: (n, axes)."""
+        """Return F_k(t_k) along each axis: (n, axes) → (n, axes)."""
         return self._each(Marginal.to_uniform, points)
 
     def from_uniform(self, points: ArrayLike) -> Array:
-        """Q_k(q_k) along each axis, back from `to_uniform`: (n, axes)."""
+        """Return Q_k(q_k) along each axis, the inverse of `to_uniform`: (n, axes) → (n, axes)."""
         return self._each(Marginal.from_uniform, points)
 
     def to_normal(self, points: ArrayLike) -> Array:
-        """Φ⁻¹(F_k(t_k)) along each axis: (n, axes)."""
+        """Return Φ⁻¹(F_k(t_k)) along each axis: (n, axes) → (n, axes)."""
         return self._each(Marginal.to_normal, points)
 
     def from_normal(self, points: ArrayLike) -> Array:
-        """Q_k(Φ(z_k)) along each axis, back from `to_normal`: (n, axes)."""
+        """Return Q_k(Φ(z_k)) along each axis, the inverse of `to_normal`: (n, axes) → (n, axes)."""
         return self._each(Marginal.from_normal, points)
 
     def _each(self, function: Callable[[Marginal, Array], Array], points: ArrayLike) -> Array:
-        return np.stack([function(axis, t) for axis, t in self._pairs(points)], axis=1)
+        return np.stack([function(axis, t) for axis, t in self._columns(points)], axis=1)
 
-    def _pairs(self, points: ArrayLike) -> list[tuple[Marginal, Array]]:
+    def _columns(self, points: ArrayLike) -> list[tuple[Marginal, Array]]:
+        """Return each marginal with its column of the points."""
         columns = np.asarray(points, np.float64)
         if columns.ndim != 2 or columns.shape[1] != len(self.marginals):
             raise ValueError(

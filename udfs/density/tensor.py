@@ -1,7 +1,8 @@
-"""Densities of several coordinates at once from a joint histogram by B-splines (paper, eq. 2).
+"""The density of several coordinates that may depend on each other (paper, eq. 2).
 
-The axes may depend on each other here; `bspline.Separable` assumes that they do not. Occupied cells
-alone are stored, where SciPy's `NdBSpline` holds the whole box.
+Use `Tensor` on a joint histogram of few axes to measure what `udfs.density.separable.Separable`
+leaves out, the dependence of the axes. Only occupied cells are stored; SciPy's `NdBSpline` holds
+the whole box.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
-from udfs.density.bspline import Array, Three, heights, kernel_integral, slopes
+from udfs.density.bspline import Array, BasisValues, heights, kernel_integral, slopes
 from udfs.density.histogram import Cells, Joint
 from udfs.density.marginal import HALF_CELLS, SHARES, Marginal
 from udfs.density.separable import Separable
 
-AT_A_TIME = 2**18  # numbers of an array worked on: it stays in the processor's cache
-MARGIN = 3  # empty cells around the occupied ones: a point there touches one further
-INTEGRATED = 2  # axes up to which integrals are computed point by point
+AT_A_TIME = 2**18  # numbers of an array computed at a time: it stays in the processor's cache
+MARGIN = 3  # empty cells around the occupied ones, which points outside may touch
+INTEGRATED = 2  # up to so many axes integrals are computed by quadrature
 
 
 class Estimate(NamedTuple):
-    """A mean over drawn points and its standard error."""
+    """A mean over drawn points, and its standard error."""
 
     value: float
     error: float
@@ -35,11 +36,15 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Tensor:
-    """S(t) = Σ p_{i1…in} Π_k B(t_k − t_{k,ik}), density S/(h₁…h_n) (paper, eq. 2).
+    """S(t) = Σ p_{i1…in} Π_k B(t_k − t_{k,ik}), with the density S/(h₁…h_n) (paper, eq. 2).
 
-    Each point touches 3ⁿ cells, so n is small: up to 6, say. Points are arrays (points, axes), in
-    the units of the values; ValueError where they are not. Where a coordinate is NaN, so is the
-    result. Equal to the separable model where p is the product of its marginals.
+    It equals the separable model if p is the product of its marginals. Each point touches 3ⁿ cells,
+    so the number n of axes should be small, up to about 6. Points are arrays (points, axes) in the
+    units of the values; another shape raises ValueError. If a coordinate is NaN, so is the result.
+
+    Raises:
+        ValueError: the box around the occupied cells has more than 2⁶² cells.
+
     """
 
     joint: Joint
@@ -57,20 +62,20 @@ class Tensor:
         return self.joint.steps.size
 
     def value(self, points: ArrayLike) -> Array:
-        """S(t): (points,)."""
+        """Return S(t): (points, axes) → (points,)."""
         return self._summed(points, [heights] * self.axes)
 
     def density(self, points: ArrayLike) -> Array:
-        """S(t)/(h₁…h_n): (points,); integrates to 1."""
+        """Return the density S(t)/(h₁…h_n), which integrates to 1: (points, axes) → (points,)."""
         return np.asarray(self.value(points) / self.joint.steps.prod())
 
     def log_density(self, points: ArrayLike) -> Array:
-        """The density's logarithm: (points,); −inf where it is 0."""
+        """Return the density's logarithm, −inf where it is 0: (points, axes) → (points,)."""
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.value(points)) - np.log(self.joint.steps).sum())
 
     def gradient(self, points: ArrayLike) -> Array:
-        """The density's derivatives along each axis: (points, axes)."""
+        """Return the density's derivatives along each axis: (points, axes) → (points, axes)."""
         columns = []
         for k, step in enumerate(self.joint.steps):
             along = [slopes if axis == k else heights for axis in range(self.axes)]
@@ -78,31 +83,32 @@ class Tensor:
         return np.asarray(np.stack(columns, axis=1) / self.joint.steps.prod())
 
     def log_gradient(self, points: ArrayLike) -> Array:
-        """The log-density's derivatives along each axis: (points, axes); NaN where it is −inf."""
+        """Return the log-density's derivatives along each axis: (points, axes); NaN at −inf."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.gradient(points) / self.density(points)[:, None])
 
     def cdf(self, points: ArrayLike) -> Array:
-        """P(every coordinate ≤ t_k) = Σ p Π_k ∫B/h_k up to t_k: (points,).
+        """Return P(every coordinate ≤ t_k) = Σ p Π_k ∫B/h_k up to t_k: (points, axes) → (points,).
 
-        Every point meets all occupied cells: for some thousand points, not for millions.
+        Cost: points × occupied cells, so it suits thousands of points and not millions.
         """
         points = self._checked(points)
         cells = self.joint.counts.size
-        found = [np.empty(0)]
+        results = [np.empty(0)]
         for part in _parts(points, cells):
             reached = np.ones((len(part), cells))
             for t, centres, step in zip(
                 part.T, self.joint.centres.T, self.joint.steps, strict=True
             ):
                 reached *= kernel_integral(t[:, None] - centres, float(step))
-            found.append(reached @ self.joint.probabilities)
-        return np.minimum(np.concatenate(found), 1.0)
+            results.append(reached @ self.joint.probabilities)
+        return np.minimum(np.concatenate(results), 1.0)
 
     def sample(self, n: int, rng: np.random.Generator | int) -> Array:
-        """Points (n, axes) drawn from the density. rng: a generator, or its seed.
+        """Draw points (n, axes) from the density. rng: a generator, or a seed.
 
-        An occupied cell with its probability, + h_k(U₁ + U₂ + U₃ − 3/2), U uniform on [0, 1].
+        A point is the centre of a cell, drawn with the probability p, + h_k(U₁ + U₂ + U₃ − 3/2)
+        along each axis, where the U are uniform on [0, 1].
         """
         rng = np.random.default_rng(rng)
         cells = rng.choice(self.joint.counts.size, n, p=self.joint.probabilities)
@@ -111,29 +117,32 @@ class Tensor:
 
     @property
     def mean(self) -> Array:
-        """The histogram's: (axes,)."""
+        """The mean, which is the histogram's: (axes,)."""
         return np.asarray(self.joint.probabilities @ self.joint.centres)
 
     @property
     def covariance(self) -> Array:
-        """The grouped covariance, + h_k²/4 on the diagonal: (axes, axes)."""
+        """The covariance of the histogram, + h_k²/4 on the diagonal: (axes, axes)."""
         centred = self.joint.centres - self.mean
         grouped = (self.joint.probabilities * centred.T) @ centred
         return np.asarray(grouped + np.diag(self.joint.steps**2) / 4)
 
     def marginal(self, axis: int) -> Marginal:
-        """The density of one coordinate (from 0), all others integrated out: again a spline."""
+        """Return the density of one coordinate, counted from 0; the others are integrated out."""
         return Marginal(self.joint.marginal(axis))
 
     def separable(self) -> Separable:
-        """The product of the marginals."""
+        """Return the product of the marginals."""
         return Separable([self.marginal(axis) for axis in range(self.axes)])
 
     def entropy(self) -> float:
-        """−∫ f ln f in nats, by 16 Gauss–Legendre points on each half cell and axis.
+        """Return −∫ f ln f in nats, by 16 Gauss–Legendre points on each half cell and axis.
 
-        For one and two axes (error < 1e-7); from three on it raises ValueError: see
-        `entropy_sampled`.
+        The error is below 1e-7. Use `entropy_sampled` for more than two axes.
+
+        Raises:
+            ValueError: there are three axes or more.
+
         """
         if self.axes > INTEGRATED:
             raise ValueError(
@@ -153,26 +162,31 @@ class Tensor:
         return total + float(np.log(self.joint.steps).sum())
 
     def entropy_sampled(self, n: int, rng: np.random.Generator | int) -> Estimate:
-        """−∫ f ln f in nats for any number of axes: the mean of −ln f over n drawn points."""
+        """Return −∫ f ln f in nats for any number of axes, as the mean over n drawn points."""
         return _mean(-self.log_density(self.sample(n, rng)))
 
     def kl_from_separable(self) -> float:
-        """∫ f ln(f/Π f_k) in nats: 0 where the axes are independent, as the paper assumes.
+        """Return ∫ f ln(f/Π f_k) in nats, which is 0 if the axes are independent, as in the paper.
 
         The divergence (Kullback & Leibler, Ann. Math. Stat. 22, 1951) of this model from the
-        product of its marginals is the sum of their entropies minus its own, to < 1e-7, for one
-        and two axes; from three on see `kl_from_separable_sampled`. Chance alone makes it positive:
-        of independent normal axes with Scott's steps 0.05 at 300 values, 0.03 at 3,000, 0.02 at
-        30,000 (measured).
+        product of its marginals is the sum of their entropies minus its own; the error is below
+        1e-7. Chance alone makes it positive: for independent normal axes with Scott's steps 0.05 at
+        300 values, 0.03 at 3,000 and 0.02 at 30,000 (measured). Use `kl_from_separable_sampled` for
+        more than two axes.
+
+        Raises:
+            ValueError: there are three axes or more.
+
         """
         return max(self.separable().entropy() - self.entropy(), 0.0)
 
     def kl_from_separable_sampled(self, n: int, rng: np.random.Generator | int) -> Estimate:
-        """The same for any number of axes: the mean of ln f − Σ ln f_k over n drawn points."""
+        """Return ∫ f ln(f/Π f_k) in nats for any number of axes, a mean over n drawn points."""
         points = self.sample(n, rng)
         return _mean(self.log_density(points) - self.separable().log_density(points))
 
     def _checked(self, points: ArrayLike) -> Array:
+        """Return points as float64; ValueError if their shape is not (points, axes)."""
         points = np.asarray(points, np.float64)
         if points.ndim != 2 or points.shape[1] != self.axes:
             raise ValueError(
@@ -180,33 +194,33 @@ class Tensor:
             )
         return points
 
-    def _summed(self, points: ArrayLike, along: Sequence[Callable[[Array], Three]]) -> Array:
-        """Σ p Π_k along_k(r_k) over the 3ⁿ cells around each point: (points,).
+    def _summed(self, points: ArrayLike, along: Sequence[Callable[[Array], BasisValues]]) -> Array:
+        """Return Σ p Π_k along_k(r_k) over the 3ⁿ cells around each point: (points,).
 
-        Cells are looked up once, however many points lie in them.
+        A cell is looked up once, however many points lie in it.
         """
-        found = [np.empty(0)]
+        results = [np.empty(0)]
         for part in _parts(self._checked(points), 3**self.axes):
             u = np.clip(part / self.joint.steps, self._lowest - 1.5, self._highest + 1.5)
-            places = np.fmax(np.floor(u + 0.5), self._lowest - 1.0)  # of NaN too; r stays NaN
-            r, cells = u - places, places.astype(np.int64)
+            numbers = np.fmax(np.floor(u + 0.5), self._lowest - 1.0)  # NaN too; its r stays NaN
+            r, cells = u - numbers, numbers.astype(np.int64)
             _, first, which = np.unique(self._keys(cells), return_index=True, return_inverse=True)
             sums = self._blocks(cells[first])[which]
             for k in reversed(range(self.axes)):
                 sums = np.einsum("p...k,pk->p...", sums, np.stack(along[k](r[:, k]), axis=-1))
-            found.append(sums)
-        return np.concatenate(found)
+            results.append(sums)
+        return np.concatenate(results)
 
     def _blocks(self, cells: Cells) -> Array:
-        """The p of the 3ⁿ cells around each of (m, axes), itself in their middle: (m, 3, …, 3)."""
+        """Return the p of the 3ⁿ cells around each of m cells: (m, axes) → (m, 3, …, 3)."""
         wanted = self._keys(cells)[:, None] + self._around @ self._strides
         keys, probabilities = self._sorted
-        place = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
-        found = np.where(keys[place] == wanted, probabilities[place], 0.0)
-        return found.reshape(-1, *(3,) * self.axes)
+        index = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
+        blocks = np.where(keys[index] == wanted, probabilities[index], 0.0)
+        return blocks.reshape(-1, *(3,) * self.axes)
 
     def _keys(self, cells: Cells) -> Cells:
-        """One number a cell: distinct and linear in the cell, for all that a point can touch."""
+        """Return a number for each cell that a point can touch, distinct and linear in the cell."""
         return np.asarray((cells - self._lowest + MARGIN) @ self._strides, np.int64)
 
     @property
@@ -227,25 +241,25 @@ class Tensor:
 
     @cached_property
     def _around(self) -> Cells:
-        """The steps to the 3ⁿ cells around one."""
+        """The offsets of the 3ⁿ cells around a cell: (3ⁿ, axes)."""
         return np.array(list(product((-1, 0, 1), repeat=self.axes)), np.int64)
 
     @cached_property
     def _sorted(self) -> tuple[Cells, Array]:
-        """The occupied cells' keys, rising, and their p."""
+        """The keys of the occupied cells, rising, and their p."""
         keys = self._keys(self.joint.cells)
         order = np.argsort(keys)
         return keys[order], self.joint.probabilities[order]
 
     @property
     def _reached(self) -> Cells:
-        """The cells where the density is above 0: (cells, axes)."""
+        """The cells in which the density is above 0: (cells, axes)."""
         around = self.joint.cells[:, None] + self._around
         return np.unique(around.reshape(-1, self.axes), axis=0)
 
 
 def _parts(rows: NDArray[Any], width: int) -> Iterator[NDArray[Any]]:
-    """Some rows after others, so many that an array of `width` numbers for each stays small."""
+    """Yield consecutive rows, so many that an array of `width` numbers for each stays small."""
     size = max(AT_A_TIME // width, 1)
     for first in range(0, len(rows), size):
         yield rows[first : first + size]

@@ -1,7 +1,8 @@
-"""All similarities within a class: their histogram, a heat map, and candidates for labelling.
+"""All similarities within a class: their histogram, a heat map, and pairs drawn for labelling.
 
-Paper, "Постановка задачі": the matrix of similarities of a class, of which only these are kept
-(spec, section 3).
+The paper ("Постановка задачі") has the matrix of similarities of a class. It is too large to store,
+so `class_similarities` computes it block by block and keeps a histogram and a sample of its pairs
+(docs/method.md, "How alike a class is").
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ from udfs.vectors.cosine import Matrix, Vector, similarities_at, squared_norms
 Indices = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
-STEP = 2.0**-8  # width of a bin, 0.0039: every edge is a float64 as it stands
-_BINS = 256  # from 0 to 1
-_ROWS = 512  # multiplied at a time with all later ones: 8 MB with 2048
+STEP = 2.0**-8  # width of a bin, 0.0039: every edge is exact in float64
+_BINS = 256  # bins from 0 to 1
+_ROWS = 512  # rows multiplied at a time with all later ones: 8 MB if these are 2,048
 _FLOAT64_ROUNDOFF = 2.0**-53
 
 
 @dataclass(frozen=True)
 class Bins:
-    """counts[i] similarities lie in [origin + i·STEP, origin + (i+1)·STEP)."""
+    """A histogram: counts[i] similarities lie in [origin + i·STEP, origin + (i + 1)·STEP)."""
 
     origin: float
     counts: Indices
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Pairs of rows (i, j), i < j, by stratum and then by key: (pairs,) each."""
+class SampledPairs:
+    """Sampled pairs of rows (i, j), i < j, ordered by stratum and key: arrays (pairs,)."""
 
     i: Indices
     j: Indices
@@ -44,33 +45,45 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What is kept of a class's matrix of similarities."""
+class ClassSimilarities:
+    """What is kept of a class's matrix of similarities.
+
+    population: the number of pairs in each stratum, (strata,).
+    """
 
     bins: Bins
-    population: Indices  # pairs in each stratum: (strata,)
-    drawn: Drawn
+    population: Indices
+    drawn: SampledPairs
 
 
-def compared(rows: Matrix, edges: Sequence[float], keys: Keys, most: int) -> Compared:
-    """Histogram of Sim over all pairs of rows, the pairs in each stratum, and some of these.
+def class_similarities(
+    rows: Matrix, edges: Sequence[float], keys: Keys, most: int
+) -> ClassSimilarities:
+    """Return the histogram of Sim over all pairs of rows, and a sample of pairs in strata.
 
-    rows: (n, width) float32; a zero row has no Sim and is in no pair. edges: of strata, rising;
-    stratum s holds the pairs with edges[s] < Sim ≤ edges[s+1]; fewer than two edges: no strata.
-    keys: (n,), of each row (`row_keys`). most: of a stratum the pairs smallest in `pair_keys` are
-    drawn, so many at most.
+    Products in float64 decide the bin and the stratum. Where one lies so close to an edge that
+    rounding could carry it over, the correctly rounded Sim decides, so every count is exact.
+    Cost: n²·width float64 operations; memory: the unit vectors, and 30 bytes for each product of
+    _ROWS rows with all.
 
-    float64 products decide, and the correctly rounded Sim where they lie so close to an edge, of a
-    bin or a stratum, that rounding could carry them over it: every count is exact. Raises
-    ValueError where a number is NaN or infinite. Cost: n²·width float64 operations; memory: the
-    unit vectors, 30 bytes a product of _ROWS rows with all.
+    Args:
+        rows: (n, width) float32. A row of zeros has no Sim and is in no pair.
+        edges: of the strata, rising: stratum s holds the pairs with edges[s] < Sim ≤ edges[s+1].
+            Fewer than two edges make no stratum.
+        keys: (n,), a random number of each row (`row_keys`).
+        most: the largest number of pairs to draw from a stratum: those with the smallest
+            `pair_keys`.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+
     """
     squared = squared_norms(rows)
     limits = np.asarray(edges, np.float64)
     strata = max(0, len(limits) - 1)
     counts = np.zeros(2 * _BINS + 1, np.int64)
     population = np.zeros(strata, np.int64)
-    held = _Held.none(strata)
+    sample = _SmallestKeys.none(strata)
     for i, j, cosine in _tiles(rows, squared):
         unsure = np.flatnonzero(_near(cosine, limits, _tolerance(rows.shape[1])))
         cosine[unsure] = similarities_at(rows.__getitem__, squared, i[unsure], j[unsure])
@@ -80,35 +93,36 @@ def compared(rows: Matrix, edges: Sequence[float], keys: Keys, most: int) -> Com
             inside = np.flatnonzero(cosine > limits[0])
             stratum = np.searchsorted(limits, cosine[inside]) - 1
             population += np.bincount(stratum, minlength=strata)
-            held = held.and_also(i[inside], j[inside], stratum, keys, most)
-    drawn = held.drawn(rows, squared)
-    return Compared(_trimmed(counts), population, drawn)
+            sample = sample.merged(i[inside], j[inside], stratum, keys, most)
+    drawn = sample.pairs(rows, squared)
+    return ClassSimilarities(_trimmed(counts), population, drawn)
 
 
-def heat(rows: Matrix, lowest: float) -> NDArray[np.uint8]:
-    """round(255·(Sim − lowest)/(1 − lowest)) of every two rows, clipped to [0, 255]: (n, n).
+def heat_map(rows: Matrix, lowest: float) -> NDArray[np.uint8]:
+    """Return the shades of all pairs, 0 dark and 255 bright: (n, width) float32 → (n, n) uint8.
 
-    lowest: what is shown as 0, in [−1, 1). A zero row has no Sim: 0.
+    A shade is round(255·(Sim − lowest)/(1 − lowest)), clipped to [0, 255]; a row of zeros, which
+    has no Sim, gets 0. lowest: the Sim that is shown as 0, in [−1, 1).
     """
     squared = squared_norms(rows)
-    some = squared > 0
+    nonzero = squared > 0
     units = np.zeros(rows.shape)
-    units[some] = rows[some] / np.sqrt(squared[some])[:, None]
+    units[nonzero] = rows[nonzero] / np.sqrt(squared[nonzero])[:, None]
     with threadpool_limits(1, user_api="blas"):
         shade = np.rint(255 * (units @ units.T - lowest) / (1 - lowest))
-    shade[~some] = 0
-    shade[:, ~some] = 0
+    shade[~nonzero] = 0
+    shade[:, ~nonzero] = 0
     return np.clip(shade, 0, 255).astype(np.uint8)
 
 
 def row_keys(names: Sequence[str], seed: int) -> Keys:
-    """A number of each image: the first 8 bytes of sha256("<seed>|pair|<name>"), (n,)."""
+    """Return a random number of each image, 8 bytes of sha256("<seed>|pair|<name>"): (n,)."""
     digests = [hashlib.sha256(f"{seed}|pair|{name}".encode()).digest()[:8] for name in names]
     return np.array([int.from_bytes(digest, "big") for digest in digests], np.uint64)
 
 
 def pair_keys(first: Keys, second: Keys) -> Keys:
-    """A number of each pair, as good as random: mix(mix(first) + second), (pairs,).
+    """Return a random number of each pair, mix(mix(first) + second): (pairs,).
 
     mix is the finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014).
     """
@@ -116,9 +130,9 @@ def pair_keys(first: Keys, second: Keys) -> Keys:
 
 
 def pair_id(space: str, first: str, second: str) -> str:
-    """What names a pair, the same in whatever order its images come: "p", 16 hexadecimal digits.
+    """Return the id of a pair, "p" and 16 hexadecimal digits, whichever image comes first.
 
-    The letter keeps spreadsheets from reading it as a number.
+    The letter keeps spreadsheets from reading the id as a number.
     """
     low, high = sorted((first, second), key=str.encode)
     content = "\0".join((space, low, high))
@@ -133,7 +147,7 @@ def _mix(numbers: Keys) -> Keys:
 
 
 def _tiles(rows: Matrix, squared: Vector) -> Iterator[tuple[Indices, Indices, Vector]]:
-    """All pairs i < j of rows that have a direction, with their float64 cosine in [−1, 1]."""
+    """Yield all pairs i < j of rows that are not 0, with their float64 cosine in [−1, 1]."""
     names = np.flatnonzero(squared > 0)
     units = rows[names] / np.sqrt(squared[names])[:, None]
     for first in range(0, len(names), _ROWS):
@@ -146,61 +160,64 @@ def _tiles(rows: Matrix, squared: Vector) -> Iterator[tuple[Indices, Indices, Ve
 
 
 def _tolerance(width: int) -> float:
-    """How far a float64 cosine may lie from Sim: twice γ(width + 8), as `cosine.margin` has it.
+    """Return how far a float64 cosine may lie from Sim: 2·γ(width + 8) (see `cosine.margin`).
 
-    The rounding of the unit vectors, of Sim's own root and quotient is in the factor of two.
+    The factor of 2 covers the rounding of the unit vectors and of Sim's own root and quotient.
     """
     return 2 * (width + 8) * _FLOAT64_ROUNDOFF
 
 
 def _near(cosine: Vector, limits: Vector, tolerance: float) -> NDArray[np.bool_]:
-    """Whether an edge of a bin or a stratum lies within the tolerance."""
+    """Mark the cosines that have an edge of a bin or a stratum within the tolerance."""
     scaled = cosine / STEP
     near = np.asarray(np.abs(scaled - np.rint(scaled)) <= tolerance / STEP)
     if len(limits):
-        some = np.flatnonzero(cosine > limits[0] - tolerance)
-        low = np.searchsorted(limits, cosine[some] - tolerance)
-        near[some] |= low != np.searchsorted(limits, cosine[some] + tolerance)
+        above = np.flatnonzero(cosine > limits[0] - tolerance)
+        low = np.searchsorted(limits, cosine[above] - tolerance)
+        near[above] |= low != np.searchsorted(limits, cosine[above] + tolerance)
     return near
 
 
 def _trimmed(counts: Indices) -> Bins:
-    """From the first bin that holds something to the last."""
-    some = np.flatnonzero(counts)
-    if not len(some):
+    """Return the histogram from the first bin that is not empty to the last."""
+    filled = np.flatnonzero(counts)
+    if not len(filled):
         return Bins(0.0, counts[:0])
-    first, last = int(some[0]), int(some[-1])
+    first, last = int(filled[0]), int(filled[-1])
     return Bins((first - _BINS) * STEP, counts[first : last + 1])
 
 
 @dataclass(frozen=True)
-class _Held:
-    """The pairs smallest in key so far, of each stratum."""
+class _SmallestKeys:
+    """The pairs with the smallest keys so far, in each stratum."""
 
-    parts: tuple[tuple[Keys, Indices, Indices], ...]  # key, i, j by stratum
+    parts: tuple[tuple[Keys, Indices, Indices], ...]  # key, i, j of each stratum
 
     @classmethod
-    def none(cls, strata: int) -> _Held:
-        none = np.empty(0, np.int64)
-        return cls(((none.astype(np.uint64), none, none),) * strata)
+    def none(cls, strata: int) -> _SmallestKeys:
+        """Return empty samples of so many strata."""
+        empty = np.empty(0, np.int64)
+        return cls(((empty.astype(np.uint64), empty, empty),) * strata)
 
-    def and_also(self, i: Indices, j: Indices, stratum: Indices, keys: Keys, most: int) -> _Held:
-        """With more pairs; of a stratum at most `most` stay."""
-        found = []
+    def merged(
+        self, i: Indices, j: Indices, stratum: Indices, keys: Keys, most: int
+    ) -> _SmallestKeys:
+        """Return the samples with further pairs; at most `most` pairs of a stratum stay."""
+        parts = []
         for number, part in enumerate(self.parts):
-            own = np.flatnonzero(stratum == number)
-            new = (pair_keys(keys[i[own]], keys[j[own]]), i[own], j[own])
+            rows = np.flatnonzero(stratum == number)
+            new = (pair_keys(keys[i[rows]], keys[j[rows]]), i[rows], j[rows])
             key, left, right = (np.concatenate(both) for both in zip(part, new, strict=True))
-            some = np.arange(len(key))
+            small = np.arange(len(key))
             if len(key) > most:
-                some = np.flatnonzero(key <= np.partition(key, most - 1)[most - 1])
-            order = some[np.lexsort((right[some], left[some], key[some]))][:most]
-            found.append((key[order], left[order], right[order]))
-        return _Held(tuple(found))
+                small = np.flatnonzero(key <= np.partition(key, most - 1)[most - 1])
+            order = small[np.lexsort((right[small], left[small], key[small]))][:most]
+            parts.append((key[order], left[order], right[order]))
+        return _SmallestKeys(tuple(parts))
 
-    def drawn(self, rows: Matrix, squared: Vector) -> Drawn:
-        """With their exact Sim."""
-        none = np.empty(0, np.int64)
-        i, j = (np.concatenate([none, *(part[side] for part in self.parts)]) for side in (1, 2))
+    def pairs(self, rows: Matrix, squared: Vector) -> SampledPairs:
+        """Return the sampled pairs with their exact Sim."""
+        empty = np.empty(0, np.int64)
+        i, j = (np.concatenate([empty, *(part[side] for part in self.parts)]) for side in (1, 2))
         stratum = np.repeat(np.arange(len(self.parts)), [len(part[0]) for part in self.parts])
-        return Drawn(i, j, stratum, similarities_at(rows.__getitem__, squared, i, j))
+        return SampledPairs(i, j, stratum, similarities_at(rows.__getitem__, squared, i, j))

@@ -1,7 +1,9 @@
-"""The precision of pairs above T, from labels of pairs drawn in strata of similarity.
+"""The precision of pairs above a threshold T, estimated from labels of pairs drawn in strata.
 
-precision(T) = Σ_s N_s·p_s / Σ_s N_s over the strata above T: N_s pairs in stratum s, of which the
-share p_s are copies; estimated by the weighted share of the stratum's labelled pairs that are.
+precision(T) = Σ_s N_s·p_s / Σ_s N_s over the strata above T, where N_s is the number of pairs in
+stratum s and p_s the share of them that are copies. p_s is estimated by the weighted share of the
+labelled pairs that are copies. Use `curve` on pairs that `udfs.evaluation.strata` had drawn
+(docs/method.md, "How alike a class is").
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from scipy.special import ndtri
 
 Array = NDArray[np.float64]
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.95  # of all intervals here
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate of a share and the ends of its interval of CONFIDENCE, all in [0, 1]."""
+    """An estimated share and the ends of its 95 % interval: low ≤ share ≤ high, all in [0, 1]."""
 
     share: float
     low: float
@@ -31,41 +33,44 @@ class Interval:
 
 @dataclass(frozen=True)
 class Stratum:
-    """What the labels say of the pairs with low < Sim ≤ high."""
+    """The pairs with low < Sim ≤ high, and what their labels say."""
 
     low: float
     high: float
-    population: float  # N: pairs of all classes
-    pairs: int  # labelled
-    effective: (
-        float  # independent pairs with equal chances that tell as much; inf: all are labelled
-    )
-    share: float  # p of the labelled pairs; NaN where there is none
+    population: float  # N, the pairs of all classes
+    pairs: int  # labelled pairs
+    effective: float  # equally weighted labels that tell as much; inf if all pairs are labelled
+    share: float  # p, the estimated share of copies; NaN without a label
 
     @classmethod
     def labelled(
         cls, low: float, high: float, population: float, weight: Array, same: NDArray[np.bool_]
     ) -> Stratum:
-        """From labelled pairs, (pairs,): how many pairs each stands for, and whether they are same.
+        """Return the stratum of labelled pairs with weights w (pairs,) and labels y (pairs,).
 
-        share = Σ w·y/Σ w, effective = (Σ w)²/Σ w²·(N − 1)/(N − n): Kish's sample size for unequal
-        weights (Survey Sampling, 1965), and the correction for a finite population.
+        The share is Σ w·y/Σ w. The effective number of labels is (Σ w)²/Σ w²·(N − 1)/(N − n):
+        Kish's sample size for unequal weights (Survey Sampling, 1965), and the correction for a
+        finite population.
         """
         count, total = len(weight), float(weight.sum())
         if not count:
             return cls(low, high, population, 0, 0.0, math.nan)
-        alike = total**2 / float(np.square(weight).sum())
+        equal = total**2 / float(np.square(weight).sum())
         left = population - count
-        effective = alike * (population - 1) / left if left > 0.5 else math.inf
+        effective = equal * (population - 1) / left if left > 0.5 else math.inf
         return cls(low, high, population, count, effective, float(weight[same].sum()) / total)
 
 
 def wilson(share: float, effective: float) -> Interval:
-    """Wilson's interval of a binomial share (J. Am. Stat. Assoc. 22, 1927).
+    """Return Wilson's interval of a binomial share (J. Am. Stat. Assoc. 22, 1927).
 
-    All p with (share − p)² ≤ z²·p(1 − p)/effective, z the quantile of CONFIDENCE: above 0 wide
-    where the share is 0 or 1, and then one-sided. effective: > 0, a number of pairs, inf for
-    certainty.
+    It holds all p with (share − p)² ≤ z²·p(1 − p)/effective, where z is the normal quantile of the
+    confidence. If the share is 0 or 1, the interval is one-sided and wider than 0.
+
+    Args:
+        share: in [0, 1].
+        effective: the number of labels, above 0; inf if the share is certain.
+
     """
     if math.isinf(effective):
         return Interval(share, share, share)
@@ -79,106 +84,122 @@ def wilson(share: float, effective: float) -> Interval:
 
 
 def precision(strata: Sequence[Stratum]) -> Interval | None:
-    """The share of copies among all pairs of the strata, with its interval.
+    """Return the share of copies among all pairs of the strata, with its 95 % interval.
 
-    W_s = N_s/ΣN: share = ΣW_s·p_s, and with Wilson's ends l_s, u_s of each stratum
+    With W_s = N_s/ΣN, the share is ΣW_s·p_s, and with Wilson's ends l_s, u_s of each stratum
     low = share − √Σ(W_s(p_s − l_s))², high = share + √Σ(W_s(u_s − p_s))² (the method of variance
-    estimates recovery: Zou, Huang & Zhang, Comput. Stat. Data Anal. 53, 2009): not of width zero
-    where every label says the same.
+    estimates recovery: Zou, Huang & Zhang, Comput. Stat. Data Anal. 53, 2009). The interval is
+    wider than 0 even if every label says the same.
 
-    None where there is no pair, or a stratum that holds some has no label.
+    Returns:
+        None if there is no pair, or if a stratum that holds pairs has no label.
+
+    >>> y = np.array([True] * 9 + [False])
+    >>> lower = Stratum.labelled(0.90, 0.95, 300, np.full(10, 30.0), y)  # 9 of 10 labels say copy
+    >>> upper = Stratum.labelled(0.95, 1.00, 100, np.full(10, 10.0), y | True)
+    >>> estimate = precision([lower, upper])
+    >>> round(estimate.share, 3), round(estimate.low, 3), round(estimate.high, 3)
+    (0.925, 0.692, 0.986)
+
     """
-    some = [stratum for stratum in strata if stratum.population > 0]
-    if not some or not all(stratum.pairs for stratum in some):
+    filled = [stratum for stratum in strata if stratum.population > 0]
+    if not filled or not all(stratum.pairs for stratum in filled):
         return None
-    ends = [wilson(stratum.share, stratum.effective) for stratum in some]
-    population = np.array([stratum.population for stratum in some])
+    ends = [wilson(stratum.share, stratum.effective) for stratum in filled]
+    population = np.array([stratum.population for stratum in filled])
     weight = population / population.sum()
     share, low, high = (
         np.array([getattr(end, name) for end in ends]) for name in ("share", "low", "high")
     )
-    whole = float(weight @ share)
+    total = float(weight @ share)
     below = float(np.linalg.norm(weight * (share - low)))
     above = float(np.linalg.norm(weight * (high - share)))
-    return Interval(whole, max(0.0, whole - below), min(1.0, whole + above))
+    return Interval(total, max(0.0, total - below), min(1.0, total + above))
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs drawn in strata, labelled or not: (pairs,) each."""
+    """Pairs drawn in strata, labelled or not: arrays (pairs,)."""
 
     similarity: Array
-    low: Array  # of the pair's stratum: low < similarity ≤ high
-    high: Array
-    population: Array  # of the stratum: pairs of all classes
-    weight: Array  # pairs of all classes that this one stands for
-    label: NDArray[np.int64]  # 1: same, 0: not, −1: not labelled
+    low: Array  # lower edge of the pair's stratum: low < similarity ≤ high
+    high: Array  # upper edge of the pair's stratum
+    population: Array  # pairs of all classes in the pair's stratum
+    weight: Array  # pairs of all classes that this pair represents
+    label: NDArray[np.int64]  # 1: the same, 0: not the same, −1: not labelled
 
     def strata(self, cuts: Sequence[float] = ()) -> list[Stratum]:
-        """The strata, rising, divided where a cut lies inside.
+        """Return the strata, rising, divided at every cut that lies inside one.
 
-        A part holds Σ weight of its pairs, which estimates how many there are without bias; that
-        this is an estimate is not in the intervals. A stratum of which no pair was drawn is empty.
+        The population of a part is the Σ weight of its pairs, an estimate without bias; intervals
+        do not account for it. Strata of which no pair was drawn are left out.
         """
-        found = []
+        strata = []
         for low in np.unique(self.low):
-            own = self.low == low
-            high, population = float(self.high[own][0]), float(self.population[own][0])
+            inside = self.low == low
+            high, population = float(self.high[inside][0]), float(self.population[inside][0])
             ends = [float(low), *sorted({cut for cut in cuts if low < cut < high}), high]
             for first, last in pairwise(ends):
-                part = own & (self.similarity > first) & (self.similarity <= last)
-                held = population if len(ends) == 2 else float(self.weight[part].sum())
-                known = part & (self.label >= 0)
-                same = self.label[known] == 1
-                found.append(Stratum.labelled(first, last, held, self.weight[known], same))
-        return found
+                part = inside & (self.similarity > first) & (self.similarity <= last)
+                pairs = population if len(ends) == 2 else float(self.weight[part].sum())
+                labelled = part & (self.label >= 0)
+                same = self.label[labelled] == 1
+                strata.append(Stratum.labelled(first, last, pairs, self.weight[labelled], same))
+        return strata
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """What the labels say of a T: the precision above it, and what lies there of all copies."""
+    """A threshold T, the precision of the pairs above it, and the share of all copies above it."""
 
     threshold: float
-    precision: Interval | None
-    pairs: int  # labelled, above T
-    found: float | None  # share of the copies of all strata together that lie above T
+    precision: Interval | None  # None if a stratum above T has no label
+    pairs: int  # labelled pairs above T
+    recall: float | None  # share of the copies of all strata that lie above T
 
 
 def curve(pairs: Pairs, thresholds: Iterable[float]) -> list[Threshold]:
-    """Each T, and each stratum's lower edge as one, rising."""
-    given = sorted({*(float(t) for t in thresholds), *pairs.low.tolist()})
-    strata = pairs.strata(given)
-    whole = _copies(strata)
-    found = []
-    for threshold in given:
+    """Return the estimates at each T and at each stratum's lower edge, rising."""
+    cuts = sorted({*(float(t) for t in thresholds), *pairs.low.tolist()})
+    strata = pairs.strata(cuts)
+    total = _copies(strata)
+    estimates = []
+    for threshold in cuts:
         above = [stratum for stratum in strata if stratum.low >= threshold]
         copies = _copies(above)
-        share = copies / whole if whole and copies is not None else None
+        recall = copies / total if total and copies is not None else None
         count = sum(stratum.pairs for stratum in above)
-        found.append(Threshold(threshold, precision(above), count, share))
-    return found
+        estimates.append(Threshold(threshold, precision(above), count, recall))
+    return estimates
 
 
 def _copies(strata: Sequence[Stratum]) -> float | None:
-    """ΣN_s·p_s; None where a stratum that holds pairs has no label."""
-    some = [stratum for stratum in strata if stratum.population > 0]
-    if not all(stratum.pairs for stratum in some):
+    """Return ΣN_s·p_s, or None if a stratum that holds pairs has no label."""
+    filled = [stratum for stratum in strata if stratum.population > 0]
+    if not all(stratum.pairs for stratum in filled):
         return None
-    return math.fsum(stratum.population * stratum.share for stratum in some)
+    return math.fsum(stratum.population * stratum.share for stratum in filled)
 
 
 def reaching(
-    found: Sequence[Threshold], wanted: float, *, surely: bool = False
+    estimates: Sequence[Threshold], target: float, *, surely: bool = False
 ) -> Threshold | None:
-    """The smallest T from which on the precision is as wanted; `surely`: its interval's lower end.
+    """Return the smallest T from which on the precision is at least the target.
 
-    found: of `curve`. From there on: at every higher T that labels tell of as well. None: at no T.
+    Args:
+        estimates: of `curve`, rising. Thresholds without a precision are passed over.
+        target: a precision in [0, 1]. It must be reached at every higher T as well.
+        surely: whether the lower end of the interval must reach the target, not the estimate.
+
+    Returns:
+        None if no T reaches it.
+
     """
     best = None
-    for one in reversed(found):
-        if one.precision is None:
+    for estimate in reversed(estimates):
+        if estimate.precision is None:
             continue
-        if (one.precision.low if surely else one.precision.share) < wanted:
+        if (estimate.precision.low if surely else estimate.precision.share) < target:
             break
-        best = one
+        best = estimate
     return best

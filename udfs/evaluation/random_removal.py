@@ -1,7 +1,8 @@
-"""What removing as many images at random does: the control of every effect (spec, section 6).
+"""The null distribution of the effect of removal: what removing as many images at random does.
 
-The paper has none. Fewer images alone change kurtosis and entropy; what removal of duplicates did
-is what lies outside of what random removals of the same size do.
+Use `null_distribution` and `band` to judge a change of kurtosis or entropy (docs/method.md, "What
+removal did"; beyond the paper). Having fewer images changes both by itself, so the removal of
+duplicates did something only where its outcome lies outside the band of random removals.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from udfs.density.histogram import Histogram
 from udfs.density.marginal import Marginal
 
 Array = NDArray[np.float64]
-BAND = (0.025, 0.975)  # of the draws: what lies outside is not due to having fewer images
-MOST_CLASSES = 2000  # the pairwise slopes of more take too long, a hundred times
+BAND = (0.025, 0.975)  # quantiles of the draws: an effect beyond is not due to fewer images
+MOST_CLASSES = 2000  # of more the slopes of all pairs, for each draw, would take too long
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Of every draw, number removed and component: (draws, sizes, components) each.
+class NullDistribution:
+    """What is left of a class after random removals: arrays (draws, sizes, components).
 
-    kurtosis: population excess kurtosis of what is left, NaN below 4 images and where all are
-    equal. entropy, scale_free: of the spline model, in nats.
+    kurtosis: the population excess kurtosis; NaN for fewer than 4 images and if all are equal.
+    entropy: of the spline model, in nats. scale_free: entropy − ln of the model's deviation.
     """
 
     kurtosis: Array
@@ -36,9 +37,10 @@ class Drawn:
 
 
 def removal_order(ids: Sequence[bytes], seed: int, draw: int) -> NDArray[np.int64]:
-    """Indices of images by sha256("<seed>|<draw>|<image_id>"): the order a draw removes them in.
+    """Return the order in which a draw removes images: their indices (n,).
 
-    ids: in UTF-8.
+    Images are ordered by sha256("<seed>|<draw>|<image_id>"), so a draw does not depend on the order
+    of the ids, which are given in UTF-8.
     """
     start = hashlib.sha256(f"{seed}|{draw}|".encode())
     digests = []
@@ -47,7 +49,7 @@ def removal_order(ids: Sequence[bytes], seed: int, draw: int) -> NDArray[np.int6
         digest.update(name)
         digests.append(digest.digest())
     words = np.frombuffer(b"".join(digests), ">u8").reshape(-1, 4).astype(np.uint64)
-    # One word alone takes a twentieth of the time, and two digests hardly ever share their first.
+    # Sorting by the first word takes a twentieth of the time; digests hardly ever share it.
     order = np.argsort(words[:, 0])
     leading = words[order, 0]
     if (leading[1:] == leading[:-1]).any():
@@ -55,37 +57,46 @@ def removal_order(ids: Sequence[bytes], seed: int, draw: int) -> NDArray[np.int6
     return order
 
 
-def drawn(
+def null_distribution(
     ids: Sequence[str],
     values: Array,
     steps: Sequence[float],
     removed: Sequence[int],
     draws: int,
     seed: int,
-) -> Drawn:
-    """Random removals of one class.
+) -> NullDistribution:
+    """Draw random removals of a class and measure what is left.
 
-    ids: (n,). values: (n, components), the projections. steps: of each component's histogram.
-    removed: how many images go, each fewer than n.
+    Args:
+        ids: of the n images.
+        values: (n, components), their projections, centred.
+        steps: the width of a histogram's cell, for each component.
+        removed: the numbers of images to remove, each below n.
+        draws: the number of random removals of each size.
+        seed: of the draws.
+
     """
     shape = (draws, len(removed), values.shape[1])
-    found = Drawn(*(np.full(shape, np.nan) for _ in range(3)))
+    result = NullDistribution(*(np.full(shape, np.nan) for _ in range(3)))
     cells = [histogram.cell(values[:, k], step) for k, step in enumerate(steps)]
     names = [name.encode() for name in ids]
     for draw in range(draws):
         order = removal_order(names, seed, draw)
-        found.kurtosis[draw] = _kurtosis_of_rest(values[order], removed)
+        result.kurtosis[draw] = _kurtosis_of_rest(values[order], removed)
         for k, step in enumerate(steps):
             for size, count in enumerate(removed):
                 model = Marginal(_counted(cells[k][order[count:]], step))
                 entropy = model.entropy()
-                found.entropy[draw, size, k] = entropy
-                found.scale_free[draw, size, k] = entropy - 0.5 * np.log(model.variance)
-    return found
+                result.entropy[draw, size, k] = entropy
+                result.scale_free[draw, size, k] = entropy - 0.5 * np.log(model.variance)
+    return result
 
 
 def band(values: Array) -> tuple[float, float]:
-    """The 2.5 and 97.5 % quantiles of draws, (draws,); NaN where a draw has no value."""
+    """Return the 2.5 and 97.5 % quantiles of draws (draws,).
+
+    Both are NaN if there is no draw, or if a draw is NaN.
+    """
     if not len(values) or np.isnan(values).any():
         return np.nan, np.nan
     low, high = np.quantile(values, BAND)
@@ -93,10 +104,16 @@ def band(values: Array) -> tuple[float, float]:
 
 
 def slope_band(before: Array, after: Array) -> tuple[float, float]:
-    """The band of the Theil-Sen slope under random removal.
+    """Return the band of the Theil–Sen slope under random removal.
 
-    before: (classes,). after: (draws, classes), the kurtosis of each draw. NaN where a draw has no
-    slope, and above 2000 classes.
+    Args:
+        before: (classes,), the kurtosis before removal.
+        after: (draws, classes), the kurtosis after each draw.
+
+    Returns:
+        The 2.5 and 97.5 % quantiles of the slopes; NaN if a kurtosis is NaN, if there is no draw,
+        and for more than 2,000 classes.
+
     """
     from scipy.stats import theilslopes  # half a second to import
 
@@ -107,23 +124,24 @@ def slope_band(before: Array, after: Array) -> tuple[float, float]:
 
 
 def _kurtosis_of_rest(values: Array, removed: Sequence[int]) -> Array:
-    """Of rows (n, k) in the order they go: (sizes, k), once so many are gone.
+    """Return the excess kurtosis of rows[r:] for each r in `removed`: (n, k) → (sizes, k).
 
-    From sums of powers over what is left, all sizes in one pass; the projections are centred.
+    All sizes are computed in one pass from the sums of powers of the last rows. The rows must be
+    centred, else digits are lost.
     """
     size = np.abs(values).max(axis=0)
     scaled = values / np.where(size > 0, size, 1.0)
-    squares = scaled * scaled  # products: numpy's powers take three times as long
+    squares = scaled * scaled  # NumPy's powers take three times as long as products
     powers = np.stack([scaled, squares, squares * scaled, squares * squares])
-    sums = np.cumsum(powers[:, ::-1], axis=1)[:, ::-1]  # of all rows from each on
+    sums = np.cumsum(powers[:, ::-1], axis=1)[:, ::-1]  # over the rows from each one on
     left = len(values) - np.asarray(removed)
-    one, two, three, four = sums[:, np.asarray(removed)] / left[:, None]
-    second = two - one**2
-    fourth = four - 4 * one * three + 6 * one**2 * two - 3 * one**4
+    m1, m2, m3, m4 = sums[:, np.asarray(removed)] / left[:, None]  # raw moments
+    second = m2 - m1**2
+    fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.where(second > 1e-12 * two, fourth / second**2 - 3, np.nan)
-    found[left < 4] = np.nan
-    return np.asarray(found)
+        kurtosis = np.where(second > 1e-12 * m2, fourth / second**2 - 3, np.nan)
+    kurtosis[left < 4] = np.nan
+    return np.asarray(kurtosis)
 
 
 def _counted(cells: NDArray[np.int64], step: float) -> Histogram:

@@ -1,17 +1,21 @@
-"""The line through the classes' kurtosis before and after removal (paper, table 3)."""
+"""The regression line through the classes' kurtosis before and after removal (paper, table 3).
+
+Use `line` on one number of each class before (x) and after removal (y). A slope below 1 means that
+removal made the classes' distributions less heavy-tailed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MINIMUM_IMAGES = 20  # a class with fewer before or after is left out
-MINIMUM_CLASSES = 3
+MINIMUM_IMAGES = 20  # classes with fewer images before or after removal are left out by callers
+MINIMUM_CLASSES = 3  # fewer points give no line
 
 
 @dataclass(frozen=True)
 class Line:
-    """y = slope·x + intercept, and the 95 % interval of the slope."""
+    """The line y = slope·x + intercept through `classes` points, and the slope's 95 % interval."""
 
     slope: float
     intercept: float
@@ -21,21 +25,37 @@ class Line:
 
 
 def line(before: Sequence[float], after: Sequence[float]) -> Line | None:
-    """Theil and Sen's line: the median of the pairwise slopes; intercept median(y) − a·median(x).
+    """Return the Theil–Sen line: (classes,), (classes,) → line.
 
-    before, after: one number a class. None below 3 classes, or where all of `before` are equal.
+    The slope a is the median of the slopes of all pairs of points (Sen, J. Am. Stat. Assoc. 63,
+    1968); the intercept is median(y) − a·median(x).
+
+    Args:
+        before: one number of each class, x.
+        after: the same number after removal, y.
+
+    Returns:
+        None for fewer than 3 classes, or if all numbers before are equal.
+
+    Raises:
+        ValueError: the lengths differ.
+
+    >>> fit = line([0.0, 1.0, 2.0], [0.0, 1.0, 3.0])  # the pairs' slopes are 1, 2 and 1.5
+    >>> fit.slope, fit.intercept
+    (1.5, -0.5)
+
     """
-    from scipy.stats import theilslopes  # half a second to import
+    from scipy.stats import theilslopes  # takes half a second
 
     if len(before) != len(after):
         raise ValueError(f"before and after: {len(before)} and {len(after)} classes, must be equal")
     if len(before) < MINIMUM_CLASSES or len(set(before)) < 2:
         return None
-    found = theilslopes(after, before, 0.95, method="separate")
+    fit = theilslopes(after, before, 0.95, method="separate")
     return Line(
-        slope=float(found.slope),
-        intercept=float(found.intercept),
-        slope_low=float(found.low_slope),
-        slope_high=float(found.high_slope),
+        slope=float(fit.slope),
+        intercept=float(fit.intercept),
+        slope_low=float(fit.low_slope),
+        slope_high=float(fit.high_slope),
         classes=len(before),
     )

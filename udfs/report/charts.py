@@ -1,4 +1,9 @@
-"""The paper's figures as SVG and PNG, and sheets of pictures: arrays in, bytes out."""
+"""The paper's figures as SVG and PNG, heat maps, and sheets of pictures.
+
+A function makes a figure of numbers (`kurtosis_regression`, `marginals`, `similarities`), which
+`svg` and `png` turn into bytes; `contact_sheet` and `heat_map` return a PNG's bytes at once. Equal
+arguments give equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +26,9 @@ from udfs.density.marginal import Marginal
 
 BLUE, GREY, RED = "#2166ac", "#8a8a8a", "#b2182b"
 GAP = 6  # px between the pictures of a sheet
-LETTERS = 13  # px: the size of its labels
-MANY = 300  # points of a figure: more are pixels in an SVG too
-HEAT = 64  # colours of a heat map
+FONT_SIZE = 13  # px, of the labels of a sheet
+MANY = 300  # points of a figure; more are drawn as pixels in an SVG as well
+HEAT_COLOURS = 64  # of a heat map
 
 
 def kurtosis_regression(
@@ -34,16 +39,25 @@ def kurtosis_regression(
     control: tuple[float, float] | None,
     title: str,
 ) -> Figure:
-    """Excess kurtosis of the classes before (x) and after removal (y), with the Theil-Sen line.
+    """Return a plot of the classes' excess kurtosis before (x) and after removal (y), with a line.
 
-    before, after: (classes,); line: slope and intercept, None where there are too few classes;
-    control: the band of slopes that random removals of as many images have, drawn through the
-    median class, which they leave where it is.
-    Points below the dashed diagonal lost kurtosis. Paper, figures 1-3.
+    Points below the dashed diagonal lost kurtosis (paper, figures 1–3).
+
+    Args:
+        before: (classes,), the kurtosis before removal.
+        after: (classes,), the kurtosis after removal.
+        labels: of the classes; the three with the largest kurtosis before are named.
+        line: slope and intercept of the Theil–Sen line; None if there are too few classes for one.
+        control: the lowest and highest slope of the band of random removals; None without it. The
+            band is drawn through the median class, which random removals leave where it is.
+        title: above the figure.
+
     """
     x, y = np.asarray(before, float), np.asarray(after, float)
     figure = Figure(figsize=(4.6, 4.0))
-    axes = figure.add_axes((0.165, 0.115, 0.81, 0.81))  # a layout engine takes as long as drawing
+    axes = figure.add_axes(
+        (0.165, 0.115, 0.81, 0.81)
+    )  # fixed, since a layout engine takes as long as drawing
     axes.set(
         xlabel="excess kurtosis before removal", ylabel="excess kurtosis after removal", title=title
     )
@@ -77,37 +91,41 @@ def marginals(
         tuple[str, int, float, float, Sequence[int], tuple[int, Sequence[int]] | None]
     ],
 ) -> Figure:
-    """Spline densities before (grey) and after removal (blue), a panel a class and component.
+    """Return spline densities before (grey) and after removal (blue), one panel for each component.
 
-    panels: label, component, centre of the first cell, step, counts, and where it is known the
-    first cell (counted from there) and the counts after removal.
+    panels: label, component, centre of the first cell, step and counts; and, if known, the counts
+    after removal with their first cell, counted from the first cell before removal.
     """
     figure, axes = _panels(len(panels), 3)
-    for place, (label, component, origin, step, counts, after) in zip(axes, panels, strict=True):
-        place.fill_between(*_density(origin, step, counts), color=GREY, alpha=0.4, linewidth=0)
+    for axis, (label, component, origin, step, counts, after) in zip(axes, panels, strict=True):
+        axis.fill_between(*_density(origin, step, counts), color=GREY, alpha=0.4, linewidth=0)
         if after:
-            place.plot(*_density(origin + after[0] * step, step, after[1]), color=BLUE)
-        place.set_title(f"{_short(label)}, component {component}", fontsize=8, parse_math=False)
-        place.set_yticks([])
+            axis.plot(*_density(origin + after[0] * step, step, after[1]), color=BLUE)
+        axis.set_title(f"{_short(label)}, component {component}", fontsize=8, parse_math=False)
+        axis.set_yticks([])
     return figure
 
 
 def similarities(panels: Sequence[tuple[str, str, float, float, Sequence[int]]]) -> Figure:
-    """Histograms of the similarities of a class's pairs: label, space, lower end, step, counts."""
+    """Return histograms of the similarities of a class's pairs, one panel for each.
+
+    panels: label, space, lower end of the first bin, step and counts.
+    """
     figure, axes = _panels(len(panels), 2)
-    for place, (label, space, origin, step, counts) in zip(axes, panels, strict=True):
+    for axis, (label, space, origin, step, counts) in zip(axes, panels, strict=True):
         edges = origin + step * np.arange(len(counts) + 1)
-        place.stairs(counts, edges, fill=True, color=BLUE)
-        place.set_yscale("symlog")
-        place.set_title(f"{_short(label)}, {space}", fontsize=8, parse_math=False)
+        axis.stairs(counts, edges, fill=True, color=BLUE)
+        axis.set_yscale("symlog")
+        axis.set_title(f"{_short(label)}, {space}", fontsize=8, parse_math=False)
     return figure
 
 
 def _panels(n: int, columns: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with n panels in rows of `columns`, and the panels."""
     rows = -(-n // columns)
     figure = Figure(figsize=(9.0, 1.7 * rows))
     axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
-    room = 0.35 / (1.7 * rows)  # inches, for a title above and numbers below
+    room = 0.35 / (1.7 * rows)  # 0.35 inches for a title above and numbers below
     figure.subplots_adjust(0.05, 0.8 * room, 0.98, 1 - 0.7 * room, wspace=0.15, hspace=0.55)
     for unused in axes[n:]:
         unused.set_axis_off()
@@ -119,20 +137,20 @@ def _panels(n: int, columns: int) -> tuple[Figure, list[Axes]]:
 def _density(
     origin: float, step: float, counts: Sequence[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points of the spline density of a histogram, eight a cell."""
+    """Return points and values of the spline density of a histogram, eight for each cell."""
     model = Marginal(Histogram(origin, step, np.asarray(counts)))
     points = origin + step * np.linspace(-1.5, len(counts) + 0.5, 8 * len(counts) + 17)
     return points, model.density(points)
 
 
 def _name_furthest(axes: object, x: np.ndarray, y: np.ndarray, labels: Sequence[str]) -> None:
-    """Names at the three classes with the largest kurtosis before, towards the middle."""
+    """Write the names of the three classes with the largest x, towards the middle."""
     middle = (x.min() + x.max()) / 2
-    for place in np.argsort(-x)[:3]:
-        side = -1 if x[place] > middle else 1
+    for index in np.argsort(-x)[:3]:
+        side = -1 if x[index] > middle else 1
         axes.annotate(  # type: ignore[attr-defined]
-            _short(labels[place]),
-            (x[place], y[place]),
+            _short(labels[index]),
+            (x[index], y[index]),
             xytext=(4 * side, 3),
             ha="left" if side > 0 else "right",
             textcoords="offset points",
@@ -143,22 +161,22 @@ def _name_furthest(axes: object, x: np.ndarray, y: np.ndarray, labels: Sequence[
 
 
 def _short(label: str, longest: int = 30) -> str:
-    """A longer name would squeeze the figure."""
+    """Return the label, cut to a length that does not squeeze the figure."""
     return label if len(label) <= longest else f"{label[: longest - 1]}…"
 
 
 @contextmanager
 def _any_script() -> Iterator[None]:
-    """No warning for names in a script that the font lacks: they are drawn as boxes."""
+    """Suppress the warning for scripts that the font lacks; such names are drawn as boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def svg(figure: Figure) -> str:
-    """A figure as SVG, the same bytes for the same figure; its text stays text."""
+    """Return a figure as SVG, with text as text; equal figures give equal bytes."""
     target = io.StringIO()
-    # Not savefig: it draws twice.
+    # `savefig` would draw twice.
     with _any_script(), rc_context({"svg.fonttype": "none", "svg.hashsalt": "latent-dedup"}):
         canvas = FigureCanvasSVG(figure)
         canvas.print_svg(target, metadata={"Date": None})  # type: ignore[no-untyped-call]
@@ -166,7 +184,7 @@ def svg(figure: Figure) -> str:
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:
-    """A figure as PNG."""
+    """Return a figure as PNG."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     with _any_script():
@@ -176,11 +194,12 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
 
 
 def contact_sheet(rows: Sequence[tuple[str, NDArray[np.uint8]]]) -> bytes:
-    """Pictures as a PNG: a row a class, its label before them, at their own size.
+    """Return a PNG with a row of pictures for each class, its label on the left.
 
-    rows: labels and pictures (n, side, side, 3), all of one side; n may differ.
+    rows: labels and pictures (n, side, side, 3) uint8; the side is the same in all rows, n may
+    differ. Pictures are shown at their own size.
     """
-    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), LETTERS)
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), FONT_SIZE)
     labels = [_short(" ".join(label.split())) for label, _ in rows]
     column = 2 * GAP + max((int(font.getlength(label)) + 1 for label in labels), default=0)
     side = max((pictures.shape[1] for _, pictures in rows), default=0)
@@ -188,8 +207,8 @@ def contact_sheet(rows: Sequence[tuple[str, NDArray[np.uint8]]]) -> bytes:
     size = (column + most * (side + GAP), GAP + len(rows) * (side + GAP))
     sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
-    for place, (label, (_, pictures)) in enumerate(zip(labels, rows, strict=True)):
-        top = GAP + place * (side + GAP)
+    for row, (label, (_, pictures)) in enumerate(zip(labels, rows, strict=True)):
+        top = GAP + row * (side + GAP)
         pen.text((GAP, top + side // 2), label, "black", font, anchor="lm")
         for number, picture in enumerate(pictures):
             sheet.paste(Image.fromarray(picture), (column + number * (side + GAP), top))
@@ -197,14 +216,18 @@ def contact_sheet(rows: Sequence[tuple[str, NDArray[np.uint8]]]) -> bytes:
 
 
 def heat_map(levels: NDArray[np.uint8]) -> bytes:
-    """Levels (n, n) as a PNG of a pixel each: the lowest dark, 255 bright, in 64 steps of viridis.
+    """Return levels (n, n) as a PNG with a pixel for each, from dark (the lowest) to bright (255).
 
-    Few enough colours that a map of 200 x 200 takes about 20 KB.
+    The colours are 64 steps of viridis, so few that a map of 200 x 200 takes about 20 KB.
     """
     low = int(levels.min())
-    places = (levels.astype(int) - low) * (HEAT - 1) // max(255 - low, 1)
-    picture = Image.fromarray(places.astype(np.uint8), mode="L")
-    colours = (255 * colormaps["viridis"](np.linspace(0, 1, HEAT))[:, :3]).round().astype(np.uint8)
+    steps = (levels.astype(int) - low) * (HEAT_COLOURS - 1) // max(255 - low, 1)
+    picture = Image.fromarray(steps.astype(np.uint8), mode="L")
+    colours = (
+        (255 * colormaps["viridis"](np.linspace(0, 1, HEAT_COLOURS))[:, :3])
+        .round()
+        .astype(np.uint8)
+    )
     picture.putpalette(colours.tobytes())
     target = io.BytesIO()
     picture.save(target, format="png", optimize=True)
@@ -212,7 +235,7 @@ def heat_map(levels: NDArray[np.uint8]) -> bytes:
 
 
 def picture_png(picture: Image.Image) -> bytes:
-    """A picture as PNG, the same bytes for the same picture."""
+    """Return a picture as PNG; equal pictures give equal bytes."""
     target = io.BytesIO()
     picture.save(target, format="png")
     return target.getvalue()

@@ -21,17 +21,19 @@ from jobs.errors import JobError
 from jobs.runtime.run import Run
 from jobs.settings.autoencoder import Train
 from tests.conftest import picture, settings_for
-from udfs.autoencoder import inference, training, weights
-from udfs.autoencoder.contrastive import Instance
+from udfs.autoencoder.contrastive import ContrastiveTerm
+from udfs.autoencoder.inference import encoder
 from udfs.autoencoder.model import Autoencoder
+from udfs.autoencoder.training import reproducible
+from udfs.autoencoder.weights import load_model, model_id, weights_bytes
 
 Encoded = Callable[..., Run]  # by a model's weights and further settings
 
 
 def drawn(normalise: bool) -> bytes:
     """A model as it is before training."""
-    with training._reproducible(0):
-        return weights.weights_bytes(Autoencoder(normalise))
+    with reproducible(0):
+        return weights_bytes(Autoencoder(normalise))
 
 
 def pixels(n: int) -> NDArray[np.uint8]:
@@ -40,17 +42,17 @@ def pixels(n: int) -> NDArray[np.uint8]:
 
 def test_a_worker_keeps_an_encoder_for_each_number_of_orientations() -> None:
     data = drawn(False)
-    name = weights.model_id(data)
+    name = model_id(data)
     for orientations in (1, 8, 1):
         found = Encoding(data, name, 8, "cpu", orientations).encoder()
-        wanted = inference.encoder(data, device="cpu", batch=8, orientations=orientations)
+        wanted = encoder(data, device="cpu", batch=8, orientations=orientations)
         assert np.array_equal(found(pixels(3)), wanted(pixels(3)))
 
 
 def test_the_settings_name_the_second_term() -> None:
-    assert learning.instance_of(Train(objective="reconstruction")) is None
+    assert learning.contrastive_term(Train(objective="reconstruction")) is None
     asked = Train(objective="reconstruction+instance", temperature=0.2, instance_weight=0.5)
-    assert learning.instance_of(asked) == Instance(weight=0.5, temperature=0.2)
+    assert learning.contrastive_term(asked) == ContrastiveTerm(weight=0.5, temperature=0.2)
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
         run = encoded(data, *flags)
         rows = run.warehouse.read("latents").collect()
         ids = [row.image_id for row in rows]
-        seen = inference.encoder(data, device="cpu", batch=32, orientations=orientations)
+        seen = encoder(data, device="cpu", batch=32, orientations=orientations)
         given = np.stack([np.frombuffer(images[name], np.uint8) for name in ids])
         assert set(ids) == set(images)
         assert np.array_equal(seen(given), np.array([row.latent for row in rows], np.float32))
@@ -92,7 +94,7 @@ def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
             asked = replace(run.settings, generate=replace(run.settings.generate, count=1))
             with pytest.raises(JobError, match="means over eight orientations"):
                 Run(run.spark, asked, "generate").execute(generate.STAGE)
-    model = Path(run.warehouse.root, "models", weights.model_id(data))
+    model = Path(run.warehouse.root, "models", model_id(data))
     assert json.loads((model / "model.json").read_text())["normalise"] is True
 
 
@@ -104,16 +106,16 @@ def test_images_without_a_finite_latent_are_rejects_until_a_model_gives_one(
     others = {row.path for row in finished.warehouse.read("rejects").collect()}
 
     def rejected(model: Autoencoder) -> set[tuple[str, str]]:
-        warehouse = encoded(weights.weights_bytes(model)).warehouse
+        warehouse = encoded(weights_bytes(model)).warehouse
         rejects = warehouse.read("rejects").collect()
         rows = [row for row in rejects if row.stage == "encode"]
         assert warehouse.count("latents") == len(images) - len(rows)
         assert {row.path for row in rejects if row.stage != "encode"} == others
         return {(row.image_id, row.error_code) for row in rows}
 
-    model = weights.load(drawn(False))
+    model = load_model(drawn(False))
     assert rejected(model) == set()
     with torch.no_grad():
         next(model.encoder.parameters()).fill_(1e38)
     assert rejected(model) == {(name, "not_finite") for name in images}
-    assert rejected(weights.load(drawn(True))) == set()
+    assert rejected(load_model(drawn(True))) == set()

@@ -106,7 +106,9 @@ def test_histograms_and_heat_maps_are_their_definition(compared: Given) -> None:
         assert row["heat_ids"] == names[:25]
         vectors = np.array([seen(compared, name, space) for name in names[:25]])
         heat = np.frombuffer(row["heat"], np.uint8).reshape(len(vectors), -1)
-        assert np.array_equal(heat, pair_histogram.heat(vectors, 0.0 if space == "raw" else -1.0))
+        assert np.array_equal(
+            heat, pair_histogram.heat_map(vectors, 0.0 if space == "raw" else -1.0)
+        )
         expected = list(values(compared, row["label"], space).values())
         for place, number in enumerate(row["counts"]):
             low = row["origin"] + place * row["step"]

@@ -30,7 +30,7 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(flag: str, told: str) -> 
         build({}, [flag])
 
 
-@pytest.mark.parametrize("step", [*histogram.RULES, 1, histogram.SMALLEST_STEP])
+@pytest.mark.parametrize("step", [*histogram.RULES, 1, histogram.MOST_CELLS])
 def test_a_step_is_a_rule_or_a_number_of_cells(step: str | int) -> None:
     found = build({}, [f"estimate.step={step}"]).estimate.step
     assert (found, type(found)) == (step, type(step))

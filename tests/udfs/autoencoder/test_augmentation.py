@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.conftest import picture
-from udfs.autoencoder.augmentation import LEVEL, Changes, changed, standardised
+from udfs.autoencoder.augmentation import LEVEL, Augmentation, augment, standardised
 
-NONE = Changes(**{field.name: 0.0 for field in fields(Changes)})
+NONE = Augmentation(**{field.name: 0.0 for field in fields(Augmentation)})
 SIDE = 64
 
 
@@ -64,36 +64,36 @@ def test_an_image_does_not_depend_on_those_beside_it() -> None:
 
 
 def test_a_view_without_changes_is_the_image() -> None:
-    found = changed(images(), NONE, seeded())
+    found = augment(images(), NONE, seeded())
     assert (found - images()).abs().max() < 1e-4
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Changes)])
+@pytest.mark.parametrize("name", [field.name for field in fields(Augmentation)])
 def test_each_change_changes_every_image(name: str) -> None:
     """A share of views by itself changes nothing, nor does a size of what no view gets."""
     with_it = {"border": "framed", "framed": "border", "plate": "marked", "marked": "plate"}
-    one = replace(NONE, **{name: 1.0 if name in ("framed", "marked") else getattr(Changes(), name)})
+    amounts = {field.name: getattr(Augmentation(), field.name) for field in fields(Augmentation)}
+    amounts |= {"framed": 1.0, "marked": 1.0}
+    alone = replace(NONE, **{name: amounts[name]})
     if name in with_it:
-        assert (changed(images(), one, seeded()) - images()).abs().max() < 1e-4
-        other = with_it[name]
-        more = 1.0 if other in ("framed", "marked") else getattr(Changes(), other)
-        one = replace(one, **{other: more})
-    apart = (changed(images(), one, seeded()) - images()).abs().mean(dim=(1, 2, 3))
+        assert (augment(images(), alone, seeded()) - images()).abs().max() < 1e-4
+        alone = replace(alone, **{with_it[name]: amounts[with_it[name]]})
+    apart = (augment(images(), alone, seeded()) - images()).abs().mean(dim=(1, 2, 3))
     assert (apart > 1e-4).all()
 
 
 def test_views_come_of_the_generator_alone() -> None:
     before = torch.get_rng_state()
-    one = changed(images(), Changes(), seeded(1))
+    one = augment(images(), Augmentation(), seeded(1))
     torch.manual_seed(5)
-    assert torch.equal(changed(images(), Changes(), seeded(1)), one)
-    assert not torch.equal(changed(images(), Changes(), seeded(2)), one)
+    assert torch.equal(augment(images(), Augmentation(), seeded(1)), one)
+    assert not torch.equal(augment(images(), Augmentation(), seeded(2)), one)
     draws = seeded(1)
-    changed(images(), Changes(), draws)
-    assert not torch.equal(changed(images(), Changes(), draws), one)
+    augment(images(), Augmentation(), draws)
+    assert not torch.equal(augment(images(), Augmentation(), draws), one)
     torch.set_rng_state(before)
-    changed(images(), Changes(), seeded(1))
+    augment(images(), Augmentation(), seeded(1))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -101,7 +101,7 @@ def test_views_come_of_the_generator_alone() -> None:
 @given(st.integers(0, 2**31))
 def test_views_stay_in_the_range_and_keep_the_image(seed: int) -> None:
     kept = images()
-    found = changed(kept, Changes(), seeded(seed))
+    found = augment(kept, Augmentation(), seeded(seed))
     assert found.shape == kept.shape
     assert found.min() >= -1
     assert found.max() <= 1
@@ -113,7 +113,7 @@ def test_a_border_is_plain_and_all_of_the_image_is_within() -> None:
     ramp = torch.linspace(-0.9, 0.9, SIDE).expand(SIDE, SIDE)
     image = torch.stack([ramp, ramp.T, torch.full_like(ramp, -1)]).expand(300, -1, -1, -1)
     kinds = set()
-    for view in changed(image, replace(NONE, border=0.2, framed=1.0), seeded()):
+    for view in augment(image, replace(NONE, border=0.2, framed=1.0), seeded()):
         inside = ((view - view[2]) != 0).any(dim=0)
         across, down = inside.any(dim=0), inside.any(dim=1)
         assert torch.equal(inside, across & down[:, None])
@@ -130,7 +130,7 @@ def test_a_border_is_plain_and_all_of_the_image_is_within() -> None:
 
 def test_a_plate_is_a_box_of_one_colour() -> None:
     given = images(1).expand(300, -1, -1, -1)
-    found = changed(given, replace(NONE, plate=0.3, marked=1.0), seeded())
+    found = augment(given, replace(NONE, plate=0.3, marked=1.0), seeded())
     areas = []
     for view, image in zip(found, given, strict=True):
         other = (view - image).abs().amax(dim=0) > 1e-3
@@ -147,7 +147,7 @@ def test_a_plate_is_a_box_of_one_colour() -> None:
 def test_a_share_of_the_views(share: str) -> None:
     one = replace(NONE, border=0.15, plate=0.3, **{share: 0.3})
     given = images(1).expand(2000, -1, -1, -1)
-    apart = (changed(given, one, seeded()) - given).abs().amax(dim=(1, 2, 3)) > 1e-3
+    apart = (augment(given, one, seeded()) - given).abs().amax(dim=(1, 2, 3)) > 1e-3
     assert 0.24 < apart.float().mean() < 0.33
 
 
@@ -155,7 +155,7 @@ def test_a_shift_and_a_turn_by_hand() -> None:
     """A dot in the middle goes no further than the shift; a turn leaves it, and moves one aside."""
     dot = torch.full((200, 3, SIDE, SIDE), -1.0)
     dot[:, :, 30:34, 30:34] = 1
-    moved = (changed(dot, replace(NONE, shift=0.1), seeded()) + 1).sum(dim=1)
+    moved = (augment(dot, replace(NONE, shift=0.1), seeded()) + 1).sum(dim=1)
     place = torch.arange(SIDE) - 31.5
     total = moved.sum(dim=(1, 2))
     across = (moved.sum(dim=1) * place).sum(dim=1) / total
@@ -164,11 +164,11 @@ def test_a_shift_and_a_turn_by_hand() -> None:
         assert way.abs().max() <= 0.1 * SIDE + 0.01
         assert way.min() < -0.08 * SIDE
         assert way.max() > 0.08 * SIDE
-    still = (changed(dot, replace(NONE, rotation=20.0), seeded()) + 1).sum(dim=1)
+    still = (augment(dot, replace(NONE, rotation=20.0), seeded()) + 1).sum(dim=1)
     assert ((still.sum(dim=1) * place).sum(dim=1) / total).abs().max() < 0.1
     aside = torch.full((200, 3, SIDE, SIDE), -1.0)
     aside[:, :, 30:34, 50:54] = 1  # 20 px from the middle
-    turned = (changed(aside, replace(NONE, rotation=20.0), seeded()) + 1).sum(dim=1)
+    turned = (augment(aside, replace(NONE, rotation=20.0), seeded()) + 1).sum(dim=1)
     height = (turned.sum(dim=2) * place).sum(dim=1) / turned.sum(dim=(1, 2))
     assert height.abs().max() <= 20 * np.sin(np.radians(20)) + 0.1
     assert height.abs().max() > 0.8 * 20 * np.sin(np.radians(20))

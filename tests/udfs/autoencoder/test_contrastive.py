@@ -17,10 +17,10 @@ def drawn(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def defined(one: Tensor, other: Tensor, temperature: float) -> float:
+def defined(left: Tensor, right: Tensor, temperature: float) -> float:
     """Equation 1 of the paper, view by view."""
-    views = [*one.double(), *other.double()]
-    n = len(one)
+    views = [*left.double(), *right.double()]
+    n = len(left)
 
     def cosine(i: int, k: int) -> float:
         return float(views[i] @ views[k] / (views[i].norm() * views[k].norm()))
@@ -36,9 +36,9 @@ def defined(one: Tensor, other: Tensor, temperature: float) -> float:
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 1000), st.integers(1, 7), st.integers(1, 9), st.floats(0.05, 2))
 def test_the_loss_is_the_definition(seed: int, n: int, width: int, temperature: float) -> None:
-    one, other = drawn(seed, n, width), drawn(seed + 1, n, width)
-    found = float(nt_xent(one, other, temperature))
-    assert found == pytest.approx(defined(one, other, temperature), abs=1e-4)
+    left, right = drawn(seed, n, width), drawn(seed + 1, n, width)
+    found = float(nt_xent(left, right, temperature))
+    assert found == pytest.approx(defined(left, right, temperature), abs=1e-4)
 
 
 def test_its_bounds() -> None:
@@ -52,23 +52,23 @@ def test_its_bounds() -> None:
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 1000), st.permutations(range(6)))
 def test_neither_order_nor_length_matters(seed: int, order: list[int]) -> None:
-    one, other = drawn(seed, 6, 5), drawn(seed + 1, 6, 5)
-    found = nt_xent(one, other, 0.2)
+    left, right = drawn(seed, 6, 5), drawn(seed + 1, 6, 5)
+    found = nt_xent(left, right, 0.2)
     lengths = drawn(seed + 2, 6, 1).abs() + 0.1
     for twin in (
-        nt_xent(other, one, 0.2),
-        nt_xent(one[order], other[order], 0.2),
-        nt_xent(one * lengths, other, 0.2),
+        nt_xent(right, left, 0.2),
+        nt_xent(left[order], right[order], 0.2),
+        nt_xent(left * lengths, right, 0.2),
     ):
         assert float(twin) == pytest.approx(float(found), abs=1e-5)
 
 
 def test_a_step_against_the_gradient_brings_views_together() -> None:
-    one = drawn(0, 6, 5).requires_grad_()
-    other = drawn(1, 6, 5)
-    loss = nt_xent(one, other, 0.5)
-    (slope,) = torch.autograd.grad(loss, one)
-    assert nt_xent(one - 0.1 * slope, other, 0.5) < loss
+    left = drawn(0, 6, 5).requires_grad_()
+    right = drawn(1, 6, 5)
+    loss = nt_xent(left, right, 0.5)
+    (slope,) = torch.autograd.grad(loss, left)
+    assert nt_xent(left - 0.1 * slope, right, 0.5) < loss
 
 
 def test_wrong_views_are_refused() -> None:

@@ -29,7 +29,7 @@ def model_of(projections: NDArray[np.float64]) -> Separable:
 def test_points_are_drawn_on_the_leading_axes_and_0_on_the_others(sampled: int) -> None:
     rows = cloud()
     model = model_of(pca.project(rows, pca.principal_axes(rows, 3)))
-    points = generation.points(model, 400, sampled, generation.draw_of(1, "town"))
+    points = generation.points(model, 400, sampled, generation.class_generator(1, "town"))
     assert points.shape == (400, 3)
     assert (points[:, sampled:] == 0).all()
     for axis, column in list(zip(model.marginals, points.T, strict=True))[:sampled]:
@@ -38,10 +38,10 @@ def test_points_are_drawn_on_the_leading_axes_and_0_on_the_others(sampled: int) 
 
 
 def test_a_class_has_random_numbers_of_its_own() -> None:
-    first = generation.draw_of(0, "ünits").random(4)
-    assert np.array_equal(generation.draw_of(0, "ünits").random(4), first)
+    first = generation.class_generator(0, "ünits").random(4)
+    assert np.array_equal(generation.class_generator(0, "ünits").random(4), first)
     for seed, label in ((1, "ünits"), (0, "units")):
-        assert not np.array_equal(generation.draw_of(seed, label).random(4), first)
+        assert not np.array_equal(generation.class_generator(seed, label).random(4), first)
 
 
 def test_latents_lie_where_they_were_drawn_unless_an_entry_is_set_to_0() -> None:

@@ -167,7 +167,7 @@ def test_steps_by_hand() -> None:
     assert histogram.step(40, 1000, 2.0, 10.0) == 0.25
 
 
-@pytest.mark.parametrize("rule", histogram.OF_QUARTILES)
+@pytest.mark.parametrize("rule", histogram.QUARTILE_RULES)
 def test_equal_quartiles_take_scotts_rule(rule: str) -> None:
     scott = histogram.step("scott", 1000, 2.0, 10.0)
     assert histogram.step(rule, 1000, 2.0, 10.0, (1.0, 1.0)) == scott

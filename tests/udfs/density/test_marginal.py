@@ -118,7 +118,7 @@ def test_the_search_for_a_quantile_bisects_where_newtons_step_leads_out() -> Non
     """4(s − ½)³ + ½ = 3s − 6s² + 4s³: flat where the search begins."""
     rise = np.linspace(0, 1, 101)
     cubic = (np.full_like(rise, c) for c in (3.0, -6.0, 4.0))
-    found = marginal._climbed(rise, *cubic)
+    found = marginal._solve_cubic(rise, *cubic)
     assert np.abs(4 * (found - 0.5) ** 3 + 0.5 - rise).max() < 1e-12
 
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from tests.support.densities import follows, marginals
 from udfs.density import histogram
-from udfs.density import marginal as marginal_model
 from udfs.density.bspline import kernel
-from udfs.density.marginal import Marginal
+from udfs.density.marginal import HALF_CELLS, Marginal
 from udfs.density.separable import Separable
 from udfs.density.tensor import Tensor
 
@@ -275,4 +274,4 @@ def test_many_points_come_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("udfs.density.tensor.AT_A_TIME", 2000)
     for left, right in zip(whole, everything(), strict=True):
         assert np.allclose(left, right, rtol=1e-12)
-    assert marginal_model.HALF_CELLS.size**2 < 2000
+    assert HALF_CELLS.size**2 < 2000

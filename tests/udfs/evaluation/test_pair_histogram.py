@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from tests.support.vectors import KINDS, images, sim, spectral
 from udfs.evaluation import pair_histogram
-from udfs.evaluation.pair_histogram import STEP, compared, heat, pair_id, pair_keys, row_keys
+from udfs.evaluation.pair_histogram import (
+    STEP,
+    class_similarities,
+    heat_map,
+    pair_id,
+    pair_keys,
+    row_keys,
+)
 from udfs.vectors.cosine import Matrix
 
 EDGES = [0.25, 0.5, 0.75, 0.9375, 1.0]  # edges of bins too: Sim of whole numbers lies on them
@@ -44,7 +51,7 @@ def test_counts_and_pairs_are_those_of_every_two_images(
     keys = row_keys(named(count), 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pair_histogram, "_ROWS", 7)
-        found = compared(rows, EDGES, keys, most)
+        found = class_similarities(rows, EDGES, keys, most)
     expected = definition(rows)
     for place, number in enumerate(found.bins.counts.tolist()):
         low = found.bins.origin + place * STEP
@@ -67,13 +74,13 @@ def test_counts_and_pairs_are_those_of_every_two_images(
 def test_copies_lie_in_the_bin_that_begins_at_one() -> None:
     """A float64 product would put half of them below 1."""
     rows = np.repeat(spectral(1, 40, 2), 30, axis=0)
-    found = compared(rows, [0.99, 1.0], row_keys(named(30), 0), 5)
+    found = class_similarities(rows, [0.99, 1.0], row_keys(named(30), 0), 5)
     assert (found.bins.origin, found.bins.counts.tolist()) == (1.0, [435])
     assert found.population.tolist() == [435]
 
 
 def test_without_strata_nothing_is_drawn() -> None:
-    found = compared(spectral(20, 8, 1), [], row_keys(named(20), 0), 5)
+    found = class_similarities(spectral(20, 8, 1), [], row_keys(named(20), 0), 5)
     assert found.bins.counts.sum() == 190
     assert not len(found.population)
     assert not len(found.drawn.i)
@@ -81,7 +88,7 @@ def test_without_strata_nothing_is_drawn() -> None:
 
 def test_a_class_of_nothing_has_no_similarities() -> None:
     for rows in (np.zeros((3, 4), np.float32), np.empty((0, 4), np.float32)):
-        found = compared(rows, EDGES, row_keys(named(len(rows)), 0), 5)
+        found = class_similarities(rows, EDGES, row_keys(named(len(rows)), 0), 5)
         assert (found.bins.origin, len(found.bins.counts)) == (0.0, 0)
         assert found.population.tolist() == [0] * 4
 
@@ -91,7 +98,7 @@ def test_a_heat_map_shows_every_similarity(lowest: float) -> None:
     rows = np.random.default_rng(1).normal(size=(12, 6)).astype(np.float32)
     rows[3] = 0
     rows[8] = rows[2]
-    found = heat(rows, lowest)
+    found = heat_map(rows, lowest)
     assert found.shape == (12, 12)
     assert found.dtype == np.uint8
     assert (found == found.T).all()

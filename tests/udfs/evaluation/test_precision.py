@@ -87,12 +87,12 @@ def test_a_threshold_inside_a_stratum_divides_it() -> None:
     lowest, cut, edge, inside, nothing = found.values()
     assert lowest.precision is not None
     assert lowest.precision.share == pytest.approx((200 + 10) / 310)
-    assert (lowest.pairs, lowest.found) == (4, 1.0)
+    assert (lowest.pairs, lowest.recall) == (4, 1.0)
     assert cut.precision is not None
     assert cut.precision.share == 1.0
     assert [one.pairs for one in (cut, edge, inside)] == [3, 1, 1]
-    assert [cut.found, edge.found] == pytest.approx([1.0, 10 / 210])
-    assert inside.found == pytest.approx(10 / 210)
+    assert [cut.recall, edge.recall] == pytest.approx([1.0, 10 / 210])
+    assert inside.recall == pytest.approx(10 / 210)
     assert nothing == Threshold(0.99, None, 0, 0.0)
 
 
@@ -101,7 +101,7 @@ def test_labels_missing_from_a_stratum_leave_what_lies_above_it() -> None:
     found = {one.threshold: one for one in curve(given_, [])}
     assert found[0.93].precision is found[0.95].precision is None
     assert found[0.9925].precision is not None
-    assert found[0.9925].found is None
+    assert found[0.9925].recall is None
 
 
 def test_from_a_threshold_on_is_at_every_higher_one() -> None:

@@ -1,4 +1,4 @@
-"""The control: random removals, beside their definition (spec §6)."""
+"""The control: random removals, beside their definition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from udfs.density import histogram
 from udfs.density.marginal import Marginal
 from udfs.evaluation import random_removal
-from udfs.evaluation.random_removal import band, drawn, removal_order, slope_band
+from udfs.evaluation.random_removal import band, null_distribution, removal_order, slope_band
 
 IDS = [f"class/{i:03}ü.png" for i in range(60)]
 
@@ -35,25 +35,25 @@ def test_a_draw_removes_the_images_smallest_in_their_hash() -> None:
 @pytest.mark.parametrize("removed", [[0], [20], [45, 5, 30], [56, 57, 59]])
 def test_what_is_left_is_measured_as_it_is_defined(removed: list[int]) -> None:
     points, steps = values(), [2.0, 0.5]
-    found = drawn(IDS, points, steps, removed, 4, 1)
+    result = null_distribution(IDS, points, steps, removed, 4, 1)
     for draw in range(4):
         order = removal_order([name.encode() for name in IDS], 1, draw)
         for size, count in enumerate(removed):
             for k, step in enumerate(steps):
                 left = points[order[count:], k]
                 expected = scipy.stats.kurtosis(left) if len(left) >= 4 else np.nan
-                assert found.kurtosis[draw, size, k] == pytest.approx(expected, nan_ok=True)
+                assert result.kurtosis[draw, size, k] == pytest.approx(expected, nan_ok=True)
                 cells, counts = np.unique(histogram.cell(left, step), return_counts=True)
                 model = Marginal(histogram.from_cells(cells, counts, step))
-                assert found.entropy[draw, size, k] == pytest.approx(model.entropy())
+                assert result.entropy[draw, size, k] == pytest.approx(model.entropy())
                 free = model.scale_free_entropy()
-                assert found.scale_free[draw, size, k] == pytest.approx(free)
+                assert result.scale_free[draw, size, k] == pytest.approx(free)
 
 
 def test_images_that_are_all_equal_have_no_kurtosis() -> None:
-    found = drawn(IDS, np.zeros((60, 1)), [1.0], [10], 3, 0)
-    assert np.isnan(found.kurtosis).all()
-    assert np.isfinite(found.entropy).all()
+    result = null_distribution(IDS, np.zeros((60, 1)), [1.0], [10], 3, 0)
+    assert np.isnan(result.kurtosis).all()
+    assert np.isfinite(result.entropy).all()
 
 
 def test_the_band_holds_95_of_100_draws() -> None:

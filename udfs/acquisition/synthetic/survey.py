@@ -1,8 +1,8 @@
-"""A synthetic aerial survey: frames flown with overlap, near-copies, and the truth about them.
+"""A synthetic aerial survey: overlapping frames, near-copies, and the truth about both.
 
-What there will be is planned first (`plan`) and rendered afterwards, scene by scene (`photograph`),
-by whatever number of processes. Everything follows from the seed: the same bytes from run to run
-on one machine with the same libraries, and a scene is the same whatever else is rendered.
+Use `plan` to list the scenes and their files, and `photograph` to render them, scene by scene, in
+any number of processes. Everything follows from the seed: the bytes are the same from run to run on
+one machine with the same libraries, and a scene does not depend on the others.
 """
 
 from __future__ import annotations
@@ -22,23 +22,25 @@ from udfs.acquisition.synthetic.ground import Draw, Picture
 
 Frame = NDArray[np.uint8]  # (rows, columns, 3)
 FORMATS = ("png", "jpg", "webp", "tiff", "bmp")
-QUALITY = 95  # of a camera's lossy files
-SENSOR_NOISE = 0.008  # spread of a frame's own noise, levels 0..1
-SINGLES = 0.5  # share of the scenes that are photographed once
-FLIGHTS = 0.6  # share of the others that further frames of the flight line are kept of
-FARTHEST = 0.3  # of a frame's side; beyond, less than 70 % of the ground is the same
-STEPS = (0.01, 0.1)  # of a frame's side between two exposures: 99 to 90 % overlap
-DRIFT = 0.01  # of a frame's side, across the flight line
-MARGIN = 0.125  # of a frame's side: ground around the flight line, for drift and rotation
+QUALITY = 95  # of lossy files as a camera writes them
+SENSOR_NOISE = 0.008  # deviation of a frame's noise, for levels 0…1
+SINGLES = 0.5  # share of the scenes that have one file
+FLIGHTS = 0.6  # share of the other scenes that have further frames of the flight line
+FARTHEST = 0.3  # largest shift, as a share of the side; beyond, less than 70 % is shared
+STEPS = (0.01, 0.1)  # shift between two exposures, as a share of the side: 99 to 90 % overlap
+DRIFT = 0.01  # largest shift across the flight line, as a share of the side
+MARGIN = 0.125  # ground around the flight line for drift and rotation, as a share of the side
+# For each change, the share of the scenes with several files that have such a copy.
 CHANGES = {"jpeg": 0.5, "brightness": 0.35, "rotation": 0.3, "noise": 0.3, "scale": 0.3}
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A file of the survey before it is rendered.
+    """A file of the survey, before it is rendered.
 
-    image_id: its path below the root; copy_of: the original it is a copy of, by `change`; moved: px
-    along and across the flight line; overlap: the share of the original's area, of a shift only.
+    image_id: the path below the root. copy_of: the image_id of the original; None for an original.
+    change: how the copy differs: "shift" or a name in CHANGES. moved: px along and across the
+    flight line. overlap: the share of the original's area that a shifted frame shows, else None.
     """
 
     image_id: str
@@ -50,7 +52,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Scene:
-    """One place on the ground and the files that show it, the original first."""
+    """A piece of ground and the files that show it, the original first."""
 
     label: str
     number: int
@@ -58,10 +60,20 @@ class Scene:
 
 
 def plan(*, labels: int, scenes: int, side: int, seed: int) -> Iterator[Scene]:
-    """The survey of `labels` classes (at most 8) with `scenes` places each, frames of `side` px.
+    """Yield the scenes of a survey.
 
-    Half of the places are photographed once; of the others there are further frames of the flight,
-    and re-encoded, brightened, rotated, noisy or rescaled copies: about 2.5 files a place.
+    Half of the scenes have one file. The others have further frames of the flight, and re-encoded,
+    brightened, rotated, noisy or rescaled copies: about 2.5 files for each scene.
+
+    Args:
+        labels: the number of classes, 1…8.
+        scenes: the number of scenes of each class.
+        side: of a frame, in px.
+        seed: from which everything follows.
+
+    Raises:
+        ValueError: there are not so many classes.
+
     """
     if not 1 <= labels <= len(terrain.TERRAINS):
         raise ValueError(f"labels: is {labels}, must lie between 1 and {len(terrain.TERRAINS)}")
@@ -71,6 +83,7 @@ def plan(*, labels: int, scenes: int, side: int, seed: int) -> Iterator[Scene]:
 
 
 def _scene(label: str, number: int, side: int, draw: Draw) -> Scene:
+    """Draw which files a scene has."""
     stem = f"{label}/{label}_{number:04}"
     extension = FORMATS[draw.integers(len(FORMATS))]
     original = f"{stem}.{extension}"
@@ -78,17 +91,17 @@ def _scene(label: str, number: int, side: int, draw: Draw) -> Scene:
     if draw.random() >= SINGLES:
         if draw.random() < FLIGHTS:
             shots += _flight(stem, extension, side, draw)
-        wanted = [change for change, share in CHANGES.items() if draw.random() < share]
-        if not wanted and len(shots) == 1:
-            wanted = ["jpeg"]
-        for change in wanted:
-            written = {"jpeg": "jpg", "scale": "webp"}.get(change, extension)
-            shots.append(Shot(f"{stem}_{change}.{written}", original, change))
+        changes = [change for change, share in CHANGES.items() if draw.random() < share]
+        if not changes and len(shots) == 1:
+            changes = ["jpeg"]
+        for change in changes:
+            suffix = {"jpeg": "jpg", "scale": "webp"}.get(change, extension)
+            shots.append(Shot(f"{stem}_{change}.{suffix}", original, change))
     return Scene(label, number, tuple(shots))
 
 
 def _flight(stem: str, extension: str, side: int, draw: Draw) -> Iterator[Shot]:
-    """One to three further frames, each a step farther along the flight line."""
+    """Yield one to three further frames, each a step farther along the flight line."""
     step = max(1, round(draw.uniform(*STEPS) * side))
     drift = max(1, round(DRIFT * side))
     for frame in range(1, int(draw.integers(1, 4)) + 1):
@@ -100,7 +113,7 @@ def _flight(stem: str, extension: str, side: int, draw: Draw) -> Iterator[Shot]:
 
 
 def photograph(scene: Scene, side: int, seed: int) -> list[tuple[str, bytes]]:
-    """The files of a scene: image_id and bytes, in the plan's order."""
+    """Return the image_id and bytes of each file of a scene, in the order of the plan."""
     draw = _generator(seed, scene.label, scene.number, "ground")
     margin = round(MARGIN * side)
     ground = terrain.render(scene.label, side + round(FARTHEST * side) + 2 * margin, draw)
@@ -108,26 +121,28 @@ def photograph(scene: Scene, side: int, seed: int) -> list[tuple[str, bytes]]:
     camera = Camera(np.rot90(ground, heading), side, margin)
     original = scene.shots[0].image_id
     first = camera.expose(_generator(seed, original))
-    # Copies are made of the file as it was written, not of the ground.
-    data = _written(first, original)
-    seen = _read(data)
+    # Copies are made from the file as it was written, not from the ground.
+    data = _encode(first, original)
+    decoded = _decode(data)
     files = [(original, data)]
     for shot in scene.shots[1:]:
-        own = _generator(seed, shot.image_id)
+        generator = _generator(seed, shot.image_id)
         if shot.change == "shift":
-            frame = camera.expose(own, moved=shot.moved)
+            frame = camera.expose(generator, moved=shot.moved)
         elif shot.change == "rotation":
-            frame = camera.expose(own, angle=own.uniform(1, 4) * own.choice((-1, 1)))
+            frame = camera.expose(
+                generator, angle=generator.uniform(1, 4) * generator.choice((-1, 1))
+            )
         else:
-            frame = COPIES[str(shot.change)](seen, own)
-        quality = int(own.integers(40, 86)) if shot.change == "jpeg" else QUALITY
-        files.append((shot.image_id, _written(frame, shot.image_id, quality)))
+            frame = COPIES[str(shot.change)](decoded, generator)
+        quality = int(generator.integers(40, 86)) if shot.change == "jpeg" else QUALITY
+        files.append((shot.image_id, _encode(frame, shot.image_id, quality)))
     return files
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Takes frames of `side` px of a ground; the flight line runs along its columns.
+    """Takes frames of `side` px from a ground, along a flight line that crosses its columns.
 
     The first frame lies `margin` px from the left and in the middle of the rows.
     """
@@ -137,7 +152,7 @@ class Camera:
     margin: int
 
     def expose(self, draw: Draw, *, moved: tuple[int, int] = (0, 0), angle: float = 0) -> Frame:
-        """A frame `moved` px along and across the line, turned by `angle` degrees, with noise."""
+        """Return a noisy frame, shifted by `moved` px and rotated by `angle` degrees."""
         left = self.margin + moved[0]
         top = (len(self.ground) - self.side) // 2 + moved[1]
         box = (left, top, left + self.side, top + self.side)
@@ -153,17 +168,18 @@ class Camera:
 
 
 def _brightness(frame: Frame, draw: Draw) -> Frame:
-    """Another exposure, contrast and white balance."""
+    """Return a copy with another exposure, contrast and white balance."""
     gain = draw.uniform(0.85, 1.18) * draw.uniform(0.96, 1.04, 3)
     return _levels((frame / 255) ** draw.uniform(0.9, 1.1) * gain)
 
 
 def _noise(frame: Frame, draw: Draw) -> Frame:
+    """Return a copy with more noise."""
     return _levels(_noisy(frame / 255, draw.uniform(0.015, 0.04), draw))
 
 
 def _scale(frame: Frame, draw: Draw) -> Frame:
-    """Smaller or larger by up to a third."""
+    """Return a copy that is smaller or larger by up to a third."""
     side = round(len(frame) * draw.uniform(0.65, 1.35))
     resized = Image.fromarray(frame).resize((side, side), Image.Resampling.LANCZOS)
     return np.asarray(resized)
@@ -178,8 +194,8 @@ COPIES: dict[str, Callable[[Frame, Draw], Frame]] = {
 
 
 def broken_files(label: str, side: int) -> list[tuple[str, bytes]]:
-    """Files that cannot be used: each becomes a reject with its reason."""
-    whole = _written(np.full((side, side, 3), 128, np.uint8), "a.jpg")
+    """Return image_id and bytes of four files that cannot be used, each for another reason."""
+    whole = _encode(np.full((side, side, 3), 128, np.uint8), "a.jpg")
     # A PNG that claims 40,000 x 40,000 px, 8 bits, RGB.
     size = (40_000).to_bytes(4, "big")
     header = _chunk(b"IHDR", size + size + bytes((8, 2, 0, 0, 0)))
@@ -193,14 +209,14 @@ def broken_files(label: str, side: int) -> list[tuple[str, bytes]]:
     ]
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG."""
-    check = zlib.crc32(kind + data).to_bytes(4, "big")
-    return len(data).to_bytes(4, "big") + kind + data + check
+def _chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG file."""
+    check = zlib.crc32(name + data).to_bytes(4, "big")
+    return len(data).to_bytes(4, "big") + name + data + check
 
 
 def _generator(seed: int, *names: object) -> Draw:
-    """Random numbers that belong to one thing, whatever else is drawn."""
+    """Return the random generator of one thing, which does not depend on what else is drawn."""
     digest = hashlib.sha256("|".join(map(str, (seed, *names))).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
@@ -210,12 +226,12 @@ def _noisy(picture: Picture, spread: float, draw: Draw) -> Picture:
 
 
 def _levels(picture: Picture) -> Frame:
-    """Levels 0..1 to 0..255, rounded."""
+    """Return levels 0…1 as 0…255, rounded and clipped."""
     return np.asarray(np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _written(frame: Frame, name: str, quality: int = QUALITY) -> bytes:
-    """A frame as a file of the format that its name ends in."""
+def _encode(frame: Frame, name: str, quality: int = QUALITY) -> bytes:
+    """Return a frame as the bytes of a file, in the format that the name ends in."""
     extension = name.rsplit(".", 1)[1]
     lossy = extension in ("jpg", "webp")
     target = io.BytesIO()
@@ -227,5 +243,5 @@ def _written(frame: Frame, name: str, quality: int = QUALITY) -> bytes:
     return target.getvalue()
 
 
-def _read(data: bytes) -> Frame:
+def _decode(data: bytes) -> Frame:
     return np.asarray(Image.open(io.BytesIO(data)))

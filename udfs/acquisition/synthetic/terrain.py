@@ -1,8 +1,8 @@
-"""Procedural ground as seen from above: eight classes, each scene with a layout of its own.
+"""Procedural ground as seen from above, in eight classes: use `render`, or TERRAINS for the names.
 
-Aerial photographs of one class differ in colour, light and above all in what lies where. So every
-class is made of large shapes (parcels, stands, shores, quarters) under fine texture: an encoder
-that sees 64x64 px tells two scenes apart by the former.
+Aerial photographs of one class differ in colour, in light and above all in their layout. So every
+class consists of large shapes (parcels, stands, shores, quarters), by which an encoder that sees
+64x64 px can tell two scenes apart, under fine texture.
 """
 
 from __future__ import annotations
@@ -67,20 +67,20 @@ QUARTERS: tuple[Tone, ...] = (
     (0.5, 0.42, 0.31),
     (0.44, 0.48, 0.3),
 )
-DARKEST = 0.4  # of full light: a slope away from the sun under a cloud
-MOST_GAIN = 2.5  # of an exposure; more would show the noise of a calm sea
+DARKEST = 0.4  # share of full light on a slope away from the sun, under a cloud
+MOST_GAIN = 2.5  # largest gain of an exposure; more would show the noise of a calm sea
 
 
 def render(label: str, side: int, draw: Draw) -> Picture:
-    """A square of ground of a class in the light of one hour, levels 0..1 (side, side, 3).
+    """Return a square of ground of a class in random light: (side, side, 3), levels 0…1.
 
-    side: px, of about half a metre. Cost: some 10 ms for 144 px.
+    label: a name in TERRAINS. side: in px, of about half a metre each. Cost: some 10 ms for 144 px.
     """
     return _lit(TERRAINS[label](side, draw), draw)
 
 
 def _lit(picture: Picture, draw: Draw) -> Picture:
-    """Slopes to and from the sun, sometimes the shadow of a cloud, and the hour's light."""
+    """Light the ground: slopes, sometimes the shadow of a cloud, and the colour of the light."""
     side = len(picture)
     slopes = smooth(side, draw, int(draw.integers(2, 5)))
     light = 1 + draw.uniform(0.08, 0.32) * slopes
@@ -94,7 +94,7 @@ def _lit(picture: Picture, draw: Draw) -> Picture:
 
 
 def _exposed(picture: Picture, draw: Draw) -> Picture:
-    """As surveys deliver it: exposed and stretched so that the tones fill most of the range."""
+    """Stretch the tones over most of the range, as the providers of surveys do."""
     tones = picture.mean(axis=2)
     low, high = np.percentile(tones, (2, 98))
     gain = min(draw.uniform(0.6, 0.9) / (high - low), MOST_GAIN)
@@ -102,7 +102,7 @@ def _exposed(picture: Picture, draw: Draw) -> Picture:
 
 
 def _land(side: int, draw: Draw, tones: Sequence[Tone]) -> Picture:
-    """Open land: two or three kinds of cover in large patches, under fine texture."""
+    """Paint open land: two or three covers in large patches, under fine texture."""
     picture = blend(any_of(tones, draw), any_of(tones, draw), 0.5 + 4 * smooth(side, draw, 3))
     if draw.random() < 0.6:
         patch = 4 * (fractal(side, draw, 1.8) - draw.uniform(0.2, 1.2))
@@ -119,7 +119,7 @@ def _field(side: int, draw: Draw) -> Picture:
     width, depth = draw.uniform(30, 100, 2)
     u = (along + draw.uniform(-0.3, 0.3) * across + draw.uniform(0, width)) / width
     row = np.floor(u)
-    # Each row of parcels is cut at other places.
+    # Each row of parcels is cut at its own positions.
     v = across / depth + np.sin(37.7 * row + draw.uniform(0, 6.3))
     _, parcel = np.unique(100 * row + np.floor(v), return_inverse=True)
     parcel = parcel.reshape(side, side)
@@ -138,8 +138,8 @@ def _field(side: int, draw: Draw) -> Picture:
 def _forest(side: int, draw: Draw) -> Picture:
     """Stands of different trees, clearings, sometimes a track."""
     stands = []
-    for kind in draw.permutation(len(TREES))[:3]:
-        low, high = TREES[kind]
+    for stand in draw.permutation(len(TREES))[:3]:
+        low, high = TREES[stand]
         crowns = blurred(side, draw, draw.uniform(1.2, 3.2))
         tone = blend(tinted(low, draw), tinted(high, draw, 0.06), 0.45 + 0.3 * crowns)
         stands.append(tone * relief(crowns, 0.7)[..., None])
@@ -194,33 +194,33 @@ def _town(side: int, draw: Draw) -> Picture:
     crowded = draw.uniform(0.2, 1)
     for i in range(-reach, reach + 1):
         for j in range(-reach, reach + 1):
-            place = ((i + offset[0]) * block[0], (j + offset[1]) * block[1])
-            if pen.shows(place, block.max()):
+            centre = ((i + offset[0]) * block[0], (j + offset[1]) * block[1])
+            if pen.shows(centre, block.max()):
                 inner = block - street
-                streets.box(place, inner[0], inner[1], any_of(QUARTERS, draw))
-                _quarter(pen, place, inner, crowded, draw)
+                streets.box(centre, inner[0], inner[1], any_of(QUARTERS, draw))
+                _quarter(pen, centre, inner, crowded, draw)
     ground = streets.over(picture) * (1 + 0.06 * fractal(side, draw, 1.2))[..., None]
     return pen.over(ground)
 
 
 def _quarter(
-    pen: Pen, place: tuple[float, float], inner: NDArray[np.float64], crowded: float, draw: Draw
+    pen: Pen, centre: tuple[float, float], inner: NDArray[np.float64], crowded: float, draw: Draw
 ) -> None:
-    """What stands in one quarter: a hall, some houses, or trees."""
-    kind = draw.random()
-    if kind < 0.2 * crowded:
+    """Draw what stands in one quarter: a hall, some houses, or trees."""
+    use = draw.random()
+    if use < 0.2 * crowded:
         length, width = inner * draw.uniform(0.5, 0.85, 2)
-        pen.box(place, length, width, any_of(ROOFS, draw), 3)
+        pen.box(centre, length, width, any_of(ROOFS, draw), 3)
         return
-    for _ in range(draw.poisson(1 + 4 * crowded) if kind < 0.85 else 0):
+    for _ in range(draw.poisson(1 + 4 * crowded) if use < 0.85 else 0):
         length, width = draw.uniform(6, 15, 2)
         free = np.maximum(inner - (length, width), 0) / 2
-        x, y = np.asarray(place) + draw.uniform(-1, 1, 2) * free
+        x, y = np.asarray(centre) + draw.uniform(-1, 1, 2) * free
         roof = any_of(ROOFS, draw)
         pen.box((x, y), length, width, roof, 2.5)
         pen.box((x, y - width / 4), length, width / 2, roof * 1.18)
-    for _ in range(draw.poisson(2 if kind < 0.85 else 9)):
-        x, y = np.asarray(place) + draw.uniform(-0.5, 0.5, 2) * inner
+    for _ in range(draw.poisson(2 if use < 0.85 else 9)):
+        x, y = np.asarray(centre) + draw.uniform(-0.5, 0.5, 2) * inner
         pen.disc((x, y), draw.uniform(1.2, 3.2), tinted((0.17, 0.28, 0.12), draw, 0.03), 1.5)
 
 
@@ -230,7 +230,7 @@ def _road(side: int, draw: Draw) -> Picture:
     along, across = turned(side, angle)
     offset, half = draw.uniform(-0.22, 0.22) * side, draw.uniform(4, 12)
     distance = across - offset
-    # Other land on the other side of the road.
+    # The land differs on the two sides of the road.
     picture = np.where(
         (distance > 0)[..., None], _land(side, draw, GROUND), _land(side, draw, GROUND)
     )
@@ -248,13 +248,13 @@ def _road(side: int, draw: Draw) -> Picture:
     pen = Pen(side, angle)
     for _ in range(draw.integers(1, 8)):
         lane = half / 2 * (1 if draw.random() < 0.5 else -1)
-        place = (draw.uniform(-0.6, 0.6) * side, offset + lane)
+        centre = (draw.uniform(-0.6, 0.6) * side, offset + lane)
         paint = np.clip(draw.uniform(0.1, 0.9) + draw.normal(0, 0.12, 3), 0, 1)
-        pen.box(place, draw.uniform(6, 14), min(3.4, 0.8 * half), paint, 1.5)
+        pen.box(centre, draw.uniform(6, 14), min(3.4, 0.8 * half), paint, 1.5)
     for _ in range(draw.poisson(8)):
         away = (half + draw.uniform(4, 40)) * (1 if draw.random() < 0.5 else -1)
-        place = (draw.uniform(-0.7, 0.7) * side, offset + away)
-        pen.disc(place, draw.uniform(2, 4.5), tinted((0.15, 0.25, 0.1), draw, 0.03), 2)
+        centre = (draw.uniform(-0.7, 0.7) * side, offset + away)
+        pen.disc(centre, draw.uniform(2, 4.5), tinted((0.15, 0.25, 0.1), draw, 0.03), 2)
     return pen.over(picture)
 
 
@@ -291,11 +291,11 @@ def _orchard(side: int, draw: Draw) -> Picture:
     leaf = tinted(((0.17, 0.32, 0.12), (0.34, 0.4, 0.24), (0.24, 0.3, 0.1))[draw.integers(3)], draw)
     plot, cut = draw.uniform(26, 64, 2), draw.uniform(0, 64, 2)
     reach = 0.72 * side
-    places = np.stack(
+    trees = np.stack(
         np.meshgrid(np.arange(-reach, reach, gap), np.arange(-reach, reach, row), indexing="ij"),
         axis=-1,
     ).reshape(-1, 2)
-    numbers, owner = np.unique(np.floor((places + cut) / plot), axis=0, return_inverse=True)
+    numbers, owner = np.unique(np.floor((trees + cut) / plot), axis=0, return_inverse=True)
     owner = owner.ravel()
     for number in numbers:
         middle = (number + 0.5) * plot - cut
@@ -303,12 +303,12 @@ def _orchard(side: int, draw: Draw) -> Picture:
     patches = 1 + 0.2 * smooth(side, draw, 4) + 0.07 * fractal(side, draw, 1.2)
     picture = plots.over(np.full((side, side, 3), 0.5)) * patches[..., None]
     ages = draw.uniform(0.25, 0.5, len(numbers)) * (draw.random(len(numbers)) > 0.2)
-    radii = min(gap, row) * ages[owner] * draw.uniform(0.8, 1.15, len(places))
-    radii[draw.random(len(places)) < draw.uniform(0, 0.2)] = 0
-    places = places + draw.normal(0, 0.5, places.shape)
-    tones = 1 + draw.normal(0, 0.1, len(places))
-    visible = (radii > 1) & (np.abs(places @ pen.turn).max(axis=1) < side / 2 + 6)
-    for (x, y), radius, tone in zip(places[visible], radii[visible], tones[visible], strict=True):
+    radii = min(gap, row) * ages[owner] * draw.uniform(0.8, 1.15, len(trees))
+    radii[draw.random(len(trees)) < draw.uniform(0, 0.2)] = 0
+    trees = trees + draw.normal(0, 0.5, trees.shape)
+    tones = 1 + draw.normal(0, 0.1, len(trees))
+    visible = (radii > 1) & (np.abs(trees @ pen.turn).max(axis=1) < side / 2 + 6)
+    for (x, y), radius, tone in zip(trees[visible], radii[visible], tones[visible], strict=True):
         pen.disc((x, y), radius, leaf * tone, 0.6 * radius)
     return pen.over(picture)
 
@@ -330,11 +330,11 @@ def _harbour(side: int, draw: Draw) -> Picture:
     pen = Pen(side, angle)
     for _ in range(draw.integers(2, 12)):
         length, width = draw.uniform(5, 26), draw.uniform(5, 18)
-        place = (
+        centre = (
             edge + draw.uniform(0.5, 1) * length + draw.exponential(25),
             draw.uniform(-0.7, 0.7) * side,
         )
-        pen.box(place, length, width, any_of(ROOFS, draw), 3)
+        pen.box(centre, length, width, any_of(ROOFS, draw), 3)
     gap, reach = draw.uniform(20, 46), draw.uniform(15, 70)
     timber = tinted((0.6, 0.56, 0.5), draw, 0.06)
     for pier in np.arange(-0.75 * side, 0.75 * side, gap) + draw.uniform(0, gap):
@@ -344,7 +344,7 @@ def _harbour(side: int, draw: Draw) -> Picture:
 
 
 def _moor(pen: Pen, edge: float, reach: float, pier: float, draw: Draw) -> None:
-    """Boats on both sides of a pier; a berth may be free."""
+    """Draw boats on both sides of a pier; a berth may be free."""
     taken = draw.uniform(0.2, 0.9)
     for berth in np.arange(edge - reach + 3, edge - 4, 6):
         for side in (-1, 1):

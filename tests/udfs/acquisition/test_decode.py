@@ -1,0 +1,195 @@
+"""Image files to pixels: the order of the steps, tiles, and a reason for every unusable file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.conftest import picture
+from udfs.acquisition.decode import PIXELS, SIDE, Tile, Unusable, decode, jpeg, scale, sha256
+
+LIMIT = 10**6
+CODES = ("empty", "unreadable", "truncated", "unsupported_format", "too_large")
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    target = io.BytesIO()
+    image.save(target, kind, **options)
+    return target.getvalue()
+
+
+def whole(data: bytes) -> NDArray[np.uint8]:
+    """The only image of a file: (64, 64, 3)."""
+    (tile,) = decode(data, max_pixels=LIMIT, tile=None, stride=None)
+    assert tile.suffix == ""
+    assert len(tile.pixels) == PIXELS
+    return np.frombuffer(tile.pixels, np.uint8).reshape(SIDE, SIDE, 3)
+
+
+def refused(data: bytes, **wanted: Any) -> Unusable:
+    with pytest.raises(Unusable) as caught:
+        decode(data, **({"max_pixels": LIMIT, "tile": None, "stride": None} | wanted))
+    return caught.value
+
+
+def png_of(side: int) -> bytes:
+    """A PNG that claims to be side x side px."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    rows = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_an_image_of_64_px_is_taken_as_it_is(kind: str) -> None:
+    levels = picture(1, SIDE)
+    assert np.array_equal(whole(encoded(Image.fromarray(levels), kind)), levels)
+
+
+def test_another_size_is_resized_bilinearly_and_recorded() -> None:
+    image = Image.fromarray(picture(2, 100)).crop((0, 0, 100, 80))
+    (tile,) = decode(encoded(image, "PNG"), max_pixels=LIMIT, tile=None, stride=None)
+    assert (tile.width, tile.height) == (100, 80)
+    expected = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    assert tile.pixels == expected.tobytes()
+
+
+def test_the_first_frame_is_taken() -> None:
+    first, second = (Image.fromarray(picture(seed, SIDE)) for seed in (3, 4))
+    data = encoded(first, "TIFF", save_all=True, append_images=[second])
+    assert np.array_equal(whole(data), np.asarray(first))
+
+
+def test_the_exif_orientation_is_applied() -> None:
+    levels = picture(5, SIDE)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    data = encoded(Image.fromarray(levels), "PNG", exif=exif)
+    assert np.array_equal(whole(data), np.rot90(levels, -1))
+
+
+def test_grey_of_16_bits_is_divided_by_257() -> None:
+    """Pillow alone would clip at 255: nearly all would be white."""
+    grey = np.linspace(0, 65535, SIDE * SIDE).reshape(SIDE, SIDE).astype(np.uint16)
+    levels = whole(encoded(Image.fromarray(grey), "PNG"))
+    assert np.array_equal(levels[:, :, 0], np.rint(grey / 257).astype(np.uint8))
+    assert np.array_equal(levels[:, :, 1], levels[:, :, 2])
+
+
+def test_grey_in_floating_point_is_taken_as_0_to_1() -> None:
+    grey = np.linspace(-0.5, 1.5, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
+    grey[0, 0] = np.nan
+    levels = whole(encoded(Image.fromarray(grey), "TIFF"))[:, :, 0]
+    expected = np.rint(np.clip(np.nan_to_num(grey.astype(float)), 0, 1) * 255)
+    assert np.array_equal(levels, expected)
+
+
+def test_colours_become_rgb() -> None:
+    levels = picture(6, SIDE)
+    grey = Image.fromarray(levels).convert("L")
+    assert np.array_equal(whole(encoded(grey, "PNG")), np.asarray(grey.convert("RGB")))
+    palette = Image.fromarray(levels).convert("P", palette=Image.Palette.ADAPTIVE)
+    assert np.array_equal(whole(encoded(palette, "PNG")), np.asarray(palette.convert("RGB")))
+    alpha = Image.fromarray(np.dstack([levels, np.full((SIDE, SIDE), 9, np.uint8)]))
+    assert np.array_equal(whole(encoded(alpha, "PNG")), levels)  # the alpha channel is dropped
+
+
+@pytest.mark.parametrize(("stride", "steps"), [(None, (0, 64)), (32, (0, 32, 64, 96))])
+def test_tiles_come_row_by_row_and_incomplete_ones_drop(
+    stride: int | None, steps: tuple[int, ...]
+) -> None:
+    levels = picture(7, 160)[:130]
+    tiles = decode(
+        encoded(Image.fromarray(levels), "PNG"), max_pixels=LIMIT, tile=64, stride=stride
+    )
+    corners = [(x, y) for y in steps if y + 64 <= 130 for x in steps if x + 64 <= 160]
+    assert [tile.suffix for tile in tiles] == [f"#{x},{y}" for x, y in corners]
+    for tile, (x, y) in zip(tiles, corners, strict=True):
+        assert (tile.width, tile.height) == (64, 64)
+        assert tile.pixels == levels[y : y + 64, x : x + 64].tobytes()
+
+
+GOOD = encoded(Image.fromarray(picture(8)), "PNG")
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "message"),
+    [
+        (b"", "empty", "no bytes"),
+        (b"This is a text", "unreadable", "no image in a known format"),
+        (GOOD[: len(GOOD) // 2], "truncated", "ends too early"),
+        (GOOD[:8], "truncated", "within its header"),
+        (png_of(40_000), "too_large", "raise it, or cut the frame"),
+        (png_of(1_200), "too_large", "1440000 pixels"),
+        (b"%PDF-1.7", "unsupported_format", "PDF is not read here"),
+        (b"\x00\x00\x00\x20ftypheic" + bytes(40), "unsupported_format", "HEIC"),
+    ],
+)
+def test_unusable_files_have_a_reason(data: bytes, code: str, message: str) -> None:
+    reason = refused(data)
+    assert reason.code == code
+    assert message in reason.message
+
+
+def test_a_frame_smaller_than_a_tile_is_too_small() -> None:
+    reason = refused(GOOD, tile=100)
+    assert reason.code == "too_small"
+    assert "72x72 px hold no tile of 100 px" in reason.message
+
+
+def test_a_reason_survives_the_way_from_a_worker() -> None:
+    reason = pickle.loads(pickle.dumps(Unusable("empty", "no bytes")))
+    assert (reason.code, reason.message) == ("empty", "no bytes")
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=60), st.integers(0, len(GOOD)), st.booleans())
+def test_whatever_the_bytes_nothing_else_is_raised(noise: bytes, cut: int, after: bool) -> None:
+    data = GOOD[:cut] + noise + (GOOD[cut + len(noise) :] if after else b"")
+    code = "usable"
+    try:
+        tiles = decode(data, max_pixels=LIMIT, tile=None, stride=None)
+        assert [type(tile) for tile in tiles] == [Tile]
+    except Unusable as reason:
+        code = reason.code
+    assert code in ("usable", *CODES)
+
+
+def test_pillows_own_limit_is_put_back() -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    decode(GOOD, max_pixels=LIMIT, tile=None, stride=None)
+    refused(png_of(40_000))
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_levels_are_scaled_to_minus_1_to_1() -> None:
+    numbers = scale(np.array([0, 51, 255], np.uint8))
+    assert numbers.dtype == np.float32
+    assert numbers == pytest.approx([-1, -0.6, 1])
+
+
+def test_a_hash_is_sha256() -> None:
+    assert sha256(GOOD) == hashlib.sha256(GOOD).hexdigest()
+
+
+def test_a_jpeg_shows_the_image_and_a_lower_quality_is_smaller() -> None:
+    levels = picture(9, SIDE)
+    data = jpeg(levels.reshape(-1), 95)
+    shown = np.asarray(Image.open(io.BytesIO(data)), float)
+    assert np.abs(shown - levels).mean() < 3
+    assert len(jpeg(levels.reshape(-1), 40)) < len(data)
