@@ -1,6 +1,6 @@
 """What a GPU computes, beside the CPU; skipped where there is none.
 
-Without Spark and the other tests' fixtures:  pytest --noconftest tests/test_gpu.py
+Without Spark and the other tests' fixtures:  pytest --noconftest tests/system/test_gpu.py
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def test_the_same_weights_bit_for_bit(instance: Instance | None) -> None:
     assert trained(instance, CUDA) == trained(instance, CUDA)
 
 
-def test_weights_are_near_the_cpus() -> None:
+def test_weights_are_near_those_of_the_cpu() -> None:
     there, here = (weights.load(trained(None, device)) for device in (CUDA, "cpu"))
     for one, other in zip(there.parameters(), here.parameters(), strict=True):
         assert (one - other).abs().max() < 5e-3
@@ -57,7 +57,7 @@ def test_weights_are_near_the_cpus() -> None:
 
 @pytest.mark.parametrize("instance", OBJECTIVES)
 @pytest.mark.parametrize("orientations", inference.ORIENTATIONS)
-def test_latents_are_the_cpus_but_for_rounding(
+def test_latents_are_those_of_the_cpu_up_to_rounding(
     instance: Instance | None, orientations: int
 ) -> None:
     data, images = trained(instance, "cpu"), pictures(70)
@@ -77,7 +77,7 @@ def test_a_latent_does_not_depend_on_those_beside_it() -> None:
         np.testing.assert_array_equal(encode(images[order]), whole[order])
 
 
-def test_decoded_images_are_the_cpus_but_for_a_level() -> None:
+def test_decoded_images_are_those_of_the_cpu_up_to_one_level() -> None:
     data = trained(None, "cpu")
     latents = inference.encoder(data, device="cpu", batch=32)(pictures(40))
     there, here = (
@@ -88,8 +88,8 @@ def test_decoded_images_are_the_cpus_but_for_a_level() -> None:
 
 
 @pytest.mark.parametrize("block", [256, 1024, 4096])
-def test_covers_are_the_cpus_row_for_row(block: int) -> None:
-    """Enough vectors for bounds; many of them within the products' error of a T."""
+def test_covers_are_those_of_the_cpu_row_for_row(block: int) -> None:
+    """With enough vectors for the bounds, many of them within rounding error of a threshold."""
     draw = np.random.default_rng(0)
     spectrum = 0.9 ** np.arange(256)
     rows = (draw.standard_normal((10_000, 256)) * spectrum + 0.5).astype(np.float32)

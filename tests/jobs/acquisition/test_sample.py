@@ -1,32 +1,25 @@
-"""The synthetic survey: the same bytes always, real copies, a truth that the pixels bear out."""
+"""The job `sample`: the same bytes always, no file of others touched, and the list of copies."""
 
 from __future__ import annotations
 
 import csv
-import io
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
 
 from jobs.acquisition import sample
 from jobs.errors import JobError, SettingsError
 from jobs.settings.acquisition import Sample
 from jobs.settings.load import build
 from jobs.settings.model import Settings
-from tests.conftest import ROOT
+from tests.support.folders import ROOT
 from udfs.acquisition import decode
 from udfs.acquisition.synthetic import survey, terrain
 
 SMALL = Sample(labels=3, scenes=12, side=64, seed=5, processes=1)
-LOSSLESS = (".png", ".bmp", ".tiff")
-# Spread of the difference of two frames' own noise, in levels.
-TWICE_NOISE = 255 * survey.SENSOR_NOISE * 2**0.5
 
 
 def settings_for(folder: Path, wanted: Sample = SMALL) -> Settings:
@@ -39,10 +32,6 @@ def content(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def pixels(data: bytes) -> NDArray[np.float64]:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float64)
 
 
 @pytest.fixture(scope="module")
@@ -58,20 +47,7 @@ def shots() -> list[survey.Shot]:
     return [shot for scene in sample.planned(Sample()) for shot in scene.shots]
 
 
-@pytest.fixture(scope="module")
-def rendered() -> dict[str, tuple[survey.Shot, bytes]]:
-    """Lossless scenes of every class with flights and copies, by image_id."""
-    found: dict[str, tuple[survey.Shot, bytes]] = {}
-    for scene in survey.plan(labels=8, scenes=40, side=64, seed=1):
-        if len(scene.shots) > 2 and scene.shots[0].image_id.endswith(LOSSLESS):
-            files = survey.photograph(scene, 64, 1)
-            for shot, (name, data) in zip(scene.shots, files, strict=True):
-                assert name == shot.image_id
-                found[name] = (shot, data)
-    return found
-
-
-def test_the_same_bytes_from_any_number_of_processes(written: Path, tmp_path: Path) -> None:
+def test_the_number_of_processes_does_not_change_the_files(written: Path, tmp_path: Path) -> None:
     sample.main(settings_for(tmp_path, replace(SMALL, processes=2)))
     assert content(tmp_path) == content(written)
 
@@ -96,7 +72,7 @@ def test_a_scene_is_the_same_whatever_else_is_rendered(written: Path) -> None:
         assert files[name] == data
 
 
-def test_running_twice_writes_nothing_anew(tmp_path: Path) -> None:
+def test_a_second_run_writes_only_what_is_missing_or_damaged(tmp_path: Path) -> None:
     wanted = replace(SMALL, labels=1, scenes=4)
     sample.main(settings_for(tmp_path, wanted))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -139,7 +115,7 @@ def test_without_a_folder_the_settings_are_wrong() -> None:
         build({}, job="sample")
 
 
-def test_truth_names_every_usable_file_and_nothing_else(written: Path) -> None:
+def test_the_list_of_copies_names_every_usable_file_and_no_other(written: Path) -> None:
     with (written / "truth.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == ("image_id", "copy_of", "change", "overlap")
@@ -173,87 +149,9 @@ def test_every_kind_of_file_is_planned(shots: list[survey.Shot]) -> None:
     assert {shot.image_id.rsplit(".", 1)[1] for shot in shots} == set(survey.FORMATS)
 
 
-def test_a_shift_shows_the_same_ground_where_it_overlaps(
-    rendered: dict[str, tuple[survey.Shot, bytes]],
-) -> None:
-    shifts = [(shot, data) for shot, data in rendered.values() if shot.change == "shift"]
-    assert len(shifts) >= 20
-    for shot, data in shifts:
-        frame, original = pixels(data), pixels(rendered[str(shot.copy_of)][1])
-        side, (along, across) = len(frame), shot.moved
-        assert shot.overlap == pytest.approx((1 - along / side) * (1 - abs(across) / side))
-        best = min(
-            ((x, y) for x in range(along - 1, along + 2) for y in range(across - 1, across + 2)),
-            key=lambda moved: difference(original, frame, *moved),
-        )
-        assert best == (along, across), shot
-        # Levels are rounded and clipped, so the difference of two noises is nearly theirs.
-        assert difference(original, frame, along, across) < 1.1 * TWICE_NOISE, shot
-
-
-def difference(
-    original: NDArray[np.float64], frame: NDArray[np.float64], along: int, across: int
-) -> float:
-    """Spread of the difference where a frame, moved so far, shows what the original shows."""
-    side = len(original)
-    shared = original[max(0, across) : side + min(0, across), along:]
-    moved = frame[max(0, -across) : side + min(0, -across), : side - along]
-    return float(np.std(shared - moved))
-
-
-def test_copies_show_what_their_original_shows(
-    rendered: dict[str, tuple[survey.Shot, bytes]],
-) -> None:
-    """Every kind of change is there, changes something, and leaves the picture recognisable."""
-    kinds: dict[str, list[float]] = {}
-    for shot, data in rendered.values():
-        if shot.copy_of and shot.change != "shift":
-            original = rendered[shot.copy_of][1]
-            assert data != original
-            mine, theirs = (
-                np.frombuffer(decoded(part).pixels, np.uint8).astype(float)
-                for part in (data, original)
-            )
-            likeness = float(np.corrcoef(mine, theirs)[0, 1])
-            kinds.setdefault(str(shot.change), []).append(likeness)
-    assert set(kinds) == set(survey.CHANGES)
-    assert all(np.median(values) > 0.8 for values in kinds.values()), kinds
-
-
 def decoded(data: bytes) -> decode.Tile:
     (tile,) = decode.decode(data, max_pixels=10**6, tile=None, stride=None)
     return tile
-
-
-def test_scenes_of_a_class_are_unlike(rendered: dict[str, tuple[survey.Shot, bytes]]) -> None:
-    """As an encoder of 64x64 px sees them: at 4x4 px, what lies where."""
-    for label in terrain.TERRAINS:
-        scenes = [
-            np.asarray(Image.open(io.BytesIO(data)).convert("RGB").resize((4, 4)), float)
-            for shot, data in rendered.values()
-            if shot.copy_of is None and shot.image_id.startswith(f"{label}/")
-        ]
-        assert len(scenes) >= 2
-        for place, scene in enumerate(scenes):
-            for other in scenes[:place]:
-                assert np.abs(scene - other).mean() > 8, label
-
-
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [
-        ("truncated.jpg", "truncated"),
-        ("empty.jpg", "empty"),
-        ("notes.jpg", "unreadable"),
-        ("huge.png", "too_large"),
-    ],
-)
-def test_broken_files_are_rejects(name: str, code: str) -> None:
-    files = dict(survey.broken_files("field", 96))
-    assert len(files) == 4
-    with pytest.raises(decode.Unusable) as reason:
-        decode.decode(files[f"field/{name}"], max_pixels=89_478_485, tile=None, stride=None)
-    assert reason.value.code == code
 
 
 def test_every_planned_image_is_usable(written: Path) -> None:
@@ -262,9 +160,3 @@ def test_every_planned_image_is_usable(written: Path) -> None:
         tile = decoded((written / "images" / name).read_bytes())
         if "_scale" not in name:
             assert (tile.width, tile.height) == (SMALL.side, SMALL.side)
-
-
-@pytest.mark.parametrize("labels", [0, 9])
-def test_there_are_eight_classes(labels: int) -> None:
-    with pytest.raises(ValueError, match=f"labels: is {labels}"):
-        next(survey.plan(labels=labels, scenes=1, side=64, seed=0))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import nn
 
-from tests.conftest import picture
+from tests.support.pictures import picture
 from udfs.autoencoder import (
     augmentation,
     device,

@@ -1,4 +1,4 @@
-"""The control: random removals, beside their definition (spec §6)."""
+"""Random removals, the control of every effect, beside their definition."""
 
 from __future__ import annotations
 
