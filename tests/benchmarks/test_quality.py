@@ -15,7 +15,7 @@ from benchmarks.changes import FAMILIES, TRAINED, TURNED
 from benchmarks.intervals import interval
 from benchmarks.spaces import SmallAxes, Sums, cosines, nearness, shares, similarity
 from benchmarks.truth import SHARES
-from tests.conftest import picture
+from tests.support.pictures import picture
 from udfs.acquisition.decode import SIDE
 from udfs.vectors.cosine import Matrix
 

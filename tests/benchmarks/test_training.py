@@ -15,7 +15,7 @@ from benchmarks import arms, classifier, intervals, subsets, training, truth
 from benchmarks.arms import Indices, Pixels, Shown, Tiles
 from benchmarks.classifier import BATCH, Array, Labelled
 from benchmarks.outcomes import Arm, Judged, Outcome, Side, apart
-from tests.conftest import picture
+from tests.support.pictures import picture
 from udfs.acquisition.decode import SIDE
 from udfs.vectors.cosine import Matrix, similarities, squared_norms
 

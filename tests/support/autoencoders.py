@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.conftest import picture
+from tests.support.pictures import picture
 from udfs.autoencoder import training
 from udfs.autoencoder.training import Training
 

@@ -17,9 +17,10 @@ from jobs.acquisition import ingest
 from jobs.autoencoder import learning
 from jobs.runtime.run import Run
 from jobs.settings.autoencoder import Train
-from tests.conftest import Opener, Runner, settings_for
+from tests.support.browser import Opener
+from tests.support.session import Runner, settings_for
 
-pytestmark = [pytest.mark.spark, pytest.mark.data]
+pytestmark = [pytest.mark.spark, pytest.mark.data, pytest.mark.long]
 THRESHOLDS = (0.99, 0.95)
 SPLITS = ("test", "train", "validation")
 
@@ -97,7 +98,7 @@ def test_one_photograph_under_two_labels_is_a_conflict_and_no_duplicate(clothing
     assert all(row.kept_id.split("/")[1] == row.label for row in removed)
 
 
-def test_planted_label_conflicts_are_seen_on_the_page(
+def test_the_page_shows_planted_label_conflicts(
     clothing: Run, real_images: Path, opened: Opener
 ) -> None:
     page = opened(Path(clothing.warehouse.root, "report/report.html"))
@@ -116,8 +117,8 @@ def test_planted_label_conflicts_are_seen_on_the_page(
         assert (*pair, *(one.split("/")[1] for one in pair)) in seen
 
 
-def test_what_leaks_from_the_test_split_is_listed(clothing: Run) -> None:
-    """By plain float64 cosines; at 0.99, where a pair within 1e-9 of T may go either way."""
+def test_images_that_resemble_the_test_split_are_listed(clothing: Run) -> None:
+    """Compared with plain float64 cosines at T = 0.99; pairs within 1e-9 of T may go either way."""
     rows = clothing.warehouse.read("latents").select("image_id", "split", "latent").collect()
     vectors = np.array([row.latent for row in rows], np.float32).astype(float)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -134,7 +135,7 @@ def test_what_leaks_from_the_test_split_is_listed(clothing: Run) -> None:
 
 
 def test_training_sees_only_the_split_train(clothing: Run) -> None:
-    """What the job draws when it may take more than there are: the split train and nothing else."""
+    """A sample larger than the split `train` is the whole split, and nothing else."""
     images = clothing.warehouse.read("images")
     drawn = learning.sample(images, Train(sample=100_000))
     rows = images.where("split = 'train'").select("pixels").collect()
@@ -146,7 +147,7 @@ def test_training_sees_only_the_split_train(clothing: Run) -> None:
 
 
 def test_selection_keeps_both_promises_in_every_class(clothing: Run) -> None:
-    """By plain float64 cosines of the stored latents; a pair within 1e-9 of T decides nothing."""
+    """Compared with plain float64 cosines of the latents; pairs within 1e-9 of T are not judged."""
     latents = {
         row.image_id: row.latent
         for row in clothing.warehouse.read("latents").select("image_id", "latent").collect()
@@ -188,10 +189,10 @@ def test_curated_carries_the_splits(clothing: Run) -> None:
     assert sum(row.group_size for row in curated) == 3791
 
 
-def test_an_aerial_photograph_in_tiles(
+def test_an_aerial_photograph_is_cut_into_tiles(
     spark: SparkSession, real_images: Path, tmp_path: Path
 ) -> None:
-    """64 px at a distance of 32 px: 7 x 7 tiles of 256 x 256 px, each the photograph's own part."""
+    """256 x 256 px give 7 x 7 tiles of 64 px at a stride of 32 px, as parts of the photograph."""
     source = sorted((real_images / "ucmerced/airplane").glob("*.jpg"))[0]
     target = tmp_path / "images/airplane" / source.name
     target.parent.mkdir(parents=True)

@@ -13,7 +13,8 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.conftest import QUICK, ROUNDS, assert_same_tables, flags, run_command
+from tests.support.commands import QUICK, ROUNDS, flags, run_command
+from tests.support.tables import assert_same_tables
 
 pytestmark = pytest.mark.spark
 

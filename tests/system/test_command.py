@@ -1,22 +1,18 @@
-"""The command line: what it takes, what it answers, how it ends."""
+"""./spark-submit.sh and the jobs behind it as programs: how they start, answer and end."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from jobs import main as command
-from jobs.errors import JobError, SettingsError
 from jobs.main import STAGES
-from jobs.settings.model import Settings
-from tests.conftest import ROOT, command_line, run_command
+from tests.support.commands import command_line, run_command
+from tests.support.folders import ROOT
 
 CONF = str(ROOT / "conf/local.toml")
 
@@ -24,7 +20,7 @@ CONF = str(ROOT / "conf/local.toml")
 def shell(
     *arguments: str, cwd: Path = ROOT, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """./spark-submit.sh where it answers by itself, without Java."""
+    """Run ./spark-submit.sh with arguments that it answers by itself, without Java."""
     _, base = command_line("sample")
     return subprocess.run(
         [str(ROOT / "spark-submit.sh"), *arguments],
@@ -38,7 +34,7 @@ def shell(
 
 
 def job(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A job as spark-submit calls it, without spark-submit: for what needs no Spark."""
+    """Run a job that needs no Spark as spark-submit would call it."""
     _, environment = command_line(name)
     return subprocess.run(
         [sys.executable, str(ROOT / "jobs/main.py"), name, "--settings", CONF, *arguments],
@@ -51,128 +47,8 @@ def job(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[st
     )
 
 
-def test_flags_go_over_the_file(tmp_path: Path) -> None:
-    file = tmp_path / "my settings.toml"
-    file.write_text("[train]\nepochs = 3\nseed = 4\n[ingest]\ntile = 64\n")
-    given = [
-        "--settings",
-        str(file),
-        "--set",
-        "train.epochs=5",
-        "--set",
-        "ingest.layout=split/label",
-    ]
-    settings = command.parse("ingest", [*given, "--images", "a b", "--overwrite", "encode"])
-    assert (settings.train.epochs, settings.train.seed) == (5, 4)
-    assert (settings.ingest.tile, settings.ingest.layout) == (64, "split/label")
-    assert (settings.images, settings.overwrite) == ("a b", ("encode",))
-    seeded = command.parse("encode", [*given, "--seed", "9"])
-    assert (seeded.train.seed, seeded.sample.seed) == (9, 9)
-
-
-def test_all_mistakes_come_in_one_message(tmp_path: Path) -> None:
-    file = tmp_path / "settings.toml"
-    file.write_text("[trane]\nepochs = 3\n[prune]\nthresholds = [1.5]\nblok = 3\n")
-    wrong = {
-        "[trane]": "did you mean train",
-        "prune.thresholds = [1.5]": "is no cosine",
-        "prune.blok": "did you mean block",
-        "--set nonsense": "section.key=value",
-        "--set there.is=none": "there is no such section",
-        "train.epochs = 'many'": "must be a whole number",
-        "encode.exchange = 'csv'": "must be one of pandas, arrow",
-        "ingest.stride": "needs ingest.tile",
-        "--overwrite everything": "there is no such stage",
-    }
-    arguments = ["--settings", str(file), "--overwrite", "everything", "--images", "x"]
-    for flag in (
-        "nonsense",
-        "there.is=none",
-        "train.epochs=many",
-        "encode.exchange=csv",
-        "ingest.stride=8",
-    ):
-        arguments += ["--set", flag]
-    with pytest.raises(SettingsError) as caught:
-        command.parse("pipeline", arguments)
-    lines = str(caught.value).splitlines()
-    assert len(lines) == len(wrong)
-    for start, reason in wrong.items():
-        (line,) = [line for line in lines if line.startswith(start)]
-        assert reason in line
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"), [(None, "there is no such file"), ("[train\n", "line 1")]
-)
-def test_a_settings_file_that_cannot_be_read(
-    tmp_path: Path, content: str | None, reason: str
-) -> None:
-    if content is not None:
-        (tmp_path / "given.toml").write_text(content)
-    with pytest.raises(SettingsError, match=rf"--settings .*given.toml: .*{reason}"):
-        command.parse("train", ["--settings", str(tmp_path / "given.toml")])
-
-
-@pytest.mark.parametrize("wrong", [["--warehous", "x"], ["--seed", "one"], ["more"]])
-def test_unknown_or_cut_flags_are_wrong_usage(
-    wrong: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A cut `--setting FILE` must not pass: spark-submit.sh would give its own file after it."""
-    with pytest.raises(SystemExit) as ended:
-        command.parse("train", ["--settings", CONF, *wrong])
-    assert ended.value.code == 2
-    assert wrong[0] in capsys.readouterr().err
-
-
-def test_help_tells_the_options(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        command.parse("encode", ["--help"])
-    assert ended.value.code == 0
-    said = capsys.readouterr().out
-    assert said.startswith("usage: ./spark-submit.sh encode")
-    for flag in ("--images", "--warehouse", "--settings", "--set", "--seed", "--overwrite"):
-        assert flag in said
-
-
-def ended(failure: BaseException, capsys: pytest.CaptureFixture[str], **more: Any) -> Any:
-    def run(*_: Any) -> None:
-        raise failure
-
-    return command._guarded("train", run, Settings(**more)), capsys.readouterr().out
-
-
-def test_a_failure_is_one_line_and_its_code(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended(JobError("do this"), capsys) == (1, "train failed: do this\n")
-    assert ended(SettingsError("write that"), capsys) == (2, "train: write that\n")
-    code, said = ended(KeyboardInterrupt(), capsys)
-    assert code == 130
-    assert "goes on where this one stopped" in said
-    code, said = ended(RuntimeError("first\n\n  at java\nValueError: the reason\n"), capsys)
-    assert code == 1
-    assert said.startswith("train failed: ValueError: the reason (--verbose shows")
-    assert len(said.splitlines()) == 1
-    code, said = ended(OSError(28, "No space left on device"), capsys)
-    assert code == 1
-    assert said.startswith("train failed: the disk is full; make room")
-
-
-def test_a_failure_is_an_object_where_json_is_asked_for(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    code, said = ended(JobError("do this"), capsys, log_format="json", quiet=True)
-    entry = json.loads(said)
-    assert (code, entry["code"], entry["level"]) == (1, 1, "error")
-    assert entry["text"] == "train failed: do this"
-    assert "stack" not in entry
-    _, said = ended(JobError("do this"), capsys, log_format="json", verbose=True)
-    assert json.loads(said)["stack"].startswith("Traceback")
-    code = command.main(["train", "--set", "a.b=1", "--log-format", "json"])
-    assert code == json.loads(capsys.readouterr().out)["code"] == 2
-
-
-def test_the_script_without_java(tmp_path: Path) -> None:
-    """No job, an unknown one, help, a profile and a place of jars that there are not."""
+def test_the_script_answers_by_itself_without_java(tmp_path: Path) -> None:
+    """No job, an unknown job, help, an unknown profile and an unknown source of jars."""
     for arguments, code in (([], 2), (["prun"], 2), (["--help"], 0), (["-h"], 0)):
         answer = shell(*arguments)
         assert answer.returncode == code
@@ -197,8 +73,8 @@ esac
 """
 
 
-def test_a_start_takes_the_archive_of_classes_where_there_is_one(tmp_path: Path) -> None:
-    """In a folder with a space in its name, the user's own options last."""
+def test_a_start_uses_the_archive_of_classes_if_there_is_one(tmp_path: Path) -> None:
+    """Also in a folder with a space in its name; the user's own options come last."""
     root, java = tmp_path / "a project", tmp_path / "java home/bin/java"
     for folder in ("conf", "jobs", "udfs"):
         shutil.copytree(ROOT / folder, root / folder)
@@ -242,8 +118,8 @@ def test_a_start_takes_the_archive_of_classes_where_there_is_one(tmp_path: Path)
     assert str(ROOT / "conf") in " ".join(classpath(words(SPARK_CONF_DIR=str(ROOT / "conf"))))
 
 
-def test_a_job_ends_by_0_1_and_2(tmp_path: Path) -> None:
-    """`sample`, as a program: done, again, failed in one line, the stack, wrong settings."""
+def test_a_job_exits_with_0_1_or_2(tmp_path: Path) -> None:
+    """`sample` succeeds twice, fails in one line or with a stack, and refuses settings."""
     small = ["--set", "sample.labels=1", "--set", "sample.scenes=1", "--images", "to here"]
     done = job("sample", *small, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -270,10 +146,10 @@ def test_a_job_ends_by_0_1_and_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.spark
-def test_a_pipeline_called_elsewhere(
+def test_a_pipeline_runs_from_another_folder_with_relative_paths(
     undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    """Relative paths with spaces hold; a clean console; everything lies where it says."""
+    """Relative paths with spaces work, and all results lie where the console says."""
     warehouse, done = undisturbed
     assert done.stderr == ""
     assert {path.name for path in warehouse.parent.iterdir()} == {warehouse.name}
@@ -298,7 +174,7 @@ def test_a_pipeline_called_elsewhere(
 
 
 @pytest.mark.spark
-def test_a_job_that_fails_in_spark(tmp_path: Path) -> None:
+def test_a_job_that_fails_in_spark_says_why_in_one_line(tmp_path: Path) -> None:
     """One line on stdout through spark-submit, its exit code, and no stack anywhere."""
     answer = run_command("encode", "--warehouse", "not yet", "--images", "x", cwd=tmp_path)
     assert (answer.returncode, answer.stderr) == (1, "")

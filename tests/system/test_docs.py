@@ -9,7 +9,7 @@ from dataclasses import fields
 from jobs.settings.load import build
 from jobs.settings.model import SECTIONS
 from jobs.warehouse import tables
-from tests.conftest import ROOT
+from tests.support.folders import ROOT
 
 
 def documented() -> dict[str, list[tuple[str, str]]]:
@@ -50,7 +50,7 @@ def test_a_cluster_has_the_same_defaults() -> None:
 
 
 def test_the_papers_setting_names_what_the_paper_fixes() -> None:
-    """By name, so that other defaults leave it as it is; a comment at each key."""
+    """By name, so that other defaults do not change it; each key has a comment."""
     text = (ROOT / "conf/paper.toml").read_text()
     raw = tomllib.loads(text)
     build(raw)

@@ -13,37 +13,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.report import provenance
-from jobs.runtime.run import Run
-from jobs.runtime.stage import Stage, StageRun
 from jobs.warehouse.store import open_store
-from tests.conftest import (
-    COMMAND_SECONDS,
-    QUICK,
-    ROOT,
-    ROUNDS,
-    STAGES,
-    assert_same_tables,
-    command_line,
-    flags,
-    run_command,
-    settings_for,
-)
+from tests.support.commands import COMMAND_SECONDS, QUICK, ROUNDS, command_line, flags, run_command
+from tests.support.folders import ROOT
+from tests.support.tables import STAGES, assert_same_tables
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.spark,
     pytest.mark.skipif(sys.platform != "linux", reason="walks /proc"),
 ]
 
 
-class Living:
-    """A run in a session of its own, so that its processes are known whatever their parents."""
+class PipelineProcesses:
+    """A pipeline in a process session of its own, so that all of its processes can be listed."""
 
     def __init__(self, arguments: list[str], cwd: Path) -> None:
         line, environment = command_line("pipeline", *arguments)
@@ -59,7 +47,7 @@ class Living:
             )
 
     def processes(self) -> dict[int, list[str]]:
-        """Command lines of the session's living processes by pid."""
+        """The command lines of the session's processes, by pid."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -86,7 +74,7 @@ class Living:
         return pid
 
     def wait_until(self, what: str, happened: Callable[[], bool]) -> None:
-        """Until something is seen in the warehouse, with the run still at work."""
+        """Wait until `happened()` is true; fails if the run ends before, or takes too long."""
         end = time.monotonic() + COMMAND_SECONDS
         while not happened():
             assert self.shell.poll() is None, f"ended before {what}:\n{self.output.read_text()}"
@@ -94,7 +82,7 @@ class Living:
             time.sleep(0.01)
 
     def wait_until_gone(self) -> None:
-        """Until no process of the run is left, without any help from here."""
+        """Wait until no process of the run is left; none is ended here."""
         self.shell.wait(timeout=120)
         end = time.monotonic() + 60
         while left := self.processes():
@@ -112,11 +100,11 @@ class Living:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[[list[str], Path], Living]]:
-    living: list[Living] = []
+def start() -> Iterator[Callable[[list[str], Path], PipelineProcesses]]:
+    living: list[PipelineProcesses] = []
 
-    def begin(arguments: list[str], cwd: Path) -> Living:
-        living.append(Living(arguments, cwd))
+    def begin(arguments: list[str], cwd: Path) -> PipelineProcesses:
+        living.append(PipelineProcesses(arguments, cwd))
         return living[-1]
 
     yield begin
@@ -146,42 +134,11 @@ def states(spark: SparkSession, warehouse: Path) -> list[tuple[str, str]]:
     return [(row.stage, row.state) for row in rows]
 
 
-def opened(run: Run, name: str) -> StageRun:
-    """A stage that has begun, without a look at its inputs."""
-    stage = Stage(name, lambda _: None)
-    return StageRun(run, stage, "", None, {}, {}, (), ["output"], datetime.now(UTC))
-
-
-def test_stages_of_dead_runs_become_failed_ones(
-    spark: SparkSession, survey: Path, tmp_path: Path
-) -> None:
-    """Those that a run left as `started`, whatever their number; the report can list them."""
-    settings = settings_for(survey, tmp_path)
-    for stages in (("ingest", "train"), ("report",)):
-        run = Run(spark, settings, "pipeline")
-        for stage in stages:
-            run._record(opened(run, stage), "started")
-        run.close()
-    run = Run(spark, settings, "pipeline")
-    run._record(opened(run, "encode"), "skipped")
-    run.run_log.settle()
-    Run(spark, settings, "pipeline").close_stale()
-    rows = run.warehouse.read("runs").orderBy("started").collect()
-    expected = [("ingest", "failed"), ("train", "failed"), ("report", "failed")]
-    assert [(row.stage, row.state) for row in rows] == [*expected, ("encode", "skipped")]
-    assert all(row.finished is None and "killed" in row.message for row in rows[:3])
-    listed = provenance.stages(provenance.newest(run))
-    assert [(row["stage"], row["state"]) for row in listed] == expected
-    version = run.warehouse.version("runs")
-    Run(spark, settings, "pipeline").close_stale()
-    assert open_store(spark, str(tmp_path)).version("runs") == version, "nothing was stale"
-
-
-def test_killed_at_three_stages_and_run_again(
+def test_a_pipeline_killed_at_three_stages_ends_with_the_same_tables(
     spark: SparkSession,
     survey: Path,
     undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
-    start: Callable[[list[str], Path], Living],
+    start: Callable[[list[str], Path], PipelineProcesses],
     tmp_path: Path,
 ) -> None:
     warehouse = tmp_path / "warehouse"
@@ -246,10 +203,10 @@ def test_killed_at_three_stages_and_run_again(
 def test_ctrl_c_ends_in_one_line(
     spark: SparkSession,
     survey: Path,
-    start: Callable[[list[str], Path], Living],
+    start: Callable[[list[str], Path], PipelineProcesses],
     tmp_path: Path,
 ) -> None:
-    """It reaches every process of the run at once, as from a terminal."""
+    """The signal reaches every process of the run at once, as from a terminal."""
     warehouse = tmp_path / "warehouse"
     run = start(["--images", str(survey), "--warehouse", str(warehouse), *flags(*QUICK)], tmp_path)
     run.wait_until("its beginning in runs", lambda: has_begun(warehouse, "ingest"))

@@ -1,9 +1,9 @@
 """Every table as deltalake, DuckDB and Polars read it, beside what Spark reads.
 
-They read in a child process (foreign_readers.py): deltalake sometimes aborts when its interpreter
-ends. So a child's outcome is what it has written by then, and its last file says that it was all;
-only an end by a signal *after* that file is let pass. A failure to read leaves no last file, or
-ends by an exception: both are seen.
+They read in a child process (support/foreign_readers.py): deltalake sometimes aborts when its
+interpreter ends. So a child's outcome is what it has written by then, and its last file says that
+it was all; only an end by a signal *after* that file is let pass. A failure to read leaves no last
+file, or ends by an exception: both are seen.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from pyspark.sql import types as T
 from jobs.runtime.run import Run
 from jobs.warehouse import tables as declared
 from jobs.warehouse.store import Store, open_store
-from tests.conftest import ROOT, WRITTEN, Runner, picture
-from tests.foreign_readers import LAST, READERS
-from tests.jobs.acquisition.test_ingest import encoded
+from tests.support.folders import ROOT
+from tests.support.foreign_readers import LAST, READERS
+from tests.support.pictures import encoded, picture
+from tests.support.session import Runner
+from tests.support.tables import WRITTEN
 
-CHILD = str(ROOT / "tests/foreign_readers.py")
+CHILD = str(ROOT / "tests/support/foreign_readers.py")
 
 
 def read_elsewhere(
@@ -56,7 +58,7 @@ def read_elsewhere(
 
 
 def plain(value: Any) -> Any:
-    """One form for a value that readers give in several: maps, instants, NaN."""
+    """One form for values that readers give in different forms: maps, instants, NaN."""
     match value:
         case dict():
             return {name: plain(part) for name, part in value.items()}
@@ -91,7 +93,7 @@ def rows(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def assert_read_alike(warehouse: Store, reader: str, target: Path) -> None:
-    """Every table: rows, columns and values as Spark's; reader 1, writer 2, no features."""
+    """Rows, columns and values are those that Spark reads, and no table needs a special reader."""
     tables, protocols = read_elsewhere(reader, warehouse.root, target)
     assert tables.keys() == protocols.keys() == WRITTEN
     for name, table in tables.items():
@@ -108,7 +110,7 @@ def assert_read_alike(warehouse: Store, reader: str, target: Path) -> None:
 
 @pytest.mark.spark
 @pytest.mark.parametrize("reader", READERS)
-def test_every_table_reads_alike(
+def test_every_reader_gives_the_same_values_for_every_table(
     spark: SparkSession,
     undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
     reader: str,
@@ -239,7 +241,7 @@ def test_renamed_columns_are_kept_on_record(odd: Run) -> None:
 
 
 @pytest.mark.spark
-def test_of_two_rows_with_an_id_the_readable_one_stays(odd: Run) -> None:
+def test_the_readable_one_of_two_rows_with_the_same_id_is_kept(odd: Run) -> None:
     rejects = odd.warehouse.read("rejects").collect()
     assert [(row.image_id, row.error_code) for row in rejects] == [("id 11", "duplicate_id")]
     assert odd.warehouse.read("images").count() == 12
@@ -247,5 +249,7 @@ def test_of_two_rows_with_an_id_the_readable_one_stays(odd: Run) -> None:
 
 @pytest.mark.spark
 @pytest.mark.parametrize("reader", READERS)
-def test_callers_columns_read_alike(odd: Run, reader: str, tmp_path: Path) -> None:
+def test_every_reader_gives_the_same_values_for_the_callers_columns(
+    odd: Run, reader: str, tmp_path: Path
+) -> None:
     assert_read_alike(odd.warehouse, reader, tmp_path)

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from jobs import main as command
 from jobs.runtime.lock import lock
 from jobs.runtime.run import Run
-from tests.conftest import ROOT
+from tests.support.folders import ROOT
 
 PAGES = ("docs/recipes.md", "docs/tutorial.md")
 WAREHOUSE = "build/demo/warehouse"
@@ -60,7 +60,7 @@ def desk(
 
 
 def run_command(line: str, spark: SparkSession, folder: Path) -> None:
-    """A call of ./spark-submit.sh as its job would do it, in this process and its Spark."""
+    """Do what a call of ./spark-submit.sh does, in this process and its Spark session."""
     script, job, *arguments = shlex.split(at(folder, line))
     assert script == "./spark-submit.sh"
     given = [*arguments, "--quiet", "--settings", str(ROOT / "conf/local.toml")]
@@ -124,7 +124,7 @@ def check_text(names: Names) -> None:
 
 
 def check_parquet(names: Names) -> None:
-    """What is fed back arrives whole: the same ids, labels and bytes."""
+    """The file can be ingested again: with the same ids, labels and bytes."""
     assert b"huggingface" in pq.read_schema("kept.parquet").metadata
     columns = ["image_id", "label", "sha256", "width"]
     back = pl.read_delta("build/kept/images").select(columns).sort("image_id")
@@ -163,7 +163,7 @@ def test_every_section_is_checked() -> None:
 
 @pytest.mark.spark
 @pytest.mark.parametrize("title", SECTIONS)
-def test_recipe(desk: Path, spark: SparkSession, title: str) -> None:
+def test_a_recipe_runs_as_written(desk: Path, spark: SparkSession, title: str) -> None:
     names: Names = {"spark": spark}
     for language, block in SECTIONS[title]:
         if language == "python":

@@ -14,7 +14,8 @@ from jobs.runtime.run import Run
 from jobs.warehouse.local_store import LocalStore
 from jobs.warehouse.spark_store import SparkStore
 from jobs.warehouse.store import FORCED
-from tests.conftest import Runner, assert_same_tables
+from tests.support.session import Runner
+from tests.support.tables import assert_same_tables
 
 pytestmark = pytest.mark.spark
 

@@ -23,7 +23,7 @@ def root(tmp_path: Path) -> Path:
     return place
 
 
-def test_names_that_urls_would_cut(root: Path) -> None:
+def test_paths_may_hold_the_characters_that_urls_reserve(root: Path) -> None:
     assert paths.absolute(str(root)) == str(root)
     assert listed(root) == ["cat/1.png"]
     assert listing.read(str(root / "cat/1.png")) == b"one"
@@ -52,7 +52,7 @@ def test_a_pipe_is_refused_instead_of_waited_for(root: Path) -> None:
         listing.read(str(root / "cat/pipe"))
 
 
-def test_status(root: Path) -> None:
+def test_status_is_the_size_and_time_of_a_file(root: Path) -> None:
     state = listing.status(str(root / "cat/1.png"))
     assert state is not None
     assert state[0] == 3
@@ -60,12 +60,6 @@ def test_status(root: Path) -> None:
     assert listing.status(str(root / "nowhere")) is None
 
 
-def test_a_single_file_is_its_own_listing(root: Path) -> None:
+def test_a_single_file_can_be_listed(root: Path) -> None:
     assert listed(root / "cat/1.png") == ["1.png"]
     assert paths.folder(str(root / "cat/1.png")) == str(root / "cat")
-
-
-def test_remote_places_are_told_by_their_scheme() -> None:
-    assert paths.scheme("s3://bucket/a#b") == "s3"
-    assert not paths.is_mounted("s3://bucket/images")
-    assert paths.is_mounted("a:b/c://d")

@@ -1,4 +1,4 @@
-"""The synthetic survey: the same bytes always, real copies, a truth that the pixels bear out."""
+"""The job `sample`: the same bytes always, no file of others touched, and the list of copies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.errors import JobError, SettingsError
 from jobs.settings.acquisition import Sample
 from jobs.settings.load import build
 from jobs.settings.model import Settings
-from tests.conftest import ROOT
+from tests.support.folders import ROOT
 from udfs.acquisition import decode
 from udfs.acquisition.synthetic import survey, terrain
 
@@ -47,7 +47,7 @@ def shots() -> list[survey.Shot]:
     return [shot for scene in sample.planned(Sample()) for shot in scene.shots]
 
 
-def test_the_same_bytes_from_any_number_of_processes(written: Path, tmp_path: Path) -> None:
+def test_the_number_of_processes_does_not_change_the_files(written: Path, tmp_path: Path) -> None:
     sample.main(settings_for(tmp_path, replace(SMALL, processes=2)))
     assert content(tmp_path) == content(written)
 
@@ -72,7 +72,7 @@ def test_a_scene_is_the_same_whatever_else_is_rendered(written: Path) -> None:
         assert files[name] == data
 
 
-def test_running_twice_writes_nothing_anew(tmp_path: Path) -> None:
+def test_a_second_run_writes_only_what_is_missing_or_damaged(tmp_path: Path) -> None:
     wanted = replace(SMALL, labels=1, scenes=4)
     sample.main(settings_for(tmp_path, wanted))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -115,7 +115,7 @@ def test_without_a_folder_the_settings_are_wrong() -> None:
         build({}, job="sample")
 
 
-def test_truth_names_every_usable_file_and_nothing_else(written: Path) -> None:
+def test_the_list_of_copies_names_every_usable_file_and_no_other(written: Path) -> None:
     with (written / "truth.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == ("image_id", "copy_of", "change", "overlap")

@@ -1,4 +1,4 @@
-"""Vectors that a table brings along: no pixels, no model, and everything after as for images."""
+"""Vectors that a table brings along: no pixels, no model, and all later steps as for images."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from pyspark.sql import Row, SparkSession
 
 from jobs.acquisition import ingest
 from jobs.autoencoder import encode, train
-from jobs.density.projection_tasks import PROJECTED, Projecting
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
 from jobs.settings.load import build
 from jobs.settings.model import Settings
-from jobs.warehouse.arrow_frames import arrow_schema
 from jobs.warehouse.store import open_store
-from tests.conftest import Runner, settings_for
+from tests.support.session import Runner, settings_for
 from udfs.vectors import cosine
 
 WIDTH = 12
@@ -40,6 +38,8 @@ FLAGS = (
     "publish.rule=fixed:0.9",
     f"estimate.components={WIDTH + 2}",
 )
+
+
 Record = dict[str, Any]
 
 
@@ -98,7 +98,7 @@ def save(folder: Path, rows: list[Record], kind: pa.DataType | None = None) -> P
 
 
 def twins() -> list[Record]:
-    """Three rows of one id: two alike, and another."""
+    """Three rows with the same id: two with the same vector, one with another."""
     first, other = replaced(1, 7.0), replaced(1, 8.0)
     return [record("twin", "field", vector) for vector in (first, first, other)]
 
@@ -129,7 +129,6 @@ def finished(run_pipeline: Runner, tmp_path_factory: pytest.TempPathFactory) -> 
     return run_pipeline(save(folder / "table", rows), folder / "warehouse", *FLAGS)
 
 
-@pytest.mark.spark
 def test_latents_are_the_vectors_of_the_table(finished: Run) -> None:
     expected = {row["id"]: row["embedding"] for row in good_rows()}
     expected["twin"] = min((row["embedding"] for row in twins()), key=digest)
@@ -142,8 +141,7 @@ def test_latents_are_the_vectors_of_the_table(finished: Run) -> None:
         assert (row.model_id, row.encoded_on, row.split) == ("clip", "given", None)
 
 
-@pytest.mark.spark
-def test_what_cannot_be_used_says_why(finished: Run) -> None:
+def test_unusable_vectors_are_rejected_with_the_reason(finished: Run) -> None:
     rejects = finished.warehouse.read("rejects").collect()
     assert {row.stage for row in rejects} == {"ingest"}
     twice = [row for row in rejects if row.image_id == "twin"]
@@ -155,7 +153,6 @@ def test_what_cannot_be_used_says_why(finished: Run) -> None:
         assert re.search(message, others[row["id"]].error_message)
 
 
-@pytest.mark.spark
 def test_selection_is_the_greedy_cover_of_the_vectors(finished: Run) -> None:
     latents = {name: np.array(row.latent, np.float32) for name, row in latents_of(finished).items()}
     selection = finished.warehouse.read("selection").collect()
@@ -175,7 +172,6 @@ def test_selection_is_the_greedy_cover_of_the_vectors(finished: Run) -> None:
     assert len(selection) == 2 * len(latents)
 
 
-@pytest.mark.spark
 def test_curated_has_the_callers_columns_and_no_picture(finished: Run) -> None:
     images = finished.warehouse.read("images")
     assert "embedding" not in images.columns
@@ -189,7 +185,6 @@ def test_curated_has_the_callers_columns_and_no_picture(finished: Run) -> None:
     }
 
 
-@pytest.mark.spark
 def test_more_components_than_a_vector_has_numbers(finished: Run) -> None:
     axes = finished.warehouse.read("axes").where("label = 'town'").orderBy("component").collect()
     assert [row.component for row in axes] == list(range(1, WIDTH + 1))
@@ -198,7 +193,6 @@ def test_more_components_than_a_vector_has_numbers(finished: Run) -> None:
         assert math.isfinite(row.log_density)
 
 
-@pytest.mark.spark
 def test_no_model_takes_part(finished: Run) -> None:
     stages = {row.stage for row in finished.warehouse.read("runs").collect()}
     assert "train" not in stages
@@ -207,7 +201,6 @@ def test_no_model_takes_part(finished: Run) -> None:
     assert "vectors brought along: clip" in summary["versions"]
 
 
-@pytest.mark.spark
 def test_the_same_command_again_does_nothing(finished: Run, run_pipeline: Runner) -> None:
     before = versions(finished)
     place = Path(finished.settings.images)
@@ -222,9 +215,8 @@ def small_rows() -> list[Record]:
     return [record(str(place), "cat", draw.normal(size=3).tolist()) for place in range(8)]
 
 
-@pytest.mark.spark
-def test_a_changed_vector_is_taken_anew(spark: SparkSession, tmp_path: Path) -> None:
-    """Of width 3, float32: one changed, one gone, one mended, one that is new."""
+def test_a_changed_vector_replaces_the_stored_one(spark: SparkSession, tmp_path: Path) -> None:
+    """Vectors of 3 float32: one has changed, one is gone, one is repaired and one is new."""
     rows = [*small_rows(), record("mended", "cat", [1.0, math.nan, 2.0])]
 
     def settings(*flags: str) -> Settings:
@@ -256,7 +248,6 @@ def test_a_changed_vector_is_taken_anew(spark: SparkSession, tmp_path: Path) -> 
         Run(spark, settings("ingest.vector_column="), "train").execute(train.STAGE)
 
 
-@pytest.mark.spark
 def test_a_column_of_another_type_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     texts = [row | {"embedding": ["0.5", "0.25"]} for row in small_rows()]
     save(tmp_path / "table", texts, pa.string())
@@ -265,26 +256,7 @@ def test_a_column_of_another_type_is_refused(spark: SparkSession, tmp_path: Path
         Run(spark, settings, "ingest").execute(ingest.STAGE)
 
 
-@pytest.mark.parametrize("width", [1, 2, 3])
-def test_narrow_vectors_are_projected(width: int) -> None:
-    draw = np.random.default_rng(width)
-    matrix = draw.normal(size=(9, width)).astype(np.float32)
-    batch = pa.record_batch(
-        {
-            "image_id": [str(row) for row in range(9)],
-            "label": ["cat"] * 9,
-            "latent": pa.array(matrix.tolist(), pa.list_(pa.float32())),
-        }
-    )
-    axes, images = Projecting(4).rows([batch], arrow_schema(PROJECTED))
-    assert axes.column("component").to_pylist() == list(range(1, width + 1))
-    points = np.array(images.column("components").to_pylist(), float)
-    assert np.isnan(points[:, width:]).all()
-    found = points[:, :width] @ np.array(axes.column("axis").to_pylist()) + matrix.mean(axis=0)
-    assert np.allclose(found, matrix, atol=1e-6)
-
-
-def test_settings_that_do_not_go_with_vectors_are_told_at_once() -> None:
+def test_one_message_holds_all_settings_that_contradict_vectors() -> None:
     flags = ("ingest.vector_column=v", "ingest.tile=64", "train.model=m", 'ingest.vector_name=""')
     with pytest.raises(SettingsError) as caught:
         build({}, flags)
@@ -303,6 +275,6 @@ def test_settings_that_do_not_go_with_vectors_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("job", "told"), [("train", "nothing to train"), ("encode", "--images PATH is missing")]
 )
-def test_jobs_alone_say_what_vectors_mean_for_them(job: str, told: str) -> None:
+def test_single_jobs_say_why_they_cannot_run_on_vectors(job: str, told: str) -> None:
     with pytest.raises(SettingsError, match=told):
         build({}, FLAGS, job=job)

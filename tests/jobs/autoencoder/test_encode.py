@@ -1,4 +1,4 @@
-"""What encodes is the model with its own header, seen from as many sides as the settings ask."""
+"""Latents are what the model gives, as its own header and the settings say."""
 
 from __future__ import annotations
 
@@ -11,53 +11,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from PIL import Image
 from pyspark.sql import SparkSession
 
-from jobs.autoencoder import encode, learning, train
-from jobs.autoencoder.encoder_udf import Encoding
+from jobs.acquisition import ingest
+from jobs.autoencoder import encode, train
 from jobs.density import generate
 from jobs.errors import JobError
 from jobs.runtime.run import Run
-from jobs.settings.autoencoder import Train
-from tests.conftest import picture, settings_for
-from udfs.autoencoder.contrastive import ContrastiveTerm
-from udfs.autoencoder.inference import encoder
+from tests.support.pictures import picture
+from tests.support.session import settings_for
+from udfs.autoencoder import inference, training, weights
 from udfs.autoencoder.model import Autoencoder
-from udfs.autoencoder.training import reproducible
-from udfs.autoencoder.weights import load_model, model_id, weights_bytes
 
 Encoded = Callable[..., Run]  # by a model's weights and further settings
 
 
 def drawn(normalise: bool) -> bytes:
-    """A model as it is before training."""
-    with reproducible(0):
-        return weights_bytes(Autoencoder(normalise))
-
-
-def pixels(n: int) -> NDArray[np.uint8]:
-    return np.stack([picture(i, 64).reshape(-1) for i in range(n)])
-
-
-def test_a_worker_keeps_an_encoder_for_each_number_of_orientations() -> None:
-    data = drawn(False)
-    name = model_id(data)
-    for orientations in (1, 8, 1):
-        found = Encoding(data, name, 8, "cpu", orientations).encoder()
-        wanted = encoder(data, device="cpu", batch=8, orientations=orientations)
-        assert np.array_equal(found(pixels(3)), wanted(pixels(3)))
-
-
-def test_the_settings_name_the_second_term() -> None:
-    assert learning.contrastive_term(Train(objective="reconstruction")) is None
-    asked = Train(objective="reconstruction+instance", temperature=0.2, instance_weight=0.5)
-    assert learning.contrastive_term(asked) == ContrastiveTerm(weight=0.5, temperature=0.2)
+    """The weights of a model before training."""
+    with training.reproducible(0):
+        return weights.weights_bytes(Autoencoder(normalise))
 
 
 @pytest.fixture
 def encoded(spark: SparkSession, finished: Run, pictures: Path, tmp_path: Path) -> Encoded:
-    """Encodes by a given model, in a copy of a warehouse."""
+    """Encode with given weights in a copy of a finished warehouse."""
     warehouse, file = tmp_path / "warehouse", tmp_path / "given.safetensors"
     shutil.copytree(finished.warehouse.root, warehouse)
 
@@ -73,8 +51,7 @@ def encoded(spark: SparkSession, finished: Run, pictures: Path, tmp_path: Path) 
     return by
 
 
-@pytest.mark.spark
-def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
+def test_a_given_model_decides_the_normalisation_and_settings_the_orientations(
     finished: Run, encoded: Encoded
 ) -> None:
     data = drawn(True)
@@ -84,7 +61,7 @@ def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
         run = encoded(data, *flags)
         rows = run.warehouse.read("latents").collect()
         ids = [row.image_id for row in rows]
-        seen = encoder(data, device="cpu", batch=32, orientations=orientations)
+        seen = inference.encoder(data, device="cpu", batch=32, orientations=orientations)
         given = np.stack([np.frombuffer(images[name], np.uint8) for name in ids])
         assert set(ids) == set(images)
         assert np.array_equal(seen(given), np.array([row.latent for row in rows], np.float32))
@@ -94,11 +71,10 @@ def test_a_given_model_is_normalised_by_its_own_header_and_seen_from_all_sides(
             asked = replace(run.settings, generate=replace(run.settings.generate, count=1))
             with pytest.raises(JobError, match="means over eight orientations"):
                 Run(run.spark, asked, "generate").execute(generate.STAGE)
-    model = Path(run.warehouse.root, "models", model_id(data))
+    model = Path(run.warehouse.root, "models", weights.model_id(data))
     assert json.loads((model / "model.json").read_text())["normalise"] is True
 
 
-@pytest.mark.spark
 def test_images_without_a_finite_latent_are_rejects_until_a_model_gives_one(
     finished: Run, encoded: Encoded
 ) -> None:
@@ -106,16 +82,49 @@ def test_images_without_a_finite_latent_are_rejects_until_a_model_gives_one(
     others = {row.path for row in finished.warehouse.read("rejects").collect()}
 
     def rejected(model: Autoencoder) -> set[tuple[str, str]]:
-        warehouse = encoded(weights_bytes(model)).warehouse
+        warehouse = encoded(weights.weights_bytes(model)).warehouse
         rejects = warehouse.read("rejects").collect()
         rows = [row for row in rejects if row.stage == "encode"]
         assert warehouse.count("latents") == len(images) - len(rows)
         assert {row.path for row in rejects if row.stage != "encode"} == others
         return {(row.image_id, row.error_code) for row in rows}
 
-    model = load_model(drawn(False))
+    model = weights.load_model(drawn(False))
     assert rejected(model) == set()
     with torch.no_grad():
         next(model.encoder.parameters()).fill_(1e38)
     assert rejected(model) == {(name, "not_finite") for name in images}
-    assert rejected(load_model(drawn(True))) == set()
+    assert rejected(weights.load_model(drawn(True))) == set()
+
+
+def test_latents_are_what_the_encoder_gives(finished: Run) -> None:
+    images = {row.image_id: row.pixels for row in finished.warehouse.read("images").collect()}
+    latents = finished.warehouse.read("latents").collect()
+    weights = Path(finished.warehouse.root, "models", latents[0].model_id, "weights.safetensors")
+    encode = inference.encoder(weights.read_bytes(), device="cpu", batch=32, threads=1)
+    pixels = np.stack([np.frombuffer(images[row.image_id], np.uint8) for row in latents])
+    stored = np.array([row.latent for row in latents], np.float32)
+    assert np.array_equal(encode(pixels), stored)
+
+
+def test_tiles_of_another_size_are_encoded_again(
+    spark: SparkSession, finished: Run, tmp_path: Path
+) -> None:
+    """The new tiles may have the ids and hashes of the old ones."""
+    Image.fromarray(picture(1, 256)).save(_folder(tmp_path / "images/cat") / "1.png")
+    model = next(Path(finished.warehouse.root, "models").iterdir())
+
+    def latents(warehouse: str, tile: int) -> dict[str, list[float]]:
+        flags = (f"train.model={model}", f"ingest.tile={tile}")
+        for job in (ingest, train, encode):
+            run = Run(spark, settings_for(tmp_path / "images", tmp_path / warehouse, *flags), "x")
+            run.execute(job.STAGE)
+        return {row.image_id: row.latent for row in run.warehouse.read("latents").collect()}
+
+    latents("one", 64)
+    assert latents("one", 128) == latents("other", 128)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path

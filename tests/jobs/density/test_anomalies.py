@@ -1,186 +1,46 @@
-"""Anomalies: the images below a percentile of their class's density, and what publish does."""
+"""The job `anomalies` lists the images of least density, and only when their data changed."""
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
-from jobs.density import anomalies, low_density
-from jobs.duplicates import exclusions, publish
-from jobs.duplicates.publish import Removal
-from jobs.errors import JobError, SettingsError
+from jobs.density import anomalies
+from jobs.errors import SettingsError
 from jobs.runtime.run import Run
-from jobs.settings.duplicates import Publish
-from jobs.warehouse import tables
-from jobs.warehouse.store import open_store
-from tests.conftest import settings_for
-
-QUANTILE = 0.2
+from tests.support.session import settings_for
 
 
-def percentile(values: list[float], share: float) -> float:
-    """Linear between the values at the places below and above share·(n − 1)."""
-    place = share * (len(values) - 1)
-    below, above = math.floor(place), math.ceil(place)
-    ordered = sorted(values)
-    low, high = ordered[below], ordered[above]
-    return low if low == high else (above - place) * low + (place - below) * high
-
-
-def test_a_guard_says_how_many_are_anomalies() -> None:
-    with pytest.raises(JobError, match=r"at fixed:0.95 and without 2 anomalies .*: more is"):
-        publish.check_removal(
-            [Removal("a", 10, 8)], Publish(rule="fixed:0.95", most_removed=0.1), 2
-        )
-
-
-@pytest.mark.spark
-def test_anomalies_are_their_definition(spark: SparkSession) -> None:
-    """Ties, at the cut as well; a class of one, and one without components."""
-    density = {
-        "even": [-9.0, -1.0, -2.0, -3.0, -4.0, -5.0],  # the cut at 0.2 is the second lowest itself
-        "tied": [-7.0, -7.0, -7.0, -1.0, -1.0],  # and here one of three equal ones
-        "pair": [-2.0, -2.0, -3.0, -3.0, *range(20)],
-        "one": [-1.0],
-        "none": [None, None],
-    }
-    rows = [
-        (f"{label}/{i:02}", label, None if value is None else float(value))
-        for label, values in density.items()
-        for i, value in enumerate(values)
-    ]
-    frame = spark.createDataFrame(rows, "image_id string, label string, log_density double")
-    found = low_density.found(frame.repartition(3), QUANTILE)
-    assert found.schema.simpleString() == tables.TABLES["anomalies"].schema.simpleString()
-    expected = []
-    for label, values in sorted(density.items()):
-        known = [(value, i) for i, value in enumerate(values) if value is not None]
-        cut = percentile([value for value, _ in known], QUANTILE) if known else 0.0
-        below = sorted((value, i) for value, i in known if value < cut)
-        expected += [
-            (f"{label}/{i:02}", label, value, cut, rank) for rank, (value, i) in enumerate(below, 1)
-        ]
-    assert [tuple(row) for row in found.collect()] == expected
-    assert [row[0] for row in expected] == [
-        "even/00",
-        "pair/02",
-        "pair/03",
-        "pair/00",
-        "pair/01",
-        "pair/04",
-    ]
-
-
-SELECTION = {  # image: the kept one that stands for it, itself where it is kept
-    "alone": "alone",
-    "needed": "needed",
-    "needed's": "needed",
-    "needed's other": "needed",
-    "whole": "whole",
-    "whole's": "whole",
-    "removed": "plain",
-    "plain": "plain",
-    "protected": "protected",
-    "leak": "/elsewhere#x",
-}
-ANOMALOUS = ("alone", "needed", "needed's", "whole", "whole's", "removed", "protected")
-
-
-@pytest.mark.spark
-def test_an_anomaly_that_stands_for_others_stays(spark: SparkSession) -> None:
-    """Left out is one alone, or one whose whole group is anomalous: these are counted."""
-    rows = [
-        (
-            name,
-            "a",
-            "fixed:0.9",
-            "raw",
-            0.9,
-            name == keeper,
-            None if name == keeper else keeper,
-            1.0,
-        )
-        for name, keeper in SELECTION.items()
-    ]
-    frame = spark.createDataFrame(rows, tables.TABLES["selection"].schema)
-    ids = spark.createDataFrame([(name,) for name in ANOMALOUS], "image_id string")
-    never = spark.createDataFrame([("protected",), ("plain",)], "image_id string")
-    left = exclusions.without(frame, ids, never)
-    found = {row.image_id: row for row in left.selection.collect()}
-    assert left.selection.columns == frame.columns
-    assert {name for name, row in found.items() if row.kept} == {"needed", "plain", "protected"}
-    assert {name: row.kept_id or name for name, row in found.items()} == SELECTION
-    assert (left.images, left.stay, left.stood_for) == (2, 1, 1)
-    told = "2 anomalies left out (they stand for 1 more), 1 stay for images that are none"
-    assert left.summary == told
-
-
-@pytest.fixture(scope="module")
-def warehouse(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("anomalies") / "w"
-    shutil.copytree(finished.warehouse.root, place)
-    return place
-
-
-def done(spark: SparkSession, finished: Run, warehouse: Path, job: Any, *flags: str) -> Run:
-    images = Path(finished.settings.images)
-    run = Run(spark, settings_for(images, warehouse, *flags), "x")
-    try:
-        run.execute(job.STAGE)
-    finally:
-        run.close()
-    return run
-
-
-@pytest.mark.spark
-def test_publish_leaves_anomalies_out_only_where_it_is_told_to(
-    spark: SparkSession, finished: Run, warehouse: Path
+def test_the_least_dense_images_of_each_class_are_listed(
+    spark: SparkSession, finished: Run, tmp_path: Path
 ) -> None:
-    rule = "publish.rule=fixed:0.999"  # at the other each class is one group
-    flags = (rule, f"anomalies.quantile={QUANTILE}")
-    remove = (*flags, "anomalies.remove=true")
-    with pytest.raises(JobError, match=r"run \./spark-submit\.sh anomalies first"):
-        done(spark, finished, warehouse, publish, *remove)
-    for _ in range(2):
-        done(spark, finished, warehouse, anomalies, *flags)
-    listed = open_store(spark, str(warehouse)).read("anomalies").collect()
-    assert open_store(spark, str(warehouse)).version("anomalies") == 0
-    assert {row.label for row in listed} == {"field", "town"}
-    before = done(spark, finished, warehouse, publish, rule).warehouse
-    same = done(spark, finished, warehouse, publish, *flags).warehouse
-    assert before.version("curated") == same.version("curated")
+    shutil.copytree(finished.warehouse.root, tmp_path / "w")
+    images = Path(finished.settings.images)
 
-    full = {row.image_id: row for row in before.read("curated").collect()}
-    run = done(spark, finished, warehouse, publish, *remove)
-    selection = run.warehouse.read("selection").where("rule = 'fixed:0.999'").collect()
-    anomalous_ids = {row.image_id for row in listed}
-    needed = {row.kept_id for row in selection if row.image_id not in anomalous_ids}
-    kept = {row.image_id for row in selection if row.kept}
-    left = kept & anomalous_ids - needed
-    curated = {row.image_id: row for row in run.warehouse.read("curated").collect()}
-    assert left
-    assert curated == {name: row for name, row in full.items() if name not in left}
-    for row in run.warehouse.read("splits").collect():
-        assert row.kept == (row.image_id in curated)
-    record = run.warehouse.read("runs").where(F.col("run_id") == run.run_id).collect()[0]
-    counts = dict(record.row_counts)
-    assert (counts["curated"], counts["anomalies_left_out"]) == (len(curated), len(left))
-    assert counts["anomalies_stay"] == len(kept & anomalous_ids & needed)
+    def listed(*flags: str) -> Run:
+        run = Run(spark, settings_for(images, tmp_path / "w", *flags), "anomalies")
+        try:
+            run.execute(anomalies.STAGE)
+        finally:
+            run.close()
+        return run
 
-    protect = "prune.protect=\"label = 'field'\""
-    with pytest.raises(JobError, match=r"made with another anomalies\.quantile or of other"):
-        done(spark, finished, warehouse, publish, *remove, "anomalies.quantile=0.1")
-    some = done(spark, finished, warehouse, publish, *remove, protect).warehouse.read("curated")
-    assert {row.image_id for row in some.collect()} == {
-        name for name in full if name not in left or full[name].label == "field"
-    }
-    again = done(spark, finished, warehouse, publish, rule).warehouse
-    assert {row.image_id for row in again.read("curated").collect()} == set(full)
     with pytest.raises(SettingsError, match=r"set anomalies\.quantile, such as 0\.01"):
-        done(spark, finished, warehouse, anomalies)
+        listed()
+    run = listed("anomalies.quantile=0.2")
+    rows = run.warehouse.read("anomalies").collect()
+    projections = run.warehouse.read("projections").where("rule = 'none'").collect()
+    density = {row.image_id: row.log_density for row in projections}
+    for label in ("field", "town"):
+        of_class = sorted((row for row in rows if row.label == label), key=lambda row: row.rank)
+        names = [row.image_id for row in of_class]
+        expected = sorted((n for n in density if n.startswith(label)), key=lambda n: density[n])
+        assert names == expected[: len(names)]
+        assert len(names) == 5  # of 24: those below the percentile at place 4.6
+        assert {row.cut for row in of_class} == {of_class[0].cut}
+    version = run.warehouse.version("anomalies")
+    assert listed("anomalies.quantile=0.2").warehouse.version("anomalies") == version
+    assert listed("anomalies.quantile=0.1").warehouse.version("anomalies") == version + 1

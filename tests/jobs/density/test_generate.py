@@ -1,4 +1,4 @@
-"""New images: drawn from the class's density, decoded, and beside the real ones nearest to them."""
+"""New images: drawn, decoded, written to files, and listed with the nearest real image."""
 
 from __future__ import annotations
 
@@ -18,17 +18,12 @@ from jobs.runtime.run import Run
 from jobs.settings.load import build
 from jobs.warehouse import tables
 from jobs.warehouse.store import open_store
-from tests.conftest import settings_for
+from tests.support.session import settings_for
 from tests.support.vectors import nearest_by_definition
 from udfs.autoencoder import inference
 from udfs.density import generation, histogram
 from udfs.density.marginal import Marginal
 from udfs.density.separable import Separable
-from udfs.vectors.cosine import Matrix
-
-
-def cloud(n: int = 60, width: int = 12, middle: float = 5.0) -> Matrix:
-    return np.random.default_rng(3).normal(middle, 1.0, (n, width)).astype(np.float32)
 
 
 def test_unlike_labels_have_unlike_folders() -> None:
@@ -50,7 +45,7 @@ def test_unlike_labels_have_unlike_folders() -> None:
     assert all(len(name.encode()) <= 255 for name in short)
 
 
-def test_vectors_brought_along_cannot_be_decoded() -> None:
+def test_given_vectors_cannot_be_decoded() -> None:
     flags = ("ingest.vector_column=v", "ingest.source=parquet", "ingest.id_column=id")
     with pytest.raises(SettingsError, match=r"generate\.count: images are decoded by the model"):
         build({}, (*flags, "generate.count=2"))
@@ -78,7 +73,6 @@ def files_of(warehouse: Path) -> dict[str, bytes]:
     return {str(path.relative_to(warehouse)): path.read_bytes() for path in folder.rglob("*.png")}
 
 
-@pytest.mark.spark
 def test_generated_images_are_what_the_table_says(
     spark: SparkSession, finished: Run, warehouse: Path
 ) -> None:
@@ -116,9 +110,10 @@ def test_generated_images_are_what_the_table_says(
             assert found == nearest_by_definition(latent, ids, matrix)
 
 
-@pytest.mark.spark
-def test_the_same_seed_the_same_bytes(spark: SparkSession, finished: Run, warehouse: Path) -> None:
-    """Nothing is done twice; a lost file comes back as it was, with another count none is left."""
+def test_the_same_seed_gives_the_same_bytes(
+    spark: SparkSession, finished: Run, warehouse: Path
+) -> None:
+    """A second run does nothing, a lost file is written again, another count removes files."""
 
     def version(*flags: str) -> int:
         generated(spark, finished, warehouse, *flags)
@@ -140,8 +135,9 @@ def test_the_same_seed_the_same_bytes(spark: SparkSession, finished: Run, wareho
     assert all(both[name] == before[name] for name in before if name.startswith("town"))
 
 
-@pytest.mark.spark
-def test_what_generate_cannot_do(spark: SparkSession, finished: Run, warehouse: Path) -> None:
+def test_generate_refuses_what_it_cannot_do(
+    spark: SparkSession, finished: Run, warehouse: Path
+) -> None:
     for flags, error, told in (
         ((), SettingsError, "set generate.count, such as 20"),
         (

@@ -1,36 +1,17 @@
-"""A class that is cut into pieces has the axes and projections of the whole, bit for bit."""
+"""A class that is cut into chunks has the axes and projections of the whole, bit for bit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
-from jobs.density import chunks, project
-from tests.support.densities import cloud
-from udfs.density import pca
-
-pytestmark = pytest.mark.spark
-WIDTH = 16
-SIZES = {"alike": 2 * pca.CHUNK, "small": 40, "ünits": 3 * pca.CHUNK + 3, "one": 1}
-CUT = ("alike", "ünits")  # with groups of one chunk
-
-
-@pytest.fixture(scope="module")
-def latents(spark: SparkSession) -> Iterator[DataFrame]:
-    """Classes of many sizes, out of order; the images of one are all the same."""
-    rows = []
-    for number, (label, n) in enumerate(SIZES.items()):
-        matrix = cloud(number, n, WIDTH) if label != "alike" else np.ones((n, WIDTH), np.float32)
-        rows += [(f"{label}/{i}é", label, row) for i, row in enumerate(matrix.tolist())]
-    np.random.default_rng(0).shuffle(rows)
-    frame = spark.createDataFrame(rows, "image_id string, label string, latent array<float>")
-    frame = frame.repartition(3).cache()
-    yield frame
-    frame.unpersist()
+from jobs.density import project
+from jobs.runtime.run import Run
+from tests.support.classes import SIZES
 
 
 def projected(latents: DataFrame, largest: int) -> list[str]:
@@ -40,25 +21,27 @@ def projected(latents: DataFrame, largest: int) -> list[str]:
 
 
 def test_cut_and_uncut_are_the_same_rows(latents: DataFrame) -> None:
-    """`largest` below a group counts as one: classes of a group stay whole."""
+    """A limit below the size of a group of chunks counts as one group: such classes stay whole."""
     whole = projected(latents, 10_000)
     assert len(whole) == sum(SIZES.values()) + 2 * 3
     assert projected(latents, 50) == whole
 
 
-def test_no_latents_have_no_rows(latents: DataFrame) -> None:
+def test_without_latents_there_are_no_rows(latents: DataFrame) -> None:
     with ExitStack() as held:
         assert project.project(latents.limit(0), {}, 3, 50, held).isEmpty()
 
 
-def test_pieces_are_consecutive_images_each_in_a_partition_of_its_own(latents: DataFrame) -> None:
-    cut = chunks.cut(latents, CUT, pca.CHUNK)
-    parts = chunks.placed(latents, cut).drop("latent").rdd.glom().collect()
-    assert [len({row.piece for row in part}) for part in parts] == [1] * len(parts)
-    found = [row for part in parts for row in part]
-    expected = sorted(
-        (label, f"{label}/{i}é".encode()) for label in CUT for i in range(SIZES[label])
-    )
-    assert [(row.label, row.image_id.encode()) for row in found] == expected
-    sizes = [len(part) for part in parts]
-    assert sizes == [1024, 1024, 1024, 1024, 1024, 3]
+def test_axes_and_projections_are_the_principal_components(finished: Run) -> None:
+    latents = finished.warehouse.read("latents").where("label = 'town'").orderBy("image_id")
+    matrix = np.array([row.latent for row in latents.collect()], np.float64)
+    centred = matrix - matrix.mean(axis=0)
+    values = np.linalg.eigvalsh(centred @ centred.T / (len(matrix) - 1))[::-1][:3]
+    axes = finished.warehouse.read("axes").where("label = 'town'").orderBy("component").collect()
+    assert [row.eigenvalue for row in axes] == pytest.approx(values, rel=1e-9)
+    assert [row.component for row in axes] == [1, 2, 3]
+    projections = finished.warehouse.read("projections").where("label = 'town'")
+    rows = projections.orderBy("image_id").collect()
+    expected = centred @ np.array([row.axis for row in axes]).T
+    assert np.allclose([row.components for row in rows], expected, atol=1e-9)
+    assert all(math.isfinite(row.log_density) for row in rows)

@@ -23,7 +23,11 @@ from jobs.dry_run import plan as plan_of
 from jobs.dry_run.plan import differences
 from jobs.errors import MissingError
 from jobs.runtime.run import Run
-from tests.conftest import QUICK, ROOT, STAGES, flags, picture, settings_for
+from tests.support.commands import QUICK, flags
+from tests.support.folders import ROOT
+from tests.support.pictures import picture
+from tests.support.session import settings_for
+from tests.support.tables import STAGES
 
 Done = tuple[Path, subprocess.CompletedProcess[str]]
 

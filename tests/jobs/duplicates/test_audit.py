@@ -1,3 +1,5 @@
+"""The audit passes true selections and finds planted mistakes."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -145,7 +147,7 @@ def test_every_run_is_audited(finished: Run) -> None:
 
 
 class Written:
-    """What the audit writes, kept instead: the run's own warehouse must not get a lie."""
+    """Keeps what the audit writes, so that the shared warehouse gets no false row."""
 
     def __init__(self, run: Run) -> None:
         self.run = run

@@ -1,4 +1,4 @@
-"""What is published: its guards, and splits that no group is on both sides of."""
+"""What is published: its guards, its splits, and how many images each kept one stands for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from jobs.acquisition import ingest
 from jobs.duplicates import publish
 from jobs.duplicates.publish import Removal
 from jobs.errors import JobError
@@ -21,7 +22,7 @@ from jobs.settings.duplicates import Publish
 from jobs.settings.load import build
 from jobs.warehouse import tables
 from jobs.warehouse.store import open_store
-from tests.conftest import settings_for
+from tests.support.session import settings_for
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
@@ -51,13 +52,13 @@ def test_a_rule_that_removes_too_much_is_refused(settings: Publish, told: str) -
         publish.check_removal(CLASSES, settings)
 
 
-def test_what_is_just_allowed_passes() -> None:
+def test_a_removal_at_the_limits_is_allowed() -> None:
     publish.check_removal(CLASSES, Publish())
     settings = Publish(minimum_kept=9, most_removed=271 / 315, most_removed_of_class=0.9)
     publish.check_removal(CLASSES, settings)
 
 
-def test_all_guards_speak_at_once_and_name_a_few_classes() -> None:
+def test_one_message_holds_all_refusals_and_names_a_few_classes() -> None:
     classes = [Removal(f"class{i}", 100, 1 + i) for i in range(9)]
     settings = Publish(minimum_kept=50, most_removed=0.5, most_removed_of_class=0.5)
     with pytest.raises(JobError) as caught:
@@ -69,9 +70,8 @@ def test_all_guards_speak_at_once_and_name_a_few_classes() -> None:
     assert "\n" not in told
 
 
-@pytest.mark.spark
 def test_splits_by_definition_and_by_their_shares(spark: SparkSession) -> None:
-    """Of 20,000 groups: a share within four standard errors; another seed deals anew."""
+    """Shares of 20,000 groups lie within four standard errors; another seed splits otherwise."""
     n = 20_000
     group = F.concat(F.lit("ünit/"), F.col("id").cast("string"))
     drawn = [publish.split_of(group, SHARES, seed).alias(f"of_{seed}") for seed in (0, 7)]
@@ -85,8 +85,7 @@ def test_splits_by_definition_and_by_their_shares(spark: SparkSession) -> None:
     assert sum(row.of_0 != row.of_7 for row in rows) > 0.2 * n
 
 
-@pytest.mark.spark
-def test_every_image_goes_where_its_group_goes(finished: Run) -> None:
+def test_every_image_is_in_the_split_of_its_group(finished: Run) -> None:
     chosen = finished.warehouse.read("selection").where("rule = 'fixed:0.97'").collect()
     images = {row.image_id: row for row in chosen}
     rows = finished.warehouse.read("splits").collect()
@@ -101,7 +100,6 @@ def test_every_image_goes_where_its_group_goes(finished: Run) -> None:
     assert any(not row.kept for row in rows)
 
 
-@pytest.mark.spark
 def test_added_images_move_none_that_keep_their_group(spark: SparkSession) -> None:
     settings = build({}, ['publish.split=["train:0.5", "test:0.5"]']).publish
     old = [(f"a{i}", i % 2 == 0, None if i % 2 == 0 else f"a{i - 1}") for i in range(40)]
@@ -119,8 +117,7 @@ def test_added_images_move_none_that_keep_their_group(spark: SparkSession) -> No
         assert row.split == after[row.group_id].split
 
 
-@pytest.mark.spark
-def test_a_guard_leaves_what_was_published_and_no_splits_empties_them(
+def test_a_refused_publication_changes_nothing_and_no_split_leaves_an_empty_table(
     spark: SparkSession, finished: Run, tmp_path: Path
 ) -> None:
     shutil.copytree(finished.warehouse.root, tmp_path / "w")
@@ -144,3 +141,35 @@ def test_a_guard_leaves_what_was_published_and_no_splits_empties_them(
     assert warehouse.read("splits").isEmpty()
     assert not warehouse.read("curated").isEmpty()
     assert published("publish.split=[]") == after
+
+
+def test_a_refusal_counts_the_anomalies_that_would_be_left_out() -> None:
+    with pytest.raises(JobError, match=r"at fixed:0.95 and without 2 anomalies .*: more is"):
+        publish.check_removal(
+            [Removal("a", 10, 8)], Publish(rule="fixed:0.95", most_removed=0.1), 2
+        )
+
+
+def test_curated_counts_what_each_image_stands_for(finished: Run) -> None:
+    selection = finished.warehouse.read("selection").where("rule = 'fixed:0.97'").collect()
+    curated = finished.warehouse.read("curated").collect()
+    assert {row.image_id for row in curated} == {row.image_id for row in selection if row.kept}
+    assert sum(row.group_size for row in curated) == len(selection)
+    for row in curated:
+        removed = sum(other.kept_id == row.image_id for other in selection)
+        assert row.group_size == 1 + removed
+        assert row.weight == 1 / row.group_size
+
+
+def test_publish_refuses_a_selection_of_images_that_are_gone(
+    spark: SparkSession, finished: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.warehouse.root, tmp_path / "w")
+    shutil.copytree(finished.settings.images, tmp_path / "images")
+    current = Run(spark, settings_for(tmp_path / "images", tmp_path / "w"), "x")
+    kept = current.warehouse.read("selection").where("kept").orderBy("image_id").first()
+    assert kept is not None
+    (tmp_path / "images" / kept.image_id).unlink()
+    current.execute(ingest.STAGE)
+    with pytest.raises(JobError, match="kept images are no longer"):
+        current.execute(publish.STAGE)

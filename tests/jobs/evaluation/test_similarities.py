@@ -1,4 +1,4 @@
-"""The job `similarities` on latents that are given: beside its definition, however they lie."""
+"""The jobs `similarities` and `calibrate` on given latents, beside their definitions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pyspark.sql import SparkSession
 from jobs.autoencoder import spaces
 from jobs.duplicates import groups
 from jobs.evaluation import calibrate, pair_sampling, similarities
-from jobs.evaluation.pair_sampling import COMPARED, Comparing, Plan
+from jobs.evaluation.pair_sampling import COMPARED, Comparing
 from jobs.settings.load import build
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.store import open_store
-from tests.jobs.duplicates.test_prune import FLAGS, Given
+from tests.support.given_latents import FLAGS, GivenLatents
 from tests.support.vectors import sim
 from udfs.evaluation import pair_histogram, strata
 from udfs.vectors.cosine import Matrix
@@ -36,9 +36,9 @@ ORDER = "prune.order=['-size_bytes']"
 
 
 @pytest.fixture(scope="module")
-def compared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Given:
-    """The tables of whiten and prune are made up: it is not they that are looked at."""
-    images = Given(spark, tmp_path_factory.mktemp("alike"), SIZES)
+def compared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> GivenLatents:
+    """A warehouse after `similarities`; the tables of `whiten` and `prune` are made up for it."""
+    images = GivenLatents(spark, tmp_path_factory.mktemp("alike"), SIZES)
     images.latents["a/b/0003ü.png"] = np.zeros(40, np.float32)
     images.latents["a/b/0005ü.png"] = images.latents["a/b/0004ü.png"]
     images.write()
@@ -66,25 +66,25 @@ def vector_of(latent: Matrix) -> list[float]:
     return (latent[:6] - np.float32(0.1)).tolist() if latent.any() else [0.0] * 6
 
 
-def rows_of(given: Given, table: str) -> list[dict[str, Any]]:
+def rows_of(given: GivenLatents, table: str) -> list[dict[str, Any]]:
     return [
         row.asDict() for row in open_store(given.spark, str(given.folder)).read(table).collect()
     ]
 
 
-def sample_of(given: Given, label: str) -> list[str]:
+def sample_of(given: GivenLatents, label: str) -> list[str]:
     names = [name for name, image in given.images.items() if image["label"] == label]
     names.sort(key=lambda name: hashlib.sha256(f"0|{name}".encode()).hexdigest())
     return sorted(names[:SAMPLED], key=str.encode)
 
 
-def seen(given: Given, name: str, space: str) -> Matrix:
+def seen(given: GivenLatents, name: str, space: str) -> Matrix:
     latent = given.latents[name]
     return latent if space == "raw" else np.array(vector_of(latent), np.float32)
 
 
-def values(given: Given, label: str, space: str = "raw") -> dict[tuple[str, str], float]:
-    """Sim of every two sampled images that have one."""
+def values(given: GivenLatents, label: str, space: str = "raw") -> dict[tuple[str, str], float]:
+    """Sim of all pairs of sampled images, without pairs that have none (a latent of zeros)."""
     names = sample_of(given, label)
     found = {
         (a, b): sim(seen(given, a, space), seen(given, b, space))
@@ -94,7 +94,7 @@ def values(given: Given, label: str, space: str = "raw") -> dict[tuple[str, str]
     return {pair: value for pair, value in found.items() if not math.isnan(value)}
 
 
-def test_histograms_and_heat_maps_are_their_definition(compared: Given) -> None:
+def test_histograms_and_heat_maps_are_as_defined(compared: GivenLatents) -> None:
     rows = rows_of(compared, "similarities")
     keys = {(row["label"], row["space"]) for row in rows}
     assert keys == set(itertools.product(SIZES, ("raw", "whitened")))
@@ -116,7 +116,7 @@ def test_histograms_and_heat_maps_are_their_definition(compared: Given) -> None:
         assert sum(row["counts"]) == len(expected)
 
 
-def test_pairs_are_drawn_as_they_are_defined(compared: Given) -> None:
+def test_pairs_are_drawn_as_defined(compared: GivenLatents) -> None:
     assert strata.edges([0.97, 0.9, 0.8]) == EDGES
     rows = rows_of(compared, "pairs")
     assert len(rows) == PAIRS
@@ -151,8 +151,8 @@ def key_of(pair: tuple[str, str]) -> int:
     return int(pair_histogram.pair_keys(first, second)[0])
 
 
-def test_tables_do_not_depend_on_how_rows_lie(compared: Given) -> None:
-    """1, 7 and 64 partitions, and as many tasks."""
+def test_tables_do_not_depend_on_the_order_of_rows_and_partitions(compared: GivenLatents) -> None:
+    """The same rows come of 1, 7 and 64 partitions and tasks."""
     settings = build({}, (*FLAGS, ORDER, f"calibrate.pairs={PAIRS}"))
     warehouse = open_store(compared.spark, str(compared.folder))
     latents = {"raw": warehouse.read("latents").select(spaces.LATENTS.names)}
@@ -177,22 +177,12 @@ def test_edges_are_thresholds_that_hold_in_all_classes() -> None:
     assert similarities.thresholds(share) == [0.3, 0.4, 0.5]
 
 
-def test_a_plan_takes_what_there_is() -> None:
-    class Row:
-        label, n, sampled, population = "a", 5, 5, (4, 0, 6)
-
-    plan = Plan.of([Row()], [0.1, 0.5, 0.9, 1.0], 200, 0)  # type: ignore[list-item]
-    assert plan.pairs == {"a": [4, 0, 6]}
-    assert plan.weight["a"][0] == plan.weight["a"][2] == 1.0
-    assert plan.population == [4.0, 0.0, 6.0]
-
-
 def same(first: str, second: str) -> bool:
-    """A truth of its own about pairs, known of all."""
+    """An arbitrary truth: whether two images are copies of each other."""
     return (int(first[-8:-5]) + int(second[-8:-5])) % 4 > 0
 
 
-def write_labels(given: Given, path: Path) -> None:
+def write_labels(given: GivenLatents, path: Path) -> None:
     rows = [
         f"{row['pair_id']},{int(same(row['image_id'], row['other_id']))}\n"
         for row in rows_of(given, "pairs")
@@ -200,10 +190,8 @@ def write_labels(given: Given, path: Path) -> None:
     path.write_text("pair_id,same\n" + "".join(rows), encoding="utf-8-sig")
 
 
-def test_labels_of_the_truth_give_the_precision_that_it_has(
-    compared: Given, tmp_path: Path
-) -> None:
-    """All pairs labelled: to the last digit. Forty of them: inside of the interval."""
+def test_true_labels_give_the_true_precision(compared: GivenLatents, tmp_path: Path) -> None:
+    """With all pairs labelled it is exact; with forty it lies inside the interval."""
     every = [
         (sim(compared.latents[a], compared.latents[b]), same(a, b))
         for a, b in itertools.combinations(sorted(compared.images, key=str.encode), 2)

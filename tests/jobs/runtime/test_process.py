@@ -1,4 +1,4 @@
-"""The process of a job: the terminal that spark-submit hides from it, and Ctrl-C."""
+"""The process of a job: the hidden terminal, its end with the JVM, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,36 @@ def test_ctrl_c_silences_py4j_and_not_the_console(capsys: pytest.CaptureFixture[
     finally:
         py4j.setLevel(level)
     assert capsys.readouterr().out == "interrupted\n"
+
+
+CHILD = "import time; from jobs.runtime.process import die_with_parent; die_with_parent(); "
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the parent's end")
+def test_a_job_ends_when_the_jvm_is_killed() -> None:
+    """A Python process stands for the JVM: what ends the job is the end of its parent."""
+    wait = CHILD + "print('ready', flush=True); time.sleep(60)"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, wait],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={"PYSPARK_GATEWAY_PORT": "1", "PYTHONPATH": str(ROOT)},
+    )
+    assert parent.stdout is not None
+    child = Path("/proc", parent.stdout.readline().strip())
+    assert child.exists()
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    end = time.monotonic() + 20
+    while child.exists() and (child / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < end, "the job outlived its parent"
+        time.sleep(0.05)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.conftest import picture
+from tests.support.pictures import picture
 from udfs.acquisition.decode import PIXELS, SIDE, Tile, Unusable, decode, jpeg, scale, sha256
 
 LIMIT = 10**6

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.conftest import picture
+from tests.support.pictures import picture
 from udfs.autoencoder.augmentation import LEVEL, Augmentation, augment, standardised
 
 NONE = Augmentation(**{field.name: 0.0 for field in fields(Augmentation)})

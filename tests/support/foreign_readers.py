@@ -1,6 +1,6 @@
 """Reads tables by a reader that is not Spark, as a program of its own: see test_readers.py.
 
-    python tests/foreign_readers.py READER WAREHOUSE TARGET TABLE...
+    python tests/support/foreign_readers.py READER WAREHOUSE TARGET TABLE...
 
 It imports nothing of the project, nor torch and pyspark: a child starts in a second.
 """

@@ -14,7 +14,7 @@ from jobs.report import class_plots, optional_tables, page_data, render, thumbna
 from jobs.report.findings import Findings
 from jobs.report.gallery import Group, Groups, Member
 from jobs.report.summary import Facts
-from tests.conftest import picture
+from tests.support.pictures import picture
 from udfs.acquisition import decode
 
 RULES = (
@@ -194,7 +194,7 @@ class Report:
 
 
 def report(there: bool = True, pictures: int = 5000, most: int = 5000) -> Report:
-    """The page of all this; there: the optional tables are; pictures: how many have one."""
+    """The page of all this. there: with the optional tables. pictures: how many images have one."""
     known, found = facts(), findings(there=there)
     shown = similarities() if there else []
     shelf = thumbnails.Album(most)

@@ -1,0 +1,70 @@
+"""Models in the warehouse: stored whole, found by their settings, and checked when read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jobs.autoencoder import models
+from jobs.errors import JobError, MissingError
+from jobs.settings.load import build
+from jobs.warehouse.files import LocalFiles
+from udfs.autoencoder import weights
+
+
+def warehouse_at(folder: Path, vectors: bool = False) -> Any:
+    """A warehouse of models alone; `images` holds pixels unless it was made of vectors."""
+    commit = SimpleNamespace(metadata={"vectors": "clip"} if vectors else {})
+    return SimpleNamespace(files=LocalFiles(folder), newest=lambda table, stage: commit)
+
+
+def test_the_newest_model_of_the_same_settings_is_found(tmp_path: Path) -> None:
+    warehouse = warehouse_at(tmp_path)
+    settings = build({}, ["train.epochs=3"])
+    with pytest.raises(MissingError, match="no model was trained with these settings"):
+        models.current(warehouse, settings)
+    wanted = models.wanted(settings)
+    for data, fingerprint, day in ((b"a", wanted, 1), (b"b", wanted, 3), (b"c", "other", 5)):
+        about = {"fingerprint": fingerprint, "trained_at": f"2026-01-0{day}"}
+        models.store(warehouse, data, about)
+    (tmp_path / "models/broken").mkdir()
+    (tmp_path / "models/broken/model.json").write_text("{")
+    found = models.current(warehouse, settings)
+    assert (found.model_id, found.weights) == (weights.model_id(b"b"), b"b")
+    assert models.wanted(build({}, ["train.epochs=4"])) != wanted
+    assert models.wanted(build({}, ["train.epochs=3", "ingest.layout=split/label"])) == wanted
+
+
+def test_the_same_weights_again_replace_the_description(tmp_path: Path) -> None:
+    warehouse = warehouse_at(tmp_path)
+    first = models.store(warehouse, b"data", {"fingerprint": "one"})
+    again = models.store(warehouse, b"data", {"fingerprint": "two"})
+    assert (again.model_id, again.weights) == (first.model_id, b"data")
+    about = json.loads((tmp_path / "models" / first.model_id / "model.json").read_text())
+    assert about == {"model_id": first.model_id, "fingerprint": "two"}
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [first.model_id]
+
+
+def test_a_damaged_file_of_weights_is_refused(tmp_path: Path) -> None:
+    model = models.store(warehouse_at(tmp_path), b"data", {})
+    (tmp_path / "models" / model.model_id / models.WEIGHTS).write_bytes(b"Data")
+    with pytest.raises(JobError, match="its sha256 differs"):
+        _ = model.weights
+
+
+def test_a_given_model_is_a_file_or_a_folder(tmp_path: Path) -> None:
+    (tmp_path / models.WEIGHTS).write_bytes(b"data")
+    assert models.read_given(str(tmp_path)) == b"data"
+    assert models.read_given(str(tmp_path / models.WEIGHTS)) == b"data"
+    with pytest.raises(JobError, match=r"train\.model = .*lost': No such file"):
+        models.read_given(str(tmp_path / "lost"))
+
+
+def test_vectors_have_no_pixels_for_a_model(tmp_path: Path) -> None:
+    models.check_pixels(warehouse_at(tmp_path))
+    with pytest.raises(JobError, match="was made of vectors and holds no pixels"):
+        models.check_pixels(warehouse_at(tmp_path, vectors=True))

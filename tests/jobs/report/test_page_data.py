@@ -1,0 +1,31 @@
+"""Which classes and groups the page holds when there are very many."""
+
+from __future__ import annotations
+
+from jobs.report import (
+    gallery,
+    page_data,
+    thumbnails,
+)
+from tests.support import example_report
+
+
+def test_the_largest_classes_are_shown_when_there_are_too_many() -> None:
+    known = example_report.facts([f"{n:05}" for n in range(1500)])
+    shown = page_data.classes(known)
+    assert len(shown) == page_data.MOST_CLASSES
+    assert min(row["images"] for row in shown) >= 120 + 2
+    assert [row["label"] for row in shown] == sorted(row["label"] for row in shown)
+
+
+def test_every_class_has_a_group_in_the_page() -> None:
+    labels = [f"{n:04}" for n in range(1000)]
+    shelf = thumbnails.Album(5000)
+    known = example_report.facts(labels)
+    data = page_data.gather(
+        known, example_report.groups(labels, 2), example_report.findings(labels), [], [], shelf
+    )
+    most = gallery.members(5000, 1000)
+    assert most == gallery.FEWEST
+    assert len({group[0] for group in data["groups"][1]["rows"]}) > 400  # of up to nine images each
+    assert len(shelf.names) >= 4990

@@ -1,0 +1,45 @@
+"""What a run records of itself, and of runs before it that were killed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from jobs.report import provenance
+from jobs.runtime.run import Run
+from jobs.runtime.stage import Stage, StageRun
+from jobs.warehouse.store import open_store
+from tests.support.session import settings_for
+
+
+def opened(run: Run, name: str) -> StageRun:
+    """A stage that has begun, without a look at its inputs."""
+    stage = Stage(name, lambda _: None)
+    return StageRun(run, stage, "", None, {}, {}, (), ["output"], datetime.now(UTC))
+
+
+def test_stages_of_killed_runs_are_recorded_as_failed(
+    spark: SparkSession, survey: Path, tmp_path: Path
+) -> None:
+    """All stages that a killed run left as `started`; the report can list them."""
+    settings = settings_for(survey, tmp_path)
+    for stages in (("ingest", "train"), ("report",)):
+        run = Run(spark, settings, "pipeline")
+        for stage in stages:
+            run._record(opened(run, stage), "started")
+        run.close()
+    run = Run(spark, settings, "pipeline")
+    run._record(opened(run, "encode"), "skipped")
+    run.run_log.settle()
+    Run(spark, settings, "pipeline").close_stale()
+    rows = run.warehouse.read("runs").orderBy("started").collect()
+    expected = [("ingest", "failed"), ("train", "failed"), ("report", "failed")]
+    assert [(row.stage, row.state) for row in rows] == [*expected, ("encode", "skipped")]
+    assert all(row.finished is None and "killed" in row.message for row in rows[:3])
+    listed = provenance.stages(provenance.newest(run))
+    assert [(row["stage"], row["state"]) for row in listed] == expected
+    version = run.warehouse.version("runs")
+    Run(spark, settings, "pipeline").close_stale()
+    assert open_store(spark, str(tmp_path)).version("runs") == version, "nothing was stale"

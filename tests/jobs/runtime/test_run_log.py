@@ -1,0 +1,45 @@
+"""The table `runs`: one row a stage and run, whatever is recorded of it meanwhile."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from jobs.runtime.run_log import RunLog
+from jobs.warehouse import tables
+from jobs.warehouse.store import open_store
+
+
+def row(run_id: str, stage: str, state: str, minute: int, **more: Any) -> dict[str, Any]:
+    names = tables.TABLES["runs"].schema.names
+    known = {"run_id": run_id, "stage": stage, "state": state} | more
+    known["started"] = datetime(2026, 1, 1, 0, minute, tzinfo=UTC)
+    return dict.fromkeys(names) | known
+
+
+def test_a_stage_has_one_row_and_the_last_outcome_counts(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    warehouse = open_store(spark, str(tmp_path))
+    for run_id, minute in (("first", 0), ("second", 30)):
+        log = RunLog(warehouse, run_id)
+        log.record(row(run_id, "train", "started", minute))
+        log.record(row(run_id, "encode", "started", minute + 1))
+        written = {"latents": minute} if run_id == "first" else None
+        state = "done" if run_id == "first" else "skipped"
+        log.record(row(run_id, "encode", state, minute + 1, versions_written=written))
+        log.record(row(run_id, "train", "failed", minute))
+        log.close()
+    rows = open_store(spark, str(tmp_path)).read("runs").collect()
+    assert sorted((row.run_id, row.stage, row.state) for row in rows) == [
+        ("first", "encode", "done"),
+        ("first", "train", "failed"),
+        ("second", "encode", "skipped"),
+        ("second", "train", "failed"),
+    ]
+    log = RunLog(warehouse, "third")
+    assert log.last() == {"train": ("failed", {}), "encode": ("done", {"latents": 0})}
+    log.close()

@@ -1,0 +1,9 @@
+"""Classes of several sizes, some of them larger than a chunk."""
+
+from __future__ import annotations
+
+from udfs.density import pca
+
+WIDTH = 16
+SIZES = {"alike": 2 * pca.CHUNK, "small": 40, "ünits": 3 * pca.CHUNK + 3, "one": 1}
+CUT = ("alike", "ünits")  # with groups of one chunk

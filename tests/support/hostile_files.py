@@ -1,0 +1,80 @@
+"""A folder of files as people have them: images of many kinds, and files that are none."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.support.pictures import encoded, picture
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def bomb(side: int) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    rows = zlib.compress(bytes(100_000))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def hostile() -> dict[str, bytes]:
+    """Files as people have them: many formats, broken ones, and some that are no images."""
+    levels = picture(1)
+    colour = Image.fromarray(levels)
+    palette = colour.convert("P", palette=Image.Palette.ADAPTIVE)
+    grey = np.linspace(0, 65535, 72 * 72).reshape(72, 72).astype(np.uint16)
+    alpha = Image.fromarray(np.dstack([levels, np.full((72, 72), 90, np.uint8)]))
+    frames = [colour, colour.rotate(90)]
+    animated = {"save_all": True, "append_images": frames[1:]}
+    jpeg = encoded(colour, "JPEG", quality=95)
+    oriented = Image.Exif()
+    oriented[0x0112] = 6
+    return {
+        "good/photo.JPG": jpeg,
+        "good/photo.PNG": encoded(colour, "PNG"),
+        "good/cmyk.jpg": encoded(colour.convert("CMYK"), "JPEG"),
+        "good/sixteen.png": encoded(Image.fromarray(grey), "PNG"),
+        "good/palette.png": encoded(palette, "PNG", transparency=0),
+        "good/alpha.png": encoded(alpha, "PNG"),
+        "good/grey.bmp": encoded(colour.convert("L"), "BMP"),
+        "good/scan.tif": encoded(colour, "TIFF"),
+        "good/plain.ppm": encoded(colour, "PPM"),
+        "good/moving.gif": encoded(frames[0], "GIF", **animated),
+        "good/moving.webp": encoded(frames[0], "WEBP", lossless=True, **animated),
+        "good/turned.jpg": encoded(colour, "JPEG", quality=95, exif=oriented),
+        "good/_hidden from spark.jpg": jpeg,
+        "good/ünïcode 図 with spaces%20.jpg": jpeg,
+        "class=001/photo.jpg": jpeg,
+        "other/photo.jpg": jpeg,
+        "bad/empty.jpg": b"",
+        "bad/cut.jpg": jpeg[: len(jpeg) // 2],
+        "bad/text.jpg": b"no picture at all",
+        "bad/bomb.png": bomb(30_000),
+        "bad/document.pdf": b"%PDF-1.7 and so on",
+        "bad/Thumbs.db": b"\xd0\xcf\x11\xe0" * 100,
+        "in the root.jpg": jpeg,
+        "good/.hidden.jpg": jpeg,
+        ".git/config": b"",
+    }
+
+
+REJECTED = {
+    "bad/empty.jpg": "empty",
+    "bad/cut.jpg": "truncated",
+    "bad/text.jpg": "unreadable",
+    "bad/bomb.png": "too_large",
+    "bad/document.pdf": "unsupported_format",
+    "bad/Thumbs.db": "unreadable",
+}
+
+
+def write(root: Path, content: dict[str, bytes]) -> Path:
+    for name, data in content.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
