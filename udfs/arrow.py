@@ -1,4 +1,7 @@
-"""Arrow and pandas columns to arrays and back: the one place that knows their layout."""
+"""Arrow and pandas columns as NumPy arrays, and arrays as columns.
+
+Use it wherever a task reads or writes columns; no other module of `udfs` knows their layout.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 
 
 def binary_matrix(column: pa.Array, width: int) -> NDArray[np.uint8]:
-    """Rows of equal length of a binary column as (n, width) uint8, without a copy.
+    """Rows of equal length of a binary column: → (n, width) uint8, without a copy.
 
     Raises ValueError where a row is null or of another length.
     """
@@ -30,14 +33,21 @@ def binary_matrix(column: pa.Array, width: int) -> NDArray[np.uint8]:
 
 
 def float_matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
-    """Rows of a binary column that hold equally many float32 as (n, width), without a copy."""
+    """Rows of a binary column that hold float32 numbers: → (n, width) float32, without a copy.
+
+    Raises ValueError where a row is null or of another length than the first.
+    """
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     return binary_matrix(column, _size(column)).view(np.float32)
 
 
 def masks(column: pa.Array) -> NDArray[np.int64]:
-    """Rows of a binary column, at most 8 bytes each and equally many, as numbers: (n,)."""
+    """Rows of a binary column as whole numbers, the first byte lowest: → (n,) int64.
+
+    The rows have at most 8 bytes. Raises ValueError where one is null or of another length than the
+    first.
+    """
     size = _size(column)
     wide = np.zeros((len(column), 8), np.uint8)
     wide[:, :size] = binary_matrix(column, size)
@@ -45,12 +55,15 @@ def masks(column: pa.Array) -> NDArray[np.int64]:
 
 
 def _size(column: pa.Array) -> int:
-    """Bytes of the first row of a binary column."""
+    """How many bytes the first row of a binary column has; 0 without rows."""
     return len(column[0].as_py()) if len(column) else 0
 
 
 def bytes_column(column: pa.Array) -> pa.BinaryArray:
-    """A list column of float32 as one of their bytes, without a copy of the numbers."""
+    """A list column of float32 as a binary column, without a copy of the numbers.
+
+    Raises ValueError as `matrix` does.
+    """
     rows = matrix(column)
     n, width = rows.shape
     offsets = np.arange(n + 1, dtype=np.int32) * np.int32(4 * width)
@@ -59,10 +72,10 @@ def bytes_column(column: pa.Array) -> pa.BinaryArray:
 
 
 def matrix(column: pa.Array | pa.ChunkedArray, *, nulls: bool = False) -> NDArray[Any]:
-    """Rows of equal length of a list column as (n, width), without a copy where it is one chunk.
+    """Rows of equal length of a list column: → (n, width), without a copy of a single chunk.
 
-    Raises ValueError where a row is null or of another length, or a number is null; with `nulls`
-    such a number becomes NaN.
+    Raises ValueError where a row is null or of another length, or a number is null. With `nulls`
+    numbers may be null; they become NaN.
     """
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
@@ -78,9 +91,10 @@ def matrix(column: pa.Array | pa.ChunkedArray, *, nulls: bool = False) -> NDArra
 def ragged(
     column: pa.Array,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Rows of any length of a list column of doubles: lengths, numbers, which of these are null.
+    """Rows of any length of a list column of doubles: → (n,), (numbers,), (numbers,).
 
-    A null row has the length −1; the numbers are those of all rows end to end, NaN where null.
+    Returns the length of each row, −1 for a null row; the numbers of all rows, one row after the
+    other, NaN where one is null; and which of the numbers are null.
     """
     flat = column.flatten()
     lengths = np.asarray(column.value_lengths().fill_null(-1), np.int64)
@@ -88,7 +102,7 @@ def ragged(
 
 
 def list_column(rows: NDArray[Any], valid: NDArray[np.bool_]) -> pa.ListArray:
-    """(n, width) as a list column, null where a row is not valid."""
+    """A matrix as a list column, null where a row is not valid: (n, width), (n,) → n rows."""
     n, width = rows.shape
     offsets = np.arange(n + 1, dtype=np.int32) * np.int32(width)
     return pa.ListArray.from_arrays(
@@ -97,13 +111,16 @@ def list_column(rows: NDArray[Any], valid: NDArray[np.bool_]) -> pa.ListArray:
 
 
 def list_series(rows: NDArray[Any], valid: NDArray[np.bool_]) -> pd.Series[Any]:
-    """`list_column` as a pandas column, which Spark takes back to Arrow without a copy."""
+    """The result of `list_column` as a pandas column, which Spark converts back without a copy."""
     column = list_column(rows, valid)
     return pd.Series(column, dtype=pd.ArrowDtype(column.type))
 
 
 def series_matrix(series: pd.Series[Any], width: int) -> NDArray[np.uint8]:
-    """A pandas column of bytes of equal length as (n, width) uint8."""
+    """A pandas column of bytes of equal length: → (n, width) uint8.
+
+    Raises ValueError where the rows do not hold `width` bytes each.
+    """
     content = np.frombuffer(b"".join(series), np.uint8)
     if content.size != len(series) * width:
         raise ValueError(f"every row must hold {width} bytes")
@@ -111,18 +128,21 @@ def series_matrix(series: pd.Series[Any], width: int) -> NDArray[np.uint8]:
 
 
 def groups(batches: Iterable[pa.RecordBatch], key: str) -> Iterator[tuple[Any, pa.Table]]:
-    """Runs of equal key in batches that are sorted by it, each as a whole in memory."""
-    held: list[pa.RecordBatch] = []
+    """Yield (key, rows) for each run of equal keys, from batches that are sorted by the key.
+
+    One run at a time is in memory.
+    """
+    parts: list[pa.RecordBatch] = []
     current: Any = None
     for batch in batches:
         for value, part in _runs(batch, key):
-            if held and value != current:
-                yield current, pa.Table.from_batches(held)
-                held = []
+            if parts and value != current:
+                yield current, pa.Table.from_batches(parts)
+                parts = []
             current = value
-            held.append(part)
-    if held:
-        yield current, pa.Table.from_batches(held)
+            parts.append(part)
+    if parts:
+        yield current, pa.Table.from_batches(parts)
 
 
 def _runs(batch: pa.RecordBatch, key: str) -> Iterator[tuple[Any, pa.RecordBatch]]:
@@ -136,7 +156,7 @@ def _runs(batch: pa.RecordBatch, key: str) -> Iterator[tuple[Any, pa.RecordBatch
 
 
 def record_batch(columns: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
-    """Columns by name as one batch of a schema, cast to its types."""
+    """One batch of a schema: its columns are taken by name and cast to its types."""
     arrays = [_array(columns[field.name], field.type) for field in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 

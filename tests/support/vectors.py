@@ -182,6 +182,13 @@ def decoded(left: Codes, right: Codes, words: int) -> NDArray[np.int64]:
     return np.asarray(parts[0] @ parts[1].T)
 
 
+def cloud(seed: int, n: int, width: int) -> NDArray[np.float32]:
+    """Rows around a point, with less and less spread from the first number to the last."""
+    draw = np.random.default_rng(seed)
+    spread = np.linspace(3, 0.2, width)
+    return (draw.normal(size=(n, width)) * spread + draw.normal(size=width)).astype(np.float32)
+
+
 def nearest_by_definition(vector: Matrix, ids: list[str], rows: Matrix) -> tuple[str | None, float]:
     found = [(exact_similarity(vector, row), name) for name, row in zip(ids, rows, strict=True)]
     known = [pair for pair in found if not np.isnan(pair[0])]

@@ -1,3 +1,5 @@
+"""The audit's own cosines, and the pairs that it finds above T."""
+
 from __future__ import annotations
 
 import numpy as np

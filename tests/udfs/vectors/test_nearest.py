@@ -1,10 +1,17 @@
+"""The nearest row of each vector, beside all pairs."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
 from tests.support.vectors import nearest_by_definition
+from udfs.vectors.cosine import Matrix
 from udfs.vectors.nearest import Nearest
+
+
+def cloud(n: int = 60, width: int = 12, middle: float = 5.0) -> Matrix:
+    return np.random.default_rng(3).normal(middle, 1.0, (n, width)).astype(np.float32)
 
 
 @pytest.mark.parametrize("portion", [1, 7, 100])
@@ -29,7 +36,7 @@ def test_the_nearest_is_that_of_all_pairs(portion: int) -> None:
 
 
 def test_nothing_is_near_where_there_is_nothing() -> None:
-    nearest = Nearest(np.ones((3, 12), np.float32))
+    nearest = Nearest(cloud(3))
     nearest.update(["zero"], np.zeros((1, 12), np.float32))
     nearest.update([], np.empty((0, 12), np.float32))
     assert nearest.ids == [None] * 3

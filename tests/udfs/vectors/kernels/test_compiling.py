@@ -71,6 +71,20 @@ def test_what_a_zip_compiled_serves_a_zip_of_another_name(tmp_path: Path) -> Non
     assert "data saved" not in said
 
 
+@pytest.mark.parametrize("name", ["__init__", "loops", "vnni", "compiling"])
+def test_a_change_of_any_file_compiles_anew(tmp_path: Path, name: str) -> None:
+    """Each process says by which hash it looks for compiled code: unlike ones share nothing."""
+    same, other = zipped(tmp_path / "same.zip"), tmp_path / "other.zip"
+    with zipfile.ZipFile(same) as before, zipfile.ZipFile(other, "w") as after:
+        for path in before.namelist():
+            changed = path == f"udfs/vectors/kernels/{name}.py"
+            after.writestr(path, before.read(path) + (b"# changed" if changed else b""))
+    folder = Path(udfs.__file__).parent.parent
+    script = "from udfs.vectors.kernels.compiling import package_digest\nprint(package_digest())"
+    digests = [run(script, path) for path in (folder, same, other)]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_nothing_need_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     archive = zipped(tmp_path / "app.zip")
