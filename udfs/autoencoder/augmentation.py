@@ -125,8 +125,8 @@ def _inner_shares(augmentation: Augmentation, draws: _Draws) -> Tensor:
     width = 2 * augmentation.border * draws.shares(1)
     # Half of the borders run all around, a quarter are bars at the sides, a quarter at top and
     # bottom.
-    kind = draws.shares(1)
-    across, down = kind < 0.75, (kind < 0.5) | (kind >= 0.75)
+    position = draws.shares(1)
+    across, down = position < 0.75, (position < 0.5) | (position >= 0.75)
     framed = draws.shares(1) < augmentation.framed
     return 1 - width * (torch.cat([across, down], dim=1) & framed)
 

@@ -122,12 +122,12 @@ def from_products(total: Array, about: Centre, components: int) -> Axes:
     The axes are those of `principal_axes`, which computes them in another way if n < d.
     """
     width = len(about.mean)
-    wanted = min(components, about.n - 1, width)
-    if wanted < 1:
+    count = min(components, about.n - 1, width)
+    if count < 1:
         return Axes(about.mean, np.empty((0, width)), np.empty(0))
     with threadpool_limits(1):
         values, vectors = scipy.linalg.eigh(
-            total.reshape(width, width) / (about.n - 1), subset_by_index=(width - wanted, width - 1)
+            total.reshape(width, width) / (about.n - 1), subset_by_index=(width - count, width - 1)
         )
     return _existing(values[::-1], vectors.T[::-1], about)
 
@@ -169,12 +169,12 @@ def merged(parts: Iterable[Spread]) -> Spread:
 
 def _by_rows(latents: NDArray[np.float32], about: Centre, components: int) -> Axes:
     """Return the axes of a class of n < d rows, by the singular values of the centred rows."""
-    wanted = min(components, about.n - 1)
+    count = min(components, about.n - 1)
     with threadpool_limits(1):
         centred = latents.astype(np.float64) - about.mean
         _, singular, rows = scipy.linalg.svd(centred, full_matrices=False)
-    values = singular[:wanted] ** 2 / max(about.n - 1, 1)
-    return _existing(values, rows[:wanted], about)
+    values = singular[:count] ** 2 / max(about.n - 1, 1)
+    return _existing(values, rows[:count], about)
 
 
 def _existing(values: Array, axes: Array, about: Centre) -> Axes:

@@ -213,10 +213,10 @@ class Tensor:
 
     def _blocks(self, cells: Cells) -> Array:
         """Return the p of the 3ⁿ cells around each of m cells: (m, axes) → (m, 3, …, 3)."""
-        wanted = self._keys(cells)[:, None] + self._around @ self._strides
+        touched = self._keys(cells)[:, None] + self._around @ self._strides
         keys, probabilities = self._sorted
-        index = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
-        blocks = np.where(keys[index] == wanted, probabilities[index], 0.0)
+        index = np.minimum(np.searchsorted(keys, touched), keys.size - 1)
+        blocks = np.where(keys[index] == touched, probabilities[index], 0.0)
         return blocks.reshape(-1, *(3,) * self.axes)
 
     def _keys(self, cells: Cells) -> Cells:
