@@ -38,7 +38,7 @@ class Store(ABC):
         self.files = files
         self._known: dict[str, list[CommitInfo]] = {}
         self._versions: dict[str, int] = {}
-        self._transactions = 0
+        self._session = spark  # for queries and for rows that come from the driver
 
     @abstractmethod
     def read(self, table: str, version: int | None = None) -> DataFrame:
@@ -211,17 +211,14 @@ class Store(ABC):
         frame = (
             rows.mapped()
             if isinstance(rows, ArrowTransform)
-            else self.spark.createDataFrame(rows, declared.schema)
+            else self._session.createDataFrame(rows, declared.schema)
             if isinstance(rows, pa.Table)
             else rows
         )
-        self._transactions += 1
         writer = (
             frame.write.format("delta")
             .mode("append" if append else "overwrite")
             .option("userMetadata", commit.json())
-            .option("txnAppId", f"{commit.run_id}/{commit.stage}/{table}")
-            .option("txnVersion", str(self._transactions))
         )
         if where:
             writer = writer.option("replaceWhere", where)

@@ -24,8 +24,9 @@ class SparkStore(Store):
     def __init__(self, spark: SparkSession, root: str) -> None:
         root = paths.absolute(root)
         super().__init__(spark, root, HadoopFiles(spark, root))
-        # The view `rows` and the version of the last commit belong to a session, and several
-        # stores are in use at a time, each in its thread.
+        # The view `rows` and the version of the last commit belong to a session, and the log of
+        # the runs is written by a thread with a store of its own: sharing one, it would hand its
+        # version to a stage.
         self._session = spark.newSession()
 
     def read(self, table: str, version: int | None = None) -> DataFrame:  # noqa: D102
