@@ -306,11 +306,21 @@ def test_every_option_of_the_jobs_is_documented() -> None:
     assert stages[1].split() == list(main.STAGES)
 
 
+def test_the_readme_lists_the_stages_and_what_they_write() -> None:
+    (listed,) = re.findall(r"^\| stage \| reads .*?\n\n", read("README.md"), flags=re.M | re.S)
+    rows = [line.split(" | ") for line in listed.splitlines()[2:] if line]
+    assert [re.findall(r"`(\w+)`", row[0])[0] for row in rows] == list(main.STAGES)
+    for row, stage in zip(rows, main.STAGES, strict=True):
+        written = {name for name in re.findall(r"`(\w+)`", row[2]) if name in tables.TABLES}
+        declared = {name for name, table in tables.TABLES.items() if stage in table.stages}
+        assert written == declared - {"placed", "rounds"}, stage
+
+
 def test_every_table_is_said_to_be_written_by_the_stages_that_write_it() -> None:
     for part in re.split(r"^## ", read("docs/tables.md"), flags=re.M)[1:]:
         name = part.splitlines()[0].strip()
         if name in tables.TABLES:
-            (written,) = re.findall(r"Written by ([^.;]*)", part)
+            (written,) = re.findall(r"Written by\s([^.;]*)", part)
             stages = tuple(word for word in re.findall(r"`(\w+)`", written) if word in main.STAGES)
             assert stages == tables.TABLES[name].stages, name
 
