@@ -239,6 +239,28 @@ def test_dotted_names_exist(page: str) -> None:
     assert missing == []
 
 
+def test_names_in_the_formulas_tables_exist() -> None:
+    """The column "code" of the tables in docs/method.md names functions without their module."""
+    known = {name for modules in sources().values() for module in modules for name in deep(module)}
+    parts = re.split(r"\n\n", read("docs/method.md"))
+    named = set()
+    for part in parts:
+        head, *rows = part.splitlines()
+        columns = [column.strip() for column in head.split("|")]
+        if "code" in columns:
+            for row in rows[1:]:
+                cell = re.split(r"(?<!\\)\|", row)[columns.index("code")]
+                named |= set(re.findall(r"`([A-Za-z_]+)`", cell))
+    assert len(named) > 5
+    assert named - tables.TABLES.keys() <= known
+
+
+def deep(module: ast.Module) -> set[str]:
+    """The names of all functions and classes of a module, methods included."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return {node.name for node in ast.walk(module) if isinstance(node, kinds)}
+
+
 @every_page
 def test_links_lead_somewhere(page: str) -> None:
     """Links between pages, to files and to headings; pictures."""
