@@ -72,7 +72,7 @@ def fitted(stage_run: StageRun, most: int) -> Whitening:
     tasks = min(MOST_TASKS, TASKS_A_SLOT * session.slots(stage_run.spark))
     sums = stage_run.scan("latents", LATENT, moments, SUMS, tasks=tasks).mapped()
     # One row a task, a job each if they are streamed: of wide vectors they are too large for all.
-    wide = tasks * latents.width_stored(stage_run) ** 2 * 4 > COLLECTED
+    wide = tasks * latents.stored_width(stage_run) ** 2 * 4 > COLLECTED
     rows = iter(partitioning.streamed(sums) if wide else sums.collect())
     parts = (Moments.from_flat(np.frombuffer(row.sums, np.int64)) for row in rows)
     try:

@@ -14,8 +14,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.autoencoder import latents as stored_latents
-from jobs.autoencoder.latents import LATENT_WIDTH
+from jobs.autoencoder.latents import LATENT_WIDTH, class_sizes
 from jobs.density import chunks, projection_tasks
 from jobs.density import marginals as class_marginals
 from jobs.density.marginals import Density
@@ -38,7 +37,7 @@ def main(stage_run: StageRun) -> None:
     """Table latents → axes, density (rule none), projections."""
     settings = stage_run.settings.estimate
     latents = stage_run.read("latents").select(LATENT.names)
-    counts = stored_latents.sizes(stage_run)
+    counts = class_sizes(stage_run)
     stage_run.images = sum(counts.values())
     with ExitStack() as held:
         largest = stage_run.settings.prune.largest_class
