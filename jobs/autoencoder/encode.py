@@ -180,10 +180,10 @@ def encoded(
 
     are_all: whether these are all rows of `images`, so that tasks can read its files directly.
     """
-    from jobs.autoencoder.encoder_udf import Encoding  # it loads torch
+    from jobs.autoencoder.encoder_udf import EncoderTask  # it loads torch
 
     settings = stage_run.settings.encode
-    encoding = Encoding(
+    encoding = EncoderTask(
         model.weights, model.model_id, settings.batch, settings.device, settings.orientations
     )
     arrow = settings.exchange == "arrow"

@@ -29,7 +29,7 @@ ISA = "ONEDNN_MAX_CPU_ISA"  # the environment variable that limits oneDNN's inst
 _encoders: dict[tuple[str, int, str, int, int], Encoder] = {}  # this worker's cache
 
 
-class Encoding:
+class EncoderTask:
     """The bytes of a weights file, sent to the workers, which make the encoder of them."""
 
     def __init__(

@@ -33,7 +33,7 @@ def main(stage_run: StageRun) -> None:
     if other:
         latents_there = other.read("latents", other.version("latents"))
         check_alike(latents_there, stage_run.warehouse.read("latents"), other.root)
-        reference, candidates = spaces.elsewhere(stage_run.warehouse, other, space), latents
+        reference, candidates = spaces.vectors_of_other(stage_run.warehouse, other, space), latents
     else:
         reference, candidates = latents.where(of_split), latents.where(~of_split)
     images = reference.count()
