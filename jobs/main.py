@@ -47,6 +47,25 @@ jobs: {" ".join(JOBS)}
 
 def parse(job: str, arguments: Sequence[str]) -> Settings:
     """Build the settings of a job from its command line. Raises SettingsError with all mistakes."""
+    options = _parser(job).parse_args(arguments)
+    return build(
+        read_file(options.settings),
+        options.set,
+        options.seed,
+        job,
+        tuple(STAGES),
+        images=options.images,
+        warehouse=options.warehouse,
+        overwrite=tuple(options.overwrite),
+        quiet=options.quiet,
+        verbose=options.verbose,
+        log_format=options.log_format,
+        dry_run=options.dry_run,
+    )
+
+
+def _parser(job: str) -> argparse.ArgumentParser:
+    """Declare the options of a job."""
     parser = argparse.ArgumentParser(
         prog=f"./spark-submit.sh {job}",
         description="Options of spark-submit itself come after `--`.",
@@ -79,21 +98,7 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be done and what it would take"
     )
-    options = parser.parse_args(arguments)
-    return build(
-        read_file(options.settings),
-        options.set,
-        options.seed,
-        job,
-        tuple(STAGES),
-        images=options.images,
-        warehouse=options.warehouse,
-        overwrite=tuple(options.overwrite),
-        quiet=options.quiet,
-        verbose=options.verbose,
-        log_format=options.log_format,
-        dry_run=options.dry_run,
-    )
+    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -114,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
         message = f"{job}: the settings need a change:\n  {mistakes}"
         Console(log_format=log_format(arguments)).error(message, code=2)
         return 2
-    return _guarded(job, run_sample if job == SAMPLE else run, settings)
+    return guarded(job, run_sample if job == SAMPLE else run, settings)
 
 
 def run_sample(job: str, settings: Settings) -> None:
@@ -179,7 +184,7 @@ def log_format(arguments: Sequence[str]) -> str:
     return str(parser.parse_known_args(arguments)[0].log_format)
 
 
-def _guarded(job: str, run: Callable[[str, Settings], None], settings: Settings) -> int:
+def guarded(job: str, run: Callable[[str, Settings], None], settings: Settings) -> int:
     """Call `run`, report how it fails on the console, and return the exit code."""
     console = Console.of(settings)
     try:

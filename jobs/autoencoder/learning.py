@@ -50,15 +50,7 @@ def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
         progress = Progress(time.monotonic() - begun, images / total, images, note)
 
     def on_epoch(epoch: Epoch) -> None:
-        held_out = "" if epoch.held_out_loss is None else f", held out {epoch.held_out_loss:.4f}"
-        apart = "" if epoch.instance_loss is None else f", instance {epoch.instance_loss:.3f}"
-        stage_run.console.line(
-            f"    epoch {epoch.number}/{settings.epochs}: loss {epoch.loss:.4f}{held_out}{apart}, "
-            f"{len(pixels) / epoch.seconds:,.0f} img/s",
-            stage=stage_run.name,
-            event="epoch",
-            **asdict(epoch),
-        )
+        log_epoch(stage_run, settings, epoch, len(pixels))
 
     with stage_run.progress_from(lambda: progress):
         try:
@@ -66,6 +58,19 @@ def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
         except ValueError as wrong:
             raise JobError(str(wrong)) from wrong
     return weights_bytes(training.model), describe(training, settings, device, stage_run)
+
+
+def log_epoch(stage_run: StageRun, settings: Train, epoch: Epoch, images: int) -> None:
+    """Log the losses and the rate of an epoch; images: those that it went through."""
+    held_out = "" if epoch.held_out_loss is None else f", held out {epoch.held_out_loss:.4f}"
+    instance = "" if epoch.instance_loss is None else f", instance {epoch.instance_loss:.3f}"
+    stage_run.console.line(
+        f"    epoch {epoch.number}/{settings.epochs}: loss {epoch.loss:.4f}{held_out}{instance}, "
+        f"{images / epoch.seconds:,.0f} img/s",
+        stage=stage_run.name,
+        event="epoch",
+        **asdict(epoch),
+    )
 
 
 def fit(pixels: NDArray[np.uint8], settings: Train, device: str, **callbacks: Any) -> Training:

@@ -139,7 +139,7 @@ class Run(RunContext):
     def _perform(self, stage_run: StageRun, clock: float) -> None:
         """Do the work of a stage; write its row in `runs` when it starts and when it ends."""
         name = stage_run.stage.name
-        self._record(stage_run, "started")
+        self.record(stage_run, "started")
         self.console.begin(name)
         try:
             with self.console.watching(name, stage_run.progress):
@@ -149,7 +149,7 @@ class Run(RunContext):
             self._record_failed(stage_run, failure)
             raise
         stage_run.writes = self._versions(stage_run) | stage_run.writes
-        self._record(stage_run, "done")
+        self.record(stage_run, "done")
         self.seconds[name] = time.monotonic() - clock
         self.console.stage(
             name,
@@ -191,9 +191,9 @@ class Run(RunContext):
         state, last = self._last.get(stage_run.stage.name, ("", {}))
         if state != "done" or any(last.get(table, -1) < at for table, at in versions.items()):
             stage_run.writes = versions
-            self._record(stage_run, "done")
+            self.record(stage_run, "done")
         else:
-            self._record(stage_run, "skipped")
+            self.record(stage_run, "skipped")
 
     def _versions(self, stage_run: StageRun) -> dict[str, int]:
         """The version that the stage last wrote of each of its outputs, in this run or before."""
@@ -205,12 +205,12 @@ class Run(RunContext):
     def _record_failed(self, stage_run: StageRun, failure: BaseException) -> None:
         """Record a failure. If that fails too, warn only, since the caller raises the first one."""
         try:
-            self._record(stage_run, "failed", f"{type(failure).__name__}: {failure}"[:2000])
+            self.record(stage_run, "failed", f"{type(failure).__name__}: {failure}"[:2000])
             self.run_log.settle()
         except Exception as second:
             self.console.warn(f"the failure could not be recorded in runs: {second}")
 
-    def _record(self, stage_run: StageRun, state: str, message: str = "") -> None:
+    def record(self, stage_run: StageRun, state: str, message: str = "") -> None:
         """Write the stage's row; `done` and `failed` replace `started`."""
         self.run_log.record(
             {
