@@ -121,8 +121,8 @@ class Plan:
                 input_ids[table] = self._expected_ids[table, writer]
             else:
                 input_ids[table] = self.run.input(table, writer, stage).output_id
-        known = {table: value for table, value in input_ids.items() if value is not None}
-        return known if len(known) == len(reads) else None
+        certain = {table: value for table, value in input_ids.items() if value is not None}
+        return certain if len(certain) == len(reads) else None
 
     def _output_id(self, table: str, stage: Stage, fingerprint: str) -> str:
         """The `output_id` of a table after its stage, if the encoding platform is as it was."""
