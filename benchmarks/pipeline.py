@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from benchmarks import session
 from benchmarks.memory import ROLES, watched
 from jobs.autoencoder import models
-from jobs.autoencoder.encoder_udf import Encoding
+from jobs.autoencoder.encoder_udf import EncoderTask
 from jobs.warehouse import arrow_frames
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.store import open_store
@@ -155,7 +155,7 @@ def on_executors(given: argparse.Namespace) -> None:
     spark = session.start(given.threads)
     snapshot = open_store(spark, given.warehouse).snapshot("images")
     assert snapshot is not None
-    encoding = Encoding(weights, "benchmark", given.batch, "cpu")
+    encoding = EncoderTask(weights, "benchmark", given.batch, "cpu")
 
     def run(images: ParquetSnapshot, tasks: int) -> None:
         latents = images.whole(PIXELS, tasks).through(encoding.rows, LATENT).mapped()

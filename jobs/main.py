@@ -1,7 +1,8 @@
-"""The one entry: `main.py JOB [options]` under spark-submit runs a job and exits.
+"""The entry point: `main.py JOB [options]` under spark-submit runs a job and exits.
 
-Exit code 0: done. 2: wrong usage or settings, all mistakes in one message. 1: the job failed, said
-in one line that tells what to do (with --verbose the whole stack). 130: interrupted by Ctrl-C.
+Exit codes: 0 if the job is done; 2 for wrong usage or settings, with all mistakes in one message; 1
+if the job failed, with one line that tells what to do (and the whole stack if --verbose is given);
+130 if it was interrupted by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 from jobs import pipeline
 from jobs.acquisition import sample
-from jobs.dry_run import plan
+from jobs.dry_run.plan import log_plan
 from jobs.errors import JobError, SettingsError
 from jobs.runtime import session
 from jobs.runtime.console import Console
@@ -29,8 +30,9 @@ from jobs.runtime.stage import Stage
 from jobs.settings.load import build, read_file
 from jobs.settings.model import FORMATS, Settings
 
-SETTINGS = "LATENT_DEDUP_SETTINGS"  # the project's own settings file, from spark-submit.sh
-# `sample` needs neither Spark nor a warehouse; each stage is also a job of its own.
+# The environment variable in which spark-submit.sh gives the path of the project's settings file.
+SETTINGS = "LATENT_DEDUP_SETTINGS"
+# The jobs are `sample`, which needs neither Spark nor a warehouse, each stage, and the pipeline.
 SAMPLE, PIPELINE = "sample", "pipeline"
 STAGES = {stage.name: stage for stage in pipeline.STAGES}
 JOBS = (SAMPLE, *STAGES, PIPELINE)
@@ -44,16 +46,35 @@ jobs: {" ".join(JOBS)}
 
 
 def parse(job: str, arguments: Sequence[str]) -> Settings:
-    """Settings from a job's command line; raises SettingsError with all mistakes."""
+    """Build the settings of a job from its command line. Raises SettingsError with all mistakes."""
+    options = _parser(job).parse_args(arguments)
+    return build(
+        read_file(options.settings),
+        options.set,
+        options.seed,
+        job,
+        tuple(STAGES),
+        images=options.images,
+        warehouse=options.warehouse,
+        overwrite=tuple(options.overwrite),
+        quiet=options.quiet,
+        verbose=options.verbose,
+        log_format=options.log_format,
+        dry_run=options.dry_run,
+    )
+
+
+def _parser(job: str) -> argparse.ArgumentParser:
+    """Declare the options of a job."""
     parser = argparse.ArgumentParser(
         prog=f"./spark-submit.sh {job}",
         description="Options of spark-submit itself come after `--`.",
         allow_abbrev=False,
     )
-    settings = os.environ.get(SETTINGS, f"conf/{os.environ.get('PROFILE', 'local')}.toml")
+    settings_file = os.environ.get(SETTINGS, f"conf/{os.environ.get('PROFILE', 'local')}.toml")
     parser.add_argument("--images", default="", metavar="PATH", help="folder or table to read")
     parser.add_argument("--warehouse", default="build/warehouse", metavar="DIR")
-    parser.add_argument("--settings", default=settings, metavar="FILE")
+    parser.add_argument("--settings", default=settings_file, metavar="FILE")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--seed", type=int, metavar="N", help="sets every seed")
     parser.add_argument(
@@ -77,25 +98,11 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be done and what it would take"
     )
-    given = parser.parse_args(arguments)
-    return build(
-        read_file(given.settings),
-        given.set,
-        given.seed,
-        job,
-        tuple(STAGES),
-        images=given.images,
-        warehouse=given.warehouse,
-        overwrite=tuple(given.overwrite),
-        quiet=given.quiet,
-        verbose=given.verbose,
-        log_format=given.log_format,
-        dry_run=given.dry_run,
-    )
+    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the job that the first argument names; returns the exit code."""
+    """Run the job that the first argument names, and return the exit code."""
     job = arguments[0] if arguments else ""
     if job in ("", "-h", "--help"):
         print(USAGE)
@@ -112,29 +119,32 @@ def main(arguments: Sequence[str]) -> int:
         message = f"{job}: the settings need a change:\n  {mistakes}"
         Console(log_format=log_format(arguments)).error(message, code=2)
         return 2
-    return _guarded(job, run_sample if job == SAMPLE else run, settings)
+    return guarded(job, run_sample if job == SAMPLE else run, settings)
 
 
 def run_sample(job: str, settings: Settings) -> None:
-    """Write the synthetic survey."""
+    """Run the job `sample`, which writes the synthetic survey."""
     sample.main(settings)
 
 
 def run(job: str, settings: Settings) -> None:
-    """Run a stage, or the pipeline, with a Spark session, under the lock of its warehouse."""
+    """Run a stage or the pipeline with a Spark session, under the lock of its warehouse.
+
+    Modules that take long to import are loaded while Spark starts. A dry run takes no lock.
+    """
     stages = stages_of(job, settings)
     if settings.dry_run:
         spark = session.start(job)
-        plan.say(Run(spark, settings, job, pipeline.STAGES), stages)
+        log_plan(Run(spark, settings, job, pipeline.STAGES), stages)
         spark.stop()
         return
     with lock(settings.warehouse):
-        heavy = [module for stage in stages for module in stage.imports]
-        loading = threading.Thread(target=_import, args=(heavy,), daemon=True)
-        loading.start()
+        modules = [module for stage in stages for module in stage.imports]
+        importing = threading.Thread(target=_import, args=(modules,), daemon=True)
+        importing.start()
         spark = session.start(job)
         signal.signal(signal.SIGINT, interrupted)
-        loading.join()
+        importing.join()
         current = Run(spark, settings, job, pipeline.STAGES)
         try:
             current.close_stale()
@@ -146,14 +156,14 @@ def run(job: str, settings: Settings) -> None:
 
 
 def stages_of(job: str, settings: Settings) -> list[Stage]:
-    """The stages that a job runs with these settings."""
+    """Return the stages that a job runs with these settings."""
     if job != PIPELINE:
         return [STAGES[job]]
     return [stage for stage in pipeline.STAGES if stage.enabled(settings)]
 
 
 def execute(run: Run, job: str) -> None:
-    """Run a stage, or the pipeline."""
+    """Run the stage, or the pipeline, that a job is."""
     if job == PIPELINE:
         pipeline.main(run)
     else:
@@ -161,50 +171,55 @@ def execute(run: Run, job: str) -> None:
 
 
 def _import(modules: Sequence[str]) -> None:
-    """Import modules ahead of their use, where an error in one is raised again."""
+    """Import modules ahead of their use. An error is ignored: it will be raised again there."""
     with contextlib.suppress(Exception):
         for module in modules:
             importlib.import_module(module)
 
 
 def log_format(arguments: Sequence[str]) -> str:
-    """How to speak where the command line as a whole makes no settings."""
+    """Return --log-format of a command line from which `parse` could make no settings."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--log-format", default=FORMATS[0])
     return str(parser.parse_known_args(arguments)[0].log_format)
 
 
-def _guarded(job: str, run: Callable[[str, Settings], None], settings: Settings) -> int:
+def guarded(job: str, run: Callable[[str, Settings], None], settings: Settings) -> int:
+    """Call `run`, report how it fails on the console, and return the exit code."""
     console = Console.of(settings)
     try:
         run(job, settings)
     except KeyboardInterrupt:
-        said = "interrupted; the same command goes on where this one stopped"
-        console.error(f"{'' if console.json else chr(10)}{job}: {said}", code=130)
+        message = f"{job}: interrupted; the same command goes on where this one stopped"
+        console.error(message if console.json else f"\n{message}", code=130)
         return 130
     except SettingsError as wrong:
         console.error(f"{job}: {wrong}", code=2)
         return 2
     except Exception as failure:
-        said = f"{job} failed: {explain(failure)}"
+        message = f"{job} failed: {explain(failure)}"
         stack = traceback.format_exc() if settings.verbose else ""
         if console.json:
-            console.error(said, code=1, **({"stack": stack} if stack else {}))
+            console.error(message, code=1, **({"stack": stack} if stack else {}))
         else:
-            console.error(stack + said)
+            console.error(stack + message)
         return 1
     return 0
 
 
 def explain(failure: Exception) -> str:
-    """One line of a failure: its own words, or the last words of the Python that failed."""
+    """Return one line that explains a failure.
+
+    It is the message of a JobError as it stands. Of other errors, such as Spark's with the
+    traceback of a worker, it is the last line that names a Python exception, else the first line.
+    """
     if isinstance(failure, JobError):
         return str(failure)
     if "No space left on device" in str(failure):
         return "the disk is full; make room and run the same command again: nothing is lost"
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
-    python = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))]
-    text = (python or lines or [type(failure).__name__])[-1 if python else 0]
+    exceptions = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))]
+    text = exceptions[-1] if exceptions else (lines or [type(failure).__name__])[0]
     return f"{text} (--verbose shows the whole stack; finished stages are not done again)"
 
 

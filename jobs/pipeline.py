@@ -1,6 +1,7 @@
-"""pipeline: every stage after the other, in the one list of them, and a summary at the end.
+"""The job `pipeline`: runs every stage that the settings enable, and prints a summary at the end.
 
-A new stage is added to `STAGES` here; its file declares everything else (`jobs/runtime/stage.py`).
+`STAGES` lists all stages in their order. A new stage is added here; its own file declares
+everything else about it (see `jobs/runtime/stage.py`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,6 @@ def main(run: Run) -> None:
     for stage in STAGES:
         if stage.enabled(run.settings):
             run.execute(stage)
-        if stage is ingest.STAGE:  # a wrong column is told of before hours of training
+        if stage is ingest.STAGE:  # a wrong column is reported before hours of training
             groups.check(run.warehouse.read("images"), run.settings.prune)
     console_summary.summarise(run)

@@ -1,1 +1,1 @@
-"""Source files and tables to the tables `images` and `rejects`: listing, decoding."""
+"""Everything up to the tables `images` and `rejects`: listing, reading and decoding the source."""

@@ -1,4 +1,8 @@
-"""What executors make of candidates, whatever these hold: rows of `images`, else of `rejects`."""
+"""The interface of code that turns candidates into rows of `images` and `rejects` on executors.
+
+A candidate is a file, or a row of a table, that may become an image. `image_reader` implements the
+interface for images, `vector_reader` for vectors.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +14,38 @@ import pyarrow as pa
 
 from udfs import arrow
 
-_KEPT = ("path", "image_id", "size_bytes", "modified_at")  # of a candidate in `rejects`
+_COPIED = ("path", "image_id", "size_bytes", "modified_at")  # from a candidate into `rejects`
 
 
-class Reading(ABC):
-    """How candidates are read; in batches of Arrow."""
+class CandidateReader(ABC):
+    """Reads candidates in Arrow batches; their columns are those of `sources.CANDIDATE`."""
 
     @abstractmethod
     def image_rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Candidates to rows of `images`; unusable ones are left out (reject_rows tells why)."""
+        """Turn candidates into rows of `images`.
+
+        Unusable ones are left out; `reject_rows` gives the reason.
+        """
 
     @abstractmethod
     def examine(self, batch: pa.RecordBatch) -> Iterator[tuple[str, tuple[str, str] | None]]:
-        """Each candidate's sha256, and code and message of why it is no image, None where it is.
+        """Yield each candidate's sha256, and None or the reason why it is no image.
 
-        The hash is "" where there is nothing to hash.
+        The reason is a pair of error code and message. The hash is "" if there is nothing to hash.
         """
 
     def reject_rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Candidates to rows of `rejects`, with the reason that image_rows met."""
+        """Turn candidates that `image_rows` left out into rows of `rejects`, with the reason."""
         for batch in batches:
             reasons = [
                 reason or ("changed", "it changed while it was read: run it again")
                 for _, reason in self.examine(batch)
             ]
-            columns = {name: batch.column(name) for name in _KEPT}
+            columns = {name: batch.column(name) for name in _COPIED}
             columns |= {
                 "stage": ["ingest"] * len(reasons),
                 "error_code": [code for code, _ in reasons],
@@ -49,10 +56,10 @@ class Reading(ABC):
     def hashed_rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Candidates with `_usable` (1: becomes an image) and `sha256` beside them."""
+        """Add the columns `_usable` (1: becomes an image, else 0) and `sha256` to candidates."""
         for batch in batches:
-            found = list(self.examine(batch))
+            examined = list(self.examine(batch))
             columns: dict[str, Any] = {name: batch.column(name) for name in batch.schema.names}
-            columns["_usable"] = [int(reason is None) for _, reason in found]
-            columns["sha256"] = [digest for digest, _ in found]
+            columns["_usable"] = [int(reason is None) for _, reason in examined]
+            columns["sha256"] = [digest for digest, _ in examined]
             yield arrow.record_batch(columns, schema)

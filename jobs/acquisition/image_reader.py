@@ -1,4 +1,7 @@
-"""What executors do with source files: read, hash, decode, cut; in batches of Arrow."""
+"""Read, hash and decode source files on the executors, and cut them into tiles.
+
+Use it for candidates that are images, whether their bytes lie in a file or in a column.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,23 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.acquisition import listing
-from jobs.acquisition.candidate_reader import Reading
+from jobs.acquisition.candidate_reader import CandidateReader
 from udfs import arrow
 from udfs.acquisition import decode
 
-ROWS = 512  # tiles a batch: 6 MB of pixels
+ROWS = 512  # tiles in a batch: 6 MB of pixels
 
 
 @dataclass(frozen=True)
-class Decoding(Reading):
-    """The settings that decide what a source file turns into."""
+class ImageReader(CandidateReader):
+    """Decodes source files with these settings of [ingest]."""
 
     max_pixels: int
     tile: int | None
     stride: int | None
 
     def tiles(self, content: bytes) -> list[decode.Tile]:
-        """The images in a file's bytes; raises Unusable."""
+        """Decode the images in a file's bytes. Raises `decode.Unusable` if there are none."""
         return decode.decode(
             content, max_pixels=self.max_pixels, tile=self.tile, stride=self.stride
         )
@@ -33,10 +36,10 @@ class Decoding(Reading):
     def image_rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Candidates to rows of `images`; unusable ones are left out (reject_rows tells why)."""
-        carried = [name for name in schema.names if name not in _MADE]
+        """Turn candidates into rows of `images`, one for each tile; leave out unusable ones."""
+        copied = [name for name in schema.names if name not in _COMPUTED]
         for batch in batches:
-            held: list[tuple[int, str, decode.Tile]] = []
+            decoded: list[tuple[int, str, decode.Tile]] = []
             for row, content in enumerate(_contents(batch)):
                 try:
                     tiles = self.tiles(_bytes(content))
@@ -44,12 +47,12 @@ class Decoding(Reading):
                     continue
                 digest = decode.sha256(_bytes(content))
                 for tile in sorted(tiles, key=lambda tile: tile.suffix):
-                    held.append((row, digest, tile))
-                    if len(held) == ROWS:
-                        yield _image_batch(batch, held, carried, schema)
-                        held = []
-            if held:
-                yield _image_batch(batch, held, carried, schema)
+                    decoded.append((row, digest, tile))
+                    if len(decoded) == ROWS:
+                        yield _image_batch(batch, decoded, copied, schema)
+                        decoded = []
+            if decoded:
+                yield _image_batch(batch, decoded, copied, schema)
 
     def examine(self, batch: pa.RecordBatch) -> Iterator[tuple[str, tuple[str, str] | None]]:
         """Read, hash and decode each candidate."""
@@ -58,7 +61,7 @@ class Decoding(Reading):
             yield digest, self._reason(content)
 
     def _reason(self, content: bytes | OSError) -> tuple[str, str] | None:
-        """Code and message of why there is no image in it; None where there is one."""
+        """Return None if the file holds an image, else the error code and message."""
         try:
             self.tiles(_bytes(content))
         except decode.Unusable as reason:
@@ -67,20 +70,23 @@ class Decoding(Reading):
 
 
 def status_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Candidates that are paths, with the size and time of the file there; null where it is not."""
+    """Fill in the size and the modification time of the files at `path`; null if there is none."""
     for batch in batches:
-        found = [listing.status(path) for path in batch.column("path").to_pylist()]
+        statuses = [listing.status(path) for path in batch.column("path").to_pylist()]
         columns = {name: batch.column(name) for name in batch.schema.names}
-        columns["size_bytes"] = [state[0] if state else None for state in found]
-        columns["modified_at"] = [state[1] if state else None for state in found]
+        columns["size_bytes"] = [status[0] if status else None for status in statuses]
+        columns["modified_at"] = [status[1] if status else None for status in statuses]
         yield arrow.record_batch(columns, schema)
 
 
-_MADE = ("image_id", "sha256", "width", "height", "pixels")
+_COMPUTED = ("image_id", "sha256", "width", "height", "pixels")
 
 
 def _contents(batch: pa.RecordBatch) -> Iterator[bytes | OSError]:
-    """Each row's bytes: the column `content`, or else the file at `path`."""
+    """Yield each row's bytes: the column `content`, or else the file at `path`.
+
+    An error in reading the file is yielded in place of its bytes.
+    """
     for content, path in zip(batch.column("content"), batch.column("path"), strict=True):
         if content.is_valid:
             yield content.as_py()
@@ -105,18 +111,19 @@ def _bytes(content: bytes | OSError) -> bytes:
 
 def _image_batch(
     batch: pa.RecordBatch,
-    held: list[tuple[int, str, decode.Tile]],
-    carried: list[str],
+    decoded: list[tuple[int, str, decode.Tile]],
+    copied: list[str],
     schema: pa.Schema,
 ) -> pa.RecordBatch:
-    rows = pa.array([row for row, _, _ in held], pa.int32())
+    """Rows of `images`; decoded: tiles with their row in the batch and their file's sha256."""
+    rows = pa.array([row for row, _, _ in decoded], pa.int32())
     base = batch.column("image_id").take(rows).to_pylist()
-    columns: dict[str, Any] = {name: batch.column(name).take(rows) for name in carried}
+    columns: dict[str, Any] = {name: batch.column(name).take(rows) for name in copied}
     columns |= {
-        "image_id": [name + tile.suffix for name, (_, _, tile) in zip(base, held, strict=True)],
-        "sha256": [digest for _, digest, _ in held],
-        "width": [tile.width for _, _, tile in held],
-        "height": [tile.height for _, _, tile in held],
-        "pixels": [tile.pixels for _, _, tile in held],
+        "image_id": [name + tile.suffix for name, (_, _, tile) in zip(base, decoded, strict=True)],
+        "sha256": [digest for _, digest, _ in decoded],
+        "width": [tile.width for _, _, tile in decoded],
+        "height": [tile.height for _, _, tile in decoded],
+        "pixels": [tile.pixels for _, _, tile in decoded],
     }
     return arrow.record_batch(columns, schema)

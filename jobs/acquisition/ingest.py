@@ -1,6 +1,7 @@
-"""ingest: source files become rows of `images`; what cannot be used becomes a row of `rejects`.
+"""The stage `ingest`: turns source files, or the rows of a table, into rows of `images`.
 
-So do the rows of a table, of images or of vectors.
+What cannot be used becomes a row of `rejects` with the reason. Only what is new or changed since an
+earlier run is read.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from jobs.warehouse.commits import fingerprint
 from jobs.warehouse.parquet_write import ArrowTransform
 
 VERSION = 1
-FILE_BYTES = 256 << 20  # of a file of the table images
-EXPANSION = 10  # a JPEG's pixels against its bytes; vectors become no pixels
+FILE_BYTES = 256 << 20  # size to aim at for a file of the table images
+EXPANSION = 10  # size of a JPEG's pixels over its own; vectors do not grow
 FILE_KEY = ["path", "size_bytes", "modified_at"]  # a file with all three equal is not read again
 IMAGES = tables.TABLES["images"].schema
 REJECTS = tables.TABLES["rejects"].schema
@@ -33,46 +34,52 @@ REJECTS = tables.TABLES["rejects"].schema
 def main(stage_run: StageRun) -> None:
     """Source files or a table's rows → images, rejects."""
     source = stage_run.run.once(sources.of_run)
-    decoding = fingerprint(reading(stage_run.run))
-    source.say(stage_run.console)
+    decoding = fingerprint(decoded_by(stage_run.run))
+    source.log_notices(stage_run.console)
     stage_run.images = source.count
-    earlier = find_earlier(stage_run, source, decoding)
+    reusable = reusable_rows(stage_run, source, decoding)
     check_types(stage_run, source)
-    candidates, losers = unique(source, stage_run.settings.ingest)
-    known = earlier_images(stage_run, source)
-    record_vanished(stage_run, candidates, source, known)
-    write_images(stage_run, candidates, earlier, source, decoding)
-    if known is None and all_used(stage_run, source):
+    candidates, duplicate_ids = unique(source, stage_run.settings.ingest)
+    previous = previous_images(stage_run, source)
+    record_vanished(stage_run, candidates, source, previous)
+    write_images(stage_run, candidates, reusable, source, decoding)
+    if previous is None and all_used(stage_run, source):
         rejects: DataFrame | pa.Table = tables.rows("rejects", [])
     else:
-        failed = examined(stage_run, candidates, earlier, source).unionByName(losers)
-        gone = still_vanished(stage_run, candidates, source, known is not None)
+        failed = rejected(stage_run, candidates, reusable, source).unionByName(duplicate_ids)
+        gone = still_vanished(stage_run, candidates, source, previous is not None)
         rejects = failed.unionByName(gone)
     stage_run.write(rejects, "rejects", where="stage = 'ingest'")
-    summarise(stage_run, source)
+    summarise(stage_run)
 
 
-def reading(run: RunContext) -> dict[str, Any]:
-    """How source files become images: the settings that decide it, the root, the version."""
+def decoded_by(run: RunContext) -> dict[str, Any]:
+    """What decides how source files become images: settings, the root and this version."""
     source = run.once(sources.of_run)
-    return source.reading(run.settings.ingest) | {"version": VERSION}
+    return source.decoded_by(run.settings.ingest) | {"version": VERSION}
 
 
 def depends(run: RunContext) -> dict[str, Any]:
-    """How source files are read, and the hash of their listing."""
-    return {"decoding": Details(reading(run)), "content": run.once(sources.of_run).content}
+    """What decides how source files are read, and the hash of their listing."""
+    return {"decoding": Details(decoded_by(run)), "content": run.once(sources.of_run).content}
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """What an earlier run over the same root, decoded the same way, left in the warehouse."""
+class ReusableRows:
+    """The rows that an earlier run over the same root, decoded the same way, wrote."""
 
     images: DataFrame
     rejects: DataFrame
 
 
-def find_earlier(stage_run: StageRun, source: sources.Source, decoding: str) -> Earlier | None:
-    """The rows of an earlier run that may stay; None where all is to be read anew."""
+def reusable_rows(
+    stage_run: StageRun, source: sources.Source, decoding: str
+) -> ReusableRows | None:
+    """Return rows of an earlier run that hold for unchanged files; None if all are to be read.
+
+    decoding: the fingerprint of `decoded_by`, which that run must have recorded. Rejects that may
+    turn out otherwise when the file is read again are not among them.
+    """
     commit = stage_run.previous_commit("images")
     if commit is None or not source.is_folder or "ingest" in stage_run.settings.overwrite:
         return None
@@ -83,44 +90,45 @@ def find_earlier(stage_run: StageRun, source: sources.Source, decoding: str) -> 
     if rejects is None:
         rejects = arrow_frames.frame(stage_run.spark, [], REJECTS)
     rejects = rejects.where("stage = 'ingest'")
-    return Earlier(
+    return ReusableRows(
         images=images,
         rejects=rejects.where("error_code NOT IN ('vanished', 'unreachable', 'changed')"),
     )
 
 
 def check_types(stage_run: StageRun, source: sources.Source) -> None:
-    """Refuse a caller's column that comes with another type than it has in `images`."""
+    """Raise SettingsError if a caller's column has another type than it has in `images`."""
     images = stage_run.previous("images")
     if images is None:
         return
     stored = sources.column_types(images.schema)
-    come = sources.column_types(source.frame.schema)
+    new = sources.column_types(source.frame.schema)
     changed = [
-        f"column {name!r} is {come[name].simpleString()}, but {stored[name].simpleString()} in the "
+        f"column {name!r} is {new[name].simpleString()}, but {stored[name].simpleString()} in the "
         "table images: cast it back, or give another --warehouse"
-        for name in come.keys() & stored.keys()
-        if come[name].simpleString() != stored[name].simpleString()
+        for name in new.keys() & stored.keys()
+        if new[name].simpleString() != stored[name].simpleString()
     ]
     if changed:
         raise SettingsError("\n".join(changed))
 
 
 def unique(source: sources.Source, settings: Ingest) -> tuple[DataFrame, DataFrame]:
-    """One row per id, and the others as rejects: the smallest sha256 stays, then the path.
+    """Return the candidates with one row per id, and the other rows of repeated ids as rejects.
 
-    Only rows that can become an image compete: one without a class must not push another out.
+    Of rows with the same id the one with the smallest sha256 stays, then the smallest path. Only
+    rows that can become an image compete, since one without a class must not push another out.
     """
     rows = source.frame
     nothing = arrow_frames.frame(rows.sparkSession, [], REJECTS)
-    if source.is_folder:  # a path is there once
+    if source.is_folder:  # the id is the path, and no path is listed twice
         return rows, nothing
     complete = rows.where(_is_complete())
-    twice = complete.groupBy("image_id").count().where("count > 1").select("image_id")
-    if twice.isEmpty():
+    repeated = complete.groupBy("image_id").count().where("count > 1").select("image_id")
+    if repeated.isEmpty():
         return rows, nothing
     schema = T.StructType([*rows.schema, *arrow_frames.struct("_usable int, sha256 string")])
-    hashed = complete.join(twice, on="image_id", how="left_semi").select(rows.columns)
+    hashed = complete.join(repeated, on="image_id", how="left_semi").select(rows.columns)
     hashed = arrow_frames.mapped(hashed, source.reader(settings).hashed_rows, schema)
     first = Window.partitionBy("image_id").orderBy(
         F.desc("_usable"),
@@ -135,14 +143,17 @@ def unique(source: sources.Source, settings: Ingest) -> tuple[DataFrame, DataFra
         F.col("image_id"),
         F.lit(" and a smaller sha256; give every image an id of its own"),
     )
-    losers = ranked.where("_place > 1").select(*_reject_columns("duplicate_id", message))
-    alone = complete.join(twice, on="image_id", how="left_anti").select(rows.columns)
-    alone = alone.unionByName(rows.where(~_is_complete()))
-    return alone.unionByName(ranked.where("_place = 1").select(rows.columns)), losers
+    rejects = ranked.where("_place > 1").select(*_reject_columns("duplicate_id", message))
+    others = complete.join(repeated, on="image_id", how="left_anti").select(rows.columns)
+    others = others.unionByName(rows.where(~_is_complete()))
+    return others.unionByName(ranked.where("_place = 1").select(rows.columns)), rejects
 
 
-def earlier_images(stage_run: StageRun, source: sources.Source) -> DataFrame | None:
-    """The images that an earlier run found in the same place, however it decoded them."""
+def previous_images(stage_run: StageRun, source: sources.Source) -> DataFrame | None:
+    """Return the images of an earlier run over the same root, however it decoded them.
+
+    The ids are those of files: a tile has its file's. None if there was no such run.
+    """
     commit, images = stage_run.previous_commit("images"), stage_run.previous("images")
     if commit is None or images is None or commit.metadata.get("root") != source.root:
         return None
@@ -152,13 +163,16 @@ def earlier_images(stage_run: StageRun, source: sources.Source) -> DataFrame | N
 
 
 def record_vanished(
-    stage_run: StageRun, candidates: DataFrame, source: sources.Source, known: DataFrame | None
+    stage_run: StageRun, candidates: DataFrame, source: sources.Source, previous: DataFrame | None
 ) -> None:
-    """Note images that are gone before they leave `images`: a crash then loses none."""
-    if known is None:
+    """Append images whose file or row is gone to `rejects`, before they leave `images`.
+
+    In this order a run that dies between the two tables loses none of them.
+    """
+    if previous is None:
         return
     gone = (
-        known.join(candidates.select(source.key), on=source.key, how="left_anti")
+        previous.join(candidates.select(source.key), on=source.key, how="left_anti")
         .groupBy("image_id")
         .agg(
             F.first("path").alias("path"),
@@ -174,39 +188,49 @@ def record_vanished(
 def write_images(
     stage_run: StageRun,
     candidates: DataFrame,
-    earlier: Earlier | None,
+    reusable: ReusableRows | None,
     source: sources.Source,
     decoding: str,
 ) -> None:
-    """Decode what is new; rows of files that are as they were stay as they are."""
+    """Write `images`: the rows of unchanged files as they are, those of other candidates decoded.
+
+    Rows are appended if no reusable one has to leave the table.
+    """
     if "images" not in stage_run.pending:
         return
-    pixels = fingerprint(stage_run.settings.ingest.decoding | {"version": VERSION})
-    metadata: dict[str, Any] = {"decoding": decoding, "pixels": pixels, "root": source.root}
-    metadata |= {"renamed": source.renamed, "tiled": bool(stage_run.settings.ingest.tiling)}
-    metadata |= {
-        "source": source.mark(stage_run.settings.ingest),
-        "vectors": source.width is not None,
-    }
-    if earlier is None:
+    metadata = images_metadata(stage_run.settings.ingest, source, decoding)
+    if reusable is None:
         stage_run.write(decoded(stage_run, candidates, source), "images", metadata=metadata)
         return
-    seen = earlier.images.select(FILE_KEY).unionByName(earlier.rejects.select(FILE_KEY)).distinct()
-    fresh = candidates.join(seen, on=FILE_KEY, how="left_anti").select(candidates.columns)
-    stays = earlier.images.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
-    stays = stays.select(earlier.images.columns)
-    stage_run.images = None  # how many are fresh, nobody has counted
-    rows = decoded(stage_run, fresh, source)
-    if stays.count() == earlier.images.count():
+    unchanged = reusable.images.select(FILE_KEY).unionByName(reusable.rejects.select(FILE_KEY))
+    new = candidates.join(unchanged.distinct(), on=FILE_KEY, how="left_anti")
+    kept = reusable.images.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
+    kept = kept.select(reusable.images.columns)
+    stage_run.images = None  # how many are new is not counted
+    rows = decoded(stage_run, new.select(candidates.columns), source)
+    if kept.count() == reusable.images.count():
         stage_run.write(rows, "images", append=True, metadata=metadata)
     else:
-        stage_run.write(stays.unionByName(rows.mapped()), "images", metadata=metadata)
+        stage_run.write(kept.unionByName(rows.mapped()), "images", metadata=metadata)
+
+
+def images_metadata(settings: Ingest, source: sources.Source, decoding: str) -> dict[str, Any]:
+    """What the commit of `images` records for later runs and for the stages that read it."""
+    return {
+        "decoding": decoding,
+        "pixels": fingerprint(settings.decoding | {"version": VERSION}),
+        "root": source.root,
+        "renamed": source.renamed,
+        "tiled": bool(settings.tiling),
+        "source": source.fingerprint(settings),
+        "vectors": source.width is not None,
+    }
 
 
 def decoded(stage_run: StageRun, candidates: DataFrame, source: sources.Source) -> ArrowTransform:
     """Candidates as rows of `images`: read, hashed, decoded and cut on the executors, once."""
-    own = [field for field in candidates.schema if field.name not in sources.OURS]
-    schema = T.StructType([*IMAGES.fields[:-1], *own, IMAGES.fields[-1]])
+    callers = [field for field in candidates.schema if field.name not in sources.OURS]
+    schema = T.StructType([*IMAGES.fields[:-1], *callers, IMAGES.fields[-1]])
     settings = stage_run.settings.ingest
     tasks = settings.tasks or _tasks(source, session.slots(stage_run.spark))
     shared = candidates.where(_is_complete()).repartitionByRange(tasks, "label", "image_id")
@@ -215,20 +239,26 @@ def decoded(stage_run: StageRun, candidates: DataFrame, source: sources.Source) 
 
 
 def all_used(stage_run: StageRun, source: sources.Source) -> bool:
-    """Whether every file of a folder became an image; looking for others takes Spark seconds."""
+    """Whether every file of a folder became an image, so that there are no rejects to look for.
+
+    To look for them would take Spark seconds.
+    """
     if not source.is_folder:
         return False
     (used,) = stage_run.query("images", "SELECT count(DISTINCT path) AS files FROM rows")
     return int(used["files"]) == source.count
 
 
-def examined(
-    stage_run: StageRun, candidates: DataFrame, earlier: Earlier | None, source: sources.Source
+def rejected(
+    stage_run: StageRun,
+    candidates: DataFrame,
+    reusable: ReusableRows | None,
+    source: sources.Source,
 ) -> DataFrame:
-    """Why the candidates that are no images are none.
+    """Return a row of `rejects` for each candidate that became no image.
 
-    They are looked at once more, instead of carrying every image's pixels past a cache; so the
-    answer is the same after a run that died between the two tables.
+    These candidates are read a second time, rather than caching the pixels of all images; and so
+    the result is the same after a run that died between the two tables.
     """
     base = F.col("image_id")
     if stage_run.settings.ingest.tiling:
@@ -237,8 +267,8 @@ def examined(
     complete = candidates.where(_is_complete())
     unusable = complete.join(used, on="image_id", how="left_anti").select(candidates.columns)
     kept = arrow_frames.frame(stage_run.spark, [], REJECTS)
-    if earlier is not None:
-        kept = earlier.rejects.join(unusable.select(FILE_KEY), on=FILE_KEY, how="left_semi")
+    if reusable is not None:
+        kept = reusable.rejects.join(unusable.select(FILE_KEY), on=FILE_KEY, how="left_semi")
         kept = kept.select(REJECTS.names).where("error_code != 'missing_label'")
         unusable = unusable.join(kept.select(FILE_KEY), on=FILE_KEY, how="left_anti")
         unusable = unusable.select(candidates.columns)
@@ -246,20 +276,24 @@ def examined(
     failed = arrow_frames.mapped(
         shared, source.reader(stage_run.settings.ingest).reject_rows, REJECTS
     )
+    return failed.unionByName(kept).unionByName(incomplete(candidates))
+
+
+def incomplete(candidates: DataFrame) -> DataFrame:
+    """Return a row of `rejects` for each candidate without an id or a class."""
     no_id = F.lit("the row has no id: fill the column that ingest.id_column names")
     no_label = F.lit("it has no class: put it into a folder, or fill ingest.label_column's column")
-    incomplete = candidates.where(~_is_complete()).select(
-        *_reject_columns(
-            "missing_label", F.when(F.col("image_id").isNull(), no_id).otherwise(no_label)
-        )
-    )
-    return failed.unionByName(kept).unionByName(incomplete)
+    message = F.when(F.col("image_id").isNull(), no_id).otherwise(no_label)
+    return candidates.where(~_is_complete()).select(*_reject_columns("missing_label", message))
 
 
 def still_vanished(
     stage_run: StageRun, candidates: DataFrame, source: sources.Source, same_root: bool
 ) -> DataFrame:
-    """The rejects of vanished images of this source that have not come back."""
+    """Return the rows of `rejects` of images that vanished from this root and have not come back.
+
+    same_root: whether the earlier images are of this root; else there are none.
+    """
     warehouse = stage_run.warehouse
     if not same_root or not warehouse.exists("rejects"):
         return arrow_frames.frame(stage_run.spark, [], REJECTS)
@@ -269,8 +303,8 @@ def still_vanished(
     return gone.select(REJECTS.names)
 
 
-def summarise(stage_run: StageRun, source: sources.Source) -> None:
-    """Counts for `runs` and the console."""
+def summarise(stage_run: StageRun) -> None:
+    """Set the counts of rows for the table `runs` and the console."""
     warehouse = stage_run.warehouse
     stage_run.rows["images"] = warehouse.count("images")
     stage_run.rows["rejects"] = warehouse.count("rejects", "stage = 'ingest'")
@@ -301,7 +335,10 @@ def _reject_columns(code: str, message: Column) -> list[Column]:
 
 
 def _tasks(source: sources.Source, slots: int) -> int:
-    """Parts of about FILE_BYTES each; a few a slot where there is enough to share out."""
+    """The number of tasks: one for each FILE_BYTES of `images`, or up to 4 a slot if that is more.
+
+    A task gets 64 candidates at least, unless FILE_BYTES asks for less.
+    """
     expansion = EXPANSION if source.width is None else 1
     by_size = -(-source.size_bytes * expansion // FILE_BYTES)
     return max(1, by_size, min(4 * slots, source.count // 64))

@@ -1,7 +1,7 @@
-"""Listing and reading the files of a folder, wherever it lies.
+"""List and read the files of a folder on a mounted file system or in an object store.
 
-A mounted file system is walked by `os.scandir`; other places (s3://, gs://, hdfs://) go through
-pyarrow's file systems. Spark's own binaryFile silently skips names that begin with `_` or `.`.
+A mounted file system is walked by `os.scandir`; s3://, gs:// and hdfs:// go through pyarrow's file
+systems. Spark's own binaryFile is not used: it silently skips names that begin with `_` or `.`.
 """
 
 from __future__ import annotations
@@ -20,41 +20,46 @@ from jobs.warehouse.paths import absolute, is_mounted, mounted, scheme
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file: `path` absolute and unescaped, `relative` to the listed root with / between."""
+    """One file of a folder.
+
+    path: absolute and unescaped. relative: the path below the listed root, separated by /.
+    readable: False if the permissions forbid reading it.
+    """
 
     path: str
     relative: str
     size_bytes: int
     modified_at: datetime
-    readable: bool = True  # as far as permissions tell
+    readable: bool = True
 
 
 def walk(root: str) -> Iterator[SourceFile]:
-    """Every file below a root, in no certain order. Links are followed, loops are not.
+    """Yield every file below a root, in no particular order. Links are followed, loops are not.
 
-    A root that is itself a file is the one. Raises FileNotFoundError where there is nothing.
+    A root that is itself a file is yielded as the only one. Raises FileNotFoundError if the root
+    does not exist.
     """
     return _walk_mounted(absolute(root)) if is_mounted(root) else _walk_remote(root)
 
 
 def read(path: str) -> bytes:
-    """A file's bytes; raises OSError."""
+    """Return a file's bytes. Raises OSError if it cannot be read."""
     if is_mounted(path):
-        place = mounted(path)
-        if not stat.S_ISREG(place.stat().st_mode):  # a pipe would wait for a writer for ever
+        file = mounted(path)
+        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for a writer for ever
             raise OSError(f"is no regular file: {path}")
-        return place.read_bytes()
+        return file.read_bytes()
     system, inside = fs.FileSystem.from_uri(path)
     with system.open_input_file(inside) as stream:
         return bytes(stream.read())
 
 
 def status(path: str) -> tuple[int, datetime] | None:
-    """Size and time of a file; None where there is none."""
+    """Return a file's size in bytes and its modification time; None if there is no such file."""
     try:
         if is_mounted(path):
-            found = mounted(path).stat()
-            return found.st_size, _from_microseconds(found.st_mtime_ns // 1000)
+            file = mounted(path).stat()
+            return file.st_size, _from_microseconds(file.st_mtime_ns // 1000)
         system, inside = fs.FileSystem.from_uri(path)
         info = system.get_file_info(inside)
     except (OSError, ValueError):
@@ -76,7 +81,7 @@ def _walk_mounted(root: str) -> Iterator[SourceFile]:
         except OSError:
             if folder == root:
                 raise
-            yield _mounted_file(folder, root)  # reading it will say why it cannot be listed
+            yield _mounted_file(folder, root)  # the error comes when it is read like a file
             continue
         with entries:
             for entry in entries:
@@ -93,13 +98,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _mounted_file(place: str, root: str) -> SourceFile:
-    # A broken link: reading it will say so.
-    size, modified = status(place) or (0, _from_microseconds(0))
-    # Bytes of a name that are no UTF-8 cannot stand in a table: shown as replacement characters.
-    path = os.fsencode(place).decode("utf-8", "replace")
-    relative = os.fsencode(os.path.relpath(place, root)).decode("utf-8", "replace")
-    readable = os.access(place, os.R_OK)
+def _mounted_file(name: str, root: str) -> SourceFile:
+    # A broken link has no status; the error comes when the file is read.
+    size, modified = status(name) or (0, _from_microseconds(0))
+    # Bytes that are no UTF-8 cannot stand in a table: replacement characters take their place.
+    path = os.fsencode(name).decode("utf-8", "replace")
+    relative = os.fsencode(os.path.relpath(name, root)).decode("utf-8", "replace")
+    readable = os.access(name, os.R_OK)
     return SourceFile(path, relative, size, modified, readable)
 
 

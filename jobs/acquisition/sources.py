@@ -1,6 +1,7 @@
-"""Where images come from: a folder by class, or a Parquet or Delta table. One shape for both.
+"""Open the source of images: a folder with one folder for each class, or a Parquet or Delta table.
 
-A table may hold vectors instead of images.
+Both become a `Source`, whose frame of candidates has the columns of CANDIDATE. A table may hold
+vectors instead of images. Use `find`, or `run.once(of_run)` within a run.
 """
 
 from __future__ import annotations
@@ -15,26 +16,27 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.acquisition import caller_columns, listing
-from jobs.acquisition.candidate_reader import Reading
-from jobs.acquisition.image_reader import Decoding, status_rows
-from jobs.acquisition.vector_reader import VECTOR, Vectors, common_width
+from jobs.acquisition import listing
+from jobs.acquisition.caller_columns import CallerColumns, caller_columns
+from jobs.acquisition.candidate_reader import CandidateReader
+from jobs.acquisition.image_reader import ImageReader, status_rows
+from jobs.acquisition.vector_reader import VECTOR, VectorReader, common_width
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.console import Console
 from jobs.runtime.stage import RunContext
 from jobs.settings.acquisition import Ingest
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse import paths as file_paths
 from jobs.warehouse.commits import fingerprint
+from jobs.warehouse.paths import absolute, folder
 
-# A candidate: what may become an image. `content` null: the bytes lie at `path`.
+# A candidate may become an image. Where `content` is null, the bytes lie in the file at `path`.
 CANDIDATE = arrow_frames.struct(
     "image_id string, label string, split string, path string, size_bytes bigint, "
     "modified_at timestamp, content binary"
 )
-OURS = (*CANDIDATE.names, VECTOR)  # of a candidate's columns; the others are the caller's
-# Names that callers' columns cannot have: of our tables, of candidates and of the steps of ingest.
+OURS = (*CANDIDATE.names, VECTOR)  # a candidate's further columns are the caller's
+# Names that callers' columns cannot have, since our tables, candidates or steps of ingest use them.
 RESERVED = (*tables.RESERVED, *OURS, "_usable", "_place")
 
 IGNORED = "files ignored: directly in the root, or with a name that begins with a dot"
@@ -42,7 +44,13 @@ IGNORED = "files ignored: directly in the root, or with a name that begins with 
 
 @dataclass(frozen=True)
 class Source:
-    """Candidates, and what identifies them: the root, and a fingerprint of their content."""
+    """The candidates of a folder or table, and what identifies them.
+
+    root: the absolute path or URI. content: a hash that changes when a file or row changes. count:
+    candidates. ignored: files that are no candidates. notices: messages for the console. renamed:
+    the name in the warehouse for each caller's column that could not keep its own. width: the
+    numbers in a vector, if the source holds vectors instead of images.
+    """
 
     root: str
     content: str
@@ -53,71 +61,73 @@ class Source:
     ignored: int = 0
     notices: tuple[str, ...] = ()
     renamed: dict[str, str] = field(default_factory=dict)
-    width: int | None = None  # of the vectors that stand in the place of images
+    width: int | None = None
 
     @property
     def key(self) -> str:
-        """What tells whether an image is still there: its file, or its row's id."""
+        """The column by which an image of an earlier run is looked up among the candidates."""
         return "path" if self.is_folder else "image_id"
 
-    def reading(self, ingest: Ingest) -> dict[str, Any]:
-        """What decides what its candidates turn into: the settings, and the root of paths."""
+    def decoded_by(self, ingest: Ingest) -> dict[str, Any]:
+        """The settings and the root that decide which rows the candidates become, as JSON.
+
+        `tasks` and `vector_name` decide nothing and always have the same value here.
+        """
         return asdict(ingest) | {"tasks": 0, "vector_name": "", "root": self.root}
 
-    def mark(self, ingest: Ingest) -> str:
-        """A fingerprint of this content read in this way."""
-        return fingerprint(self.reading(ingest) | {"content": self.content})
+    def fingerprint(self, ingest: Ingest) -> str:
+        """The hash of the content and of the settings that it is read with."""
+        return fingerprint(self.decoded_by(ingest) | {"content": self.content})
 
-    def reader(self, ingest: Ingest) -> Reading:
-        """How executors read its candidates."""
+    def reader(self, ingest: Ingest) -> CandidateReader:
+        """The reader that turns the candidates into images on the executors."""
         if self.width is not None:
-            return Vectors(self.width)
+            return VectorReader(self.width)
         tile, stride = ingest.tiling or (None, None)
-        return Decoding(ingest.max_pixels, tile, stride)
+        return ImageReader(ingest.max_pixels, tile, stride)
 
-    def say(self, console: Console) -> None:
-        """Tell what was found and what of it is set aside."""
+    def log_notices(self, console: Console) -> None:
+        """Tell which files are ignored, and which columns are renamed or left out."""
         for notice in self.notices:
             console.line(f"  {notice}")
 
 
 def find(spark: SparkSession, settings: Settings) -> Source:
-    """The source that the settings name. Raises JobError where there is none."""
+    """Return the source that the settings name. Raises JobError if it cannot be read."""
     if settings.ingest.source == "folder":
-        return _folder(spark, settings)
-    return _table(spark, settings.images, settings.ingest)
+        return _folder_source(spark, settings)
+    return _table_source(spark, settings.images, settings.ingest)
 
 
 def of_run(run: RunContext) -> Source:
-    """The source of a run; for `run.once`, since a listing may take long."""
+    """Return the source of a run. Call it by `run.once`, since a listing may take long."""
     return find(run.spark, run.settings)
 
 
-def _folder(spark: SparkSession, settings: Settings) -> Source:
+def _folder_source(spark: SparkSession, settings: Settings) -> Source:
     root = settings.images
-    own = (
-        file_paths.absolute(settings.warehouse) + "/"
-    )  # may lie below the images: it is none of them
+    # The warehouse may lie below the images; its files are none of them.
+    warehouse = absolute(settings.warehouse) + "/"
     try:
-        found = [file for file in listing.walk(root) if not file.path.startswith(own)]
+        files = [file for file in listing.walk(root) if not file.path.startswith(warehouse)]
     except OSError as refused:
         raise JobError(f"--images {root}: {refused.strerror or refused}") from refused
-    taken = sorted(
-        (file for file in found if not _is_ignored(file)), key=lambda file: file.relative
+    candidates = sorted(
+        (file for file in files if not _is_ignored(file)), key=lambda file: file.relative
     )
-    if not taken:
+    if not candidates:
         raise JobError(
             f"--images {root}: no files in folders by class; expected {root}/<label>/<image>, or "
             "ingest.layout = split/label and <split>/<label>/<image>"
         )
-    ignored = len(found) - len(taken)
+    ignored = len(files) - len(candidates)
     return Source(
-        root=file_paths.absolute(root),
-        content=_listing_hash(taken),
-        frame=_listing_frame(spark, taken, settings.ingest.layout),
+        root=absolute(root),
+        content=_listing_hash(candidates),
+        frame=_listing_frame(spark, candidates, settings.ingest.layout),
         is_folder=True,
-        count=len(taken),
-        size_bytes=sum(file.size_bytes for file in taken),
+        count=len(candidates),
+        size_bytes=sum(file.size_bytes for file in candidates),
         ignored=ignored,
         notices=(f"{ignored:,} {IGNORED}",) if ignored else (),
     )
@@ -128,17 +138,20 @@ def _is_ignored(file: listing.SourceFile) -> bool:
     return len(parts) < 2 or any(part.startswith(".") for part in parts)
 
 
-def _listing_hash(taken: list[listing.SourceFile]) -> str:
+def _listing_hash(files: list[listing.SourceFile]) -> str:
     digest = hashlib.sha256()
-    for file in taken:
+    for file in files:
         state = f"{file.path}\0{file.size_bytes}\0{file.modified_at}\0{file.readable}\n"
         digest.update(state.encode())
     return digest.hexdigest()
 
 
-def _listing_frame(spark: SparkSession, taken: list[listing.SourceFile], layout: str) -> DataFrame:
-    """The listing as candidates. A folder's name is its class, also `class=001` and `001`."""
-    parts = [file.relative.split("/") for file in taken]
+def _listing_frame(spark: SparkSession, files: list[listing.SourceFile], layout: str) -> DataFrame:
+    """Return the listing as candidates.
+
+    A folder's name is the class as it stands: `class=001` and `001` are two, both of type string.
+    """
+    parts = [file.relative.split("/") for file in files]
     labels: list[str | None]
     splits: list[str | None]
     if layout == "label":
@@ -148,72 +161,80 @@ def _listing_frame(spark: SparkSession, taken: list[listing.SourceFile], layout:
         splits = [part[0] for part in parts]
     table = pa.table(
         {
-            "image_id": [file.relative for file in taken],
+            "image_id": [file.relative for file in files],
             "label": pa.array(labels, pa.string()),
             "split": pa.array(splits, pa.string()),
-            "path": [file.path for file in taken],
-            "size_bytes": [file.size_bytes for file in taken],
+            "path": [file.path for file in files],
+            "size_bytes": [file.size_bytes for file in files],
             "modified_at": pa.array(
-                [file.modified_at for file in taken], pa.timestamp("us", "UTC")
+                [file.modified_at for file in files], pa.timestamp("us", "UTC")
             ),
-            "content": pa.nulls(len(taken), pa.binary()),
+            "content": pa.nulls(len(files), pa.binary()),
         }
     )
     return spark.createDataFrame(table, CANDIDATE)
 
 
-def _table(spark: SparkSession, root: str, ingest: Ingest) -> Source:
+def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
     try:
         frame = spark.read.format(ingest.source).load(root)
     except Exception as refused:
         first = str(refused).splitlines()[0]
         raise JobError(f"--images {root}: cannot be read as {ingest.source}: {first}") from refused
-    used = _named_columns(frame, ingest)
-    own = caller_columns.carried(frame.schema, set(used.values()), RESERVED)
+    named = _named_columns(frame, ingest)
+    callers = caller_columns(frame.schema, set(named.values()), RESERVED)
     vector = _vector(frame.schema, ingest)
-    content, path = _content_and_path(frame.schema, ingest)
-    whole = F.rlike(path, F.lit("^/|^[A-Za-z][A-Za-z0-9+.-]*:")) | content.isNotNull()
-    beside = F.when(whole, path).otherwise(F.concat(F.lit(file_paths.folder(root) + "/"), path))
-    label = F.col(_quoted(ingest.label_column)).cast("string")
-    split = (
-        F.col(_quoted(ingest.split_column)).cast("string") if ingest.split_column else F.lit(None)
-    )
     rows = frame.select(
-        _identity(ingest, label, path, content).alias("image_id"),
-        label.alias("label"),
-        split.cast("string").alias("split"),
-        beside.cast("string").alias("path"),
-        F.length(content).cast("bigint").alias("size_bytes"),
-        F.lit(None).cast("timestamp").alias("modified_at"),
-        content.cast("binary").alias("content"),
-        *[column.alias(name) for name, column in own.columns.items()],
+        *_candidate_columns(frame.schema, root, ingest),
+        *[column.alias(name) for name, column in callers.columns.items()],
         *([] if vector is None else [vector.alias(VECTOR)]),
     )
-    parts = sorted(listing.walk(root), key=lambda part: part.path)
-    rows, states = _with_status(rows)
+    files = sorted(listing.walk(root), key=lambda file: file.path)
+    rows, statuses = _with_status(rows)
     return Source(
-        root=file_paths.absolute(root),
-        content=fingerprint([states, *(asdict(part) for part in parts)]),
+        root=absolute(root),
+        content=fingerprint([statuses, *(asdict(file) for file in files)]),
         frame=rows,
         is_folder=False,
         count=frame.count(),
-        size_bytes=sum(part.size_bytes for part in parts),
-        notices=_notices(own),
-        renamed=own.renamed,
+        size_bytes=sum(file.size_bytes for file in files),
+        notices=_notices(callers),
+        renamed=callers.renamed,
         width=None if vector is None else common_width(frame, vector),
     )
 
 
+def _candidate_columns(schema: T.StructType, root: str, ingest: Ingest) -> list[Column]:
+    """The columns of CANDIDATE made of a table's; relative paths are relative to its folder."""
+    content, path = _content_and_path(schema, ingest)
+    as_it_is = F.rlike(path, F.lit("^/|^[A-Za-z][A-Za-z0-9+.-]*:")) | content.isNotNull()
+    full_path = F.when(as_it_is, path).otherwise(F.concat(F.lit(folder(root) + "/"), path))
+    label = F.col(_quoted(ingest.label_column)).cast("string")
+    split = F.col(_quoted(ingest.split_column)) if ingest.split_column else F.lit(None)
+    return [
+        _image_id(ingest, label, path, content).alias("image_id"),
+        label.alias("label"),
+        split.cast("string").alias("split"),
+        full_path.cast("string").alias("path"),
+        F.length(content).cast("bigint").alias("size_bytes"),
+        F.lit(None).cast("timestamp").alias("modified_at"),
+        content.cast("binary").alias("content"),
+    ]
+
+
 def _with_status(rows: DataFrame) -> tuple[DataFrame, int]:
-    """Size and time of the files where a row is a path, and a hash of them all: 0 where none is."""
+    """Fill in size and time of the files where a row is a path; also return a hash of them all.
+
+    The hash is 0 if no row is a path.
+    """
     paths = rows.where("content IS NULL AND path IS NOT NULL")
     if paths.isEmpty():
         return rows, 0
     schema = rows.schema
     paths = paths.mapInArrow(partial(status_rows, schema=arrow_frames.arrow_schema(schema)), schema)
-    state = F.bit_xor(F.xxhash64("image_id", "path", "size_bytes", "modified_at"))
-    states = int(paths.agg(state).collect()[0][0])
-    return rows.where("content IS NOT NULL OR path IS NULL").unionByName(paths), states
+    status_hash = F.bit_xor(F.xxhash64("image_id", "path", "size_bytes", "modified_at"))
+    statuses = int(paths.agg(status_hash).collect()[0][0])
+    return rows.where("content IS NOT NULL OR path IS NULL").unionByName(paths), statuses
 
 
 def _quoted(name: str) -> str:
@@ -221,7 +242,10 @@ def _quoted(name: str) -> str:
 
 
 def _named_columns(frame: DataFrame, ingest: Ingest) -> dict[str, str]:
-    """The columns that settings name; raises SettingsError naming all that are not there."""
+    """Return the columns that settings name, by setting.
+
+    Raises SettingsError if the table lacks some; the message lists all of them.
+    """
     named = {
         "image_column": "" if ingest.vector_column else ingest.image_column,
         "vector_column": ingest.vector_column,
@@ -241,15 +265,18 @@ def _named_columns(frame: DataFrame, ingest: Ingest) -> dict[str, str]:
 
 
 def _vector(schema: T.StructType, ingest: Ingest) -> Column | None:
-    """The column of vectors as array<double>, which holds what there is to say of each number."""
+    """Return the column of vectors as array<double>, None if the source holds images.
+
+    Doubles keep a number that is too large for float32, so that `validation.checked` can report it.
+    """
     if not ingest.vector_column:
         return None
-    kind = schema[ingest.vector_column].dataType
-    if isinstance(kind, T.ArrayType) and isinstance(kind.elementType, T.NumericType):
+    data_type = schema[ingest.vector_column].dataType
+    if isinstance(data_type, T.ArrayType) and isinstance(data_type.elementType, T.NumericType):
         return F.col(_quoted(ingest.vector_column)).cast("array<double>")
     raise SettingsError(
-        f"ingest.vector_column = {ingest.vector_column!r}: is {kind.simpleString()}; expected an "
-        "array of numbers: cast it to array<float> (a vector of Spark ML by vector_to_array)"
+        f"ingest.vector_column = {ingest.vector_column!r}: is {data_type.simpleString()}; expected "
+        "an array of numbers: cast it to array<float> (a vector of Spark ML by vector_to_array)"
     )
 
 
@@ -258,23 +285,23 @@ def _content_and_path(schema: T.StructType, ingest: Ingest) -> tuple[Column, Col
     nothing = F.lit(None)
     if ingest.vector_column:
         return nothing.cast("binary"), nothing.cast("string")
-    kind, image = schema[ingest.image_column].dataType, _quoted(ingest.image_column)
-    match kind:
+    data_type, image = schema[ingest.image_column].dataType, _quoted(ingest.image_column)
+    match data_type:
         case T.BinaryType():
             return F.col(image), nothing
         case T.StringType():
             return nothing.cast("binary"), F.col(image)
-        case T.StructType() if {"bytes", "path"} <= set(kind.names):
+        case T.StructType() if {"bytes", "path"} <= set(data_type.names):
             return F.col(f"{image}.bytes"), F.col(f"{image}.path")
         case _:
             raise SettingsError(
-                f"ingest.image_column = {ingest.image_column!r}: is {kind.simpleString()}; "
+                f"ingest.image_column = {ingest.image_column!r}: is {data_type.simpleString()}; "
                 "expected binary (the file's bytes), string (a path) or struct<bytes, path>"
             )
 
 
-def _identity(ingest: Ingest, label: Column, path: Column, content: Column) -> Column:
-    """The id: the caller's; else the path; else class and hash of the bytes."""
+def _image_id(ingest: Ingest, label: Column, path: Column, content: Column) -> Column:
+    """The caller's id, else the path as given, else the class and the hash of the bytes."""
     if ingest.id_column:
         return F.col(_quoted(ingest.id_column)).cast("string")
     return F.coalesce(
@@ -282,9 +309,9 @@ def _identity(ingest: Ingest, label: Column, path: Column, content: Column) -> C
     )
 
 
-def _notices(own: caller_columns.Carried) -> tuple[str, ...]:
-    renamed = [f"column {old!r} is carried as {new}" for old, new in own.renamed.items()]
-    dropped = [f"column {name!r} holds nothing (void) and is left out" for name in own.dropped]
+def _notices(callers: CallerColumns) -> tuple[str, ...]:
+    renamed = [f"column {old!r} is carried as {new}" for old, new in callers.renamed.items()]
+    dropped = [f"column {name!r} holds nothing (void) and is left out" for name in callers.dropped]
     return tuple(renamed + dropped)
 
 

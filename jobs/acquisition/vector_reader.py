@@ -1,4 +1,7 @@
-"""Vectors that a table brings along instead of images: what executors do with them."""
+"""Check and hash the vectors of a table on the executors.
+
+Use it for a source that holds vectors instead of images (`ingest.vector_column`).
+"""
 
 from __future__ import annotations
 
@@ -9,54 +12,54 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.acquisition.candidate_reader import Reading
+from jobs.acquisition.candidate_reader import CandidateReader
 from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.vectors import validation
 
-VECTOR = "_vector"  # of a candidate: its vector, array<double>
-GIVEN = "given"  # latents.encoded_on of vectors brought along
+VECTOR = "_vector"  # the column of a candidate that holds its vector, array<double>
+GIVEN = "given"  # the value of latents.encoded_on where vectors came from a table
 VECTORS = arrow_frames.struct("image_id string, sha256 string, latent array<float>")
-_MADE = ("sha256", "width", "height", "pixels")
+_NOT_COPIED = ("sha256", "width", "height", "pixels")
 
 
 @dataclass(frozen=True)
-class Vectors(Reading):
-    """How many numbers a vector is to hold."""
+class VectorReader(CandidateReader):
+    """Accepts the vectors that hold `width` finite numbers."""
 
     width: int
 
     def image_rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Candidates with a usable vector to rows of `images`, without pixels."""
-        carried = [name for name in schema.names if name not in _MADE]
+        """Turn candidates with a usable vector into rows of `images` without pixels."""
+        copied = [name for name in schema.names if name not in _NOT_COPIED]
         for batch in batches:
-            found = self._checked(batch)
-            taken = batch.take(pa.array(found.rows))
-            columns = {name: taken.column(name) for name in carried}
-            columns |= {name: pa.nulls(len(found.rows)) for name in _MADE}
-            columns["sha256"] = found.digests
+            checked = self._checked(batch)
+            usable = batch.take(pa.array(checked.rows))
+            columns = {name: usable.column(name) for name in copied}
+            columns |= {name: pa.nulls(len(checked.rows)) for name in _NOT_COPIED}
+            columns["sha256"] = checked.digests
             yield arrow.record_batch(columns, schema)
 
     def examine(self, batch: pa.RecordBatch) -> Iterator[tuple[str, tuple[str, str] | None]]:
         """Check and hash each candidate's vector."""
-        found = self._checked(batch)
-        digests = dict(zip(found.rows.tolist(), found.digests, strict=True))
+        checked = self._checked(batch)
+        digests = dict(zip(checked.rows.tolist(), checked.digests, strict=True))
         for row in range(batch.num_rows):
             usable = row in digests
-            yield digests.get(row, ""), None if usable else ("bad_vector", found.wrong[row])
+            yield digests.get(row, ""), None if usable else ("bad_vector", checked.wrong[row])
 
     def latent_rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Candidates with a usable vector to rows of VECTORS."""
+        """Turn candidates with a usable vector into rows of VECTORS."""
         for batch in batches:
-            found = self._checked(batch)
+            checked = self._checked(batch)
             columns = {
-                "image_id": batch.column("image_id").take(pa.array(found.rows)),
-                "sha256": found.digests,
-                "latent": arrow.list_column(found.matrix, found.rows >= 0),
+                "image_id": batch.column("image_id").take(pa.array(checked.rows)),
+                "sha256": checked.digests,
+                "latent": arrow.list_column(checked.matrix, checked.rows >= 0),
             }
             yield arrow.record_batch(columns, schema)
 
@@ -65,7 +68,10 @@ class Vectors(Reading):
 
 
 def common_width(frame: DataFrame, vector: Column) -> int:
-    """How many numbers most vectors hold, of equally many the larger; 0 where there are none."""
+    """Return the number of entries that most vectors hold; the larger of two equally frequent.
+
+    It is 0 if there are no vectors.
+    """
     lengths = frame.select(F.size(vector).alias("width")).where("width > 0")
     counts = lengths.groupBy("width").agg(F.count("*").alias("rows"))
     most = counts.agg(F.max(F.struct("rows", "width")).alias("most")).collect()[0].most

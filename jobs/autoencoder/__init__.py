@@ -1,1 +1,1 @@
-"""Training, encoding and whitening: from `images` to `latents` and `vectors`."""
+"""Training, encoding and whitening: everything from `images` to `latents` and `vectors`."""

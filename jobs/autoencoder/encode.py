@@ -1,6 +1,7 @@
-"""encode: the encoder runs on the executors, by Arrow or as a pandas UDF; one latent an image.
+"""The stage `encode`: computes a latent for each image on the executors, by Arrow or a pandas UDF.
 
-Vectors that a table brings along are taken over as they are.
+If the source holds vectors instead of images (`ingest.vector_column`), these become the latents.
+Only images without a latent by the same model are encoded.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.acquisition import sources
-from jobs.acquisition.vector_reader import GIVEN, VECTOR, VECTORS, Vectors
+from jobs.acquisition.vector_reader import GIVEN, VECTOR, VECTORS, VectorReader
 from jobs.autoencoder import models
 from jobs.errors import JobError
 from jobs.runtime import session
@@ -27,10 +28,11 @@ VERSION = 1
 KEY = ["image_id", "sha256", "model_id"]  # a latent with all three equal is not computed again
 LATENTS = tables.TABLES["latents"].schema
 COLUMNS = LATENTS.names
-# Rows of `images` with a model_id, and whether these are all of them → rows of `latents`.
-Make = Callable[[DataFrame, bool], ArrowTransform]
-# What the encoder takes and hands on.
-SEEN = arrow_frames.struct(
+# Makes rows of `latents` of rows of `images` with a model_id. The second argument tells whether
+# these are all images.
+MakeLatents = Callable[[DataFrame, bool], ArrowTransform]
+# The columns that the encoder reads; all but the pixels are passed on to `latents`.
+ENCODER_INPUT = arrow_frames.struct(
     "image_id string, label string, split string, sha256 string, model_id string, "
     "encoded_on string, pixels binary"
 )
@@ -48,74 +50,78 @@ def main(stage_run: StageRun) -> None:
         )
     if "latents" in stage_run.pending:
         pixels = stage_run.inputs["images"].metadata.get("pixels")
-        known = earlier(stage_run, platform, model_id, pixels)
+        reusable = reusable_latents(stage_run, platform, model_id, pixels)
         make = partial(encoded, stage_run, model, platform) if model else partial(given, stage_run)
-        metadata = {"pixels": pixels, "content": platform} | seen_from(stage_run.settings)
-        write_latents(stage_run, images, known, make, metadata)
+        metadata = {"pixels": pixels, "content": platform} | orientations(stage_run.settings)
+        write_latents(stage_run, images, reusable, make, metadata)
     stage_run.rows["latents"] = stage_run.count("latents")
-    rejects = lacking(stage_run, images, brought=model is None)
+    rejects = rejected(stage_run, images, are_vectors=model is None)
     stage_run.write(rejects, "rejects", where="stage = 'encode'")
     how = f"on {platform}" if model else f"given as {model_id}"
     stage_run.summary = f"{stage_run.rows['latents']:,} latents {how}"
 
 
 def model_of(run: RunContext) -> models.Model | None:
-    """The model that encodes; None where vectors are brought along."""
-    brought = bool(run.settings.ingest.vector_column)
-    return None if brought else models.current(run.warehouse, run.settings)
+    """The model that encodes; None if the source holds vectors instead of images."""
+    are_vectors = bool(run.settings.ingest.vector_column)
+    return None if are_vectors else models.current(run.warehouse, run.settings)
 
 
 def model_id_of(run: RunContext) -> str:
-    """The model's id, or the name of the vectors that are brought along."""
+    """The model's id, or `ingest.vector_name` if the source holds vectors instead of images."""
     model = model_of(run)
     return model.model_id if model else run.settings.ingest.vector_name
 
 
 def depends(run: RunContext) -> dict[str, Any]:
-    """The model, and the orientations where there are several."""
-    return {"model_id": model_id_of(run)} | seen_from(run.settings)
+    """The model, and the number of orientations if there are several."""
+    return {"model_id": model_id_of(run)} | orientations(run.settings)
 
 
-def seen_from(settings: Settings) -> dict[str, int]:
-    """The orientations that a latent is the mean of, where there are several.
+def orientations(settings: Settings) -> dict[str, int]:
+    """The number of orientations that a latent is the mean of; nothing if it is 1.
 
-    One is not named, so that latents from before there was a choice are still up to date.
+    So the latents of versions without this setting are still up to date.
     """
     many = settings.encode.orientations
     return {"orientations": many} if many > 1 else {}
 
 
 def encoding_platform(stage_run: StageRun) -> str:
-    """Device and instruction set of the executors; orientations beside one.
+    """Return a string that identifies the encoding platform.
 
-    What latents of different ones have here, no stage takes for comparable. As many tasks ask as
-    there are slots, for a worker loads torch to answer, two seconds that it is spared later.
+    It names the device, the CPU instruction set, and the number of orientations if that is not 1.
+    Latents with different strings differ in the last bits at least and are never compared.
 
-    Raises JobError where those that answer differ.
+    There are as many tasks as slots, since a worker loads torch to answer, and these two seconds
+    are saved when it encodes.
+
+    Raises JobError if the executors differ.
     """
-    from jobs.autoencoder.encoder_udf import ISA, place_of  # they load torch
+    from jobs.autoencoder.encoder_udf import ISA, platform_of  # they load torch
 
     slots = session.slots(stage_run.spark)
     probe = stage_run.spark.range(0, slots, 1, slots)
     answers = probe.select(
-        place_of(stage_run.settings.encode.device)(F.col("id")).alias("platform")
+        platform_of(stage_run.settings.encode.device)(F.col("id")).alias("platform")
     )
-    places = sorted({row.platform for row in answers.collect()})
-    if len(places) > 1:
+    platforms = sorted({row.platform for row in answers.collect()})
+    if len(platforms) > 1:
         raise JobError(
-            f"the executors are of unlike kinds ({'; '.join(places)}), whose latents differ in the "
-            f"last bits: encode on machines of one kind ({ISA} makes CPUs alike)"
+            f"the executors are of unlike kinds ({'; '.join(platforms)}), whose latents differ in "
+            f"the last bits: encode on machines of one kind ({ISA} makes CPUs alike)"
         )
     many = stage_run.settings.encode.orientations
-    return f"{places[0]}{f', {many} orientations' if many > 1 else ''}"
+    return f"{platforms[0]}{f', {many} orientations' if many > 1 else ''}"
 
 
-def earlier(
+def reusable_latents(
     stage_run: StageRun, platform: str, model_id: str, pixels: str | None
 ) -> DataFrame | None:
-    """Latents of an earlier run that may stay: of this model and of images decoded this way.
+    """Return latents of an earlier run by this model, of images decoded in the same way.
 
-    Raises JobError where latents of unlike machines would mix.
+    pixels: the fingerprint of that way. None if there are no such latents. Raises JobError if they
+    were encoded on another platform, since latents of two platforms must not mix.
     """
     commit, latents = stage_run.previous_commit("latents"), stage_run.previous("latents")
     if (
@@ -143,86 +149,96 @@ def earlier(
 def write_latents(
     stage_run: StageRun,
     images: DataFrame,
-    known: DataFrame | None,
-    make: Make,
+    reusable: DataFrame | None,
+    make: MakeLatents,
     metadata: dict[str, Any],
 ) -> None:
-    """Make what has no latent yet; append, or replace the table where rows leave it."""
+    """Write `latents`: the reusable ones under their image's present label, the others computed.
+
+    Rows are appended if no row has to change or to leave the table.
+    """
     count = stage_run.count("images")
-    if known is None:
+    if reusable is None:
         stage_run.images = count
         stage_run.write(make(images, True), "latents", metadata=metadata)
         return
     narrow = images.select(*KEY, "label", "split")
-    held = known.count()
-    stage_run.images = count - held
-    stays = known.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
-    made = make(images.join(known.select(KEY), on=KEY, how="left_anti"), False)
-    if unchanged(known, narrow) and stage_run.warehouse.count("latents") == held:
-        stage_run.write(made, "latents", append=True, metadata=metadata)
+    reused = reusable.count()
+    stage_run.images = count - reused
+    kept = reusable.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
+    new = make(images.join(reusable.select(KEY), on=KEY, how="left_anti"), False)
+    if unchanged(reusable, narrow) and stage_run.warehouse.count("latents") == reused:
+        stage_run.write(new, "latents", append=True, metadata=metadata)
     else:
-        stage_run.write(stays.unionByName(made.mapped()), "latents", metadata=metadata)
+        stage_run.write(kept.unionByName(new.mapped()), "latents", metadata=metadata)
 
 
 def encoded(
-    stage_run: StageRun, model: models.Model, platform: str, images: DataFrame, every: bool
+    stage_run: StageRun, model: models.Model, platform: str, images: DataFrame, are_all: bool
 ) -> ArrowTransform:
-    """Latents by the model, in the exchange that the settings name."""
-    from jobs.autoencoder.encoder_udf import Encoding  # it loads torch
+    """Return the latents of images by a model, computed by Arrow or pandas as the settings ask.
+
+    are_all: whether these are all rows of `images`, so that tasks can read its files directly.
+    """
+    from jobs.autoencoder.encoder_udf import EncoderTask  # it loads torch
 
     settings = stage_run.settings.encode
-    encoding = Encoding(
+    encoding = EncoderTask(
         model.weights, model.model_id, settings.batch, settings.device, settings.orientations
     )
     arrow = settings.exchange == "arrow"
-    if every and arrow:
-        more = {"model_id": model.model_id, "encoded_on": platform}
-        return stage_run.scan("images", SEEN, encoding.rows, LATENTS, constants=more)
-    rows = images.withColumn("encoded_on", F.lit(platform)).select(SEEN.names)
+    if are_all and arrow:
+        constants = {"model_id": model.model_id, "encoded_on": platform}
+        return stage_run.scan("images", ENCODER_INPUT, encoding.rows, LATENTS, constants=constants)
+    rows = images.withColumn("encoded_on", F.lit(platform)).select(ENCODER_INPUT.names)
     if arrow:
         return ArrowTransform(rows, encoding.rows, LATENTS)
     latents = rows.withColumn("latent", encoding.pandas()(F.col("pixels")))
     return ArrowTransform(latents.select(COLUMNS).where("latent IS NOT NULL"), passthrough, LATENTS)
 
 
-def given(stage_run: StageRun, images: DataFrame, every: bool) -> ArrowTransform:
-    """The vectors of the rows that became images: with the same id and the same hash.
+def given(stage_run: StageRun, images: DataFrame, are_all: bool) -> ArrowTransform:
+    """Return the source's vectors of images as their latents; image and vector share id and hash.
 
-    Raises JobError where the table is not the one that ingest read.
+    Raises JobError if the source is not what ingest read.
     """
     source = sources.find(stage_run.spark, stage_run.settings)
     commit = stage_run.inputs["images"]
-    if commit.metadata.get("source") != source.mark(stage_run.settings.ingest):
+    if commit.metadata.get("source") != source.fingerprint(stage_run.settings.ingest):
         raise JobError(
             f"--images {source.root} is not what ingest read: the table changed since, or the "
             "settings of [ingest] did; run ./spark-submit.sh ingest first (or pipeline, which does "
             "all)"
         )
-    reading = Vectors(source.width or 0)
+    reader = VectorReader(source.width or 0)
     rows = source.frame.select("image_id", VECTOR)
-    vectors = arrow_frames.mapped(rows, reading.latent_rows, VECTORS)
+    vectors = arrow_frames.mapped(rows, reader.latent_rows, VECTORS)
     narrow = images.select(*KEY, "label", "split").withColumn("encoded_on", F.lit(GIVEN))
     latents = vectors.join(narrow, on=["image_id", "sha256"], how="inner").select(COLUMNS)
-    # Rows of the table may be alike in id and vector: one of them became the image.
+    # Several rows of the source may have the same id and vector; one of them became the image.
     latents = latents.dropDuplicates(["image_id"]).repartitionByRange("label", "image_id")
     return ArrowTransform(latents.sortWithinPartitions("label", "image_id"), passthrough, LATENTS)
 
 
-def unchanged(known: DataFrame, images: DataFrame) -> bool:
-    """Whether every known latent's image is still there, under the same label and split."""
+def unchanged(latents: DataFrame, images: DataFrame) -> bool:
+    """Whether the image of every latent is still there, under the same label and split."""
     columns = [*KEY, "label", "split"]
-    return known.select(columns).exceptAll(images.select(columns)).isEmpty()
+    return latents.select(columns).exceptAll(images.select(columns)).isEmpty()
 
 
-def lacking(stage_run: StageRun, images: DataFrame, brought: bool) -> DataFrame | pa.Table:
-    """Rejects: images that the model gives no finite latent for, or whose vector is gone."""
-    # Every latent is one image's. Looking for what there is none of takes Spark five seconds.
+def rejected(stage_run: StageRun, images: DataFrame, are_vectors: bool) -> DataFrame | pa.Table:
+    """Return a row of `rejects` for each image without a latent.
+
+    The model gave no finite latent for it, or the source's vector is gone.
+    """
+    # Each latent belongs to one image, so equal counts mean that there are no rejects. To look for
+    # them would take Spark five seconds.
     if stage_run.rows["latents"] == stage_run.count("images"):
         return tables.rows("rejects", [])
     latents = stage_run.read("latents").select(KEY)
     code, message = (
         ("changed", "its vector changed while it was read: run it again")
-        if brought
+        if are_vectors
         else ("not_finite", "the encoder gave NaN or infinity for it: look at the model's training")
     )
     return images.join(latents, on=KEY, how="left_anti").select(

@@ -1,7 +1,7 @@
-"""What executors do with pixels: one model a worker, in the exchange that the settings name.
+"""Encode pixels on the executors, by Arrow or as a pandas UDF, with one model for each worker.
 
-Here and not in the job: a job is `__main__`, whose functions are pickled by value, and a cache of
-theirs would be a new one in every task.
+These functions stand in a module of their own, which workers import. Functions of the module
+`__main__` are pickled by value, and their cache of encoders would be a new one in every task.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from udfs.autoencoder.device import encoding_platform, select_device
 from udfs.autoencoder.inference import encoder
 from udfs.autoencoder.model import PIXELS, Encoder
 
-# Its overloads for type checkers do not know iterators of series.
+# The overloads of pandas_udf for type checkers do not cover iterators of series.
 _pandas_udf: Any = pandas_udf
-ISA = "ONEDNN_MAX_CPU_ISA"
-_encoders: dict[tuple[str, int, str, int, int], Encoder] = {}  # what this worker has made
+ISA = "ONEDNN_MAX_CPU_ISA"  # the environment variable that limits oneDNN's instruction set
+_encoders: dict[tuple[str, int, str, int, int], Encoder] = {}  # this worker's cache
 
 
-class Encoding:
-    """A weights file on its way to the workers; there, the encoder made of it."""
+class EncoderTask:
+    """The bytes of a weights file, sent to the workers, which make the encoder of them."""
 
     def __init__(
         self, weights: bytes, model_id: str, batch: int, device: str, orientations: int = 1
@@ -42,7 +42,7 @@ class Encoding:
         self.orientations = orientations
 
     def pandas(self) -> Callable[[Column], Column]:
-        """Binary pixels to array<float>, by pandas; null where the latent is not finite."""
+        """Return a pandas UDF from binary pixels to array<float>; null for a latent not finite."""
 
         def encode(parts: Iterator[pd.Series]) -> Iterator[pd.Series]:
             run = self.encoder()
@@ -55,7 +55,10 @@ class Encoding:
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Rows with pixels to rows of `latents`, by Arrow; none where the latent is not finite."""
+        """Turn rows with pixels into rows of `latents`, without those whose latent is not finite.
+
+        The columns that `latents` has beside the latent must be among those of the batches.
+        """
         run = self.encoder()
         for batch in batches:
             latents = run(arrow.binary_matrix(batch.column("pixels"), PIXELS))
@@ -65,7 +68,7 @@ class Encoding:
             yield arrow.record_batch(columns, schema).filter(pa.array(finite))
 
     def encoder(self) -> Encoder:
-        """The worker's encoder: made once, kept between tasks."""
+        """Return the worker's encoder. It is made once and kept between tasks."""
         context = TaskContext.get()
         threads = context.cpus() if context else 1
         device = task_device(self.device)
@@ -82,27 +85,36 @@ class Encoding:
 
 
 def _finite(latents: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Rows without NaN and infinity; Spark itself takes as long for that as for the exchange."""
+    """The rows without NaN and infinity, as a mask (n,).
+
+    It is tested here, since Spark would take as long for it as for the exchange of the rows.
+    """
     return np.asarray(np.isfinite(latents).all(axis=1))
 
 
-def place_of(requested: str) -> Callable[[Column], Column]:
-    """Device and instruction set of the executor that evaluates the column."""
+def platform_of(requested: str) -> Callable[[Column], Column]:
+    """Return a UDF that names device and instruction set of the executor that evaluates it.
 
-    def place(ids: pd.Series) -> pd.Series:
+    requested: the setting `encode.device`.
+    """
+
+    def platform(ids: pd.Series) -> pd.Series:
         name = encoding_platform(task_device(requested), os.environ.get(ISA))
         return pd.Series([name] * len(ids))
 
-    return _column_function(_pandas_udf(place, "string"))
+    return _column_function(_pandas_udf(platform, "string"))
 
 
 def task_device(requested: str) -> str:
-    """The GPU that Spark gave the task, else CUDA where there is one, else the CPU."""
+    """Return the device for this task, given a setting such as `encode.device`.
+
+    For "auto" it is the GPU that Spark assigned to the task, else any CUDA device, else the CPU.
+    """
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None
     return select_device(requested, gpus.addresses[0] if gpus else None)
 
 
 def _column_function(function: Any) -> Callable[[Column], Column]:
-    # A filter behind a deterministic function is pushed in front of it, with a second copy of it.
+    # Spark pushes a filter below a deterministic function and then evaluates the function twice.
     return cast(Callable[[Column], Column], function.asNondeterministic())

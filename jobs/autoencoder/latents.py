@@ -1,4 +1,4 @@
-"""What is known of the latents as a whole: their width, their classes' sizes, their model."""
+"""Properties of the table `latents` as a whole: its model, its width and the sizes of classes."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from pyspark.sql import functions as F
 
 from jobs.runtime.stage import StageRun
 
-LATENT_WIDTH = 1024  # of the paper's encoder; limits in images are meant for latents of it
+# The width of the paper's latents. Limits that are counted in images hold for latents of it.
+LATENT_WIDTH = 1024
 
 
 def model_of(stage_run: StageRun) -> str:
-    """The model of the latents."""
-    found = stage_run.query("latents", "SELECT model_id FROM rows LIMIT 1")
-    return str(found[0]["model_id"]) if found else ""
+    """The model_id of the latents; "" if there are none."""
+    rows = stage_run.query("latents", "SELECT model_id FROM rows LIMIT 1")
+    return str(rows[0]["model_id"]) if rows else ""
 
 
-def sizes(stage_run: StageRun) -> dict[str, int]:
-    """Images of each class in `latents`."""
+def class_sizes(stage_run: StageRun) -> dict[str, int]:
+    """The number of latents of each class."""
     rows = stage_run.query("latents", "SELECT label, count(*) AS images FROM rows GROUP BY label")
     return {row["label"]: int(row["images"]) for row in rows}
 
 
-def width(latents: DataFrame) -> int:
-    """How many numbers a latent has; 0 where there is none."""
+def frame_width(latents: DataFrame) -> int:
+    """The number of entries of a latent of a frame, by a Spark job; 0 if the frame has no rows."""
     row = latents.select(F.size("latent").alias("width")).first()
     return int(row.width) if row else 0
 
 
-def width_stored(stage_run: StageRun) -> int:
-    """The same of the table `latents`, without a job."""
-    found = stage_run.query("latents", "SELECT cardinality(latent) AS width FROM rows LIMIT 1")
-    return int(found[0]["width"]) if found else 0
+def stored_width(stage_run: StageRun) -> int:
+    """The number of entries of a latent of the table, without a Spark job; 0 if it has no rows."""
+    rows = stage_run.query("latents", "SELECT cardinality(latent) AS width FROM rows LIMIT 1")
+    return int(rows[0]["width"]) if rows else 0

@@ -1,6 +1,7 @@
-"""Training on a sample of `images`: which images, with what settings, and what is said of it.
+"""Train the autoencoder on a sample of `images`, with progress on the console.
 
-Apart from `train`, which declares the stage: torch takes seconds to import.
+The module is separate from `train`, which declares the stage, since it imports torch, which takes
+seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from udfs.autoencoder.weights import weights_bytes
 
 
 def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
-    """Train on a sample, telling the loss on the way."""
+    """Train on a sample; return the bytes of the weights file and what model.json says of it.
+
+    The console shows the loss while it runs. Raises JobError if there are no images, or too few.
+    """
     images = stage_run.read("images")
     pixels = sample(images, settings)
     if not len(pixels):
@@ -37,26 +41,18 @@ def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
     device = select_device(settings.device)
     total = settings.epochs * len(pixels)
     begun = time.monotonic()
-    done = Progress(0.0, 0.0, 0, "reading")
+    progress = Progress(0.0, 0.0, 0, "reading")
 
     def on_batch(epoch: int, batch: int, batches: int, loss: float) -> None:
-        nonlocal done
+        nonlocal progress
         images = len(pixels) * (epoch - 1 + batch / batches)
         note = f"epoch {epoch}/{settings.epochs}, loss {loss:.4f}"
-        done = Progress(time.monotonic() - begun, images / total, images, note)
+        progress = Progress(time.monotonic() - begun, images / total, images, note)
 
     def on_epoch(epoch: Epoch) -> None:
-        held_out = "" if epoch.held_out_loss is None else f", held out {epoch.held_out_loss:.4f}"
-        apart = "" if epoch.instance_loss is None else f", instance {epoch.instance_loss:.3f}"
-        stage_run.console.line(
-            f"    epoch {epoch.number}/{settings.epochs}: loss {epoch.loss:.4f}{held_out}{apart}, "
-            f"{len(pixels) / epoch.seconds:,.0f} img/s",
-            stage=stage_run.name,
-            event="epoch",
-            **asdict(epoch),
-        )
+        log_epoch(stage_run, settings, epoch, len(pixels))
 
-    with stage_run.progress_from(lambda: done):
+    with stage_run.progress_from(lambda: progress):
         try:
             training = fit(pixels, settings, device, on_batch=on_batch, on_epoch=on_epoch)
         except ValueError as wrong:
@@ -64,8 +60,24 @@ def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
     return weights_bytes(training.model), describe(training, settings, device, stage_run)
 
 
-def fit(pixels: NDArray[np.uint8], settings: Train, device: str, **told: Any) -> Training:
-    """Train a model as the settings ask for; `told` holds the callbacks `on_batch`, `on_epoch`."""
+def log_epoch(stage_run: StageRun, settings: Train, epoch: Epoch, images: int) -> None:
+    """Log the losses and the rate of an epoch; images: those that it went through."""
+    held_out = "" if epoch.held_out_loss is None else f", held out {epoch.held_out_loss:.4f}"
+    instance = "" if epoch.instance_loss is None else f", instance {epoch.instance_loss:.3f}"
+    stage_run.console.line(
+        f"    epoch {epoch.number}/{settings.epochs}: loss {epoch.loss:.4f}{held_out}{instance}, "
+        f"{images / epoch.seconds:,.0f} img/s",
+        stage=stage_run.name,
+        event="epoch",
+        **asdict(epoch),
+    )
+
+
+def fit(pixels: NDArray[np.uint8], settings: Train, device: str, **callbacks: Any) -> Training:
+    """Train a model on pixels (n, PIXELS) as the settings ask.
+
+    callbacks: `on_batch` and `on_epoch` of `udfs.autoencoder.training.train`.
+    """
     return train(
         pixels,
         epochs=settings.epochs,
@@ -77,12 +89,12 @@ def fit(pixels: NDArray[np.uint8], settings: Train, device: str, **told: Any) ->
         normalise=settings.normalise,
         contrastive=contrastive_term(settings),
         precision=precision_of(settings, device),
-        **told,
+        **callbacks,
     )
 
 
 def contrastive_term(settings: Train) -> ContrastiveTerm | None:
-    """The term beside the reconstruction, where the settings ask for it."""
+    """The contrastive term that is added to the reconstruction error; None without one."""
     return (
         ContrastiveTerm(settings.instance_weight, settings.temperature)
         if settings.recognises
@@ -91,21 +103,25 @@ def contrastive_term(settings: Train) -> ContrastiveTerm | None:
 
 
 def precision_of(settings: Train, device: str) -> str:
-    """What `train.precision` comes to; the paper's objective keeps to float32 unless told."""
+    """The precision to train with: `train.precision`, or the device's fastest if it is "auto".
+
+    With the paper's objective "auto" is float32.
+    """
     if settings.precision != "auto":
         return settings.precision
     return fast_precision(device) if settings.recognises else FLOAT32
 
 
 def sample(images: DataFrame, settings: Train) -> NDArray[np.uint8]:
-    """At most `train.sample` images, the smallest in a seeded hash of their ids, in that order.
+    """Return the pixels (n, PIXELS) of at most `train.sample` images.
 
-    Images of the split "train" where there is one, else all.
+    The images are those of the split "train" if there is one, else all; they are ordered by a
+    seeded hash of their ids, and the first ones are taken.
     """
     if not images.where("split = 'train'").isEmpty():
         images = images.where("split = 'train'")
     draw = F.sha2(F.concat_ws("|", F.lit(settings.seed), "image_id"), 256)
-    # Ids first: a sort that carries the pixels of all images would move gigabytes.
+    # Only ids are sorted: a sort that carries the pixels of all images would move gigabytes.
     chosen = images.select("image_id", draw.alias("draw")).orderBy("draw", "image_id")
     chosen = chosen.limit(settings.sample)
     drawn = images.select("image_id", "pixels").join(
@@ -120,7 +136,7 @@ def sample(images: DataFrame, settings: Train) -> NDArray[np.uint8]:
 def describe(
     training: Training, settings: Train, device: str, stage_run: StageRun
 ) -> dict[str, Any]:
-    """What model.json says of a training."""
+    """The part of model.json that describes a training."""
     last = training.epochs[-1]
     return {
         "settings": asdict(settings),

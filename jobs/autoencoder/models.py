@@ -1,4 +1,7 @@
-"""Trained models in the warehouse: `models/<model_id>/weights.safetensors` and `model.json`."""
+"""Store and find trained models, which lie in the warehouse in `models/<model_id>/`.
+
+Each has a file `weights.safetensors` and a file `model.json`, which describes the training.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ from udfs.autoencoder import weights
 
 VERSION = 1  # raised when training's outcome changes
 FOLDER, WEIGHTS = "models", "weights.safetensors"
-ABOUT = re.compile(rf"{FOLDER}/[^/]+/model\.json")
+MODEL_JSON = re.compile(rf"{FOLDER}/[^/]+/model\.json")
 
 
 @dataclass(frozen=True)
 class Model:
-    """One trained model."""
+    """One trained model; about: the content of its model.json."""
 
     model_id: str
     files: Files
@@ -30,7 +33,7 @@ class Model:
 
     @property
     def weights(self) -> bytes:
-        """The bytes of the weights file. Raises JobError if it was changed."""
+        """The bytes of the weights file. Raises JobError if the file was changed."""
         name = f"{FOLDER}/{self.model_id}/{WEIGHTS}"
         data = self.files.read(name)
         if weights.model_id(data) != self.model_id:
@@ -41,15 +44,15 @@ class Model:
         return data
 
 
-def wanted(settings: Settings) -> str:
-    """The fingerprint of training, which every model is stored with."""
-    return fingerprint(wanted_by(settings))
+def training_fingerprint(settings: Settings) -> str:
+    """The hash of `training_inputs`, which every model is stored with."""
+    return fingerprint(training_inputs(settings))
 
 
-def wanted_by(settings: Settings) -> dict[str, Any]:
-    """What decides a model: training's settings or a given model, and how images are decoded.
+def training_inputs(settings: Settings) -> dict[str, Any]:
+    """What decides a model, as JSON: settings of training or a given model, and of decoding.
 
-    The listing is not part of it, so files that come or go do not lead to another model.
+    The images themselves are not part of it, so a model stays current when files come or go.
     """
     given = weights.model_id(read_given(settings.train.model)) if settings.train.model else ""
     return {
@@ -61,30 +64,30 @@ def wanted_by(settings: Settings) -> dict[str, Any]:
 
 
 def read_given(path: str) -> bytes:
-    """A weights file, or the one in a folder. Raises JobError where there is none."""
-    place = Path(path)
-    file = place / WEIGHTS if place.is_dir() else place
+    """Read the weights file at a path or in a folder. Raises JobError if there is none."""
+    given = Path(path)
+    file = given / WEIGHTS if given.is_dir() else given
     try:
         return file.read_bytes()
     except OSError as refused:
         raise JobError(f"train.model = {path!r}: {refused.strerror}: {file}") from refused
 
 
-def find(warehouse: Store, mark: str) -> Model | None:
-    """Return the newest model with the wanted fingerprint; None if there is none."""
+def find(warehouse: Store, training: str) -> Model | None:
+    """Return the newest model with this fingerprint of training; None if there is none."""
     matching = [
         Model(name.split("/")[1], warehouse.files, about)
         for name in warehouse.files.list(FOLDER)
-        if ABOUT.fullmatch(name)
-        and (about := _about(warehouse.files, name)).get("fingerprint") == mark
+        if MODEL_JSON.fullmatch(name)
+        and (about := _about(warehouse.files, name)).get("fingerprint") == training
     ]
     return max(matching, key=lambda model: model.about["trained_at"], default=None)
 
 
 def current(warehouse: Store, settings: Settings) -> Model:
-    """The model that the settings ask for; raises JobError where it is not trained yet."""
+    """Return the model that the settings ask for. Raises MissingError if it is not trained yet."""
     check_pixels(warehouse)
-    model = find(warehouse, wanted(settings))
+    model = find(warehouse, training_fingerprint(settings))
     if model is None:
         raise MissingError(
             "no model was trained with these settings: run ./spark-submit.sh train with the same "
@@ -94,7 +97,7 @@ def current(warehouse: Store, settings: Settings) -> Model:
 
 
 def check_pixels(warehouse: Store) -> None:
-    """Raise JobError where `images` came of vectors: there are no pixels for a model."""
+    """Raise JobError if `images` was made of vectors and so holds no pixels for a model."""
     commit = warehouse.newest("images", "ingest")
     if commit and commit.metadata.get("vectors"):
         raise JobError(
@@ -104,7 +107,7 @@ def check_pixels(warehouse: Store) -> None:
 
 
 def store(warehouse: Store, data: bytes, about: dict[str, Any]) -> Model:
-    """Write a model: its weights, then model.json, without which there is no model."""
+    """Write a model: its weights, and then model.json, without which `find` ignores it."""
     model_id = weights.model_id(data)
     folder = f"{FOLDER}/{model_id}"
     warehouse.files.write(f"{folder}/{WEIGHTS}", data)

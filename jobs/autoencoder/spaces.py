@@ -1,4 +1,8 @@
-"""What images are compared by in each space: their latents, or whitened vectors (spec §7)."""
+"""The vectors by which images are compared in each space (docs/method.md, "Whitening").
+
+In the space `raw` these are the latents; in the space `whitened` they are the table `vectors`,
+which `WhiteningTask` computes. Use `reads` and `vectors` in a stage that compares images.
+"""
 
 from __future__ import annotations
 
@@ -26,38 +30,38 @@ _TABLES = {RAW: ("latents", "latent", "encode"), WHITENED: ("vectors", "vector",
 
 
 def reads(spaces: Iterable[str]) -> dict[str, str]:
-    """The tables of the spaces, and the stages that write them."""
+    """The tables of the spaces with the stages that write them, for `Stage.reads`."""
     return dict(map(table_of, spaces))
 
 
 def table_of(space: str) -> tuple[str, str]:
-    """The table of a space, and the stage that writes it."""
+    """The table of a space and the stage that writes it."""
     table, _, stage = _TABLES[space]
     return table, stage
 
 
 def column_of(space: str) -> str:
-    """The column of that table that holds the vectors."""
+    """The column of a space's table that holds the vectors."""
     return _TABLES[space][1]
 
 
 def vectors(stage_run: StageRun, spaces: Iterable[str]) -> dict[str, DataFrame]:
-    """Of each space what stands for the images, always in the column `latent`."""
+    """The rows of each space's table, with the vectors in a column `latent` in every space."""
     return {space: _compared(stage_run.read(table_of(space)[0]), space) for space in spaces}
 
 
-def elsewhere(own: Store, other: Store, space: str) -> DataFrame:
-    """The images of another warehouse, seen in a space of this one: as of `vectors`.
+def vectors_of_other(warehouse: Store, other: Store, space: str) -> DataFrame:
+    """The images of another warehouse in a space of this one, with the columns of `vectors`.
 
-    Raises JobError where this one has no fit to see them by.
+    Its latents are whitened by the fit of `warehouse`. Raises JobError if there is none.
     """
     latents = other.read("latents", other.version("latents"))
     if space == RAW:
         return latents.select(LATENTS.names)
-    whitening = fit(own)
+    whitening = stored_fit(warehouse)
     if whitening is None:
         raise JobError(
-            f"the warehouse {own.root} has no table spaces to see other images by: run "
+            f"the warehouse {warehouse.root} has no table spaces to see other images by: run "
             "./spark-submit.sh whiten first (or pipeline, which does)"
         )
     return _compared(whitened(latents, whitening).mapped(), space)
@@ -67,8 +71,8 @@ def _compared(table: DataFrame, space: str) -> DataFrame:
     return table.withColumnRenamed(column_of(space), "latent").select(LATENTS.names)
 
 
-def fit(warehouse: Store) -> Whitening | None:
-    """The fit that the table `spaces` has."""
+def stored_fit(warehouse: Store) -> Whitening | None:
+    """The whitening that the table `spaces` holds; None if there is none."""
     if not warehouse.exists("spaces"):
         return None
     row = warehouse.read("spaces").where(F.col("space") == WHITENED).first()
@@ -79,7 +83,7 @@ def fit(warehouse: Store) -> Whitening | None:
 
 
 def fit_id(whitening: Whitening) -> str:
-    """The sha256 of the fit's numbers."""
+    """The sha256 of the numbers of a fitted whitening."""
     digest = hashlib.sha256()
     for part in (whitening.mean, whitening.deviations, whitening.axes):
         digest.update(np.ascontiguousarray(part).tobytes())
@@ -87,8 +91,8 @@ def fit_id(whitening: Whitening) -> str:
 
 
 @dataclass(frozen=True)
-class Whitened:
-    """A fit, on its way to the executors."""
+class WhiteningTask:
+    """A fitted whitening and its `fit_id`, sent to the executors to whiten latents there."""
 
     whitening: Whitening
     name: str
@@ -96,21 +100,21 @@ class Whitened:
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Rows of `latents` to rows of `vectors`."""
+        """Turn rows of `latents` into rows of `vectors`."""
         for batch in batches:
             n = batch.num_rows
-            found = self.whitening(arrow.matrix(batch.column("latent")))
-            known = set(batch.schema.names) & set(schema.names)
-            columns = {name: batch.column(name) for name in known}
+            whitened = self.whitening(arrow.matrix(batch.column("latent")))
+            shared = set(batch.schema.names) & set(schema.names)
+            columns = {name: batch.column(name) for name in shared}
             columns |= {
                 "space": pa.array([WHITENED] * n, pa.string()),
                 "fit_id": pa.array([self.name] * n, pa.string()),
-                "vector": arrow.list_column(found, np.ones(n, np.bool_)),
+                "vector": arrow.list_column(whitened, np.ones(n, np.bool_)),
             }
             yield arrow.record_batch(columns, schema)
 
 
 def whitened(latents: DataFrame, whitening: Whitening) -> ArrowTransform:
-    """Rows of `vectors`: one for each latent, where it lies; of a zero latent zeros."""
-    seen = Whitened(whitening, fit_id(whitening))
-    return ArrowTransform(latents.select(LATENTS.names), seen.rows, VECTORS)
+    """Rows of `vectors`: one for each latent, in the same order; a zero latent gives zeros."""
+    task = WhiteningTask(whitening, fit_id(whitening))
+    return ArrowTransform(latents.select(LATENTS.names), task.rows, VECTORS)

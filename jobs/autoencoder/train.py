@@ -1,4 +1,7 @@
-"""train: the autoencoder learns from a sample of `images`, or a given model is taken over."""
+"""The stage `train`: trains the autoencoder on a sample of `images`, or takes over a given model.
+
+A model that these settings already led to is used again, whatever images it was trained on.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ def main(stage_run: StageRun) -> None:
     from jobs.autoencoder import learning  # it loads torch, which takes seconds
 
     settings = stage_run.settings.train
-    data, more = take_over(settings) if settings.model else learning.learn(stage_run, settings)
+    data, details = take_over(settings) if settings.model else learning.learn(stage_run, settings)
     about = {
-        "fingerprint": models.wanted(stage_run.settings),
+        "fingerprint": models.training_fingerprint(stage_run.settings),
         "decoding": stage_run.settings.ingest.decoding,
         "normalise": normalises(data),
-        **more,
+        **details,
         "trained_at": datetime.now(UTC).isoformat(),
     }
     model = models.store(stage_run.warehouse, data, about)
@@ -31,24 +34,27 @@ def main(stage_run: StageRun) -> None:
 
 
 def depends(run: RunContext) -> dict[str, Any]:
-    """What decides the model, as `models.wanted` hashes it: never which files there are."""
+    """The settings that decide the model; the images themselves are not part of it."""
     models.check_pixels(run.warehouse)
-    return models.wanted_by(run.settings)
+    return models.training_inputs(run.settings)
 
 
 def is_current(run: RunContext, fingerprint: str) -> bool:
-    """Whether there is a model of these settings, of whatever images it was trained."""
-    return models.find(run.warehouse, models.wanted(run.settings)) is not None
+    """Whether a model was trained with these settings, on whatever images."""
+    return models.find(run.warehouse, models.training_fingerprint(run.settings)) is not None
 
 
 def model_id(run: RunContext) -> str | None:
-    """The model of these settings; None where it is not trained yet."""
-    model = models.find(run.warehouse, models.wanted(run.settings))
+    """The id of the model of these settings; None if it is not trained yet."""
+    model = models.find(run.warehouse, models.training_fingerprint(run.settings))
     return model.model_id if model else None
 
 
 def take_over(settings: Train) -> tuple[bytes, dict[str, Any]]:
-    """A model that was trained elsewhere: checked, and written anew."""
+    """Check a weights file that was trained elsewhere; return its bytes and what model.json says.
+
+    Raises JobError if it is not a model of this architecture.
+    """
     data = models.read_given(settings.model)
     try:
         load_model(data)

@@ -1,4 +1,8 @@
-"""whiten: latents seen along the axes of the whole set, which count alike (spec §7)."""
+"""The stage `whiten`: projects latents on the principal axes of all images and scales each axis.
+
+Each coordinate is divided by the standard deviation along its axis, so that all axes count alike
+(docs/method.md, "Whitening").
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from jobs.autoencoder import latents, spaces
-from jobs.autoencoder.latents import model_of
+from jobs.autoencoder import spaces
+from jobs.autoencoder.latents import model_of, stored_width
 from jobs.errors import JobError
 from jobs.runtime import session
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
@@ -22,40 +26,40 @@ from udfs import arrow
 from udfs.vectors.whitening import Moments, Whitening
 
 VERSION = 3
-TASKS_A_SLOT, MOST_TASKS = 2, 32  # that sum moments: each sends 4 MB to the driver
+TASKS_A_SLOT, MOST_TASKS = 2, 32  # tasks that sum moments; each sends 4 MB to the driver
 COLLECTED = 1 << 28  # bytes of moments that the driver takes at once
 LATENT = arrow_frames.struct("latent array<float>")
 SUMS = arrow_frames.struct("sums binary")
 
 
 def main(stage_run: StageRun) -> None:
-    """Table latents → spaces (the fit), vectors.
+    """Table latents → spaces (the fitted whitening), vectors.
 
     In mode append a fit of the same model and orientations is used again, so that new images are
-    seen as the others.
+    whitened like those before.
     """
     prune = stage_run.settings.prune
     metadata = {"orientations": stage_run.inputs["latents"].orientations}
-    earlier = known(stage_run, prune.axes) if prune.mode == "append" else None
-    whitening = earlier or fitted(stage_run, prune.axes)
+    reusable = reusable_fit(stage_run, prune.axes) if prune.mode == "append" else None
+    whitening = reusable or fitted(stage_run, prune.axes)
     stage_run.write(fit_rows(stage_run, whitening), "spaces", metadata=metadata)
-    whitened = spaces.Whitened(whitening, spaces.fit_id(whitening))
-    vectors = stage_run.scan("latents", spaces.LATENTS, whitened.rows, spaces.VECTORS)
+    task = spaces.WhiteningTask(whitening, spaces.fit_id(whitening))
+    vectors = stage_run.scan("latents", spaces.LATENTS, task.rows, spaces.VECTORS)
     stage_run.write(vectors, "vectors")
     stage_run.rows["vectors"] = stage_run.count("vectors")
     stage_run.summary = f"{stage_run.rows['vectors']:,} vectors on {len(whitening.axes)} axes"
 
 
 def depends(run: RunContext) -> dict[str, Any]:
-    """Whether an earlier fit may be used again, and how many axes there are at most."""
+    """Whether an earlier fit may be used again, and the largest number of axes."""
     prune = run.settings.prune
     return {"append": prune.mode == "append", "axes": prune.axes}
 
 
 def moments(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """A task's latents to one row of SUMS: their moments in a line; none where there is no latent.
+    """Sum the moments of a task's latents into one row of SUMS; no row if there are no latents.
 
-    The task holds a batch of latents at a time.
+    The task holds one batch of latents at a time.
     """
     parts = (Moments.of(arrow.matrix(batch.column("latent"))) for batch in batches if len(batch))
     first = next(parts, None)
@@ -65,14 +69,16 @@ def moments(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa
 
 
 def fitted(stage_run: StageRun, most: int) -> Whitening:
-    """At most so many axes of all latents; their moments are whole numbers, added in any order.
+    """Fit a whitening with at most `most` axes to all latents.
 
-    Raises JobError where there is none.
+    The moments are whole numbers, so the result does not depend on the order in which they are
+    added. Raises JobError if there are no latents, or no axis.
     """
     tasks = min(MOST_TASKS, TASKS_A_SLOT * session.slots(stage_run.spark))
     sums = stage_run.scan("latents", LATENT, moments, SUMS, tasks=tasks).mapped()
-    # One row a task, a job each if they are streamed: of wide vectors they are too large for all.
-    wide = tasks * latents.width_stored(stage_run) ** 2 * 4 > COLLECTED
+    # There is one row a task. The rows of wide vectors are too large to be collected at once; they
+    # are streamed, which takes a Spark job for each.
+    wide = tasks * stored_width(stage_run) ** 2 * 4 > COLLECTED
     rows = iter(partitioning.streamed(sums) if wide else sums.collect())
     parts = (Moments.from_flat(np.frombuffer(row.sums, np.int64)) for row in rows)
     try:
@@ -84,18 +90,19 @@ def fitted(stage_run: StageRun, most: int) -> Whitening:
         raise JobError(f"whiten: {refused}; --set prune.space=raw does without") from refused
 
 
-def known(stage_run: StageRun, most: int) -> Whitening | None:
-    """The fit that the table `spaces` has of latents of this model, seen from as many sides.
+def reusable_fit(stage_run: StageRun, most: int) -> Whitening | None:
+    """Return the stored whitening if it was fitted to latents of this model and orientations.
 
-    Raises JobError where it has less than half of the axes that all latents have now: along so few
-    of them most images look alike, and would be removed.
+    None if there is no such fit. Raises JobError if it has less than half of the axes that a fit to
+    all latents would have now: along so few of them most images look alike, and would be removed.
     """
     warehouse = stage_run.warehouse
-    made, encoded = warehouse.newest("spaces", "whiten"), warehouse.newest("latents", "encode")
-    if made is None or encoded is None or made.orientations != encoded.orientations:
+    fit, latents = warehouse.newest("spaces", "whiten"), warehouse.newest("latents", "encode")
+    if fit is None or latents is None or fit.orientations != latents.orientations:
         return None
     row = warehouse.read("spaces").where(F.col("space") == WHITENED).first()
-    whitening = spaces.fit(warehouse) if row and row.model_id == model_of(stage_run) else None
+    same_model = row and row.model_id == model_of(stage_run)
+    whitening = spaces.stored_fit(warehouse) if same_model else None
     if whitening and 2 * len(whitening.axes) < min(most, len(whitening.mean)):
         now = len(fitted(stage_run, most).axes)
         if 2 * len(whitening.axes) < now:
@@ -107,7 +114,7 @@ def known(stage_run: StageRun, most: int) -> Whitening | None:
 
 
 def fit_rows(stage_run: StageRun, whitening: Whitening) -> pa.Table:
-    """The row of `spaces`."""
+    """The row of the table `spaces`."""
     row = (
         WHITENED,
         model_of(stage_run),

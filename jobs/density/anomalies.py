@@ -1,10 +1,14 @@
-"""anomalies: images that lie where their class's density is least (listed; spec §5)."""
+"""The stage `anomalies`: lists the images that lie where the density of their class is lowest.
+
+The density is that of docs/method.md, "The spline density". Nothing is removed here; `publish` does
+so where `anomalies.remove` asks for it.
+"""
 
 from __future__ import annotations
 
 from pyspark.sql import functions as F
 
-from jobs.density import low_density
+from jobs.density.low_density import low_density_images, made_of
 from jobs.runtime.stage import Stage, StageRun, written_by
 
 VERSION = 1
@@ -15,9 +19,9 @@ def main(stage_run: StageRun) -> None:
     quantile = stage_run.settings.anomalies.quantile
     projections = stage_run.read("projections").where("rule = 'none'")
     stage_run.write(
-        low_density.found(projections, quantile),
+        low_density_images(projections, quantile),
         "anomalies",
-        metadata=low_density.asked(stage_run.run),
+        metadata=made_of(stage_run.run),
     )
     counted = stage_run.read("anomalies").agg(
         F.count("*").alias("images"),

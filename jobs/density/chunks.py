@@ -1,4 +1,8 @@
-"""Classes larger than a task: pieces of consecutive images, and sums over them on the driver."""
+"""Cut classes that are too large for one task into chunks of consecutive images.
+
+`project` uses it: `cut` finds the chunks, `repartitioned_by_chunk` makes each a partition, and
+`class_sums` adds what the tasks computed of the chunks of a class.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +19,22 @@ from jobs.warehouse import arrow_frames
 from jobs.warehouse.partitioning import streamed
 from udfs.density import pca
 
-BOUNDS = arrow_frames.struct("piece int, class string, first string, following string")
+BOUNDS = arrow_frames.struct("chunk int, class string, first string, following string")
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Images of a class from an id on, up to the next piece's."""
+class Chunk:
+    """The images of a class from the id `first` on, up to the first id of the next chunk."""
 
     label: str
     first: str
 
 
-def cut(latents: DataFrame, labels: Iterable[str], rows: int) -> list[Piece]:
-    """Pieces of `rows` images by id, the last of a class shorter; in order of class and id.
+def cut(latents: DataFrame, labels: Iterable[str], rows: int) -> list[Chunk]:
+    """Return the chunks of some classes, in order of class and id.
 
-    Labels and ids alone are sorted for it.
+    A chunk has `rows` images with consecutive ids, the last one of a class fewer. Only labels and
+    ids are sorted, not latents.
     """
     by_id = (
         Window.partitionBy("label")
@@ -37,16 +42,16 @@ def cut(latents: DataFrame, labels: Iterable[str], rows: int) -> list[Piece]:
         .rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )
     ids = latents.where(F.col("label").isin(list(labels))).select("label", "image_id")
-    ranked = ids.withColumn("place", F.row_number().over(by_id) - 1)
-    firsts = ranked.where(F.col("place") % rows == 0).orderBy("label", "image_id")
-    return [Piece(row.label, row.image_id) for row in firsts.collect()]
+    numbered = ids.withColumn("number", F.row_number().over(by_id) - 1)
+    firsts = numbered.where(F.col("number") % rows == 0).orderBy("label", "image_id")
+    return [Chunk(row.label, row.image_id) for row in firsts.collect()]
 
 
-def placed(latents: DataFrame, pieces: Sequence[Piece]) -> DataFrame:
-    """Latents with the number of their piece, shuffled once: partition p is piece p, by id."""
+def repartitioned_by_chunk(latents: DataFrame, chunks: Sequence[Chunk]) -> DataFrame:
+    """Latents with the number of their chunk, shuffled so that partition k is chunk k, by id."""
     bounds = [
-        (number, piece.label, piece.first, after.first if _goes_on(piece, after) else None)
-        for number, (piece, after) in enumerate(zip_longest(pieces, pieces[1:]))
+        (number, chunk.label, chunk.first, after.first if _same_class(chunk, after) else None)
+        for number, (chunk, after) in enumerate(zip_longest(chunks, chunks[1:]))
     ]
     table = arrow_frames.frame(latents.sparkSession, bounds, BOUNDS)
     inside = (
@@ -54,20 +59,23 @@ def placed(latents: DataFrame, pieces: Sequence[Piece]) -> DataFrame:
         & (F.col("image_id") >= F.col("first"))
         & (F.col("following").isNull() | (F.col("image_id") < F.col("following")))
     )
-    found = latents.join(F.broadcast(table), on=inside, how="inner")
-    ordered = found.repartitionById(len(pieces), F.col("piece")).sortWithinPartitions("image_id")
-    return ordered.select("piece", "image_id", "label", "latent")
+    numbered = latents.join(F.broadcast(table), on=inside, how="inner")
+    ordered = numbered.repartitionById(len(chunks), F.col("chunk"))
+    ordered = ordered.sortWithinPartitions("image_id")
+    return ordered.select("chunk", "image_id", "label", "latent")
 
 
-def _goes_on(piece: Piece, after: Piece | None) -> bool:
-    return after is not None and after.label == piece.label
+def _same_class(chunk: Chunk, after: Chunk | None) -> bool:
+    return after is not None and after.label == chunk.label
 
 
-def added(frame: DataFrame, pieces: Sequence[Piece]) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Each class with the sum of its pieces' `sums`, added in order.
+def class_sums(
+    frame: DataFrame, chunks: Sequence[Chunk]
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yield each class with the sum of its chunks' `sums`, added in order.
 
-    frame: one row (piece, sums) a partition, sums as the bytes of float64. The driver holds one
-    piece's beside the class's.
+    frame: one row (chunk, sums) for each partition, `sums` being the bytes of float64. The driver
+    holds the sums of one chunk and of one class at a time.
     """
-    for label, rows in groupby(streamed(frame), key=lambda row: pieces[row.piece].label):
+    for label, rows in groupby(streamed(frame), key=lambda row: chunks[row.chunk].label):
         yield label, pca.added(np.frombuffer(row.sums) for row in rows)

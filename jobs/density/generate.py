@@ -1,6 +1,7 @@
-"""generate: new images of each class, drawn from its density and decoded (spec §5).
+"""The stage `generate`: draws new images of each class from its density and decodes them.
 
-Beside each stands the real image it resembles most, so that a copy is seen for what it is.
+The table `generated` names beside each the real image that it resembles most, so that a mere copy
+can be recognised. See docs/method.md, "What the model is for".
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.autoencoder import models
 from jobs.autoencoder.models import Model
 from jobs.density import nearest_images
-from jobs.density.nearest_images import Found
+from jobs.density.nearest_images import NearestImages
 from jobs.errors import JobError
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.density import Generate
@@ -30,18 +31,22 @@ from udfs.density import generation, histogram, marginal, separable
 from udfs.vectors.cosine import Matrix
 
 VERSION = 1
-FOLDER = "generated_images"  # not `generated`, the table's: VACUUM deletes what no commit names
+# Not `generated`, which is the table's folder: VACUUM deletes files there that no commit names.
+FOLDER = "generated_images"
 SHEET = "contact_sheet.png"
-ROWS, COLUMNS = 200, 12  # of the sheet
+ROWS, COLUMNS = 200, 12  # classes, and images of a class, on the contact sheet
 NAMED = 5  # classes that a message names
-LONGEST = 100  # characters of a folder's name; more than 255 bytes no file system takes
+LONGEST = 100  # characters of a folder's name; file systems take at most 255 bytes
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]  # (n, 64, 64, 3)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn of a class: coordinates (n, axes), their log-density (n,), latents (n, d)."""
+    """What was drawn of a class.
+
+    points: coordinates (n, axes). log_density: (n,), of the class at the points. latents: (n, d).
+    """
 
     points: Array
     log_density: Array
@@ -56,16 +61,16 @@ def main(stage_run: StageRun) -> None:
     drawn = draw(stage_run, chosen(stage_run.read("axes"), settings.labels), settings)
     pictures = decode(stage_run, model, drawn)
     latents = {label: of_class.latents for label, of_class in drawn.items()}
-    found = nearest_images.nearest(stage_run.read("latents"), latents)
+    nearest = nearest_images.nearest(stage_run.read("latents"), latents)
     files = stage_run.warehouse.files.replace(FOLDER, files_of(pictures))
-    table = tables.rows("generated", rows(drawn, found))
+    table = tables.rows("generated", rows(drawn, nearest))
     stage_run.write(table, "generated", metadata={"files": files})
     stage_run.rows["generated"] = sum(len(of_class.points) for of_class in drawn.values())
-    stage_run.summary = summary(drawn, found)
+    stage_run.summary = summary(drawn, nearest)
 
 
 def model_id(run: RunContext) -> str:
-    """The model that decodes; raises MissingError where it is not trained yet."""
+    """The id of the model that decodes. Raises MissingError if it is not trained yet."""
     return models.current(run.warehouse, run.settings).model_id
 
 
@@ -82,7 +87,7 @@ def depends(run: RunContext) -> dict[str, Any]:
 
 
 def is_written(run: RunContext, fingerprint: str) -> bool:
-    """Return whether the table is of this fingerprint, and its files are still there."""
+    """Whether the table has this fingerprint and all its files are still there."""
     commit = run.warehouse.newest("generated", "generate")
     if commit is None or commit.fingerprint != fingerprint:
         return False
@@ -91,7 +96,7 @@ def is_written(run: RunContext, fingerprint: str) -> bool:
 
 
 def check_fits(stage_run: StageRun, model: Model) -> None:
-    """Raise JobError where axes and latents are not of the model that is to decode them."""
+    """Raise JobError if axes and latents do not belong to the model that is to decode them."""
     row = stage_run.read("latents").select("model_id").first()
     if row is None or row.model_id != model.model_id:
         raise JobError(
@@ -112,32 +117,28 @@ def check_fits(stage_run: StageRun, model: Model) -> None:
         )
 
 
-def chosen(axes: DataFrame, asked: Sequence[str]) -> list[str]:
-    """The classes to draw from: those asked for, or all that have axes.
+def chosen(axes: DataFrame, labels: Sequence[str]) -> list[str]:
+    """Return the classes to draw from: `labels`, or if there are none all classes that have axes.
 
-    Raises JobError where there is none, or one of those asked for has none.
+    Raises JobError if one of the labels has no axes, or no class has any.
     """
-    known = sorted(row.label for row in axes.select("label").distinct().collect())
-    unknown = [label for label in asked if label not in known]
-    if unknown or not known:
-        more = f" and {len(known) - NAMED:,} more" if len(known) > NAMED else ""
+    classes = sorted(row.label for row in axes.select("label").distinct().collect())
+    missing = [label for label in labels if label not in classes]
+    if missing or not classes:
+        rest = f" and {len(classes) - NAMED:,} more" if len(classes) > NAMED else ""
         raise JobError(
-            f"generate.labels: no axes of {', '.join(unknown) or 'any class'}: a class needs two "
-            f"images that differ; there are axes of {', '.join(known[:NAMED]) or 'none'}{more}"
+            f"generate.labels: no axes of {', '.join(missing) or 'any class'}: a class needs two "
+            f"images that differ; there are axes of {', '.join(classes[:NAMED]) or 'none'}{rest}"
         )
-    return sorted(asked) or known
+    return sorted(labels) or classes
 
 
 def draw(stage_run: StageRun, labels: Sequence[str], settings: Generate) -> dict[str, Drawn]:
-    """Coordinates drawn from each class's density before removal, and their latents."""
-    marginals: dict[str, list[marginal.Marginal]] = {}
+    """Draw `settings.count` points from the density of each class before removal."""
     of_classes = F.col("label").isin(list(labels))
-    stored = stage_run.read("density").where((F.col("rule") == "none") & of_classes)
-    for row in stored.orderBy("label", "component").collect():
-        cells = histogram.Histogram(row.origin, row.step, np.array(row.counts))
-        marginals.setdefault(row.label, []).append(marginal.Marginal(cells))
+    marginals = stored_marginals(stage_run, of_classes)
     table = stage_run.read("axes").where(of_classes).orderBy("label", "component").toArrow()
-    found = {}
+    drawn = {}
     for label, axes in arrow.groups(table.to_batches(), "label"):
         model = separable.Separable(marginals[label])
         sampled = settings.components or len(model.marginals)
@@ -145,12 +146,22 @@ def draw(stage_run: StageRun, labels: Sequence[str], settings: Generate) -> dict
         points = generation.points(model, settings.count, sampled, rng)
         mean = arrow.matrix(axes.column("mean"))[0]
         latents = generation.latents(points, mean, arrow.matrix(axes.column("axis")))
-        found[label] = Drawn(points, model.log_density(points), latents)
-    return found
+        drawn[label] = Drawn(points, model.log_density(points), latents)
+    return drawn
+
+
+def stored_marginals(stage_run: StageRun, of_classes: Column) -> dict[str, list[marginal.Marginal]]:
+    """Read the marginals of classes before removal, in order of component, by label."""
+    marginals: dict[str, list[marginal.Marginal]] = {}
+    stored = stage_run.read("density").where((F.col("rule") == "none") & of_classes)
+    for row in stored.orderBy("label", "component").collect():
+        cells = histogram.Histogram(row.origin, row.step, np.array(row.counts))
+        marginals.setdefault(row.label, []).append(marginal.Marginal(cells))
+    return marginals
 
 
 def decode(stage_run: StageRun, model: Model, drawn: dict[str, Drawn]) -> dict[str, Pixels]:
-    """The images of each class's latents, decoded by the driver, where `train` would compute."""
+    """Decode the latents of each class on the driver, on the device of `train.device`."""
     from udfs.autoencoder import inference
     from udfs.autoencoder.device import select_device
     from udfs.autoencoder.model import SIDE
@@ -163,15 +174,15 @@ def decode(stage_run: StageRun, model: Model, drawn: dict[str, Drawn]) -> dict[s
     }
 
 
-def rows(drawn: dict[str, Drawn], found: Found) -> list[tuple[object, ...]]:
-    """Rows of the table `generated`."""
+def rows(drawn: dict[str, Drawn], nearest: NearestImages) -> list[tuple[object, ...]]:
+    """The rows of the table `generated`."""
     return [
         (
             label,
             number,
             f"{FOLDER}/{file_name(label, number)}",
             float(density),
-            *found.get((label, number), (None, None)),
+            *nearest.get((label, number), (None, None)),
             point.tolist(),
         )
         for label, of_class in drawn.items()
@@ -182,7 +193,7 @@ def rows(drawn: dict[str, Drawn], found: Found) -> list[tuple[object, ...]]:
 
 
 def files_of(pictures: dict[str, Pixels]) -> Iterator[tuple[str, bytes]]:
-    """Yield name and bytes of each image's file, then of the contact sheet."""
+    """Yield the name and the bytes of each image's file, and last of the contact sheet."""
     from udfs.report import charts  # matplotlib takes long to import
 
     for label, of_class in pictures.items():
@@ -193,17 +204,17 @@ def files_of(pictures: dict[str, Pixels]) -> Iterator[tuple[str, bytes]]:
 
 
 def file_name(label: str, number: int) -> str:
-    """Where an image lies below the folder of all."""
+    """The path of an image below FOLDER."""
     return f"{folder_name(label)}/{number:03}.png"
 
 
 def folder_name(label: str) -> str:
-    """A label as a folder's name: letters of any script stay, most other characters become %XX.
+    """Turn a label into a folder's name; different labels have different names.
 
-    Unlike labels have unlike names: a long one ends with its hash, after a ~. None begins with a
-    dot, or is that of the sheet.
+    Letters of any script stay, most other characters become %XX. A long name is cut and ends with
+    a ~ and the label's hash. No name begins with a dot or is that of the contact sheet.
     """
-    name = re.sub(r"[^\w .()+,=-]|^\.", lambda found: _escaped(found[0]), label)
+    name = re.sub(r"[^\w .()+,=-]|^\.", lambda match: _escaped(match[0]), label)
     name = name.replace(".", "%2E") if name == SHEET else name
     if len(name) <= LONGEST and len(name.encode()) <= 2 * LONGEST:
         return name
@@ -215,10 +226,10 @@ def _escaped(char: str) -> str:
     return "".join(f"%{byte:02X}" for byte in char.encode())
 
 
-def summary(drawn: dict[str, Drawn], found: Found) -> str:
-    """How many there are, and how near they are to real ones."""
+def summary(drawn: dict[str, Drawn], nearest: NearestImages) -> str:
+    """How many images there are, and how similar they are to real ones."""
     images = sum(len(of_class.points) for of_class in drawn.values())
-    similarity = [nearness for _, nearness in found.values()]
+    similarity = [value for _, value in nearest.values()]
     near = (
         f"; to a real one {np.median(similarity):.3f} in the median, {max(similarity):.3f} at most"
         if similarity

@@ -1,4 +1,7 @@
-"""Anomalies: the images of lowest density of their class."""
+"""Find the images of lowest density of their class, and record what they were chosen by.
+
+The stage `anomalies` makes its table with it; `publish` checks by `made_of` that the table fits.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,23 @@ from pyspark.sql import functions as F
 from jobs.runtime.stage import RunContext
 
 
-def found(projections: DataFrame, quantile: float) -> DataFrame:
-    """Images whose log-density lies strictly below their class's exact percentile, ranked.
+def low_density_images(projections: DataFrame, quantile: float) -> DataFrame:
+    """Return the images whose log-density lies strictly below the percentile of their class.
 
-    The percentile of n values is that at place quantile·(n − 1) of the sorted ones, between two
-    linear. Rank 1 is the least dense of its class, of equally dense ones the smallest id.
+    The percentile of n values is exact: the one at index quantile·(n − 1) of the sorted values,
+    interpolated linearly between two. Rank 1 is the least dense image of its class, and of equally
+    dense ones the one with the smallest id.
     """
-    known = projections.where("log_density IS NOT NULL")  # null: a class without components
-    cuts = known.groupBy("label").agg(F.percentile("log_density", quantile).alias("cut"))
-    below = known.join(F.broadcast(cuts), on="label", how="inner").where("log_density < cut")
+    rows = projections.where("log_density IS NOT NULL")  # it is null without components
+    cuts = rows.groupBy("label").agg(F.percentile("log_density", quantile).alias("cut"))
+    below = rows.join(F.broadcast(cuts), on="label", how="inner").where("log_density < cut")
     rank = F.row_number().over(Window.partitionBy("label").orderBy("log_density", "image_id"))
     ranked = below.select("image_id", "label", "log_density", "cut", rank.alias("rank"))
     return ranked.sort("label", "rank")
 
 
-def asked(run: RunContext) -> dict[str, Any]:
-    """What the table `anomalies` is to be made of: the quantile and the projections."""
+def made_of(run: RunContext) -> dict[str, Any]:
+    """What the table `anomalies` depends on, as its commit records it: quantile and projections."""
     commit = run.warehouse.newest("projections", "project")
-    content = commit.output_id if commit else None
-    return {"quantile": run.settings.anomalies.quantile, "projections": content}
+    output_id = commit.output_id if commit else None
+    return {"quantile": run.settings.anomalies.quantile, "projections": output_id}

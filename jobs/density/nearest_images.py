@@ -1,4 +1,7 @@
-"""What executors do for generated images: find the real image of the class each resembles most."""
+"""Find the real image that each generated image resembles most, on the executors.
+
+Use `nearest` on the table `latents` and the generated latents of each class.
+"""
 
 from __future__ import annotations
 
@@ -16,55 +19,61 @@ from udfs import arrow
 from udfs.vectors.cosine import Matrix
 from udfs.vectors.nearest import Nearest
 
-FOUND = arrow_frames.struct("label string, number int, image_id string, similarity double")
-Found = dict[tuple[str, int], tuple[str, float]]  # id and Sim by label and number
+NEAREST = arrow_frames.struct("label string, number int, image_id string, similarity double")
+# The image_id and the cosine similarity of the nearest real image, by label and number.
+NearestImages = dict[tuple[str, int], tuple[str, float]]
 
 
 @dataclass(frozen=True)
-class Searching:
-    """The generated latents of each class, on their way to the executors."""
+class NearestImageTask:
+    """The generated latents of each class, (n, d) by label, sent to the executors."""
 
     drawn: Broadcast[dict[str, Matrix]]
 
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Rows of `latents` to rows of FOUND: the most similar of this part of the table."""
+        """Turn rows of `latents` into rows of NEAREST: the most similar of this task's rows."""
         drawn = self.drawn.value
-        found: dict[str, Nearest] = {}
+        classes: dict[str, Nearest] = {}
         for batch in batches:
             labels = batch.column("label")
             for label in labels.unique().to_pylist():
                 if label not in drawn:
                     continue
-                if label not in found:
-                    found[label] = Nearest(drawn[label])
+                if label not in classes:
+                    classes[label] = Nearest(drawn[label])
                 rows = batch.filter(pa.compute.equal(labels, label))
                 latents = np.ascontiguousarray(arrow.matrix(rows.column("latent")))
-                found[label].update(rows.column("image_id").to_pylist(), latents)
-        for label, nearest in found.items():
-            seen = [i for i, name in enumerate(nearest.ids) if name is not None]
+                classes[label].update(rows.column("image_id").to_pylist(), latents)
+        for label, nearest in classes.items():
+            indices = [i for i, name in enumerate(nearest.ids) if name is not None]
             columns = {
-                "label": [label] * len(seen),
-                "number": [i + 1 for i in seen],
-                "image_id": [nearest.ids[i] for i in seen],
-                "similarity": nearest.similarity[seen],
+                "label": [label] * len(indices),
+                "number": [i + 1 for i in indices],
+                "image_id": [nearest.ids[i] for i in indices],
+                "similarity": nearest.similarity[indices],
             }
             yield arrow.record_batch(columns, schema)
 
 
-def nearest(latents: DataFrame, drawn: dict[str, Matrix]) -> Found:
-    """Of each class's generated latents, numbered from 1, the most similar real ones.
+def nearest(latents: DataFrame, drawn: dict[str, Matrix]) -> NearestImages:
+    """Return the real image of the same class that each generated latent is most similar to.
 
-    Of equally similar ones the smallest id. A generated latent of zeros has none.
+    Of equally similar images it is the one with the smallest id; a generated latent of zeros has
+    none.
+
+    Args:
+        latents: rows of the table `latents`.
+        drawn: the generated latents (n, d) of each class, by label; they are numbered from 1.
     """
-    held = latents.sparkSession.sparkContext.broadcast(drawn)
+    broadcast = latents.sparkSession.sparkContext.broadcast(drawn)
     try:
-        of_class = latents.where(F.col("label").isin(list(drawn)))
-        rows = of_class.select("image_id", "label", "latent")
-        parts = arrow_frames.mapped(rows, Searching(held).rows, FOUND)
+        of_classes = latents.where(F.col("label").isin(list(drawn)))
+        rows = of_classes.select("image_id", "label", "latent")
+        parts = arrow_frames.mapped(rows, NearestImageTask(broadcast).rows, NEAREST)
         first = F.min(F.struct((-F.col("similarity")).alias("distance"), "image_id"))
         best = parts.groupBy("label", "number").agg(first.alias("best")).collect()
     finally:
-        held.destroy()
+        broadcast.destroy()
     return {(row.label, row.number): (row.best.image_id, -row.best.distance) for row in best}

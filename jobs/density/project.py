@@ -1,4 +1,8 @@
-"""project: each class's principal axes, projections and density before removal (spec §4, §5)."""
+"""The stage `project`: principal axes, projections and density of each class, before removal.
+
+See docs/method.md, "Principal components" and "The spline density". A class that is too large for
+one task is cut into chunks, with the same result to the last bit.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.autoencoder import latents as stored_latents
-from jobs.autoencoder.latents import LATENT_WIDTH
-from jobs.density import chunks, projection_tasks
-from jobs.density import marginals as class_marginals
+from jobs.autoencoder.latents import LATENT_WIDTH, class_sizes
+from jobs.density import marginals, projection_tasks
+from jobs.density.chunks import class_sums, cut, repartitioned_by_chunk
 from jobs.density.marginals import Density
-from jobs.density.projection_tasks import PIECEWISE, PROJECTED, SUMS, Densities
+from jobs.density.projection_tasks import CHUNKWISE, PROJECTED, SUMS, LogDensityTask
 from jobs.runtime import session
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.evaluation import Estimate
@@ -30,7 +33,7 @@ from udfs.density import histogram, marginal, pca, separable
 
 VERSION = 3
 LATENT = arrow_frames.struct("image_id string, label string, latent array<float>")
-NONE = "none"  # the rule's name before removal; its space is null
+NONE = "none"  # the name of the rule before removal, whose space is null
 PROJECTIONS = tables.TABLES["projections"].schema
 
 
@@ -38,19 +41,19 @@ def main(stage_run: StageRun) -> None:
     """Table latents → axes, density (rule none), projections."""
     settings = stage_run.settings.estimate
     latents = stage_run.read("latents").select(LATENT.names)
-    counts = stored_latents.sizes(stage_run)
-    stage_run.images = sum(counts.values())
-    with ExitStack() as held:
+    sizes = class_sizes(stage_run)
+    stage_run.images = sum(sizes.values())
+    with ExitStack() as persisted:
         largest = stage_run.settings.prune.largest_class
         snapshot = stage_run.snapshot("latents")
-        projected = project(latents, counts, settings.components, largest, held, snapshot)
+        projected = project(latents, sizes, settings.components, largest, persisted, snapshot)
         metadata = {"latents": stage_run.inputs["latents"].output_id}
         stage_run.write(axes(projected, settings), "axes", metadata=metadata)
-        before = model(stage_run, projected, settings)
-        stage_run.write(class_marginals.rows(before), "density", where=f"rule = '{NONE}'")
-        stage_run.write(projections(projected, before, settings), "projections")
+        densities = model(stage_run, projected, settings)
+        stage_run.write(marginals.rows(densities), "density", where=f"rule = '{NONE}'")
+        stage_run.write(projections(projected, densities, settings), "projections")
     stage_run.rows["projections"] = stage_run.count("projections")
-    stage_run.summary = f"{len(counts):,} classes, {settings.components} components"
+    stage_run.summary = f"{len(sizes):,} classes, {settings.components} components"
 
 
 def depends(run: RunContext) -> dict[str, Any]:
@@ -61,104 +64,113 @@ def depends(run: RunContext) -> dict[str, Any]:
 
 def project(
     latents: DataFrame,
-    counts: dict[str, int],
+    sizes: dict[str, int],
     components: int,
     largest: int,
-    held: ExitStack,
+    persisted: ExitStack,
     snapshot: ParquetSnapshot | None = None,
     group: int = pca.GROUP,
 ) -> DataFrame:
-    """Rows of PROJECTED: axes and projections of every class, the same whether it is cut or not.
+    """Return rows of PROJECTED: the axes and projections of every class.
 
-    A class above `largest` images and one group of chunks is cut into its groups, the others are
-    whole in a task. What several steps are made of is kept on the executors' disks while `held` is
-    open; what an executor loses is computed again. snapshot: where workers read the latents
-    themselves if the classes lie together in it; None: Spark deals them out.
+    A class with more images than `largest` and than a group of blocks (see `pca`) is cut into
+    chunks of one group each; other classes are projected whole, in a task each. The rows are the
+    same in both cases.
+
+    Args:
+        latents: image_id, label and latent.
+        sizes: the number of images of each class.
+        components: the largest number of components of a class.
+        largest: the setting `prune.largest_class`.
+        persisted: while it is open, what several steps read stays on the executors' disks. What an
+            executor loses is computed again.
+        snapshot: the files of latents, which tasks read directly if the classes lie together in
+            them; None if Spark has to read them.
+        group: blocks in a group.
     """
-    most = max(largest, group * pca.CHUNK)
-    cut = {label: n for label, n in counts.items() if n > most}
-    whole = {label: n for label, n in counts.items() if n <= most}
-    if not cut:
-        return project_whole(latents, whole, components, held, snapshot, group)
-    in_pieces = project_cut(latents, cut, components, held, group)
+    most = max(largest, group * pca.BLOCK)
+    large = {label: n for label, n in sizes.items() if n > most}
+    whole = {label: n for label, n in sizes.items() if n <= most}
+    if not large:
+        return project_whole(latents, whole, components, persisted, snapshot, group)
+    by_chunks = project_chunks(latents, large, components, persisted, group)
     if not whole:
-        return in_pieces
-    return project_whole(latents, whole, components, held, snapshot, group).unionByName(in_pieces)
+        return by_chunks
+    by_class = project_whole(latents, whole, components, persisted, snapshot, group)
+    return by_class.unionByName(by_chunks)
 
 
 def project_whole(
     latents: DataFrame,
-    counts: dict[str, int],
+    sizes: dict[str, int],
     components: int,
-    held: ExitStack,
+    persisted: ExitStack,
     snapshot: ParquetSnapshot | None,
     group: int,
 ) -> DataFrame:
-    """Whole classes as tasks, in one pass."""
+    """Project classes that each fit into a task, in one pass over the latents."""
     slots = session.slots(latents.sparkSession)
-    rows = projection_tasks.Projecting(components, group).rows
-
-    def cost(n: int) -> float:
-        return (
-            float(n) * LATENT_WIDTH**2 + 20.0 * min(n, LATENT_WIDTH) ** 3
-        )  # as of latents of this width
-
-    scan = (
-        snapshot.by_class(LATENT, partitioning.assign_tasks(counts, slots, cost))
-        if snapshot
-        else None
-    )
+    task = projection_tasks.ProjectionTask(components, group).rows
+    scan = None
+    if snapshot:
+        scan = snapshot.by_class(LATENT, partitioning.assign_tasks(sizes, slots, projection_cost))
     if scan is not None:
-        return _kept(scan.through(rows, PROJECTED).mapped(), held)
-    tasks = partitioning.repartitioned_by_group(latents, counts, slots, cost).select(LATENT.names)
-    return _kept(arrow_frames.mapped(tasks, rows, PROJECTED), held)
-
-
-def project_cut(
-    latents: DataFrame, counts: dict[str, int], components: int, held: ExitStack, group: int
-) -> DataFrame:
-    """Groups of chunks as tasks: sums → means, products → axes, then the projections.
-
-    The driver adds the groups' sums up in order and computes the axes; it holds one class's and
-    one group's sums at a time (8 MB each).
-    """
-    cut = chunks.cut(latents, counts, group * pca.CHUNK)
-    placed = _kept(chunks.placed(latents, cut), held)
-    sums = chunks.added(arrow_frames.mapped(placed, projection_tasks.piece_sums, SUMS), cut)
-    centres = {label: pca.centre(total, counts[label]) for label, total in sums}
-    means = {label: centre.mean for label, centre in centres.items()}
-    products = chunks.added(
-        arrow_frames.mapped(placed, projection_tasks.Multiplying(means).rows, SUMS), cut
+        return _persisted(scan.through(task, PROJECTED).mapped(), persisted)
+    by_class = partitioning.repartitioned_by_group(latents, sizes, slots, projection_cost)
+    return _persisted(
+        arrow_frames.mapped(by_class.select(LATENT.names), task, PROJECTED), persisted
     )
-    found = {
-        label: pca.from_products(total, centres[label], components) for label, total in products
+
+
+def projection_cost(n: int) -> float:
+    """Operations for the axes of a class of n latents, if these are LATENT_WIDTH wide."""
+    return float(n) * LATENT_WIDTH**2 + 20.0 * min(n, LATENT_WIDTH) ** 3
+
+
+def project_chunks(
+    latents: DataFrame, sizes: dict[str, int], components: int, persisted: ExitStack, group: int
+) -> DataFrame:
+    """Project classes of which each chunk is a task: means, then axes, then the projections.
+
+    The driver adds the sums of chunks in order and computes the axes; it holds the sums of one
+    class and of one chunk at a time (8 MB each).
+    """
+    chunks = cut(latents, sizes, group * pca.BLOCK)
+    by_chunk = _persisted(repartitioned_by_chunk(latents, chunks), persisted)
+    sums = arrow_frames.mapped(by_chunk, projection_tasks.chunk_sums, SUMS)
+    centres = {label: pca.centre(total, sizes[label]) for label, total in class_sums(sums, chunks)}
+    means = {label: centre.mean for label, centre in centres.items()}
+    products = arrow_frames.mapped(by_chunk, projection_tasks.ProductTask(means).rows, SUMS)
+    axes = {
+        label: pca.from_products(total, centres[label], components)
+        for label, total in class_sums(products, chunks)
     }
-    rows = projection_tasks.PieceProjecting(found, components).rows
-    return _merged(_kept(arrow_frames.mapped(placed, rows, PIECEWISE), held), found)
+    task = projection_tasks.ChunkProjectionTask(axes, components).rows
+    return _merged(_persisted(arrow_frames.mapped(by_chunk, task, CHUNKWISE), persisted), axes)
 
 
-def _merged(piecewise: DataFrame, found: dict[str, pca.Axes]) -> DataFrame:
-    """Rows of PROJECTED of the classes that are cut, from those of their pieces."""
+def _merged(chunkwise: DataFrame, axes: dict[str, pca.Axes]) -> DataFrame:
+    """Turn rows of CHUNKWISE into rows of PROJECTED; axes: those of the classes, by label."""
     of_image = ("image_id", "label", "components")
-    images = piecewise.where("image_id IS NOT NULL").select(
+    images = chunkwise.where("image_id IS NOT NULL").select(
         *(column.name if column.name in of_image else _null(column) for column in PROJECTED)
     )
-    known = pa.Table.from_batches(
-        _axis_batches(piecewise, found), schema=arrow_frames.arrow_schema(PROJECTED)
+    axis_rows = pa.Table.from_batches(
+        _axis_batches(chunkwise, axes), schema=arrow_frames.arrow_schema(PROJECTED)
     )
-    return images.unionByName(piecewise.sparkSession.createDataFrame(known, PROJECTED))
+    return images.unionByName(chunkwise.sparkSession.createDataFrame(axis_rows, PROJECTED))
 
 
-def _axis_batches(piecewise: DataFrame, found: dict[str, pca.Axes]) -> Iterator[pa.RecordBatch]:
-    """The axes of each class, with the spreads of its pieces merged in order."""
-    rows = piecewise.where("image_id IS NULL").orderBy("piece").collect()
-    for label, of_class in groupby(rows, key=lambda row: str(row.label)):
+def _axis_batches(chunkwise: DataFrame, axes: dict[str, pca.Axes]) -> Iterator[pa.RecordBatch]:
+    """Yield the axes of each class, with the spreads of its chunks merged in order."""
+    spreads = chunkwise.where("image_id IS NULL").orderBy("chunk").collect()
+    for label, of_class in groupby(spreads, key=lambda row: str(row.label)):
         spread = pca.merged(
             pca.Spread(row.n, *map(np.array, (row.squares, row.lowest, row.highest)))
             for row in of_class
         )
         yield projection_tasks.axis_batch(
-            label, found[label], spread, arrow_frames.arrow_schema(PROJECTED)
+            label, axes[label], spread, arrow_frames.arrow_schema(PROJECTED)
         )
 
 
@@ -166,15 +178,15 @@ def _null(column: T.StructField) -> Column:
     return F.lit(None).cast(column.dataType).alias(column.name)
 
 
-def _kept(frame: DataFrame, held: ExitStack) -> DataFrame:
-    """The frame, kept on the executors' disks once computed, while `held` is open."""
-    kept = frame.persist(StorageLevel.DISK_ONLY)
-    held.callback(kept.unpersist)
-    return kept
+def _persisted(frame: DataFrame, persisted: ExitStack) -> DataFrame:
+    """Persist a frame on the executors' disks until `persisted` closes."""
+    on_disk = frame.persist(StorageLevel.DISK_ONLY)
+    persisted.callback(on_disk.unpersist)
+    return on_disk
 
 
 def axes(projected: DataFrame, settings: Estimate) -> DataFrame:
-    """Rows of the table `axes`."""
+    """The rows of the table `axes`."""
     return (
         projected.where("component IS NOT NULL")
         .select(
@@ -192,14 +204,14 @@ def axes(projected: DataFrame, settings: Estimate) -> DataFrame:
 
 
 def model(stage_run: StageRun, projected: DataFrame, settings: Estimate) -> list[Density]:
-    """The marginal densities of every class before removal, from counts alone."""
-    narrow = projected.where("component IS NOT NULL")
-    known = narrow.select("label", "component", "n", "sigma", "lowest", "highest").collect()
-    if not known:
+    """The marginal densities of every class before removal, made of histograms."""
+    axis_rows = projected.where("component IS NOT NULL")
+    spreads = axis_rows.select("label", "component", "n", "sigma", "lowest", "highest").collect()
+    if not spreads:
         return []
-    values = class_marginals.long(projected.where("image_id IS NOT NULL"))
+    values = marginals.unpivot(projected.where("image_id IS NOT NULL"))
     needed = settings.step in histogram.QUARTILE_RULES
-    quartiles = class_marginals.quartiles(values) if needed else {}
+    percentiles = marginals.quartiles(values) if needed else {}
     steps = [
         (
             row.label,
@@ -209,30 +221,27 @@ def model(stage_run: StageRun, projected: DataFrame, settings: Estimate) -> list
                 row.n,
                 row.sigma,
                 row.highest - row.lowest,
-                quartiles.get((row.label, row.component), ()),
+                percentiles.get((row.label, row.component), ()),
             ),
         )
-        for row in known
+        for row in spreads
     ]
-    grid = class_marginals.grid(stage_run.spark, steps)
-    counted = class_marginals.counts(values, grid, ["label", "component"])
+    grid = marginals.grid(stage_run.spark, steps)
+    counted = marginals.counts(values, grid, ["label", "component"])
     return [
         Density(label, NONE, None, component, marginal.Marginal(cells))
         for (label, component), cells in counted
     ]
 
 
-def projections(projected: DataFrame, before: list[Density], settings: Estimate) -> ArrowTransform:
-    """Rows of the table `projections`: where each image lies, and how dense its class is there."""
-    marginals: dict[str, list[Density]] = {}
-    for density in before:
-        marginals.setdefault(density.label, []).append(density)
-    models = {
-        label: separable.Separable(
-            [density.marginal for density in sorted(found, key=lambda found: found.component)]
-        )
-        for label, found in marginals.items()
-    }
+def projections(
+    projected: DataFrame, densities: list[Density], settings: Estimate
+) -> ArrowTransform:
+    """The rows of the table `projections`: each image's coordinates and its class's log-density."""
+    classes: dict[str, list[marginal.Marginal]] = {}
+    for density in sorted(densities, key=lambda density: density.component):
+        classes.setdefault(density.label, []).append(density.marginal)
+    models = {label: separable.Separable(of_class) for label, of_class in classes.items()}
     images = projected.where("image_id IS NOT NULL").select(
         "image_id",
         "label",
@@ -242,7 +251,7 @@ def projections(projected: DataFrame, before: list[Density], settings: Estimate)
         F.lit(None).cast("double").alias("log_density"),
         "components",
     )
-    return ArrowTransform(images, Densities(models).rows, PROJECTIONS)
+    return ArrowTransform(images, LogDensityTask(models).rows, PROJECTIONS)
 
 
 STAGE = Stage(

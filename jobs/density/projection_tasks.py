@@ -1,4 +1,9 @@
-"""What executors do with the latents of a class: its principal axes and the projections on them."""
+"""The parts of `project` that run on the executors: axes, projections and log-densities.
+
+`ProjectionTask` is for a class that fits into a task. For one that is cut into chunks,
+`chunk_sums`, `ProductTask` and `ChunkProjectionTask` follow each other; the driver adds up in
+between.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.density import pca, separable
 
-# One row an axis (image_id null) or an image (component null): both come from one pass.
+# A row is an axis (image_id null) or an image (component null), since both come from one pass.
 PROJECTED = arrow_frames.struct(
     "image_id string, label string, component int, eigenvalue double, n bigint, sigma double, "
     "lowest double, highest double, mean array<double>, axis array<double>, "
@@ -22,18 +27,18 @@ PROJECTED = arrow_frames.struct(
 )
 
 
-# Of a piece: the bytes of its float64 sums.
-SUMS = arrow_frames.struct("piece int, sums binary")
-# One row an image, or a piece with the spread of its projections (image_id null).
-PIECEWISE = arrow_frames.struct(
-    "piece int, image_id string, label string, n bigint, squares array<double>, "
+# A row is a chunk with the bytes of its float64 sums.
+SUMS = arrow_frames.struct("chunk int, sums binary")
+# A row is an image, or a chunk with the spread of its projections (image_id null).
+CHUNKWISE = arrow_frames.struct(
+    "chunk int, image_id string, label string, n bigint, squares array<double>, "
     "lowest array<double>, highest array<double>, components array<double>"
 )
 
 
 @dataclass(frozen=True)
-class Projecting:
-    """How many leading components there are to be, and how many chunks a group has."""
+class ProjectionTask:
+    """Computes at most `components` leading axes of whole classes; group: blocks in a group."""
 
     components: int
     group: int = pca.GROUP
@@ -41,7 +46,7 @@ class Projecting:
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Latents, sorted by class and id, to rows of PROJECTED."""
+        """Turn latents, sorted by class and id, into rows of PROJECTED."""
         for label, rows in arrow.groups(batches, "label"):
             latents = arrow.matrix(rows.column("latent"))
             axes = pca.principal_axes(latents, self.components, self.group)
@@ -54,7 +59,10 @@ class Projecting:
 
 
 def axis_batch(label: str, axes: pca.Axes, spread: pca.Spread, schema: pa.Schema) -> pa.RecordBatch:
-    """The axes with what the step of their histograms is made of; σ has the divisor n."""
+    """Rows of PROJECTED for axes, with what the step of their histograms depends on.
+
+    spread: that of the projections; its σ has the divisor n.
+    """
     k = len(axes.axes)
     return arrow.record_batch(
         {
@@ -74,29 +82,32 @@ def axis_batch(label: str, axes: pca.Axes, spread: pca.Spread, schema: pa.Schema
     )
 
 
-def piece_sums(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Latents of pieces, sorted by piece and id, to rows of SUMS: `pca.sums`."""
-    for piece, _, latents in _pieces(batches):
-        yield _sums_batch(piece, pca.sums(latents), schema)
+def chunk_sums(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Turn latents, sorted by chunk and id, into rows of SUMS that hold `pca.sums`."""
+    for chunk, _, latents in _chunks(batches):
+        yield _sums_batch(chunk, pca.sums(latents), schema)
 
 
 @dataclass(frozen=True)
-class Multiplying:
-    """The mean of every class that is cut into pieces."""
+class ProductTask:
+    """Computes `pca.products` of chunks; means: those of the classes, by label."""
 
     means: dict[str, NDArray[np.float64]]
 
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Latents of pieces, sorted by piece and id, to rows of SUMS: `pca.products`."""
-        for piece, rows, latents in _pieces(batches):
-            yield _sums_batch(piece, pca.products(latents, self.means[_label(rows)]), schema)
+        """Turn latents, sorted by chunk and id, into rows of SUMS that hold `pca.products`."""
+        for chunk, rows, latents in _chunks(batches):
+            yield _sums_batch(chunk, pca.products(latents, self.means[_label(rows)]), schema)
 
 
 @dataclass(frozen=True)
-class PieceProjecting:
-    """The axes of every class that is cut into pieces, and how many components are asked for."""
+class ChunkProjectionTask:
+    """Projects chunks on the axes of their class.
+
+    axes: those of the classes, by label. components: the number that a row has room for.
+    """
 
     axes: dict[str, pca.Axes]
     components: int
@@ -104,33 +115,34 @@ class PieceProjecting:
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Latents of pieces, sorted by piece and id, to rows of PIECEWISE."""
-        for piece, rows, latents in _pieces(batches):
+        """Turn latents, sorted by chunk and id, into rows of CHUNKWISE."""
+        for chunk, rows, latents in _chunks(batches):
             label = _label(rows)
             projections = pca.project(latents, self.axes[label])
-            yield _spread_batch(piece, label, pca.spread(projections), schema)
+            yield _spread_batch(chunk, label, pca.spread(projections), schema)
             yield _image_batch(rows, projections, self.components, schema)
 
 
-def _pieces(
+def _chunks(
     batches: Iterable[pa.RecordBatch],
 ) -> Iterator[tuple[int, pa.Table, NDArray[np.float32]]]:
-    for piece, rows in arrow.groups(batches, "piece"):
-        yield piece, rows, arrow.matrix(rows.column("latent"))
+    """Yield the number, the rows and the latents (n, d) of each chunk."""
+    for chunk, rows in arrow.groups(batches, "chunk"):
+        yield chunk, rows, arrow.matrix(rows.column("latent"))
 
 
 def _label(rows: pa.Table) -> str:
     return str(rows.column("label")[0])
 
 
-def _sums_batch(piece: int, sums: NDArray[np.float64], schema: pa.Schema) -> pa.RecordBatch:
-    return arrow.record_batch({"piece": [piece], "sums": [sums.tobytes()]}, schema)
+def _sums_batch(chunk: int, sums: NDArray[np.float64], schema: pa.Schema) -> pa.RecordBatch:
+    return arrow.record_batch({"chunk": [chunk], "sums": [sums.tobytes()]}, schema)
 
 
-def _spread_batch(piece: int, label: str, spread: pca.Spread, schema: pa.Schema) -> pa.RecordBatch:
+def _spread_batch(chunk: int, label: str, spread: pca.Spread, schema: pa.Schema) -> pa.RecordBatch:
     return arrow.record_batch(
         {
-            "piece": [piece],
+            "chunk": [chunk],
             "image_id": [None],
             "label": [label],
             "n": [spread.n],
@@ -146,7 +158,7 @@ def _spread_batch(piece: int, label: str, spread: pca.Spread, schema: pa.Schema)
 def _image_batch(
     rows: pa.Table, projections: NDArray[np.float64], components: int, schema: pa.Schema
 ) -> pa.RecordBatch:
-    """The projections, null for components that do not exist."""
+    """Rows of images with their projections (n, k), null for components that do not exist."""
     n, k = projections.shape
     wide = np.zeros((n, components))
     wide[:, :k] = projections
@@ -164,15 +176,15 @@ def _image_batch(
 
 
 @dataclass(frozen=True)
-class Densities:
-    """The separable model of every class that has one."""
+class LogDensityTask:
+    """Evaluates the separable model of each class at its images; models: by label."""
 
     models: dict[str, separable.Separable]
 
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Projections with their log-density, null where the class has no component."""
+        """Add `log_density` to projections; it is null if the class has no component."""
         for batch in batches:
             values = np.full(batch.num_rows, np.nan)
             labels = np.asarray(batch.column("label").to_pylist(), dtype=object)
@@ -180,10 +192,10 @@ class Densities:
                 model = self.models.get(label)
                 if model is None:
                     continue
-                chosen = np.flatnonzero(labels == label)
-                taken = batch.column("components").take(pa.array(chosen))
-                points = arrow.matrix(taken, nulls=True)[:, : len(model.marginals)]
-                values[chosen] = model.log_density(points)
+                of_class = np.flatnonzero(labels == label)
+                components = batch.column("components").take(pa.array(of_class))
+                points = arrow.matrix(components, nulls=True)[:, : len(model.marginals)]
+                values[of_class] = model.log_density(points)
             columns = {name: batch.column(name) for name in schema.names if name != "log_density"}
             columns["log_density"] = pa.array(values, mask=np.isnan(values))
             yield arrow.record_batch(columns, schema)

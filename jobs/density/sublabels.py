@@ -1,7 +1,8 @@
-"""Classes split on the executors into the parts that their modes tell apart (spec §5).
+"""Split classes into the parts that their modes tell apart, on the executors.
 
-A class is one task of SciPy's k-means. Spark ML's clustering would be a job a class and iteration,
-and its sums, and with them images between two parts, would depend on the partitioning.
+Each class is split in one task by SciPy's k-means (docs/method.md, "Classes of several kinds").
+Spark ML's clustering would run a job for each class and iteration, and its sums would depend on the
+partitioning, and with them the part of an image that lies between two.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ SUBLABELS = tables.TABLES["sublabels"].schema
 
 @dataclass(frozen=True)
 class Split:
-    """How a class of `images` is split: the components (from 1) that show several modes.
+    """How a class is split.
 
-    positions: where the modes are along the component `leading`, one of them.
+    images: their number. components: those (from 1) that have several modes. leading: the one of
+    them whose modes are the parts. positions: the coordinates of these modes.
     """
 
     images: int
@@ -37,31 +39,31 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Splitting:
-    """The splits of the classes that are split."""
+class SublabelTask:
+    """The splits of classes by label, sent to the executors to give their images sub-labels."""
 
     splits: Mapping[str, Split]
 
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Projections, sorted by class and id, to rows of the table `sublabels`."""
+        """Turn projections, sorted by class and id, into rows of the table `sublabels`."""
         for label, rows in arrow.groups(batches, "label"):
             split = self.splits[label]
             columns = np.array(split.components) - 1
             values = arrow.matrix(rows.column("components"), nulls=True)[:, columns]
             leading = split.components.index(split.leading)
             parts = modes.parts(values, leading, np.array(split.positions))
-            found = {
+            sublabelled = {
                 "image_id": rows.column("image_id").combine_chunks(),
                 "label": rows.column("label").combine_chunks(),
                 SUBLABEL: [f"{label}/{part}" for part in parts],
             }
-            yield arrow.record_batch(found, schema)
+            yield arrow.record_batch(sublabelled, schema)
 
 
 def sublabels(projections: DataFrame, splits: Mapping[str, Split]) -> DataFrame:
-    """Rows of the table `sublabels`: of a class that is not split, its label."""
+    """The rows of the table `sublabels`; the images of a class that is not split have its label."""
     of_split = F.col("label").isin(list(splits))
     whole = projections.where(~of_split).select("image_id", "label", F.col("label").alias(SUBLABEL))
     if not splits:
@@ -70,4 +72,4 @@ def sublabels(projections: DataFrame, splits: Mapping[str, Split]) -> DataFrame:
     slots = session.slots(projections.sparkSession)
     tasks = partitioning.repartitioned_by_group(projections, counts, slots, float)
     columns = tasks.select("image_id", "label", "components")
-    return whole.unionByName(arrow_frames.mapped(columns, Splitting(splits).rows, SUBLABELS))
+    return whole.unionByName(arrow_frames.mapped(columns, SublabelTask(splits).rows, SUBLABELS))

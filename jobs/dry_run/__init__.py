@@ -1,1 +1,1 @@
-"""What a command would do, and why, without doing any of it."""
+"""The dry run: reports what a command would do, and why, without doing any of it."""

@@ -1,7 +1,7 @@
-"""A dry run: which stages a command would do, why, of how much, and how long that took here before.
+"""The dry run: which stages a command would do, why, on how many images, and for how long.
 
-The stages' own declarations are asked, as a run asks them. Nothing is decoded or written, and no
-lock is taken, since readers of Delta tables need none.
+It asks the stages' declarations as a run does. The time is that of earlier runs on this warehouse.
+Nothing is decoded or written, and no lock is taken, since readers of Delta tables need none.
 """
 
 from __future__ import annotations
@@ -22,107 +22,127 @@ from jobs.runtime.progress import duration
 from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage, check_consistent, recorded
 
-COMPARING = ("prune", "leaks", "conflicts")  # their work grows with the pairs of images
-LISTING = "content"  # what `ingest` depends on beside settings: told by counts of files
-FRAMES = 64  # files whose size in pixels stands for all
+COMPARING = ("prune", "leaks", "conflicts")  # stages whose work grows with the pairs of images
+# The key of the listing's hash in `depends` of ingest. No reason names it, since files are counted.
+LISTING = "content"
+FRAMES = 64  # files whose size in pixels is taken as typical of all
 FILE_KEY = ["size_bytes", "modified_at"]
 
 
 @dataclass
 class Step:
-    """A stage of a plan: whether it would be done, and why; of how many images and pairs."""
+    """A stage of a plan: whether it would be done and why.
+
+    images: those that it would go through. pairs: those that it would compare at most. seconds:
+    what that would take; None if the stage was never done on this warehouse.
+    """
 
     stage: str
     redo: bool
-    why: str
+    reason: str
     images: float = 0.0
     pairs: float = 0.0
     seconds: float | None = None
 
 
 class Plan:
-    """The stages of a command, looked at one after the other."""
+    """The stages of a command, which are added one after the other by `add`.
+
+    files: the counts of new, changed and vanished files, once `ingest` was added and would be done.
+    images: those of the table `images` after the run. history: the rows of the table `runs`.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.steps: list[Step] = []
-        self.files = ""  # what `ingest` would find, where it would be done
+        self.files = ""
         self.history = run.warehouse.query("runs")
         self.images = self._count("images")
-        self._sizes = [float(row["n"]) for row in self._classes()]
-        self._fresh = 0.0  # images to be decoded
-        # The `output_id` that a stage to be done would leave; None where only doing it would tell.
-        self._promised: dict[tuple[str, str], str | None] = {}
+        self._sizes = [float(row["n"]) for row in self._class_sizes()]
+        self._new_images = 0.0  # images to be decoded
+        # The `output_id` that a table would have after its stage; None if it cannot be told before.
+        self._expected_ids: dict[tuple[str, str], str | None] = {}
 
     @property
     def redone(self) -> list[str]:
-        """The stages that would be done so far."""
+        """The stages that would be done, of those added so far."""
         return [step.stage for step in self.steps if step.redo]
 
-    def look_at(self, stage: Stage) -> None:
-        """Add a stage; raises MissingError where no earlier one of the plan makes its inputs."""
+    def add(self, stage: Stage) -> None:
+        """Add a stage. Raises MissingError if an input is missing that no earlier stage writes."""
         reads, outputs = stage.reads(self.run), stage.outputs(self.run)
         depends: Any = None
-        ids: dict[str, str | None] = {}
+        input_ids: dict[str, str] | None = None
         try:
             depends = stage.depends(self.run)
-            ids = {table: self._id(table, writer, stage) for table, writer in reads.items()}
-            known = {table: output_id for table, output_id in ids.items() if output_id is not None}
-            is_known = len(known) == len(reads)
+            input_ids = self._input_ids(stage, reads)
         except MissingError:  # such as a model that is not trained yet
             if not self.redone:
                 raise
-            known, is_known = {}, False
-        mark, pending = "", ["output"]
-        if is_known:
-            check_consistent(reads, {table: value.split("|")[0] for table, value in known.items()})
-            mark = stage.fingerprint(depends, known)
-            pending = self.run.pending(stage, outputs, mark)
+        fingerprint, pending = "", ["output"]
+        if input_ids is not None:
+            fingerprints = {table: value.split("|")[0] for table, value in input_ids.items()}
+            check_consistent(reads, fingerprints)
+            fingerprint = stage.fingerprint(depends, input_ids)
+            pending = self.run.pending(stage, outputs, fingerprint)
         if not pending:
             self.steps.append(Step(stage.name, False, "up to date"))
             return
         redone = [writer for writer in dict.fromkeys(reads.values()) if writer in self.redone]
-        if not is_known:
+        if input_ids is None:
             redone = redone or self.redone[-1:]
-        self.steps.append(Step(stage.name, True, self._why(stage, depends, reads, redone)))
+        self.steps.append(Step(stage.name, True, self._reason(stage, depends, reads, redone)))
         for table in outputs:
-            self._promised[table, stage.name] = self._left(table, stage, mark) if mark else None
+            output_id = self._output_id(table, stage, fingerprint) if fingerprint else None
+            self._expected_ids[table, stage.name] = output_id
 
-    def measure(self) -> None:
-        """How much each stage would go through, and how long that took here before."""
+    def estimate(self) -> None:
+        """Set images, pairs and seconds of the steps that would be done."""
         for step in self.steps:
             if step.redo:
                 step.images = self.images
                 if step.stage == "ingest":
-                    step.images = self._fresh
+                    step.images = self._new_images
                 elif step.stage == "encode":
-                    known = 0 if "train" in self.redone else self._count("latents")
-                    step.images = min(self.images, max(self._fresh, self.images - known))
+                    encoded = 0 if "train" in self.redone else self._count("latents")
+                    step.images = min(self.images, max(self._new_images, self.images - encoded))
                 elif step.stage in COMPARING:
                     step.pairs = sum(n * (n - 1) / 2 for n in self._sizes)
                 step.seconds = self._seconds(step)
 
-    def _id(self, table: str, writer: str, reader: Stage) -> str | None:
-        if (table, writer) in self._promised:
-            return self._promised[table, writer]
-        return self.run.input(table, writer, reader).output_id
+    def _input_ids(self, stage: Stage, reads: Mapping[str, str]) -> dict[str, str] | None:
+        """The `output_id` that each input would have when the stage reads it.
 
-    def _left(self, table: str, stage: Stage, mark: str) -> str:
-        """What a stage would leave; the platform that encodes is taken to be that of before."""
+        None if one of them cannot be told before. Raises MissingError if one does not exist.
+        """
+        input_ids = {}
+        for table, writer in reads.items():
+            if (table, writer) in self._expected_ids:
+                input_ids[table] = self._expected_ids[table, writer]
+            else:
+                input_ids[table] = self.run.input(table, writer, stage).output_id
+        certain = {table: value for table, value in input_ids.items() if value is not None}
+        return certain if len(certain) == len(reads) else None
+
+    def _output_id(self, table: str, stage: Stage, fingerprint: str) -> str:
+        """The `output_id` of a table after its stage, if the encoding platform is as it was."""
         commit = self.run.warehouse.newest(table, stage.name)
         platform = commit.metadata.get("content") if commit else None
-        return f"{mark}|{platform}" if platform else mark
+        return f"{fingerprint}|{platform}" if platform else fingerprint
 
-    def _why(
+    def _reason(
         self, stage: Stage, depends: Any, reads: Mapping[str, str], redone: Sequence[str]
     ) -> str:
-        """What differs from the run that did the stage last."""
+        """Say what differs from the run that did the stage last.
+
+        redone: the stages before it that would be done and because of which it would be done.
+        """
         done = [row for row in self.history if (row["stage"], row["state"]) == (stage.name, "done")]
         last = max(done, key=lambda row: row["started"], default=None)
-        then = last.get("depends") if last and depends is not None else None
-        reasons = list(differences(then, recorded(depends), stage.name))
+        before = last.get("depends") if last and depends is not None else None
+        reasons = list(differences(before, recorded(depends), stage.name))
         if stage.name == "ingest":
-            self._look_at_files(anew=bool(reasons) or "ingest" in self.run.settings.overwrite)
+            self._count_files(anew=bool(reasons) or "ingest" in self.run.settings.overwrite)
             reasons += [f"{self.files} files"] if self.files and last else []
         if stage.name in self.run.settings.overwrite:
             return f"--overwrite {stage.name}"
@@ -138,41 +158,50 @@ class Plan:
         ]
         return "; ".join(reasons) or "it was not finished, or is done otherwise by this version"
 
-    def _look_at_files(self, *, anew: bool) -> None:
-        """Count the files that are new, changed or gone; anew: known ones are read again too."""
+    def _count_files(self, *, anew: bool) -> None:
+        """Count new, changed and vanished files, and the images that all of them become.
+
+        anew: whether files that did not change would be decoded again too.
+        """
         source = self.run.once(sources.of_run)
-        counted = source.frame.where("label IS NOT NULL").groupBy("label").count().collect()
+        classes = source.frame.where("label IS NOT NULL").groupBy("label").count().collect()
         commit = self.run.warehouse.newest("images", "ingest")
-        new, changed, vanished, each = source.count, 0, 0, self._tiles_a_file(source)
+        new, changed, vanished, tiles = source.count, 0, 0, self._tiles_per_file(source)
         if commit and source.is_folder and commit.metadata.get("root") == source.root:
-            images = self.run.warehouse.read("images")
-            was = images.select("path", *FILE_KEY, F.lit(True).alias("image"))
-            if self.run.warehouse.exists("rejects"):
-                rejects = self.run.warehouse.read("rejects").where(
-                    "stage = 'ingest' AND error_code != 'vanished'"
-                )
-                was = was.unionByName(
-                    rejects.select("path", *FILE_KEY, F.lit(False).alias("image"))
-                )
-            was = was.dropDuplicates(["path"]).select(
-                "path", F.struct(*FILE_KEY).alias("was"), "image"
-            )
-            now = source.frame.select("path", F.struct(*FILE_KEY).alias("now"))
-            counts = now.join(was, on="path", how="full").agg(
-                F.count_if(F.col("was").isNull()),
-                F.count_if(F.col("was") != F.col("now")),
-                F.count_if(F.col("now").isNull() & F.col("image")),
-            )
-            new, changed, vanished = counts.collect()[0]
+            new, changed, vanished = self._file_changes(source)
             if not anew:
-                each = self.images / max(1, images.select("path").distinct().count())
+                files = self.run.warehouse.read("images").select("path").distinct().count()
+                tiles = self.images / max(1, files)
         parts = {"new": new, "changed": changed, "vanished": vanished}
         self.files = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
-        self.images, self._sizes = source.count * each, [row["count"] * each for row in counted]
-        self._fresh = (source.count if anew else new + changed) * each
+        self.images, self._sizes = source.count * tiles, [row["count"] * tiles for row in classes]
+        self._new_images = (source.count if anew else new + changed) * tiles
 
-    def _tiles_a_file(self, source: sources.Source) -> float:
-        """Images that a file becomes, by the headers of some; 1 where frames stay whole."""
+    def _file_changes(self, source: sources.Source) -> tuple[int, int, int]:
+        """Return how many files of a folder are new, changed and vanished since the last ingest."""
+        images = self.run.warehouse.read("images")
+        before = images.select("path", *FILE_KEY, F.lit(True).alias("image"))
+        if self.run.warehouse.exists("rejects"):
+            rejects = self.run.warehouse.read("rejects")
+            rejects = rejects.where("stage = 'ingest' AND error_code != 'vanished'")
+            rejects = rejects.select("path", *FILE_KEY, F.lit(False).alias("image"))
+            before = before.unionByName(rejects)
+        before = before.dropDuplicates(["path"])
+        before = before.select("path", F.struct(*FILE_KEY).alias("before"), "image")
+        now = source.frame.select("path", F.struct(*FILE_KEY).alias("now"))
+        counts = now.join(before, on="path", how="full").agg(
+            F.count_if(F.col("before").isNull()),
+            F.count_if(F.col("before") != F.col("now")),
+            F.count_if(F.col("now").isNull() & F.col("image")),
+        )
+        new, changed, vanished = counts.collect()[0]
+        return new, changed, vanished
+
+    def _tiles_per_file(self, source: sources.Source) -> float:
+        """Estimate the images that a file becomes by the headers of some files.
+
+        It is 1 if frames are not cut into tiles.
+        """
         if self.run.settings.ingest.tiling is None or not source.is_folder:
             return 1.0
         tile, stride = self.run.settings.ingest.tiling
@@ -191,15 +220,18 @@ class Plan:
     def _count(self, table: str) -> float:
         return float(self.run.warehouse.count(table)) if self.run.warehouse.exists(table) else 0.0
 
-    def _classes(self) -> list[dict[str, Any]]:
-        """Images of each class, within which prune compares; of all where it compares all."""
+    def _class_sizes(self) -> list[dict[str, Any]]:
+        """Count the images of each class, or all if prune does not compare within classes."""
         prune = self.run.settings.prune
         label = "label" if prune.group_by or prune.never_across else "'all'"
         sql = f"SELECT {label} AS label, count(*) AS n FROM rows GROUP BY 1"
         return self.run.warehouse.query("images", sql)
 
     def _seconds(self, step: Step) -> float | None:
-        """The longest run of a stage here, scaled to today's images; None where there is none."""
+        """Scale the longest run of a stage to today's images; None if it was never done here.
+
+        A stage that compares pairs is scaled by the square.
+        """
         runs = [
             ((row["finished"] - row["started"]).total_seconds(), row["started"])
             for row in self.history
@@ -208,72 +240,79 @@ class Plan:
         if not runs:
             return None
         longest, started = max(runs)
-        counted = [
+        ingested = [
             (row["started"], dict(row["row_counts"] or {}).get("images"))
             for row in self.history
             if row["stage"] == "ingest" and row["started"] <= started and row["state"] == "done"
         ]
-        then = max(counted)[1] if counted else None
-        ratio = step.images / then if then else 1.0
+        images = max(ingested)[1] if ingested else None
+        ratio = step.images / images if images else 1.0
         return float(longest * (ratio**2 if step.pairs else ratio))
 
 
-def differences(then: str | None, now: Any, name: str) -> Iterator[str]:
-    """What a stage depends on that is not as it was; then: the JSON that was recorded."""
-    if then is not None:  # versions before recorded nothing
-        yield from _differences(json.loads(then), json.loads(json.dumps(now)), name)
+def differences(before: str | None, now: Any, name: str) -> Iterator[str]:
+    """Yield a message for each value in `depends` of a stage that differs from before.
+
+    Args:
+        before: the JSON that the table `runs` has; None if the version of then recorded none.
+        now: the present value.
+        name: the stage's name, with which the name of a value begins.
+    """
+    if before is not None:
+        yield from _differences(json.loads(before), json.loads(json.dumps(now)), name)
 
 
-def _differences(then: Any, now: Any, name: str) -> Iterator[str]:
-    if isinstance(then, dict) and isinstance(now, dict):
-        for key in dict.fromkeys([*then, *now]):
+def _differences(before: Any, now: Any, name: str) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*before, *now]):
             if key != LISTING:
                 path = name if key == name else f"{name}.{key}"  # the section of the same name
-                yield from _differences(then.get(key), now.get(key), path)
-    elif then != now:
-        yield f"{name} = {json.dumps(now)}, was {json.dumps(then)}"
+                yield from _differences(before.get(key), now.get(key), path)
+    elif before != now:
+        yield f"{name} = {json.dumps(now)}, was {json.dumps(before)}"
 
 
-def say(run: Run, stages: Sequence[Stage]) -> None:
-    """Look at stages in their order, and tell of each what would be done."""
+def log_plan(run: Run, stages: Sequence[Stage]) -> None:
+    """Log on the console what would be done for stages, given in their order."""
     plan = Plan(run)
     for stage in stages:
-        plan.look_at(stage)
-    plan.measure()
+        plan.add(stage)
+    plan.estimate()
     for step in plan.steps:
-        text, fields = step.why, {"redo": step.redo, "why": step.why}
+        text, fields = step.reason, {"redo": step.redo, "why": step.reason}
         if step.redo:
-            much = (
+            work = (
                 f"{step.pairs:,.0f} pairs at most" if step.pairs else f"{step.images:,.0f} images"
             )
-            taken = "" if step.seconds is None else f", about {duration(step.seconds)}"
-            text = f"{much}{taken}: {step.why}"
+            time = "" if step.seconds is None else f", about {duration(step.seconds)}"
+            text = f"{work}{time}: {step.reason}"
             fields |= {"images": round(step.images), "pairs": round(step.pairs)}
             fields |= {} if step.seconds is None else {"seconds": round(step.seconds, 1)}
         run.console.line(
             f"{stage_column(step.stage)} {text}", stage=step.stage, event="planned", **fields
         )
-    _say_total(run, plan)
+    _log_total(run, plan)
 
 
-def _say_total(run: Run, plan: Plan) -> None:
-    say = run.console.line
-    say()
+def _log_total(run: Run, plan: Plan) -> None:
+    """Log files, images, stages and time of the whole plan."""
+    log = run.console.line
+    log()
     if "ingest" in plan.redone:
-        say(f"  {run.once(sources.of_run).count:,} files ({plan.files or 'none new'})")
+        log(f"  {run.once(sources.of_run).count:,} files ({plan.files or 'none new'})")
     steps = [step for step in plan.steps if step.redo]
-    known = [step.seconds for step in steps if step.seconds is not None]
-    unknown = [step.stage for step in steps if step.seconds is None]
+    seconds = [step.seconds for step in steps if step.seconds is not None]
+    never_done = [step.stage for step in steps if step.seconds is None]
     text = f"  {plan.images:,.0f} images; {len(steps)} of {len(plan.steps)} stages would be done"
-    if known:
-        text += f", about {duration(sum(known))} by earlier runs of this warehouse"
-        text += f", beside {', '.join(unknown)}, which it never did" if unknown else ""
-    say(
+    if seconds:
+        text += f", about {duration(sum(seconds))} by earlier runs of this warehouse"
+        text += f", beside {', '.join(never_done)}, which it never did" if never_done else ""
+    log(
         text,
         event="plan",
         redo=plan.redone,
         images=round(plan.images),
         pairs=round(sum(step.pairs for step in steps if step.stage == "prune")),
-        seconds=round(sum(known), 1),
+        seconds=round(sum(seconds), 1),
     )
-    say("  nothing was done (--dry-run)")
+    log("  nothing was done (--dry-run)")

@@ -79,7 +79,7 @@ def reference_of(stage_run: StageRun, members: DataFrame, settings: Settings) ->
         return members.where(F.col("split").isin(list(settings.leaks.split)))
     other = open_store(stage_run.spark, settings.leaks.warehouse)
     name = F.concat(F.lit(f"{other.root}#"), "image_id")
-    seen = spaces.elsewhere(stage_run.warehouse, other, settings.prune.space[0])
+    seen = spaces.vectors_of_other(stage_run.warehouse, other, settings.prune.space[0])
     return seen.withColumn("image_id", name)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.density.low_density import asked
+from jobs.density.low_density import made_of
 from jobs.duplicates import groups
 from jobs.errors import JobError
 from jobs.runtime.stage import RunContext, StageRun
@@ -20,7 +20,7 @@ def depends(run: RunContext) -> dict[str, Any]:
     settings = run.settings
     if not settings.anomalies.remove:
         return {}
-    return {"anomalies": [asked(run), settings.prune.protect, list(_reference(settings))]}
+    return {"anomalies": [made_of(run), settings.prune.protect, list(_reference(settings))]}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def left_out(stage_run: StageRun, selection: DataFrame, settings: Settings) -> L
     Raises JobError where the anomalies were found otherwise than these settings ask.
     """
     commit = stage_run.inputs.get("anomalies")
-    if commit is None or commit.metadata != asked(stage_run.run):
+    if commit is None or commit.metadata != made_of(stage_run.run):
         raise JobError(
             "anomalies.remove: the table anomalies was made with another anomalies.quantile or of "
             "other projections: run ./spark-submit.sh anomalies first (or pipeline, which does all)"

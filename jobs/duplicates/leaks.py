@@ -9,8 +9,8 @@ from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.autoencoder import latents as stored_latents
 from jobs.autoencoder import spaces
+from jobs.autoencoder.latents import frame_width
 from jobs.duplicates import window_search
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.window_search import LeakScan, ReferenceWindow
@@ -33,7 +33,7 @@ def main(stage_run: StageRun) -> None:
     if other:
         latents_there = other.read("latents", other.version("latents"))
         check_alike(latents_there, stage_run.warehouse.read("latents"), other.root)
-        reference, candidates = spaces.elsewhere(stage_run.warehouse, other, space), latents
+        reference, candidates = spaces.vectors_of_other(stage_run.warehouse, other, space), latents
     else:
         reference, candidates = latents.where(of_split), latents.where(~of_split)
     images = reference.count()
@@ -100,7 +100,7 @@ def check_alike(reference: DataFrame, latents: DataFrame, root: str) -> None:
             f"leaks.warehouse = {root!r}: its latents cannot be compared with these ({named}): "
             "encode both with one model (train.model) on machines of one kind"
         )
-    widths = stored_latents.width(reference), stored_latents.width(latents)
+    widths = frame_width(reference), frame_width(latents)
     if 0 not in widths and widths[0] != widths[1]:
         raise JobError(
             f"leaks.warehouse = {root!r}: its latents hold {widths[0]:,} numbers, these "

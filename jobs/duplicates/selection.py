@@ -31,7 +31,7 @@ def select(
     prune = settings.prune
     compared = marked.where("standing != 0 OR undecided != 0")
     order = image_groups.in_order(prune)
-    width = latents.width_stored(stage_run)
+    width = latents.stored_width(stage_run)
     fits = image_groups.fitting(prune.largest_class, width)
     small = {name: n for name, n in counts.items() if n <= fits}
     large = {name: n for name, n in counts.items() if n > fits}

@@ -29,7 +29,7 @@ def main(stage_run: StageRun) -> None:
     """Tables projections, selection, density → density (every rule), effect and the others."""
     settings = stage_run.settings.estimate
     before = stored(stage_run)
-    values = marginals.long(stage_run.read("projections"), "image_id")
+    values = marginals.unpivot(stage_run.read("projections"), "image_id")
     kept = values.join(
         stage_run.read("selection").where("kept").select("image_id", "rule", "space"),
         on="image_id",

@@ -1,1 +1,1 @@
-"""What every stage runs in: the run, its record, its lock, Spark's session, the console."""
+"""What every stage runs in: the run and its record, the lock, the Spark session, the console."""

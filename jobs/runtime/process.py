@@ -1,4 +1,7 @@
-"""The process that a job runs in: its terminal, its end with the JVM, what Ctrl-C does to it."""
+"""Set up the process of a job: its terminal, its end together with the JVM, and Ctrl-C.
+
+spark-submit starts this process from a JVM; `main` calls these functions before a job runs.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ STDOUT = 1  # its file descriptor
 
 
 def attach_terminal() -> None:
-    """Make the terminal that the command was given this process's stdout.
+    """Make the terminal of the command this process's stdout, if there is one.
 
-    spark-submit starts us with a pipe and copies what comes through it to its own stdout, so a
-    terminal's width is not known here, nor that there is one. Without one the pipe stays.
+    spark-submit starts this process with a pipe and copies what comes through it to its own stdout.
+    Behind a pipe it could not be told whether there is a terminal, and how wide it is.
     """
     with contextlib.suppress(OSError):  # a container may lack the path
         terminal = os.open(os.environ.get(TERMINAL, ""), os.O_WRONLY | os.O_NOCTTY)
@@ -29,16 +32,16 @@ def attach_terminal() -> None:
 
 
 def die_with_parent() -> None:
-    """End with the JVM that started us: a SIGKILL of it would leave this process running."""
+    """Let this process end when the JVM that started it ends, even by a SIGKILL."""
     if sys.platform == "linux" and os.environ.get("PYSPARK_GATEWAY_PORT"):
         ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGTERM)
 
 
 def interrupted(number: int, frame: object) -> None:
-    """Ctrl-C, which the JVM gets as well.
+    """Handle Ctrl-C: raise KeyboardInterrupt and silence the log of py4j.
 
-    Spark's own handler asks the JVM, which is ending, to cancel its jobs, in the middle of another
-    question to it; what comes of that is logged with its stacks.
+    The JVM gets the signal as well and is ending. Spark's own handler would ask it to cancel its
+    jobs in the middle of another request, and py4j would log the errors with their stacks.
     """
     logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # above all levels
     raise KeyboardInterrupt

@@ -1,4 +1,8 @@
-"""One run: the stages of one command on one warehouse, each with a row in the table `runs`."""
+"""Run the stages of one command on one warehouse, each with a row in the table `runs`.
+
+`main` makes one `Run` for a command and calls `execute` for each stage; a dry run calls `pending`
+and `input` alone. A stage is skipped if its outputs carry the fingerprint that they would get now.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,10 @@ CODE_VERSION = "LATENT_DEDUP_VERSION"  # the git hash, exported by spark-submit.
 
 
 class Run(RunContext):
-    """The stages of one command; `job` is what the command was called with."""
+    """The stages of one command.
+
+    job: the job that the command names. seconds: what each stage took that was executed or skipped.
+    """
 
     def __init__(
         self,
@@ -36,13 +43,13 @@ class Run(RunContext):
     ) -> None:
         super().__init__(spark, settings, stages)
         self.job = job
-        self.seconds: dict[str, float] = {}  # of each stage that was looked at
+        self.seconds: dict[str, float] = {}
         self._last: dict[str, tuple[str, dict[str, int]]] = {}
 
     def execute(self, stage: Stage) -> StageRun:
-        """Run a stage where an output is not up to date; record it, and say so on the console.
+        """Run a stage if an output is not up to date, record it and report it on the console.
 
-        Raises SettingsError where the settings do not ask for the stage.
+        Raises SettingsError if the stage cannot run with these settings.
         """
         if stage.refusal and not stage.enabled(self.settings):
             raise SettingsError(f"{stage.name}: {stage.refusal}")
@@ -58,35 +65,37 @@ class Run(RunContext):
         return stage_run
 
     def open(self, stage: Stage) -> StageRun:
-        """A stage with pinned inputs, and which of its outputs are pending. Nothing is done yet.
+        """Pin the inputs of a stage and find its pending outputs, without doing anything yet.
 
-        Raises MissingError where an input was never written, JobError where inputs of one stage are
-        of different runs of it.
+        Raises MissingError if an input was never written, and JobError if two inputs that one stage
+        wrote come from different runs of it.
         """
         depends = stage.depends(self)
         reads = stage.reads(self)
         inputs = {table: self.input(table, writer, stage) for table, writer in reads.items()}
         check_consistent(reads, {table: commit.fingerprint for table, commit in inputs.items()})
-        mark = stage.fingerprint(
-            depends, {table: commit.output_id for table, commit in inputs.items()}
-        )
+        output_ids = {table: commit.output_id for table, commit in inputs.items()}
+        fingerprint = stage.fingerprint(depends, output_ids)
         outputs = stage.outputs(self)
         stage_run = StageRun(
             self,
             stage,
-            mark,
+            fingerprint,
             depends,
             inputs,
             {table: self.warehouse.version(table) for table in inputs},
             outputs,
-            self.pending(stage, outputs, mark),
+            self.pending(stage, outputs, fingerprint),
             datetime.now(UTC),
         )
         stage_run.model_id = stage.model_id(self)
         return stage_run
 
     def input(self, table: str, writer: str, reader: Stage) -> CommitInfo:
-        """The commit by which a stage finished a table; raises MissingError where it never did."""
+        """Return the commit by which the stage `writer` finished a table that `reader` reads.
+
+        Raises MissingError if it never did.
+        """
         commit = self.warehouse.newest(table, writer)
         if commit is None or commit.fingerprint == UNFINISHED:
             raise MissingError(
@@ -95,25 +104,31 @@ class Run(RunContext):
             )
         return commit
 
-    def pending(self, stage: Stage, outputs: tuple[str, ...], mark: str) -> list[str]:
-        """The outputs of a stage that do not carry its fingerprint."""
+    def pending(self, stage: Stage, outputs: tuple[str, ...], fingerprint: str) -> list[str]:
+        """Return the outputs of a stage that do not carry this fingerprint.
+
+        An output that is no table is called "output".
+        """
         if stage.name in self.settings.overwrite:
             return list(outputs) or ["output"]
         if stage.is_current is not None:
-            return [] if stage.is_current(self, mark) else ["output"]
-        return [table for table in outputs if not self._carries(table, stage.name, mark)]
+            return [] if stage.is_current(self, fingerprint) else ["output"]
+        return [table for table in outputs if not self._carries(table, stage.name, fingerprint)]
 
     def close_stale(self) -> None:
-        """Turn `started` rows of runs that died into `failed` ones; note what runs recorded."""
+        """Turn `started` rows of runs that died into `failed` ones, and read each stage's last row.
+
+        To be called once, under the lock, before any stage is executed.
+        """
         self.run_log.close_stale()
         self._last = self.run_log.last()
 
     def close(self) -> None:
-        """Wait until all rows of `runs` are written."""
+        """Wait until all rows of `runs` are written. To be called last, also after an error."""
         self.run_log.close()
 
     def results(self) -> dict[str, str]:
-        """Where the results of this command lie, by name."""
+        """The paths of this command's results, by name: `report` and `curated`."""
         paths = {}
         if "report" in self.seconds:
             paths["report"] = f"{self.warehouse.root}/report/report.html"
@@ -122,9 +137,9 @@ class Run(RunContext):
         return paths
 
     def _perform(self, stage_run: StageRun, clock: float) -> None:
-        """Do a stage, with a row in `runs` when it starts and when it ends."""
+        """Do the work of a stage; write its row in `runs` when it starts and when it ends."""
         name = stage_run.stage.name
-        self._record(stage_run, "started")
+        self.record(stage_run, "started")
         self.console.begin(name)
         try:
             with self.console.watching(name, stage_run.progress):
@@ -134,7 +149,7 @@ class Run(RunContext):
             self._record_failed(stage_run, failure)
             raise
         stage_run.writes = self._versions(stage_run) | stage_run.writes
-        self._record(stage_run, "done")
+        self.record(stage_run, "done")
         self.seconds[name] = time.monotonic() - clock
         self.console.stage(
             name,
@@ -162,40 +177,40 @@ class Run(RunContext):
             if named:
                 self.console.detail(f"    {word} {named}", stage=stage_run.stage.name, rows=counted)
 
-    def _carries(self, table: str, stage: str, mark: str) -> bool:
+    def _carries(self, table: str, stage: str, fingerprint: str) -> bool:
         commit = self.warehouse.newest(table, stage)
-        return commit is not None and commit.fingerprint == mark
+        return commit is not None and commit.fingerprint == fingerprint
 
     def _record_skipped(self, stage_run: StageRun) -> None:
         """Record that there was nothing to do.
 
-        An earlier run of the stage may have died after its last commit, before it was recorded. Its
-        outputs are recorded as done now, since readers look the versions up there.
+        An earlier run of the stage may have died between its last commit and its row in `runs`. Its
+        outputs are then recorded as done now, since readers look up versions in that table.
         """
         versions = self._versions(stage_run)
         state, last = self._last.get(stage_run.stage.name, ("", {}))
         if state != "done" or any(last.get(table, -1) < at for table, at in versions.items()):
             stage_run.writes = versions
-            self._record(stage_run, "done")
+            self.record(stage_run, "done")
         else:
-            self._record(stage_run, "skipped")
+            self.record(stage_run, "skipped")
 
     def _versions(self, stage_run: StageRun) -> dict[str, int]:
-        """The version at which the stage last wrote each of its outputs, in this run or before."""
+        """The version that the stage last wrote of each of its outputs, in this run or before."""
         commits = {
             table: self.warehouse.newest(table, stage_run.stage.name) for table in stage_run.outputs
         }
         return {table: commit.version for table, commit in commits.items() if commit}
 
     def _record_failed(self, stage_run: StageRun, failure: BaseException) -> None:
-        """Record a failure as well as the failure allows; the caller raises it again."""
+        """Record a failure. If that fails too, warn only, since the caller raises the first one."""
         try:
-            self._record(stage_run, "failed", f"{type(failure).__name__}: {failure}"[:2000])
+            self.record(stage_run, "failed", f"{type(failure).__name__}: {failure}"[:2000])
             self.run_log.settle()
         except Exception as second:
             self.console.warn(f"the failure could not be recorded in runs: {second}")
 
-    def _record(self, stage_run: StageRun, state: str, message: str = "") -> None:
+    def record(self, stage_run: StageRun, state: str, message: str = "") -> None:
         """Write the stage's row; `done` and `failed` replace `started`."""
         self.run_log.record(
             {

@@ -1,7 +1,7 @@
-"""The table `runs`: one row a run and stage, written beside the work by a thread of its own.
+"""Write the table `runs`, which has one row for each stage of each run.
 
-Nobody waits for a row. Their order is kept, and `close` (or `settle`) returns when they are all in
-the table.
+A thread of its own writes the rows in their order, so that no stage waits for them. `settle` and
+`close` return when all rows are in the table.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from jobs.warehouse import tables
 from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.store import Store, open_store
 
-DIED = "ended without a word: killed, or its machine lost"
+DIED = "ended without a word: killed, or its machine lost"  # message of a run that died
 
 
 class RunLog:
-    """The rows of one run, and what earlier runs left in the table."""
+    """Writes the rows of one run, and reads those of earlier runs."""
 
     def __init__(self, warehouse: Store, run_id: str) -> None:
-        # One of its own: what a warehouse remembers of its tables is for one thread.
+        # The thread needs a store of its own, since a store's cache of tables is for one thread.
         self._warehouse = open_store(warehouse.spark, warehouse.root)
         self._run_id = run_id
         self._rows: dict[str, dict[str, Any]] = {}
@@ -28,20 +28,20 @@ class RunLog:
         self._pending: list[Future[None]] = []
 
     def record(self, row: dict[str, Any]) -> None:
-        """Put a stage's row down; a row of the same stage and run is replaced."""
-        known = row["stage"] in self._rows
+        """Write a stage's row, which replaces an earlier one of the same stage and run."""
+        replace = row["stage"] in self._rows
         self._rows[row["stage"]] = row
-        rows = list(self._rows.values()) if known else [row]
-        self._pending.append(self._thread.submit(self._write, rows, known))
+        rows = list(self._rows.values()) if replace else [row]
+        self._pending.append(self._thread.submit(self._write, rows, replace))
 
     def settle(self) -> None:
-        """Wait until every row is in the table; raises what went wrong with the first lost."""
+        """Wait until every row is in the table. Raises the error of the first that failed."""
         pending, self._pending = self._pending, []
         for future in pending:
             future.result()
 
     def close(self) -> None:
-        """Settle, and end the thread."""
+        """Wait until every row is in the table, and end the thread."""
         try:
             self.settle()
         finally:
@@ -64,18 +64,21 @@ class RunLog:
         self._warehouse.write(tables.rows("runs", ended), "runs", commit, where=where)
 
     def last(self) -> dict[str, tuple[str, dict[str, int]]]:
-        """Of each stage: its last state but `skipped`, and the versions its last `done` names."""
-        found: dict[str, tuple[str, dict[str, int]]] = {}
+        """Return each stage's last state other than `skipped`, and the versions it wrote.
+
+        The versions are those of its last row with the state `done`.
+        """
+        stages: dict[str, tuple[str, dict[str, int]]] = {}
         for row in sorted(self._warehouse.query("runs"), key=lambda row: row["started"]):
             if row["state"] != "skipped":
-                said = dict(found.get(row["stage"], ("", {}))[1])
+                versions = dict(stages.get(row["stage"], ("", {}))[1])
                 if row["state"] == "done":
-                    said = dict(row["versions_written"] or {})
-                found[row["stage"]] = row["state"], said
-        return found
+                    versions = dict(row["versions_written"] or {})
+                stages[row["stage"]] = row["state"], versions
+        return stages
 
     def _write(self, rows: list[dict[str, Any]], replace: bool) -> None:
-        """The rows of a run are one partition: it is replaced without a look inside."""
+        """Append rows, or replace the run's rows. These are a partition, so no file is read."""
         commit = CommitInfo(self._run_id, "runs", "")
         where = f"run_id = '{self._run_id}'" if replace else None
         table = tables.rows("runs", rows)

@@ -1,4 +1,7 @@
-"""One Spark session, configured by spark-submit (conf/spark-*.conf) and checked here."""
+"""Start the Spark session of a command, and ask it how many tasks run at a time.
+
+It is configured by spark-submit (conf/spark-*.conf); `start` checks that Delta is part of it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ DELTA = "io.delta.sql.DeltaSparkSessionExtension"
 
 
 def start(name: str) -> SparkSession:
-    """The session of this run. Raises JobError where Delta is not among its extensions."""
+    """Start the session of a job. Raises JobError if Delta is not among its extensions."""
     spark = SparkSession.builder.appName(f"latent-dedup {name}").getOrCreate()
     if DELTA not in (spark.conf.get("spark.sql.extensions", "") or ""):
         raise JobError(
@@ -21,5 +24,5 @@ def start(name: str) -> SparkSession:
 
 
 def slots(spark: SparkSession) -> int:
-    """Tasks that run at the same time."""
+    """The number of tasks that run at the same time."""
     return max(1, spark.sparkContext.defaultParallelism)

@@ -1,8 +1,9 @@
-"""A stage: one step from tables to tables, declared once, and what it gets while it runs.
+"""Declare a stage, a step of the pipeline from tables to tables, and give it what it works with.
 
 A stage's file ends in `STAGE = Stage(…)`; `jobs/pipeline.py` lists all of them in order. From these
-declarations follow the order of a pipeline, the job list, what `--overwrite` takes, which stage has
-to run first, what a dry run says, and what the report tells of tables that were never asked for.
+declarations follow the order of a pipeline, the list of jobs, the names that `--overwrite` takes,
+the stage that has to run first, the plan of a dry run, and what the report says of tables that the
+settings do not ask for. `StageRun` is what `main` of a stage reads, writes and reports through.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform
 from jobs.warehouse.store import Store, open_store
 
-Made = TypeVar("Made")
-UNFINISHED = "unfinished"  # the fingerprint of a commit that is to be followed by another
+Answer = TypeVar("Answer")
+UNFINISHED = "unfinished"  # the fingerprint of a commit that another one will follow
 
 
 class RunContext:
-    """What every stage of a run may ask: the settings, the warehouse, Spark, the console."""
+    """What all stages of a run share: the settings, the warehouse, Spark and the console."""
 
     def __init__(
         self, spark: SparkSession, settings: Settings, stages: tuple[Stage, ...] = ()
@@ -49,16 +50,16 @@ class RunContext:
         self.spark_progress = SparkProgress(spark)
         self._once: dict[Callable[[RunContext], Any], Any] = {}
 
-    def once(self, make: Callable[[RunContext], Made]) -> Made:
-        """The answer of `make(run)`, which is asked only once in a run."""
+    def once(self, make: Callable[[RunContext], Answer]) -> Answer:
+        """Return `make(run)`, which is called only once in a run."""
         if make not in self._once:
             self._once[make] = make(self)
-        return cast(Made, self._once[make])
+        return cast(Answer, self._once[make])
 
 
 @dataclass(frozen=True)
 class Details:
-    """A part of `depends` that is long: its hash goes into the fingerprint, itself is recorded."""
+    """A long part of `depends`. The fingerprint contains its hash; `runs` records it in full."""
 
     content: Any
 
@@ -79,7 +80,7 @@ def _no_model(run: RunContext) -> str | None:
     return None
 
 
-def _says_nothing(stage_run: StageRun) -> None:
+def _does_nothing(stage_run: StageRun) -> None:
     return None
 
 
@@ -87,19 +88,21 @@ def _says_nothing(stage_run: StageRun) -> None:
 class Stage:
     """One step of the pipeline.
 
-    name: also the job's name on the command line.
-    main: does the work. It is called only where an output is not up to date.
-    reads: the input tables, each with the stage that wrote what is wanted (`tables.written_by`).
+    name: the name of the stage, and of its job on the command line.
+    main: does the work. It is called only if an output is not up to date.
+    reads: the input tables, each with the stage that must have written it (see `written_by`).
     writes: the output tables.
     depends: JSON of all settings and other inputs that decide the outputs. It is hashed for the
-        fingerprint, and recorded in the table `runs` so that a dry run can say what differs.
-    version: raised when the outputs of the same inputs change.
-    enabled: whether a pipeline with these settings runs it.
-    to_enable: flags that ask for it, as an example; refusal: why it cannot run without them.
-    is_current: whether an output that is no table is of a fingerprint; it decides alone.
-    model_id: the model that it uses, for the table `runs`; it may raise JobError.
-    afterwards: said at the end, also where nothing had to be done.
-    imports: modules that take long to import, loaded while Spark starts.
+        fingerprint, and recorded in the table `runs` so that a dry run can tell what differs.
+    version: a number to raise when the outputs of the same inputs change.
+    enabled: whether a pipeline with these settings runs the stage.
+    to_enable: flags that enable it, as an example for messages.
+    refusal: the message with which the stage's own job fails if it is not enabled; "" lets it run.
+    is_current: whether the output has a given fingerprint. It replaces the look at the commits of
+        tables, for outputs that are not only tables.
+    model_id: the model that the stage uses, for the table `runs`. It may raise JobError.
+    afterwards: what to log at the end, also if there was nothing to do.
+    imports: modules that take long to import; they are loaded while Spark starts.
     """
 
     name: str
@@ -113,15 +116,18 @@ class Stage:
     refusal: str = ""
     is_current: Callable[[RunContext, str], bool] | None = None
     model_id: Callable[[RunContext], str | None] = _no_model
-    afterwards: Callable[[StageRun], None] = _says_nothing
+    afterwards: Callable[[StageRun], None] = _does_nothing
     imports: tuple[str, ...] = ()
 
     def outputs(self, run: RunContext) -> tuple[str, ...]:
-        """The tables that it writes in this run."""
+        """The tables that the stage writes in this run."""
         return self.writes(run) if callable(self.writes) else self.writes
 
     def fingerprint(self, depends: Any, input_ids: Mapping[str, str]) -> str:
-        """The hash of all that decides its outputs; input_ids: `output_id` of each input table."""
+        """The hash of everything that decides the outputs.
+
+        depends: the answer of `self.depends`. input_ids: the `output_id` of each input table.
+        """
         return fingerprint(
             {
                 "stage": self.name,
@@ -133,12 +139,12 @@ class Stage:
 
 
 def hashed(depends: Any) -> Any:
-    """`depends` as it goes into the fingerprint: details by their hash."""
+    """Return `depends` as the fingerprint contains it, with the hashes of `Details`."""
     return _replaced(depends, lambda details: fingerprint(details.content))
 
 
 def recorded(depends: Any) -> Any:
-    """`depends` as it is recorded: details as they are."""
+    """Return `depends` as the table `runs` records it, with the contents of `Details`."""
     return _replaced(depends, lambda details: details.content)
 
 
@@ -153,7 +159,10 @@ def _replaced(value: Any, replace: Callable[[Details], Any]) -> Any:
 
 
 def check_consistent(reads: Mapping[str, str], fingerprints: Mapping[str, str]) -> None:
-    """Raise JobError where tables that one stage wrote are of two runs of it: it died between."""
+    """Raise JobError if tables that one stage wrote have different fingerprints.
+
+    The stage then died after it had written some of them.
+    """
     for writer in dict.fromkeys(reads.values()):
         written = [table for table, stage in reads.items() if stage == writer]
         if len({fingerprints[table] for table in written}) > 1:
@@ -165,22 +174,30 @@ def check_consistent(reads: Mapping[str, str], fingerprints: Mapping[str, str]) 
 
 @dataclass
 class StageRun:
-    """One stage being run: the one door to its tables, at versions pinned when it started."""
+    """One stage being run. It reads and writes all its tables through this object.
+
+    Input tables are read at the versions pinned when the stage started. `main` of the stage sets
+    `rows` (counts for the table `runs`), `summary` (its line on the console) and `images`.
+
+    fingerprint: what the outputs will carry. inputs: the commits that finished the input tables.
+    reads, writes: the versions read and written, by table. pending: outputs that are not up to
+    date. images: how many the longest step goes through, for the rate on the console.
+    """
 
     run: RunContext
     stage: Stage
     fingerprint: str
     depends: Any
-    inputs: Mapping[str, CommitInfo]  # the commits that the input tables were finished by
-    reads: Mapping[str, int]  # the pinned versions of the input tables
+    inputs: Mapping[str, CommitInfo]
+    reads: Mapping[str, int]
     outputs: tuple[str, ...]
-    pending: list[str]  # outputs that are not up to date
+    pending: list[str]
     started: datetime
     writes: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     model_id: str | None = None
     summary: str = ""
-    images: int | None = None  # that its longest step goes through, for the console
+    images: int | None = None
     _progress: Callable[[], Progress | None] | None = None
 
     @property
@@ -195,7 +212,7 @@ class StageRun:
 
     @property
     def spark(self) -> SparkSession:
-        """The session of the run."""
+        """The Spark session of the run."""
         return self.run.spark
 
     @property
@@ -214,11 +231,11 @@ class StageRun:
         return not self.pending
 
     def read(self, table: str) -> DataFrame:
-        """An input table at the version pinned when the stage started, or one written by it."""
+        """Return an input table at its pinned version, or an output as this stage wrote it."""
         return self.warehouse.read(table, self._version(table))
 
     def snapshot(self, table: str) -> ParquetSnapshot | None:
-        """The pinned version of an input as Parquet row groups that tasks read directly.
+        """Return the pinned version of an input as Parquet row groups that tasks read directly.
 
         None if it must be read through Spark.
         """
@@ -234,10 +251,18 @@ class StageRun:
         tasks: int | None = None,
         constants: Mapping[str, str] | None = None,
     ) -> ArrowTransform:
-        """An input table's rows through `rows(batches, schema)`, which yields batches of `schema`.
+        """Apply `rows(batches, schema)`, which yields batches of `schema`, to an input table.
 
-        Tasks read the files directly where they can, else Spark does. tasks: at most so many; None:
-        as many as suit. constants: further columns, each of one value.
+        Tasks read the files directly if they can, else Spark reads them. Nothing runs before the
+        result is written or mapped.
+
+        Args:
+            table: an input table, read at its pinned version.
+            columns: the columns that `rows` gets, with those of `constants` among them.
+            rows: the function, which is sent to the executors.
+            schema: the columns of the result.
+            tasks: the largest number of tasks; None leaves it to the store.
+            constants: columns that the table does not have, with the value of all their rows.
         """
         return self.warehouse.scan(
             table,
@@ -250,25 +275,25 @@ class StageRun:
         )
 
     def query(self, table: str, sql: str = "SELECT * FROM rows") -> list[dict[str, Any]]:
-        """The answer of a query on an input table at its pinned version, without a Spark job."""
+        """Query an input table, called `rows` in SQL, at its pinned version without a Spark job."""
         return self.warehouse.query(table, sql, self._version(table))
 
     def count(self, table: str, where: str = "true") -> int:
-        """Rows of an input table, or of one written by this stage, that a predicate holds for."""
+        """Count the rows of a table, at the version that `read` returns, that meet a condition."""
         (row,) = self.query(table, f"SELECT count(*) AS images FROM rows WHERE {where}")
         return int(row["images"])
 
     def previous(self, table: str) -> DataFrame | None:
-        """An output as an earlier run left it; None where there is none.
+        """Return an output as an earlier run left it; None if the table does not exist.
 
-        Its version is pinned, so that what this run writes is not part of it.
+        The version is pinned, so what this run writes later is not part of it.
         """
         if not self.warehouse.exists(table):
             return None
         return self.warehouse.read(table, self.warehouse.version(table))
 
     def previous_commit(self, table: str) -> CommitInfo | None:
-        """The newest commit of this stage to an output; None where there is none."""
+        """Return the newest commit of this stage to an output; None if there is none."""
         return self.warehouse.newest(table, self.name)
 
     def write(
@@ -281,27 +306,34 @@ class StageRun:
         metadata: dict[str, Any] | None = None,
         finished: bool = True,
     ) -> None:
-        """Write an output in one commit; finished=False: a step on the way, done again if it dies.
+        """Write an output in one commit.
 
-        metadata: what else the commit records, as JSON.
+        Args:
+            frame: the rows.
+            table: the output.
+            append: add the rows to the table instead of replacing it.
+            where: a condition; only the rows of the table that meet it are replaced.
+            metadata: what else the commit records, as JSON.
+            finished: False if another commit to the table follows. If the run dies before that, the
+                next run does the stage again.
         """
-        mark = self.fingerprint if finished else UNFINISHED
-        commit = CommitInfo(self.run.run_id, self.name, mark, metadata or {})
+        fingerprint = self.fingerprint if finished else UNFINISHED
+        commit = CommitInfo(self.run.run_id, self.name, fingerprint, metadata or {})
         version = self.warehouse.write(frame, table, commit, append=append, where=where)
         self.writes[table] = version
 
     def discard(self, table: str) -> None:
-        """Delete a work table that is no longer needed."""
+        """Delete an intermediate table that is no longer needed."""
         self.warehouse.drop(table)
         self.writes.pop(table, None)
 
     def progress(self) -> Progress | None:
-        """How far the stage is: what it says itself, else how many of Spark's tasks are done."""
+        """How far the stage is: as it reports itself, else by the Spark tasks that are done."""
         return self._progress() if self._progress else self.run.spark_progress.current(self.images)
 
     @contextmanager
     def progress_from(self, progress: Callable[[], Progress | None]) -> Iterator[None]:
-        """While this is open, the console asks `progress` how far the stage is."""
+        """Let the console call `progress` for how far the stage is, while this context is open."""
         self._progress = progress
         try:
             yield
@@ -309,7 +341,7 @@ class StageRun:
             self._progress = None
 
     def set_progress(self, progress: Progress | None) -> None:
-        """The console shows this until it is told something newer; None: Spark's tasks again."""
+        """Set the progress that the console shows until the next call; None: Spark's own."""
         self._progress = None if progress is None else lambda: progress
 
     def _version(self, table: str) -> int | None:
@@ -317,9 +349,9 @@ class StageRun:
 
 
 def written_by(*names: str, **others: str) -> dict[str, str]:
-    """For `Stage.reads`: tables with the stages that write them.
+    """Return tables with the stages that write them, for `Stage.reads`.
 
-    A table that several stages write is wanted as the first of them leaves it, unless it is given
-    by keyword with another: `written_by("latents", density="estimate")`.
+    Of a table that several stages write, the first one is taken, unless the table is given by
+    keyword with another: `written_by("latents", density="estimate")`.
     """
     return {name: tables.TABLES[name].stages[0] for name in names} | others

@@ -104,7 +104,7 @@ def ended(failure: BaseException, capsys: pytest.CaptureFixture[str], **more: An
     def run(*_: Any) -> None:
         raise failure
 
-    return command._guarded("train", run, Settings(**more)), capsys.readouterr().out
+    return command.guarded("train", run, Settings(**more)), capsys.readouterr().out
 
 
 def test_a_failure_is_one_line_and_its_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,8 @@
 
 Use `principal_axes` and `project` on the latents of a class that fits into memory. The functions
 `sums`, `centre`, `products`, `from_products`, `spread` and `merged` do the same group by group, for
-a class that is spread over tasks. Sums are folded in two fixed levels, chunks of 1,024 rows into
-groups of 32 chunks and then the groups in order, so both ways give equal axes to the last bit
+a class that is spread over tasks. Sums are folded in two fixed levels, blocks of 1,024 rows into
+groups of 32 blocks and then the groups in order, so both ways give equal axes to the last bit
 (docs/method.md, "Principal components").
 """
 
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.float64]
-CHUNK = 1024  # rows that are summed at a time
-GROUP = 32  # chunks whose sums are added before those of other groups are
+BLOCK = 1024  # rows that are summed at a time
+GROUP = 32  # blocks whose sums are added before those of other groups are
 EXISTS = 1e-12  # share of the mean squared norm that an eigenvalue must exceed to be a component
 TIE = 1e-12  # relative difference up to which an entry counts as equal to the largest
 
@@ -69,7 +69,7 @@ def principal_axes(latents: NDArray[np.float32], components: int, group: int = G
     Args:
         latents: n ≥ 1 rows, in the order of the images' ids.
         components: the largest number of axes.
-        group: chunks of a group, by which sums are folded.
+        group: blocks of a group, by which sums are folded.
 
     >>> points = np.array([[1, 1], [-1, -1], [2, 2], [-2, -2]], np.float32)
     >>> axes = principal_axes(points, components=2)  # the second eigenvalue is 0: no component
@@ -89,8 +89,8 @@ def principal_axes(latents: NDArray[np.float32], components: int, group: int = G
 
 
 def groups(rows: NDArray[Any], group: int = GROUP) -> Iterator[NDArray[Any]]:
-    """Yield the rows (n, …) in groups of `group` chunks; the last group may be shorter."""
-    size = group * CHUNK
+    """Yield the rows (n, …) in groups of `group` blocks; the last group may be shorter."""
+    size = group * BLOCK
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
@@ -102,7 +102,7 @@ def added(parts: Iterable[Array]) -> Array:
 
 def sums(latents: NDArray[np.float32]) -> Array:
     """Return the sum of a group's rows and, last, of their squared norms: (m, d) → (d + 1,)."""
-    return added(np.append(rows.sum(axis=0), np.sum(rows * rows)) for rows in _chunks(latents))
+    return added(np.append(rows.sum(axis=0), np.sum(rows * rows)) for rows in _blocks(latents))
 
 
 def centre(total: Array, n: int) -> Centre:
@@ -113,7 +113,7 @@ def centre(total: Array, n: int) -> Centre:
 def products(latents: NDArray[np.float32], mean: Array) -> Array:
     """Return Σ (t − mean)(t − mean)ᵀ over a group's rows: (m, d), (d,) → (d, d). Cost: m·d²."""
     with threadpool_limits(1):
-        return added(centred.T @ centred for centred in (c - mean for c in _chunks(latents)))
+        return added(centred.T @ centred for centred in (c - mean for c in _blocks(latents)))
 
 
 def from_products(total: Array, about: Centre, components: int) -> Axes:
@@ -139,10 +139,10 @@ def project(latents: NDArray[np.float32], axes: Axes) -> Array:
     not depend on the other rows.
     """
     result = np.empty((len(latents), len(axes.axes)))
-    batch = np.zeros((CHUNK, latents.shape[1]))
+    batch = np.zeros((BLOCK, latents.shape[1]))
     with threadpool_limits(1):
-        for start in range(0, len(latents), CHUNK):
-            rows = latents[start : start + CHUNK]
+        for start in range(0, len(latents), BLOCK):
+            rows = latents[start : start + BLOCK]
             batch[: len(rows)] = rows
             batch[: len(rows)] -= axes.mean
             batch[len(rows) :] = 0.0
@@ -152,7 +152,7 @@ def project(latents: NDArray[np.float32], axes: Axes) -> Array:
 
 def spread(projections: Array) -> Spread:
     """Return the spread of one group of projections (m, k)."""
-    squares = added(np.square(rows).sum(axis=0) for rows in _chunks(projections))
+    squares = added(np.square(rows).sum(axis=0) for rows in _blocks(projections))
     return Spread(len(projections), squares, projections.min(axis=0), projections.max(axis=0))
 
 
@@ -183,9 +183,9 @@ def _existing(values: Array, axes: Array, about: Centre) -> Axes:
     return Axes(about.mean, _signed(axes[exist]), values[exist])
 
 
-def _chunks(rows: NDArray[Any]) -> Iterator[Array]:
-    for start in range(0, len(rows), CHUNK):
-        yield rows[start : start + CHUNK].astype(np.float64)
+def _blocks(rows: NDArray[Any]) -> Iterator[Array]:
+    for start in range(0, len(rows), BLOCK):
+        yield rows[start : start + BLOCK].astype(np.float64)
 
 
 def _signed(axes: Array) -> Array:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from jobs.acquisition import image_reader
-from jobs.acquisition.image_reader import Decoding
+from jobs.acquisition.image_reader import ImageReader
 from jobs.warehouse import arrow_frames
 from tests.support.pictures import encoded, picture
 from udfs.acquisition import decode
@@ -27,7 +27,7 @@ CANDIDATES = arrow_frames.arrow_schema(
         "modified_at timestamp"
     )
 )
-WHOLE = Decoding(10**6, None, None)
+WHOLE = ImageReader(10**6, None, None)
 
 
 def candidates(*rows: tuple[str, bytes | None, str | None]) -> pa.RecordBatch:
@@ -71,7 +71,7 @@ def test_tiles_come_in_batches_by_the_names_of_their_files(monkeypatch: pytest.M
     monkeypatch.setattr(image_reader, "ROWS", 4)
     levels = picture(3, 128)
     data = encoded(Image.fromarray(levels), "PNG")
-    cutting = Decoding(10**6, 64, 32)
+    cutting = ImageReader(10**6, 64, 32)
     batches = list(
         cutting.image_rows([candidates(("one", data, None), ("two", data, None))], IMAGES)
     )

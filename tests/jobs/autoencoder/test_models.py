@@ -27,16 +27,17 @@ def test_the_newest_model_of_the_same_settings_is_found(tmp_path: Path) -> None:
     settings = build({}, ["train.epochs=3"])
     with pytest.raises(MissingError, match="no model was trained with these settings"):
         models.current(warehouse, settings)
-    wanted = models.wanted(settings)
-    for data, fingerprint, day in ((b"a", wanted, 1), (b"b", wanted, 3), (b"c", "other", 5)):
+    training = models.training_fingerprint(settings)
+    for data, fingerprint, day in ((b"a", training, 1), (b"b", training, 3), (b"c", "other", 5)):
         about = {"fingerprint": fingerprint, "trained_at": f"2026-01-0{day}"}
         models.store(warehouse, data, about)
     (tmp_path / "models/broken").mkdir()
     (tmp_path / "models/broken/model.json").write_text("{")
     found = models.current(warehouse, settings)
     assert (found.model_id, found.weights) == (weights.model_id(b"b"), b"b")
-    assert models.wanted(build({}, ["train.epochs=4"])) != wanted
-    assert models.wanted(build({}, ["train.epochs=3", "ingest.layout=split/label"])) == wanted
+    assert models.training_fingerprint(build({}, ["train.epochs=4"])) != training
+    same = build({}, ["train.epochs=3", "ingest.layout=split/label"])
+    assert models.training_fingerprint(same) == training
 
 
 def test_the_same_weights_again_replace_the_description(tmp_path: Path) -> None:

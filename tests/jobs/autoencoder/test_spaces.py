@@ -48,7 +48,7 @@ def test_rows_of_vectors_are_the_latents_seen_by_the_fit() -> None:
         }
     )
     schema = arrow_schema(spaces.VECTORS)
-    (rows,) = spaces.Whitened(fit(), "fit").rows([batch], schema)
+    (rows,) = spaces.WhiteningTask(fit(), "fit").rows([batch], schema)
     assert rows.schema == schema
     assert rows.column("image_id").to_pylist() == list("abcde")
     assert set(rows.column("space").to_pylist()) == {"whitened"}

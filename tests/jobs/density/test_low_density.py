@@ -36,7 +36,7 @@ def test_anomalies_are_as_defined(spark: SparkSession) -> None:
         for i, value in enumerate(values)
     ]
     frame = spark.createDataFrame(rows, "image_id string, label string, log_density double")
-    found = low_density.found(frame.repartition(3), QUANTILE)
+    found = low_density.low_density_images(frame.repartition(3), QUANTILE)
     assert found.schema.simpleString() == tables.TABLES["anomalies"].schema.simpleString()
     expected = []
     for label, values in sorted(density.items()):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.density.nearest_images import FOUND, Searching
+from jobs.density.nearest_images import NEAREST, NearestImageTask
 from jobs.warehouse.arrow_frames import arrow_schema
 from tests.support.vectors import nearest_by_definition
 
@@ -27,7 +27,7 @@ def test_each_class_is_searched_for_its_own_generated_images() -> None:
         }
     )
     held: Any = SimpleNamespace(value=drawn)
-    batches = Searching(held).rows(table.to_batches(max_chunksize=7), arrow_schema(FOUND))
+    batches = NearestImageTask(held).rows(table.to_batches(max_chunksize=7), arrow_schema(NEAREST))
     found = pa.Table.from_batches(batches).to_pylist()
     expected = []
     for label in "ab":

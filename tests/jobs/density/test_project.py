@@ -21,7 +21,7 @@ def projected(latents: DataFrame, largest: int) -> list[str]:
 
 
 def test_cut_and_uncut_are_the_same_rows(latents: DataFrame) -> None:
-    """A limit below the size of a group of chunks counts as one group: such classes stay whole."""
+    """A limit below the size of a group of blocks counts as one group: such classes stay whole."""
     whole = projected(latents, 10_000)
     assert len(whole) == sum(SIZES.values()) + 2 * 3
     assert projected(latents, 50) == whole

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.density.projection_tasks import PROJECTED, Projecting
+from jobs.density.projection_tasks import PROJECTED, ProjectionTask
 from jobs.warehouse.arrow_frames import arrow_schema
 
 
@@ -21,7 +21,7 @@ def test_narrow_vectors_are_projected(width: int) -> None:
             "latent": pa.array(matrix.tolist(), pa.list_(pa.float32())),
         }
     )
-    axes, images = Projecting(4).rows([batch], arrow_schema(PROJECTED))
+    axes, images = ProjectionTask(4).rows([batch], arrow_schema(PROJECTED))
     assert axes.column("component").to_pylist() == list(range(1, width + 1))
     points = np.array(images.column("components").to_pylist(), float)
     assert np.isnan(points[:, width:]).all()

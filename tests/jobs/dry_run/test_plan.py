@@ -19,8 +19,7 @@ from jobs import main as command
 from jobs import pipeline
 from jobs.acquisition import ingest
 from jobs.autoencoder import encode, train
-from jobs.dry_run import plan as plan_of
-from jobs.dry_run.plan import differences
+from jobs.dry_run.plan import differences, log_plan
 from jobs.errors import MissingError
 from jobs.runtime.run import Run
 from tests.support.commands import QUICK, flags
@@ -71,7 +70,7 @@ def plan(
         wanted = command.parse(job, [*given, *flags(*QUICK, *settings)])
         current = Run(spark, wanted, job, pipeline.STAGES)
         before = listing(warehouse.parent)
-        plan_of.say(current, command.stages_of(job, wanted))
+        log_plan(current, command.stages_of(job, wanted))
         current.close()
         assert listing(warehouse.parent) == before
         events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -28,10 +28,10 @@ def test_stages_of_killed_runs_are_recorded_as_failed(
     for stages in (("ingest", "train"), ("report",)):
         run = Run(spark, settings, "pipeline")
         for stage in stages:
-            run._record(opened(run, stage), "started")
+            run.record(opened(run, stage), "started")
         run.close()
     run = Run(spark, settings, "pipeline")
-    run._record(opened(run, "encode"), "skipped")
+    run.record(opened(run, "encode"), "skipped")
     run.run_log.settle()
     Run(spark, settings, "pipeline").close_stale()
     rows = run.warehouse.read("runs").orderBy("started").collect()

@@ -68,7 +68,7 @@ def test_groups_apart_add_up_to_the_whole(group: int) -> None:
     whole = pca.principal_axes(latents, 3, group)
     parts = [part.copy() for part in pca.groups(latents, group)]
     assert [len(part) for part in parts] == [
-        min(group * pca.CHUNK, 4500 - start) for start in range(0, 4500, group * pca.CHUNK)
+        min(group * pca.BLOCK, 4500 - start) for start in range(0, 4500, group * pca.BLOCK)
     ]
     centre = pca.centre(pca.added(pca.sums(part) for part in parts), len(latents))
     total = pca.added(pca.products(part, centre.mean) for part in parts)
