@@ -231,8 +231,8 @@ def similar_kept_pairs(
         .join(kept.drop("threshold"), on=["image_id", "group", "rule"])
         .where("NOT (fixed AND sample_fixed)")
     )
-    found = both.select("rule", "group", "sample_id", "image_id", "cosine").collect()
-    return [row.asDict() for row in found], pairs
+    violations = both.select("rule", "group", "sample_id", "image_id", "cosine").collect()
+    return [row.asDict() for row in violations], pairs
 
 
 def unjustified_removals(

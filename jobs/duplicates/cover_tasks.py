@@ -97,28 +97,27 @@ class GroupCovers:
             pending_mask=pending,
             device=self.rules.task_device(),
         )
+        self.progress.groups.add(1)
+        self.progress.images.add(len(latents) - first)
+        kept_by_any = np.any([cover.kept for cover in covers], axis=0)
+        self.progress.kept.add(int(np.count_nonzero(kept_by_any)))
         ids, labels = (candidates.column(name).combine_chunks() for name in ("image_id", "label"))
         for rule, threshold, cover, decided in zip(
             self.rules.names, thresholds, covers, pending, strict=True
         ):
             chosen = np.flatnonzero(decided)
             kept = cover.kept[chosen]
-            n = len(chosen)
             columns = {
                 "image_id": ids.take(pa.array(first + chosen)),
                 "label": labels.take(pa.array(first + chosen)),
-                "rule": [rule] * n,
-                "space": [space_of(group)] * n,
-                "threshold": np.full(n, threshold),
+                "rule": [rule] * len(chosen),
+                "space": [space_of(group)] * len(chosen),
+                "threshold": np.full(len(chosen), threshold),
                 "kept": pa.array(kept),
                 "kept_id": ids.take(pa.array(cover.keeper[chosen], mask=kept)),
                 "similarity": pa.array(cover.similarity[chosen], mask=kept),
             }
             yield arrow.record_batch(columns, schema)
-        self.progress.groups.add(1)
-        self.progress.images.add(len(latents) - first)
-        kept_by_any = np.any([cover.kept for cover in covers], axis=0)
-        self.progress.kept.add(int(np.count_nonzero(kept_by_any)))
 
 
 @dataclass(frozen=True)

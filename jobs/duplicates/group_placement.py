@@ -1,6 +1,6 @@
 """The work table `placed`: the candidates of large groups in their order, each with its rank.
 
-Use `place` before `rounds.Rounds`, which reads ranges of ranks from the table.
+Use `place_groups` before `rounds.Rounds`, which reads ranges of ranks from the table.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def pack(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Re
         yield arrow.record_batch(columns, schema)
 
 
-def place(
+def place_groups(
     stage_run: StageRun, compared: DataFrame, counts: Mapping[str, int], order: Sequence[Column]
 ) -> None:
     """Write the table `placed`, unless it is there from a run that was stopped.

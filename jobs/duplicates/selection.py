@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from jobs.autoencoder import latents, spaces
 from jobs.duplicates.candidates import COMPARED, in_order
 from jobs.duplicates.cover_tasks import ClassCovers, CoverProgress, GroupCovers
-from jobs.duplicates.group_placement import place
+from jobs.duplicates.group_placement import place_groups
 from jobs.duplicates.groups import by_label, needs_images, rest_of
 from jobs.duplicates.rounds import Rounds
 from jobs.duplicates.rules import Rules
@@ -51,7 +51,7 @@ def select(
     if prune.protect or settings.leaks.remove:
         selection = selection.unionByName(protected_rows(candidates, rules))
     if large:
-        place(stage_run, compared, large, order)
+        place_groups(stage_run, compared, large, order)
         rounds = Rounds(stage_run, rules, scaled_limit(prune.window, width))
         rounds.settle(list(large))
         selection = selection.unionByName(rounds.selection(list(large)))

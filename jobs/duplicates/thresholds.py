@@ -6,7 +6,7 @@ the rules that compute T; their tasks lie in `threshold_tasks`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -152,8 +152,8 @@ def _add_shares(
         tasks = _persisted_groups(rows, counts, order, stack)
         if by_kind[SHARE]:
             shares = KeepShares([rule.target for rule in by_kind[SHARE]], settings.block)
-            found = arrow_frames.mapped(tasks, shares.rows, SHARE_THRESHOLDS).collect()
-            _enter(values, by_kind[SHARE], {row.group: row.thresholds for row in found})
+            computed = arrow_frames.mapped(tasks, shares.rows, SHARE_THRESHOLDS).collect()
+            _enter(values, by_kind[SHARE], {row.group: row.thresholds for row in computed})
         for rule in by_kind[SHARE_OF_ALL]:
             missing = {group: n for group, n in counts.items() if rule.name not in values[group]}
             if missing:
@@ -231,7 +231,8 @@ def _add_rates(
     too_few = [row.group for row in rows if np.isnan(row.thresholds).any()]
     if not too_few:
         return
-    pooled = _pooled_rates(tasks, rows, dict.fromkeys(map(space_of, too_few)), rates)
+    spaces = list(dict.fromkeys(map(space_of, too_few)))
+    pooled = _pooled_rates(tasks, rows, spaces, rates)
     for group in too_few:
         for rule, threshold in zip(rules, pooled[space_of(group)], strict=True):
             if np.isnan(values[group][rule.name]):
@@ -239,19 +240,13 @@ def _add_rates(
 
 
 def _pooled_rates(
-    tasks: DataFrame, rows: Sequence[Row], spaces: Mapping[str, None], rates: Sequence[float]
+    tasks: DataFrame, rows: Sequence[Row], spaces: Iterable[str], rates: Sequence[float]
 ) -> dict[str, list[float]]:
     """The thresholds of the rates among the pairs of all groups of each space.
 
     rows: of RATE_THRESHOLDS, one for each group.
     """
-    moments = {row.group: AngleMoments(row["count"], *row.moments) for row in rows}
-    steps = {}
-    for space in spaces:
-        of_space = [moments[group] for group in sorted(moments) if space_of(group) == space]
-        angles = AngleMoments.merged(of_space)
-        if angles.count:
-            steps[space] = angles.step
+    steps = _angle_steps(rows, spaces)
     counted: list[Row] = []
     if steps:
         of_spaces = tasks.where(space_column().isin(list(steps)))
@@ -269,3 +264,15 @@ def _pooled_rates(
         whole = histogram.from_cells(cells, counts, steps[space])
         values[space] = [thresholds.pair_rate(whole, rate) for rate in rates]
     return values
+
+
+def _angle_steps(rows: Sequence[Row], spaces: Iterable[str]) -> dict[str, float]:
+    """The step of the histogram of each space's angles; spaces without pairs are left out."""
+    moments = {row.group: AngleMoments(row["count"], *row.moments) for row in rows}
+    steps = {}
+    for space in spaces:
+        of_space = [moments[group] for group in sorted(moments) if space_of(group) == space]
+        angles = AngleMoments.merged(of_space)
+        if angles.count:
+            steps[space] = angles.step
+    return steps
