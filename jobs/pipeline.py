@@ -42,5 +42,5 @@ def main(run: Run) -> None:
         if stage.enabled(run.settings):
             run.execute(stage)
         if stage is ingest.STAGE:  # a wrong column is reported before hours of training
-            groups.check(run.warehouse.read("images"), run.settings.prune)
+            groups.check_columns(run.warehouse.read("images"), run.settings.prune)
     console_summary.summarise(run)

@@ -1,68 +1,37 @@
-"""The audit of a selection: both promises of spec §3, by another way than the one that pruned.
+"""The audit of a selection: samples of what it promises are checked by other code than decided it.
 
-(a) Sampled kept images are compared with every latent of their group; what resembles them must not
-be kept. (b) Of sampled removed images the keeper must be kept, in their group, and its similarity
-above T and as stored. Where all fits into the sample, all is looked at.
+docs/method.md, "Which images stay", makes two promises. (a) No two kept images of a group have
+Sim > T: sampled kept images are compared with all latents of their group. (b) Every removed image
+has a kept image with Sim > T: for sampled removed images, the keeper must be a kept image of their
+group, and the similarity must be above T and equal to the stored one. Where the sample is large
+enough to hold all images, all are checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.duplicates.audit_tasks import SIMILAR, SampledLatents
 from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
-from jobs.settings.duplicates import Prune
+from jobs.settings.duplicates import Prune, Rule
 from jobs.warehouse import arrow_frames, tables
 from udfs import arrow
 from udfs.duplicates import audit
 
+Rows = list[dict[str, Any]]
 KEEPERS = arrow_frames.struct("image_id string, rule string, group string")
-PAIRS = arrow_frames.struct("sample_id string, image_id string, group string, cosine double")
-AGAIN = (
+ADVICE = (
     "do not use this selection; prune again with --overwrite prune and prune.mode = all, and "
     "report it"
 )
-PARTS = 2**30  # of the range of hashes by which images are drawn
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Latents of sampled images by group, on their way to the executors."""
-
-    ids: dict[str, list[str]]
-    latents: dict[str, NDArray[np.float32]]
-    lowest: dict[str, float]  # threshold
-
-    def pairs(
-        self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        """Batches of latents to rows of PAIRS: who resembles a sampled image of the group."""
-        for batch in batches:
-            groups = batch.column("group")
-            for group in groups.unique().to_pylist():
-                if group in self.ids:
-                    rows = batch.filter(pa.compute.equal(groups, group))
-                    yield self._of_group(group, rows, schema)
-
-    def _of_group(self, group: str, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-        latents = arrow.matrix(rows.column("latent"))
-        above = self.lowest[group] + audit.TOLERANCE
-        i, j, cosine = audit.pairs_above(self.latents[group], latents, above)
-        columns = {
-            "sample_id": pa.array(self.ids[group], pa.string()).take(pa.array(i)),
-            "image_id": rows.column("image_id").take(pa.array(j)),
-            "group": [group] * len(i),
-            "cosine": cosine,
-        }
-        return arrow.record_batch(columns, schema)
+PARTS = 2**30  # parts of the range of hashes, by which images are drawn
 
 
 def check(
@@ -73,69 +42,73 @@ def check(
     settings: Prune,
     reference: DataFrame | None = None,
 ) -> None:
-    """Audit about `prune.audit` of so many images at every rule; write the table `audit`.
+    """Audit about `prune.audit` images at every rule, and write the table `audit`.
 
-    images: in each space. selection: with the columns `group`, and `fixed`: images that stay though
-    they resemble each other. latents: with their group. reference: images that justify a removal in
-    any group, which `latents` may hold as well.
+    Args:
+        stage_run: the stage that writes the table.
+        selection: with the columns `group`, and `fixed`: images that are kept though they may
+            resemble each other.
+        latents: all images with their group.
+        images: how many there are in each space.
+        settings: the section [prune].
+        reference: images that justify a removal in any group; `latents` may hold them as well.
 
     Raises JobError naming an example where a promise is broken.
     """
-    rows, similar, unjustified = [], [], []
+    rows: Rows = []
+    similar: Rows = []
+    unjustified: Rows = []
     for space in settings.space:
-        of_space = F.col("space") == space
+        in_space = F.col("space") == space
         try:
-            found = _Space.checked(
-                selection.where(of_space), latents.where(of_space), images, settings, reference
+            checked = SpaceAudit.of(
+                selection.where(in_space), latents.where(in_space), images, settings, reference
             )
-        except JobError:  # what passed earlier, of this fingerprint even, speaks for nothing now
+        except JobError:  # an earlier audit, even with this fingerprint, says nothing any more
             stage_run.write(tables.rows("audit", []), "audit", finished=False)
             raise
-        rows += [
-            {
-                "rule": rule,
-                "space": space,
-                "threshold": given.threshold,
-                "kept_checked": sum(row["rule"] == rule for row in found.stay),
-                "pairs_checked": found.pairs.get(rule, 0),
-                "removed_checked": sum(row["rule"] == rule for row in found.removed),
-                "too_similar": sum(row["rule"] == rule for row in found.similar),
-                "unjustified": sum(row["rule"] == rule for row in found.unjustified),
-            }
-            for rule, given in settings.rules.items()
-        ]
-        similar += found.similar
-        unjustified += found.unjustified
+        rows += [checked.row(rule, space) for rule in settings.rules.values()]
+        similar += checked.similar
+        unjustified += checked.unjustified
     stage_run.write(tables.rows("audit", rows), "audit", finished=not (similar or unjustified))
     stage_run.rows["audited_kept"] = sum(row["kept_checked"] for row in rows)
     stage_run.rows["audited_pairs"] = sum(row["pairs_checked"] for row in rows)
     stage_run.rows["audited_removed"] = sum(row["removed_checked"] for row in rows)
     stage_run.rows["audit_violations"] = len(similar) + len(unjustified)
+    _raise_violations(similar, unjustified)
+
+
+def _raise_violations(similar: Rows, unjustified: Rows) -> None:
+    """Raise JobError with the first violation as an example, if there is one."""
     for row in similar[:1]:
         raise JobError(
             f"the audit of {row['rule']} found {len(similar)} pairs of kept images above T, as "
             f"{row['sample_id']} and {row['image_id']} of {row['group']} ({row['cosine']:.15f}): "
-            f"{AGAIN}"
+            f"{ADVICE}"
         )
     for row in unjustified[:1]:
         raise JobError(
             f"the audit of {row['rule']} found {len(unjustified)} removals that nothing justifies, "
-            f"as {row['image_id']} by {row['kept_id']}: {AGAIN}"
+            f"as {row['image_id']} by {row['kept_id']}: {ADVICE}"
         )
 
 
 @dataclass(frozen=True)
-class _Space:
-    """What was looked at in one space, and what was found wrong."""
+class SpaceAudit:
+    """What was checked in one space, and the violations.
 
-    stay: list[dict[str, Any]]
-    removed: list[dict[str, Any]]
+    kept, removed: the sampled rows of the selection. pairs: how many pairs of kept images were
+    compared, by rule. similar: pairs of kept images above T. unjustified: removals without cause.
+    """
+
+    kept: Rows
+    removed: Rows
     pairs: dict[str, int]
-    similar: list[dict[str, Any]]
-    unjustified: list[dict[str, Any]]
+    similar: Rows
+    unjustified: Rows
 
     @classmethod
-    def checked(
+    def of(
         cls,
         selection: DataFrame,
         latents: DataFrame,
@@ -143,142 +116,178 @@ class _Space:
         settings: Prune,
         reference: DataFrame | None,
     ) -> Self:
-        drawn = _drawn(F.col("image_id"), min(1.0, settings.audit / max(1, images)))
-        chosen = [row.asDict() for row in selection.where(drawn).collect()]
-        removed = [row for row in chosen if not row["kept"]]
-        stay = [row for row in chosen if row["kept"]]
-        table = _wanted(latents, stay, removed)
-        counts = _kept_counts(selection, settings.rules, images)
-        similar, pairs = _too_similar(selection, latents, table, stay, counts)
-        others = _keepers(reference, removed)
-        unjustified = _unjustified(selection, table, removed, others)
-        return cls(stay, removed, pairs, similar, unjustified)
+        """Audit one space; see `check`."""
+        sampled = is_sampled(F.col("image_id"), min(1.0, settings.audit / max(1, images)))
+        rows = [row.asDict() for row in selection.where(sampled).collect()]
+        kept = [row for row in rows if row["kept"]]
+        removed = [row for row in rows if not row["kept"]]
+        table = latents_of(latents, kept, removed)
+        counts = kept_counts(selection, settings.rules, images)
+        similar, pairs = similar_kept_pairs(selection, latents, table, kept, counts)
+        keepers = keeper_latents(reference, removed)
+        unjustified = unjustified_removals(selection, table, removed, keepers)
+        return cls(kept, removed, pairs, similar, unjustified)
+
+    def row(self, rule: Rule, space: str) -> dict[str, Any]:
+        """The row of a rule in the table `audit`."""
+
+        def count(rows: Rows) -> int:
+            return sum(row["rule"] == rule.name for row in rows)
+
+        return {
+            "rule": rule.name,
+            "space": space,
+            "threshold": rule.threshold,
+            "kept_checked": count(self.kept),
+            "pairs_checked": self.pairs.get(rule.name, 0),
+            "removed_checked": count(self.removed),
+            "too_similar": count(self.similar),
+            "unjustified": count(self.unjustified),
+        }
 
 
-def _drawn(image_id: Column, share: float) -> Column:
-    """Whether an image is in the sample: by a hash of its id, so always the same ones."""
+def is_sampled(image_id: Column, share: float) -> Column:
+    """Whether an image is in the sample: by a hash of its id, so the same images in every run."""
     return F.pmod(F.xxhash64(F.lit("audit"), image_id), F.lit(PARTS)) < F.lit(int(share * PARTS))
 
 
-def _wanted(
-    latents: DataFrame, stay: list[dict[str, Any]], removed: list[dict[str, Any]]
-) -> pa.Table:
-    """Latents of the sampled images, and of those that removals among them name."""
-    ids = {row["image_id"] for row in [*stay, *removed]} | {row["kept_id"] for row in removed}
-    names = arrow_frames.ids(latents.sparkSession, ids)
-    wanted = latents.join(F.broadcast(names), on="image_id")
+def latents_of(latents: DataFrame, kept: Rows, removed: Rows) -> pa.Table:
+    """Id, group and latent of sampled images, and of the keepers that removals name."""
+    ids = {row["image_id"] for row in [*kept, *removed]} | {row["kept_id"] for row in removed}
+    wanted = latents.join(F.broadcast(arrow_frames.ids(latents.sparkSession, ids)), on="image_id")
     return wanted.select("image_id", "group", "latent").toArrow()
 
 
-def _keepers(reference: DataFrame | None, removed: list[dict[str, Any]]) -> pa.Table | None:
-    """Latents of the reference images that removals name."""
+def keeper_latents(reference: DataFrame | None, removed: Rows) -> pa.Table | None:
+    """Id and latent of the reference images that removals name as keepers."""
     if reference is None:
         return None
-    names = arrow_frames.ids(reference.sparkSession, {row["kept_id"] for row in removed})
-    wanted = reference.join(F.broadcast(names), on="image_id")
+    ids = arrow_frames.ids(reference.sparkSession, {row["kept_id"] for row in removed})
+    wanted = reference.join(F.broadcast(ids), on="image_id")
     return wanted.select("image_id", "latent").toArrow()
 
 
-def _kept_counts(
+def kept_counts(
     selection: DataFrame, rules: Iterable[str], images: int
 ) -> dict[tuple[str, str], int]:
-    """Kept images by group and rule; raises JobError where a rule has not a row for each image."""
-    counted = selection.groupBy("group", "rule").agg(
+    """Kept images by group and rule.
+
+    Raises JobError where a rule does not decide each of so many images once.
+    """
+    counts = selection.groupBy("group", "rule").agg(
         F.count_distinct("image_id").alias("images"),
         F.count("*").alias("rows"),
         F.count_if("kept").alias("kept"),
     )
-    rows = counted.collect()
+    rows = counts.collect()
     for rule in rules:
         of_rule = [row for row in rows if row["rule"] == rule]
-        decided, decisions = (sum(row[what] for row in of_rule) for what in ("images", "rows"))
+        decided, decisions = (sum(row[name] for row in of_rule) for name in ("images", "rows"))
         if decided != images or decisions != images:
             raise JobError(
                 f"the audit of {rule} found {decisions:,} decisions on {decided:,} of "
-                f"{images:,} images: {AGAIN}"
+                f"{images:,} images: {ADVICE}"
             )
     return {(row["group"], row["rule"]): int(row["kept"]) for row in rows}
 
 
-def _too_similar(
+def similar_kept_pairs(
     selection: DataFrame,
     latents: DataFrame,
     table: pa.Table,
-    stay: list[dict[str, Any]],
-    counts: dict[tuple[str, str], int],
-) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Pairs of kept images above T, one of them sampled; by rule how many pairs were compared.
+    sampled: Rows,
+    counts: Mapping[tuple[str, str], int],
+) -> tuple[Rows, dict[str, int]]:
+    """Pairs of kept images above T, of which one is sampled, and how many pairs were compared.
 
-    Only kept images are in the sample: few of a group in which all resemble each other.
+    Args:
+        selection: all decisions of the space.
+        latents: all images with their group.
+        table: `latents_of` the sample.
+        sampled: the sampled rows that keep an image. Where all images of a group resemble each
+            other, few of them are kept, so few are compared with the others.
+        counts: `kept_counts`.
     """
-    kept = selection.where("kept").select("image_id", "group", "rule", "threshold", "fixed")
     pairs: dict[str, int] = {}
-    for row in stay:
-        others = counts[row["group"], row["rule"]] - 1
-        pairs[row["rule"]] = pairs.get(row["rule"], 0) + others
-    ids = pa.array([row["image_id"] for row in stay], pa.string())
-    sampled = table.filter(pa.compute.is_in(table.column("image_id"), ids))
-    if not sampled.num_rows:
-        return [], pairs
     lowest: dict[str, float] = {}
-    for row in stay:
+    for row in sampled:
+        group, rule = row["group"], row["rule"]
+        pairs[rule] = pairs.get(rule, 0) + counts[group, rule] - 1
         threshold = 1.0 if row["threshold"] is None else row["threshold"]
-        lowest[row["group"]] = min(threshold, lowest.get(row["group"], 1.0))
-    sample = _by_group(sampled, lowest)
-    found = arrow_frames.mapped(latents.select("image_id", "group", "latent"), sample.pairs, PAIRS)
-    first = kept.withColumnsRenamed({"image_id": "sample_id", "fixed": "sample_fixed"})
+        lowest[group] = min(threshold, lowest.get(group, 1.0))
+    ids = pa.array([row["image_id"] for row in sampled], pa.string())
+    rows = table.filter(pa.compute.is_in(table.column("image_id"), ids))
+    if not rows.num_rows:
+        return [], pairs
+    sample = SampledLatents.of(rows, lowest)
+    images = latents.select("image_id", "group", "latent")
+    similar = arrow_frames.mapped(images, sample.similar, SIMILAR)
+    kept = selection.where("kept").select("image_id", "group", "rule", "threshold", "fixed")
+    kept_sample = kept.withColumnsRenamed({"image_id": "sample_id", "fixed": "sample_fixed"})
     both = (
-        found.where("sample_id <> image_id")
-        .join(first, on=["sample_id", "group"])
+        similar.where("sample_id <> image_id")
+        .join(kept_sample, on=["sample_id", "group"])
         .where(F.col("cosine") > F.col("threshold") + audit.TOLERANCE)
         .join(kept.drop("threshold"), on=["image_id", "group", "rule"])
         .where("NOT (fixed AND sample_fixed)")
     )
-    rows = both.select("rule", "group", "sample_id", "image_id", "cosine").collect()
-    return [row.asDict() for row in rows], pairs
+    violations = both.select("rule", "group", "sample_id", "image_id", "cosine").collect()
+    return [row.asDict() for row in violations], pairs
 
 
-def _by_group(sampled: pa.Table, lowest: dict[str, float]) -> Sample:
-    ids: dict[str, list[str]] = {}
-    matrices: dict[str, NDArray[np.float32]] = {}
-    groups = sampled.column("group")
-    for group in groups.unique().to_pylist():
-        rows = sampled.filter(pa.compute.equal(groups, group))
-        ids[group] = rows.column("image_id").to_pylist()
-        matrices[group] = np.array(arrow.matrix(rows.column("latent")))
-    return Sample(ids, matrices, lowest)
-
-
-def _unjustified(
+def unjustified_removals(
     selection: DataFrame,
     table: pa.Table,
-    removed: list[dict[str, Any]],
-    others: pa.Table | None = None,
-) -> list[dict[str, Any]]:
-    """Removals without a kept image of their group, or a reference, above T and as stored."""
+    removed: Rows,
+    keepers: pa.Table | None = None,
+) -> Rows:
+    """Removals whose keeper does not justify them.
+
+    A keeper must be kept in the group by the rule, or be a reference image, and have a similarity
+    above T that is the stored one.
+
+    Args:
+        selection: all decisions of the space.
+        table: `latents_of` the sample.
+        removed: the sampled rows that remove an image.
+        keepers: `keeper_latents`, of reference images.
+    """
     if not removed:
         return []
-    keepers = {(row["kept_id"], row["rule"], row["group"]) for row in removed}
-    named = arrow_frames.frame(selection.sparkSession, keepers, KEEPERS)
-    kept = selection.where("kept").join(F.broadcast(named), on=["image_id", "rule", "group"])
-    standing = {(row["image_id"], row["rule"], row["group"]) for row in kept.collect()}
+    kept = _kept_keepers(selection, removed)
+    references = set(keepers.column("image_id").to_pylist()) if keepers else set()
     columns = ["image_id", "latent"]
-    referred = set(others.column("image_id").to_pylist()) if others else set()
-    table = pa.concat_tables([table.select(columns), *([others] if others else [])])
-    place = {name: i for i, name in enumerate(table.column("image_id").to_pylist())}
-    matrix = arrow.matrix(table.column("latent"))
-    known = [row for row in removed if row["image_id"] in place and row["kept_id"] in place]
-    cosine = audit.cosines(
-        matrix[[place[row["image_id"]] for row in known]],
-        matrix[[place[row["kept_id"]] for row in known]],
-    )
-    wrong = [row for row in removed if row["image_id"] not in place or row["kept_id"] not in place]
-    for row, found in zip(known, cosine.tolist(), strict=True):
-        stands = (row["kept_id"], row["rule"], row["group"]) in standing
-        stands |= row["kept_id"] in referred
-        above = found > row["threshold"] - audit.TOLERANCE
-        said = row["similarity"]
-        stored = said is not None and abs(found - said) <= audit.TOLERANCE
-        if not (stands and above and stored):
+    table = pa.concat_tables([table.select(columns), *([keepers] if keepers else [])])
+    row_of = {name: i for i, name in enumerate(table.column("image_id").to_pylist())}
+    both = [row["image_id"] in row_of and row["kept_id"] in row_of for row in removed]
+    wrong = [row for row, has_latents in zip(removed, both, strict=True) if not has_latents]
+    rest = [row for row, has_latents in zip(removed, both, strict=True) if has_latents]
+    for row, cosine in zip(rest, _cosines(table, row_of, rest), strict=True):
+        is_kept = (row["kept_id"], row["rule"], row["group"]) in kept
+        is_kept |= row["kept_id"] in references
+        if not (is_kept and _is_as_stored(row, cosine)):
             wrong.append(row)
     return wrong
+
+
+def _kept_keepers(selection: DataFrame, removed: Sequence[dict[str, Any]]) -> set[tuple[str, ...]]:
+    """Those keepers (image, rule, group) of removals that the selection keeps."""
+    named = {(row["kept_id"], row["rule"], row["group"]) for row in removed}
+    frame = arrow_frames.frame(selection.sparkSession, named, KEEPERS)
+    kept = selection.where("kept").join(F.broadcast(frame), on=["image_id", "rule", "group"])
+    return {(row["image_id"], row["rule"], row["group"]) for row in kept.collect()}
+
+
+def _cosines(table: pa.Table, row_of: Mapping[str, int], removed: Rows) -> list[float]:
+    """The cosine of each removed image with its keeper."""
+    matrix = arrow.matrix(table.column("latent"))
+    images = [row_of[row["image_id"]] for row in removed]
+    keepers = [row_of[row["kept_id"]] for row in removed]
+    return [float(cosine) for cosine in audit.cosines(matrix[images], matrix[keepers])]
+
+
+def _is_as_stored(row: Mapping[str, Any], cosine: float) -> bool:
+    """Whether a cosine is above T, and equal to the stored similarity, within the tolerance."""
+    stored = row["similarity"]
+    above = cosine > row["threshold"] - audit.TOLERANCE
+    return bool(above and stored is not None and abs(cosine - stored) <= audit.TOLERANCE)

@@ -1,4 +1,7 @@
-"""conflicts: images that resemble each other under unlike labels (listed, never removed)."""
+"""The stage `conflicts`: lists pairs of images that resemble each other under unlike labels.
+
+Nothing is removed. The pairs are for people who check labels.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 from pyspark import Broadcast
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.autoencoder import spaces
@@ -24,35 +27,42 @@ VERSION = 1
 def main(stage_run: StageRun) -> None:
     """Table latents, or vectors → conflicts: in the first space of `prune.space`."""
     settings, space = stage_run.settings.conflicts, stage_run.settings.prune.space[0]
-    latents = spaces.vectors(stage_run, [space])[space]
-    images, begun = latents.count(), time.monotonic()
-    found = [arrow_frames.arrow_schema(window_search.PAIRS).empty_table()]
+    pairs = conflicting_pairs(stage_run, spaces.vectors(stage_run, [space])[space])
+    columns = {"space": F.lit(space), "threshold": F.lit(settings.threshold)}
+    frame = stage_run.spark.createDataFrame(pairs, window_search.PAIRS).withColumns(columns)
+    rows = frame.select(tables.TABLES["conflicts"].schema.names)
+    stage_run.write(rows.sort(F.desc("similarity"), "image_id", "other_id"), "conflicts")
+    stage_run.rows["conflicts"] = pairs.num_rows
+    stage_run.summary = f"{pairs.num_rows:,} pairs of unlike labels above {settings.threshold}"
 
-    def of_window(later: Column, held: Broadcast[ReferenceWindow]) -> pa.Table:
-        return ConflictScan(settings.threshold, settings.most, held).table(latents.where(later))
 
-    window = stage_run.settings.prune.window
-    for table in window_search.each_window(latents, images, window, of_window):
-        found.append(table)
-        pairs = sum(part.num_rows for part in found)
-        done = min(1.0, (len(found) - 1) * window / max(1, images))
-        note = f"{len(found) - 1:,} windows, {pairs:,} pairs"
-        stage_run.set_progress(Progress(time.monotonic() - begun, done, note=note))
+def conflicting_pairs(stage_run: StageRun, images: DataFrame) -> pa.Table:
+    """Rows of PAIRS: all pairs above the threshold under unlike labels.
+
+    Raises JobError where they are more than `conflicts.most`.
+    """
+    settings, window = stage_run.settings.conflicts, stage_run.settings.prune.window
+    count, start = images.count(), time.monotonic()
+
+    def compare(this_or_later: Column, window: Broadcast[ReferenceWindow]) -> pa.Table:
+        scan = ConflictScan(settings.threshold, settings.most, window)
+        return scan.table(images.where(this_or_later))
+
+    parts = [arrow_frames.arrow_schema(window_search.PAIRS).empty_table()]
+    pairs = 0
+    windows = window_search.each_window(images, count, window, compare)
+    for number, part in enumerate(windows, 1):
+        parts.append(part)
+        pairs += part.num_rows
+        share = min(1.0, number * window / max(1, count))
+        note = f"{number:,} windows, {pairs:,} pairs"
+        stage_run.set_progress(Progress(time.monotonic() - start, share, note=note))
         if pairs > settings.most:
             raise JobError(
                 f"more than conflicts.most = {settings.most:,} pairs are above "
                 f"{settings.threshold}: raise conflicts.threshold, or conflicts.most"
             )
-    frame = stage_run.spark.createDataFrame(pa.concat_tables(found), window_search.PAIRS)
-    columns = {
-        "space": F.lit(space),
-        "threshold": F.lit(settings.threshold),
-    }
-    ordered = frame.withColumns(columns).select(tables.TABLES["conflicts"].schema.names)
-    stage_run.write(ordered.sort(F.desc("similarity"), "image_id", "other_id"), "conflicts")
-    stage_run.rows["conflicts"] = frame.count()
-    count = stage_run.rows["conflicts"]
-    stage_run.summary = f"{count:,} pairs of unlike labels above {settings.threshold}"
+    return pa.concat_tables(parts)
 
 
 def depends(run: RunContext) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""What executors do with the latents of a group: greedy covers, and scans of a large one."""
+"""Greedy covers of whole groups, as tasks on the executors, and how far these tasks are.
+
+Use `GroupCovers` where Spark brings the groups to the tasks, and `ClassCovers` where tasks read
+classes from the files of a table. What is decided is defined in udfs/duplicates/greedy.py.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +20,17 @@ from pyspark.sql import types as T
 
 from jobs.duplicates.groups import space_of
 from jobs.duplicates.rules import Rules
-from jobs.runtime import progress as console_progress
+from jobs.runtime.progress import Progress
 from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.duplicates import greedy
 
-ROWS = 16_384  # of small groups' results that leave a task together
+ROWS = 16_384  # rows of small groups that leave a task as one batch
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What tasks have done so far, as far as they have ended."""
+class CoverProgress:
+    """What the tasks that have ended did: groups and images decided, and images kept."""
 
     groups: Accumulator[int]
     images: Accumulator[int]
@@ -34,116 +38,119 @@ class Progress:
     since: float
 
     @classmethod
-    def begun(cls, spark: SparkSession) -> Self:
-        """Nothing done yet."""
+    def begin(cls, spark: SparkSession) -> Self:
+        """Nothing is done yet; the clock starts."""
         context = spark.sparkContext
         groups, images, kept = (context.accumulator(0) for _ in range(3))
         return cls(groups, images, kept, time.monotonic())
 
-    def now(self, groups: Mapping[str, int]) -> console_progress.Progress:
-        """For the console, of groups with so many images each."""
+    def current(self, counts: Mapping[str, int]) -> Progress:
+        """The progress to be shown; counts: images of each group."""
         images = self.images.value
-        return console_progress.Progress(
+        return Progress(
             time.monotonic() - self.since,
-            images / max(1, sum(groups.values())),
+            images / max(1, sum(counts.values())),
             images,
-            f"{self.groups.value:,} of {len(groups):,} groups, {self.kept.value:,} of "
+            f"{self.groups.value:,} of {len(counts):,} groups, {self.kept.value:,} of "
             f"{images:,} images kept",
         )
 
 
 @dataclass(frozen=True)
-class Pruning:
-    """Whole groups, one after the other."""
+class GroupCovers:
+    """The covers of whole groups, which a task decides one after the other."""
 
     rules: Rules
-    progress: Progress
+    progress: CoverProgress
 
-    def selection_rows(
+    def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Latents, sorted by group and order, to rows of `selection`: one an image and rule.
+        """Candidates, sorted by group and order, to rows of `selection`.
 
-        An image that is not to be decided at a rule has no row there.
+        An image has one row for each rule by which it is pending.
         """
-        held: list[pa.RecordBatch] = []
-        for group, rows in arrow.groups(batches, "group"):
-            held += self._group_rows(group, rows, schema)
-            if sum(part.num_rows for part in held) >= ROWS:
-                yield pa.concat_batches(held)
-                held = []
-        if held:
-            yield pa.concat_batches(held)
+        waiting: list[pa.RecordBatch] = []
+        for group, candidates in arrow.groups(batches, "group"):
+            waiting += self._group_rows(group, candidates, schema)
+            if sum(part.num_rows for part in waiting) >= ROWS:
+                yield pa.concat_batches(waiting)
+                waiting = []
+        if waiting:
+            yield pa.concat_batches(waiting)
 
     def _group_rows(
-        self, group: str, rows: pa.Table, schema: pa.Schema
+        self, group: str, candidates: pa.Table, schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        latents = np.ascontiguousarray(arrow.matrix(rows.column("latent")))
-        standing, undecided = (rows.column(name).to_numpy() for name in ("standing", "undecided"))
-        ids, labels = (rows.column(name).combine_chunks() for name in ("image_id", "label"))
-        first = int(np.count_nonzero(standing))  # those that stand come first
-        open_ = self.rules.flags(undecided[first:])
+        """The rows of one group, a batch for each rule."""
+        latents = np.ascontiguousarray(arrow.matrix(candidates.column("latent")))
+        reference_mask = candidates.column("reference_mask").to_numpy()
+        first = int(np.count_nonzero(reference_mask))  # references come before the others
+        pending = self.rules.flags(candidates.column("pending_mask").to_numpy()[first:])
         thresholds = self.rules.values(group)
         covers = greedy.covers(
             latents[:first],
             latents[first:],
             thresholds,
             block=self.rules.block,
-            reference_mask=self.rules.flags(standing[:first]),
-            pending_mask=open_,
+            reference_mask=self.rules.flags(reference_mask[:first]),
+            pending_mask=pending,
             device=self.rules.task_device(),
         )
+        self.progress.groups.add(1)
+        self.progress.images.add(len(latents) - first)
+        kept_by_any = np.any([cover.kept for cover in covers], axis=0)
+        self.progress.kept.add(int(np.count_nonzero(kept_by_any)))
+        ids, labels = (candidates.column(name).combine_chunks() for name in ("image_id", "label"))
         for rule, threshold, cover, decided in zip(
-            self.rules.names, thresholds, covers, open_, strict=True
+            self.rules.names, thresholds, covers, pending, strict=True
         ):
             chosen = np.flatnonzero(decided)
             kept = cover.kept[chosen]
-            n = len(chosen)
             columns = {
                 "image_id": ids.take(pa.array(first + chosen)),
                 "label": labels.take(pa.array(first + chosen)),
-                "rule": [rule] * n,
-                "space": [space_of(group)] * n,
-                "threshold": np.full(n, threshold),
+                "rule": [rule] * len(chosen),
+                "space": [space_of(group)] * len(chosen),
+                "threshold": np.full(len(chosen), threshold),
                 "kept": pa.array(kept),
                 "kept_id": ids.take(pa.array(cover.keeper[chosen], mask=kept)),
                 "similarity": pa.array(cover.similarity[chosen], mask=kept),
             }
             yield arrow.record_batch(columns, schema)
-        self.progress.groups.add(1)
-        self.progress.images.add(len(latents) - first)
-        stays = np.any([cover.kept for cover in covers], axis=0)
-        self.progress.kept.add(int(np.count_nonzero(stays)))
 
 
 @dataclass(frozen=True)
-class Plain:
-    """Whole classes of one space, of which every image is to be decided by every rule."""
+class ClassCovers:
+    """The covers of whole classes of one space, in which every image is pending by every rule.
 
-    pruning: Pruning
+    column: of the space's table, which holds the vectors.
+    """
+
+    covers: GroupCovers
     space: str
-    column: str  # of the vectors
+    column: str
 
     @property
     def columns(self) -> T.StructType:
-        """What of the space's table is wanted."""
+        """The columns of the space's table that the tasks read."""
         return arrow_frames.struct(f"image_id string, label string, {self.column} array<float>")
 
-    def selection_rows(
+    def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Rows of the table, sorted by class and id, to rows of `selection`."""
-        return self.pruning.selection_rows(map(self._marked, batches), schema)
+        """Rows of the space's table, sorted by class and id, to rows of `selection`."""
+        return self.covers.rows(map(self._candidates, batches), schema)
 
-    def _marked(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _candidates(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         n = batch.num_rows
-        every = (1 << len(self.pruning.rules.names)) - 1
+        every = (1 << len(self.covers.rules.names)) - 1
         columns = {
             "image_id": batch.column("image_id"),
             "label": batch.column("label"),
             "group": pc.binary_join_element_wise(self.space, batch.column("label"), "/"),
-            "standing": pa.array(np.zeros(n, np.int64)),
-            "undecided": pa.array(np.full(n, every, np.int64)),
+            "reference_mask": pa.array(np.zeros(n, np.int64)),
+            "pending_mask": pa.array(np.full(n, every, np.int64)),
             "latent": batch.column(self.column),
         }
         return pa.RecordBatch.from_pydict(columns)

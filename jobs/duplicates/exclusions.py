@@ -1,4 +1,7 @@
-"""Anomalous images: which ones there are, and which of them `publish` leaves out (spec §5)."""
+"""The anomalies that `publish` leaves out of `curated`, with `anomalies.remove`.
+
+docs/method.md, "What the model is for", says what an anomaly is and which are retained.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.density.low_density import made_of
-from jobs.duplicates import groups
+from jobs.duplicates.groups import check_columns
 from jobs.errors import JobError
 from jobs.runtime.stage import RunContext, StageRun
 from jobs.settings.model import Settings
@@ -20,47 +23,49 @@ def depends(run: RunContext) -> dict[str, Any]:
     settings = run.settings
     if not settings.anomalies.remove:
         return {}
-    return {"anomalies": [made_of(run), settings.prune.protect, list(_reference(settings))]}
+    return {"anomalies": [made_of(run), settings.prune.protect, list(_reference_splits(settings))]}
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A selection without the anomalies that are left out, and how many they are.
+class Exclusion:
+    """A selection without the anomalies that are left out.
 
-    stay: anomalies that stand for images that are none, and so are not left out. stood_for: how
-    many images (anomalies all) those left out stand for.
+    images: number of anomalies that are left out.
+    retained: number of anomalies that stay in the published set because they are the keeper of an
+        image that is no anomaly.
+    covered: number of images, all anomalies, whose keeper is left out.
     """
 
     selection: DataFrame
     images: int
-    stay: int
-    stood_for: int
+    retained: int
+    covered: int
 
     @property
     def summary(self) -> str:
-        """For the console."""
-        stood = f" (they stand for {self.stood_for:,} more)" if self.stood_for else ""
-        stay = f", {self.stay:,} stay for images that are none" if self.stay else ""
-        return f"{self.images:,} anomalies left out{stood}{stay}"
+        """The counts as words for the console."""
+        covered = f" (they stand for {self.covered:,} more)" if self.covered else ""
+        retained = f", {self.retained:,} stay for images that are none" if self.retained else ""
+        return f"{self.images:,} anomalies left out{covered}{retained}"
 
     @property
     def counts(self) -> dict[str, int]:
-        """For `runs`."""
+        """The counts for the table `runs`."""
         return {
             "anomalies_left_out": self.images,
-            "anomalies_stood_for": self.stood_for,
-            "anomalies_stay": self.stay,
+            "anomalies_stood_for": self.covered,
+            "anomalies_stay": self.retained,
         }
 
 
-def left_out(stage_run: StageRun, selection: DataFrame, settings: Settings) -> LeftOut:
-    """One rule's selection in which anomalies are not kept, but for those that others need.
+def without_anomalies(stage_run: StageRun, selection: DataFrame) -> Exclusion:
+    """One rule's selection in which anomalies are not kept, except those that others need.
 
-    An anomaly is left out unless it is protected (`prune.protect`, the splits that leaks.remove
-    keeps) or stands for a removed image that is no anomaly: so every image that is none is in what
-    is published, or a kept one stands for it there.
+    An anomaly is left out unless it is protected (by `prune.protect`, or as an image of the splits
+    that leaks.remove keeps) or is the keeper of an image that is no anomaly. So every image that is
+    no anomaly is published, or its keeper is.
 
-    Raises JobError where the anomalies were found otherwise than these settings ask.
+    Raises JobError where the table `anomalies` was made with other settings or other projections.
     """
     commit = stage_run.inputs.get("anomalies")
     if commit is None or commit.metadata != made_of(stage_run.run):
@@ -69,36 +74,40 @@ def left_out(stage_run: StageRun, selection: DataFrame, settings: Settings) -> L
             "other projections: run ./spark-submit.sh anomalies first (or pipeline, which does all)"
         )
     anomalies = stage_run.read("anomalies").select("image_id")
-    return without(selection, anomalies, protected(stage_run.read("images"), settings))
+    return excluded(selection, anomalies, protected(stage_run.read("images"), stage_run.settings))
 
 
 def protected(images: DataFrame, settings: Settings) -> DataFrame:
     """The ids of images that are never removed."""
-    groups.check(images, settings.prune)
+    check_columns(images, settings.prune)
     predicate = F.expr(settings.prune.protect or "false")
-    reference = F.col("split").isin(list(_reference(settings)))
+    reference = F.col("split").isin(list(_reference_splits(settings)))
     never = F.coalesce(predicate, F.lit(False)) | F.coalesce(reference, F.lit(False))
     return images.where(never).select("image_id")
 
 
-def _reference(settings: Settings) -> tuple[str, ...]:
+def _reference_splits(settings: Settings) -> tuple[str, ...]:
     return settings.leaks.split if settings.leaks.remove else ()
 
 
-def without(selection: DataFrame, anomalies: DataFrame, never: DataFrame) -> LeftOut:
-    """`left_out` of one rule's selection, given the ids of anomalies and of protected images."""
-    marks = anomalies.withColumn("anomalous", F.lit(True))
-    marked = selection.join(marks, on="image_id", how="left")
-    needed = marked.where("NOT kept AND anomalous IS NULL").select(F.col("kept_id"))
-    needed = needed.distinct().select(F.col("kept_id").alias("image_id"), F.lit(True).alias("need"))
-    keeps = never.withColumn("never", F.lit(True))
-    marked = marked.join(needed, on="image_id", how="left").join(keeps, on="image_id", how="left")
-    anomaly = F.col("kept") & F.col("anomalous").isNotNull() & F.col("never").isNull()
-    marked = marked.withColumns(
-        {"out": anomaly & F.col("need").isNull(), "stay": anomaly & F.col("need").isNotNull()}
-    )
-    out = marked.where("out").select(F.col("image_id").alias("kept_id"))
-    stood_for = selection.where("NOT kept").join(out, on="kept_id", how="left_semi").count()
-    counted = marked.agg(F.count_if("out").alias("out"), F.count_if("stay").alias("stay")).collect()
-    kept = marked.withColumn("kept", F.col("kept") & ~F.col("out")).select(selection.columns)
-    return LeftOut(kept, counted[0].out, counted[0].stay, stood_for)
+def excluded(selection: DataFrame, anomalies: DataFrame, protected_ids: DataFrame) -> Exclusion:
+    """See `without_anomalies`; anomalies, protected_ids: frames with the column `image_id`."""
+
+    def flagged(rows: DataFrame, ids: DataFrame, flag: str) -> DataFrame:
+        """Rows with the column `flag`: true for these ids, else null."""
+        return rows.join(ids.withColumn(flag, F.lit(True)), on="image_id", how="left")
+
+    rows = flagged(selection, anomalies, "anomalous")
+    needed = rows.where("NOT kept AND anomalous IS NULL").select(F.col("kept_id").alias("image_id"))
+    rows = flagged(rows, needed.distinct(), "needed")
+    rows = flagged(rows, protected_ids, "protected")
+    anomaly = F.col("kept") & F.col("anomalous").isNotNull() & F.col("protected").isNull()
+    needed_flag = F.col("needed").isNotNull()
+    rows = rows.withColumns({"excluded": anomaly & ~needed_flag, "retained": anomaly & needed_flag})
+    keepers = rows.where("excluded").select(F.col("image_id").alias("kept_id"))
+    covered = selection.where("NOT kept").join(keepers, on="kept_id", how="left_semi").count()
+    (counts,) = rows.agg(
+        F.count_if("excluded").alias("excluded"), F.count_if("retained").alias("retained")
+    ).collect()
+    kept = rows.withColumn("kept", F.col("kept") & ~F.col("excluded")).select(selection.columns)
+    return Exclusion(kept, counts.excluded, counts.retained, covered)

@@ -1,22 +1,23 @@
-"""The work table `placed`: the images of large groups in their order, each with its rank."""
+"""The work table `placed`: the candidates of large groups in their order, each with its rank.
+
+Use `place_groups` before `rounds.Rounds`, which reads ranges of ranks from the table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import Window as Over
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.runtime.stage import StageRun
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.commits import CommitInfo
 from udfs import arrow
 
-PIECE = 32_768  # images of a group that lie together in `placed`: 134 MB at width 1024
-SENT = 2**21  # images whose ranks are sent to every executor, some 100 bytes each
+FILE_IMAGES = 32_768  # images of a group in one file of `placed`: 134 MB at width 1024
+SENT = 2**21  # ranks that are sent to every executor at most, some 100 bytes each
 
 PLACED, ROUNDS = "placed", "rounds"
 
@@ -26,54 +27,71 @@ _PACKED = arrow_frames.struct(
 
 
 def pack(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Latents as bytes: they travel to Python in half the time of a list."""
+    """Write latents as bytes, which travel to Python in half the time of a list."""
     for batch in batches:
         columns = {name: batch.column(name) for name in schema.names}
         columns["latent"] = arrow.bytes_column(columns["latent"])
         yield arrow.record_batch(columns, schema)
 
 
-def place(
-    stage_run: StageRun, found: DataFrame, counts: dict[str, int], order: Sequence[Column]
+def place_groups(
+    stage_run: StageRun, compared: DataFrame, counts: Mapping[str, int], order: Sequence[Column]
 ) -> None:
-    """The images of large groups, ranked and cut into pieces, into the table `placed`.
+    """Write the table `placed`, unless it is there from a run that was stopped.
 
-    counts: of each group. A piece is a file, so that those which are done are passed over.
+    Args:
+        stage_run: the stage whose work table it is.
+        compared: the candidates that are compared.
+        counts: how many there are in each large group; other groups are left out.
+        order: sort keys of a group before the id.
+
+    A group is cut into files by rank, so that Spark skips files whose images are all decided. The
+    table calls the masks `standing` (references) and `undecided` (pending).
     """
-    if _resumable(stage_run, PLACED, sorted(counts)):
+    if resumable(stage_run, PLACED, sorted(counts)):
         return
-    chosen = found.where(F.col("group").isin(list(counts)))
-    orders = [name for name in chosen.columns if name.startswith("order_")]
-    narrow = chosen.select("image_id", "group", "standing", *orders)
-    rank = (F.row_number().over(Over.partitionBy("group").orderBy(*order, "image_id")) - 1).cast(
-        "bigint"
-    )
-    ranked = narrow.select("image_id", rank.alias("rank"))
-    packed = arrow_frames.mapped(chosen.select(*_PACKED.names), pack, _PACKED)
+    chosen = compared.where(F.col("group").isin(list(counts)))
+    ranked = _ranked(chosen, order)
+    columns = chosen.withColumnsRenamed(
+        {"reference_mask": "standing", "pending_mask": "undecided"}
+    ).select(*_PACKED.names)
+    packed = arrow_frames.mapped(columns, pack, _PACKED)
     if sum(counts.values()) <= SENT:  # else latents go twice through Spark's shuffle
         ranked = F.broadcast(ranked)
-    pieces = [-(-count // PIECE) for count in counts.values()]
-    firsts = zip(counts, np.cumsum([0, *pieces[:-1]]).tolist(), strict=True)
-    columns = arrow_frames.struct("group string, first_piece int")
-    numbers = arrow_frames.frame(stage_run.spark, firsts, columns)
-    piece = (F.col("first_piece") + F.floor(F.col("rank") / PIECE)).cast("int")
+    files = [-(-count // FILE_IMAGES) for count in counts.values()]
+    firsts = zip(counts, np.cumsum([0, *files[:-1]]).tolist(), strict=True)
+    numbers = arrow_frames.frame(
+        stage_run.spark, firsts, arrow_frames.struct("group string, first_file int")
+    )
+    file = (F.col("first_file") + F.floor(F.col("rank") / FILE_IMAGES)).cast("int")
     placed = (
         packed.join(ranked, on="image_id")
         .join(F.broadcast(numbers), on="group")
-        .repartitionById(sum(pieces), piece)
+        .repartitionById(sum(files), file)
         .sortWithinPartitions("rank")
         .select(tables.TABLES[PLACED].schema.names)
     )
-    stage_run.warehouse.drop(ROUNDS)
+    stage_run.discard(ROUNDS)
     metadata = {"for": stage_run.fingerprint, "groups": sorted(counts)}
     stage_run.write(placed, PLACED, finished=False, metadata=metadata)
 
 
-def _resumable(stage_run: StageRun, table: str, groups: Sequence[str] | None = None) -> bool:
-    """Whether a table is what this stage left when it was stopped, of the same large groups."""
-    commit: CommitInfo | None = stage_run.previous_commit(table)
+def _ranked(chosen: DataFrame, order: Sequence[Column]) -> DataFrame:
+    """The id of every image with its rank in its group, from 0."""
+    keys = [name for name in chosen.columns if name.startswith("order_")]
+    narrow = chosen.select("image_id", "group", "reference_mask", *keys)
+    number = F.row_number().over(Window.partitionBy("group").orderBy(*order, "image_id"))
+    return narrow.select("image_id", (number - 1).cast("bigint").alias("rank"))
+
+
+def resumable(stage_run: StageRun, table: str, groups: Sequence[str] | None = None) -> bool:
+    """Whether a work table was left by this stage, with these inputs, when it was stopped.
+
+    groups: also compare the large groups that the table was made of.
+    """
+    commit = stage_run.previous_commit(table)
     if commit is None or stage_run.name in stage_run.settings.overwrite:
         return False
     if groups is not None and commit.metadata.get("groups") != list(groups):
         return False
-    return commit.metadata.get("for") == stage_run.fingerprint
+    return bool(commit.metadata.get("for") == stage_run.fingerprint)

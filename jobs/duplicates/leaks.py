@@ -1,4 +1,8 @@
-"""leaks: images that resemble one of a reference: a split, or another warehouse (spec §3)."""
+"""The stage `leaks`: lists images that resemble one of a reference, a split or another warehouse.
+
+docs/method.md, "Which images stay", defines the similarity. With `leaks.remove` the stage `prune`
+removes these images (`leak_decisions`).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from pyspark.sql import functions as F
 from jobs.autoencoder import spaces
 from jobs.autoencoder.latents import frame_width
 from jobs.duplicates import window_search
+from jobs.duplicates.leak_decisions import leak_settings
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.window_search import LeakScan, ReferenceWindow
 from jobs.errors import JobError, SettingsError
@@ -26,48 +31,40 @@ VERSION = 1
 def main(stage_run: StageRun) -> None:
     """Table latents, or vectors → leaks: in the first space of `prune.space`."""
     settings = stage_run.settings
-    space = settings.prune.space[0]
-    other = stage_run.run.once(elsewhere)
-    latents = spaces.vectors(stage_run, [space])[space]
-    of_split = F.coalesce(F.col("split").isin(list(settings.leaks.split)), F.lit(False))
-    if other:
-        latents_there = other.read("latents", other.version("latents"))
-        check_alike(latents_there, stage_run.warehouse.read("latents"), other.root)
-        reference, candidates = spaces.vectors_of_other(stage_run.warehouse, other, space), latents
-    else:
-        reference, candidates = latents.where(of_split), latents.where(~of_split)
-    images = reference.count()
-    if not images:
+    other = stage_run.run.once(other_warehouse)
+    reference, candidates = compared(stage_run, other)
+    count = reference.count()
+    if not count:
         raise JobError(
             f"leaks: no image is of the splits {', '.join(settings.leaks.split)}: name splits "
             "that the table images has"
             if not other
             else f"leaks.warehouse = {other.root!r}: its table latents has no rows"
         )
-    found = hits(reference, candidates, images, settings)
-    frame = rows(stage_run, found, settings, other.root if other else None)
-    table, _ = spaces.table_of(space)
-    metadata = {
-        "asked": window_search.asked(settings),
-        "latents": stage_run.inputs[table].output_id,
-    }
-    stage_run.write(frame, "leaks", metadata=metadata)
-    summarise(stage_run, images)
+    hits = first_hits(reference, candidates, count, settings)
+    table, _ = spaces.table_of(settings.prune.space[0])
+    metadata = {"asked": leak_settings(settings), "latents": stage_run.inputs[table].output_id}
+    rows = leak_rows(stage_run, hits, other.root if other else None)
+    stage_run.write(rows, "leaks", metadata=metadata)
+    summarise(stage_run, count)
 
 
 def reads(run: RunContext) -> dict[str, str]:
-    """What stands for the images in the first space."""
+    """The table with the vectors of the first space."""
     return spaces.reads(run.settings.prune.space[:1])
 
 
 def depends(run: RunContext) -> list[Any]:
     """The settings of the search, and the state of the other warehouse where one is named."""
-    other = run.once(elsewhere)
-    return [window_search.asked(run.settings), other and _mark(other)]
+    other = run.once(other_warehouse)
+    return [leak_settings(run.settings), other and _state(other)]
 
 
-def elsewhere(run: RunContext) -> Store | None:
-    """The other warehouse, where one is named."""
+def other_warehouse(run: RunContext) -> Store | None:
+    """The warehouse that `leaks.warehouse` names; None where it names none.
+
+    Raises SettingsError where it is this run's own, or has no latents.
+    """
     settings = run.settings.leaks
     if not settings.warehouse:
         return None
@@ -85,17 +82,34 @@ def elsewhere(run: RunContext) -> Store | None:
     return other
 
 
-def _mark(other: Store) -> Any:
+def _state(other: Store) -> Any:
+    """The fingerprint of the other warehouse's latents, or their version where there is none."""
     commit = other.newest("latents", "encode")
     return commit.fingerprint if commit else other.version("latents")
 
 
-def check_alike(reference: DataFrame, latents: DataFrame, root: str) -> None:
-    """Raise JobError where the latents are not of one model and kind of machine."""
-    kinds = ["model_id", "encoded_on"]
-    both = reference.select(kinds).union(latents.select(kinds)).distinct().collect()
-    if len(both) > 1:
-        named = "; ".join(f"model {row.model_id}, {row.encoded_on}" for row in both)
+def compared(stage_run: StageRun, other: Store | None) -> tuple[DataFrame, DataFrame]:
+    """The reference images and the candidates, which may resemble them, in the first space.
+
+    Raises JobError where the latents of the other warehouse cannot be compared with these.
+    """
+    space = stage_run.settings.prune.space[0]
+    images = spaces.vectors(stage_run, [space])[space]
+    if other is None:
+        splits = list(stage_run.settings.leaks.split)
+        of_split = F.coalesce(F.col("split").isin(splits), F.lit(False))
+        return images.where(of_split), images.where(~of_split)
+    reference = other.read("latents", other.version("latents"))
+    check_comparable(reference, stage_run.read("latents"), other.root)
+    return spaces.vectors_of_other(stage_run.warehouse, other, space), images
+
+
+def check_comparable(reference: DataFrame, latents: DataFrame, root: str) -> None:
+    """Raise JobError where two tables of latents are not of one model and one kind of machine."""
+    columns = ["model_id", "encoded_on"]
+    rows = reference.select(columns).union(latents.select(columns)).distinct().collect()
+    if len(rows) > 1:
+        named = "; ".join(f"model {row.model_id}, {row.encoded_on}" for row in rows)
         raise JobError(
             f"leaks.warehouse = {root!r}: its latents cannot be compared with these ({named}): "
             "encode both with one model (train.model) on machines of one kind"
@@ -108,37 +122,39 @@ def check_alike(reference: DataFrame, latents: DataFrame, root: str) -> None:
         )
 
 
-def hits(reference: DataFrame, candidates: DataFrame, images: int, settings: Settings) -> pa.Table:
-    """Each candidate's first reference image, by rule: of every window, and of those before."""
-    rules = Rules.fixed(settings.prune)
+def first_hits(
+    reference: DataFrame, candidates: DataFrame, count: int, settings: Settings
+) -> pa.Table:
+    """Rows of HITS: each candidate's first reference image, by rule; count: reference images."""
+    rules = Rules.given(settings.prune)
 
-    def of_window(_: Column, held: Broadcast[ReferenceWindow]) -> pa.Table:
-        return LeakScan(rules, settings.leaks.scope == "label", held).table(candidates)
+    def compare(_: Column, window: Broadcast[ReferenceWindow]) -> pa.Table:
+        return LeakScan(rules, settings.leaks.scope == "label", window).table(candidates)
 
-    found = arrow_frames.arrow_schema(window_search.HITS).empty_table()
-    for table in window_search.each_window(reference, images, settings.prune.window, of_window):
-        found = first_of(pa.concat_tables([found, table]))
-    return found
+    hits = arrow_frames.arrow_schema(window_search.HITS).empty_table()
+    for table in window_search.each_window(reference, count, settings.prune.window, compare):
+        hits = first_of(pa.concat_tables([hits, table]))
+    return hits
 
 
 def first_of(hits: pa.Table) -> pa.Table:
-    """Of each candidate and rule the hit of the smallest reference id, by its UTF-8 bytes."""
+    """For each candidate and rule the hit of the smallest reference id, by its UTF-8 bytes."""
     order = pa.compute.sort_indices(hits, [("reference_id", "ascending")])  # Arrow compares bytes
     ordered = hits.take(order)
-    keys = ["image_id", "rule"]
-    place = ordered.append_column("place", pa.array(range(len(ordered)), pa.int64()))
-    firsts = place.group_by(keys).aggregate([("place", "min")]).column("place_min")
+    rows = ordered.append_column("row", pa.array(range(len(ordered)), pa.int64()))
+    firsts = rows.group_by(["image_id", "rule"]).aggregate([("row", "min")]).column("row_min")
     return ordered.take(firsts)
 
 
-def rows(stage_run: StageRun, found: pa.Table, settings: Settings, root: str | None) -> DataFrame:
-    """Rows of the table `leaks`."""
-    thresholds = F.create_map(*(F.lit(x) for pair in settings.prune.fixed.items() for x in pair))
+def leak_rows(stage_run: StageRun, hits: pa.Table, root: str | None) -> DataFrame:
+    """Rows of the table `leaks`; root: of the other warehouse."""
+    prune = stage_run.settings.prune
+    thresholds = F.create_map(*(F.lit(x) for pair in prune.fixed.items() for x in pair))
     return (
-        stage_run.spark.createDataFrame(found, window_search.HITS)
+        stage_run.spark.createDataFrame(hits, window_search.HITS)
         .withColumns(
             {
-                "space": F.lit(settings.prune.space[0]),
+                "space": F.lit(prune.space[0]),
                 "threshold": thresholds[F.col("rule")],
                 "reference_warehouse": F.lit(root).cast("string"),
             }
@@ -149,12 +165,13 @@ def rows(stage_run: StageRun, found: pa.Table, settings: Settings, root: str | N
 
 
 def summarise(stage_run: StageRun, reference: int) -> None:
-    """How many images leak at each threshold."""
-    found = (
-        stage_run.read("leaks").groupBy("threshold").count().orderBy(F.desc("threshold")).collect()
+    """Set how many images leak at each threshold; reference: the number of reference images."""
+    counts = stage_run.query(
+        "leaks",
+        "SELECT threshold, count(*) AS images FROM rows GROUP BY threshold ORDER BY threshold DESC",
     )
-    stage_run.rows |= {f"leaks_{row['threshold']:g}": int(row["count"]) for row in found}
-    shares = ", ".join(f"{row['count']:,} at {row['threshold']:g}" for row in found)
+    stage_run.rows |= {f"leaks_{row['threshold']:g}": int(row["images"]) for row in counts}
+    shares = ", ".join(f"{row['images']:,} at {row['threshold']:g}" for row in counts)
     stage_run.summary = f"{reference:,} reference images; resembled by {shares or 'none'}"
 
 

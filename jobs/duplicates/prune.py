@@ -1,39 +1,39 @@
-"""prune: which images of each class are duplicates of which, by every rule (spec §3, §7)."""
+"""The stage `prune`: decides by every rule which images are kept and which are duplicates of these.
+
+docs/method.md, "Which images stay" and "Thresholds that set themselves".
+"""
 
 from __future__ import annotations
 
 import functools
 import operator
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.autoencoder import spaces
-from jobs.duplicates import audit
-from jobs.duplicates import groups as image_groups
-from jobs.duplicates import thresholds as found_thresholds
-from jobs.duplicates.cover_tasks import Progress
+from jobs.duplicates import audit, groups, thresholds
+from jobs.duplicates.candidates import COMPARED, in_order, with_masks
+from jobs.duplicates.cover_tasks import CoverProgress
 from jobs.duplicates.earlier_decisions import (
-    decided_by,
-    earlier,
-    fit,
-    leaked,
-    mark_of,
-    reference_of,
+    decision_hash,
+    decision_settings,
+    earlier_selection,
+    whitening_fit,
 )
 from jobs.duplicates.group_placement import PLACED, ROUNDS
+from jobs.duplicates.leak_decisions import leak_decisions, leak_reference
 from jobs.duplicates.rules import Rules
-from jobs.duplicates.selection import audited, select
+from jobs.duplicates.selection import select, with_groups
 from jobs.errors import JobError
 from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
-from jobs.settings.duplicates import RAW, Rule
-from jobs.settings.model import Settings
+from jobs.settings.duplicates import RAW, Prune, Rule
 from jobs.warehouse import tables
 
 VERSION = 4
@@ -41,44 +41,34 @@ VERSION = 4
 
 def main(stage_run: StageRun) -> None:
     """Tables latents, vectors, images and sublabels → selection, thresholds, audit."""
-    settings = stage_run.settings
-    members = grouped(stage_run, settings)
-    before = earlier(stage_run, members, settings)
-    leaks = leaked(stage_run, settings)
-    rule_names = list(settings.prune.rules)
-    marked = image_groups.decisions(members, rule_names, earlier=before, leaks=leaks)
-    counts, images, mark = count(marked)
-    rules = rules_of(marked, counts, settings, before)
-    progress = Progress.begun(stage_run.spark)
-    selection = select(stage_run, marked, counts, rules, settings, progress)
-    if leaks is not None:
-        new = marked.where("NOT known AND NOT protected").select("image_id")
-        selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
-    with stage_run.progress_from(lambda: progress.now(counts)):
-        stage_run.write(
-            selection,
-            "selection",
-            append=before is not None,
-            metadata={"decided": decided_by(settings), "images": mark, "fit": fit(stage_run)},
-        )
-    for table in (PLACED, ROUNDS):
-        stage_run.discard(table)
-    counted = counts_of(stage_run)
-    stage_run.write(thresholds(counted, settings), "thresholds")
-    reference = reference_of(stage_run, members, settings)
-    chosen = audited(stage_run.read("selection"), marked, settings)
-    spaces_compared = len(settings.prune.space)
-    audit.check(stage_run, chosen, members, images // spaces_compared, settings.prune, reference)
-    summarise(stage_run, counted, len(counts) // spaces_compared)
+    prune = stage_run.settings.prune
+    members = grouped_images(stage_run)
+    earlier = earlier_selection(stage_run, members)
+    leaks = leak_decisions(stage_run)
+    candidates = with_masks(members, list(prune.rules), earlier=earlier, leaks=leaks)
+    counts = CandidateCounts.of(candidates)
+    rules = rules_by_group(candidates, counts.by_group, prune, earlier)
+    write_selection(stage_run, candidates, counts, rules, leaks, append=earlier is not None)
+    kept = kept_counts(stage_run)
+    stage_run.write(threshold_rows(kept, prune), "thresholds")
+    audit.check(
+        stage_run,
+        with_groups(stage_run.read("selection"), candidates, stage_run.settings),
+        members,
+        counts.images // len(prune.space),
+        prune,
+        leak_reference(stage_run, members),
+    )
+    summarise(stage_run, kept, len(counts.by_group) // len(prune.space))
 
 
 def reads(run: RunContext) -> dict[str, str]:
     """The vectors of each space, and the tables that the settings name columns of."""
     prune = run.settings.prune
     inputs = spaces.reads((RAW, *prune.space))
-    if image_groups.needs_images(prune):
+    if groups.needs_images(prune):
         inputs |= written_by("images")
-    if image_groups.DENSITY in image_groups.names(prune.order):
+    if groups.DENSITY in groups.order_columns(prune.order):
         inputs |= written_by("projections")
     if prune.by_sublabel:
         inputs |= written_by("sublabels")
@@ -88,27 +78,28 @@ def reads(run: RunContext) -> dict[str, str]:
 
 
 def depends(run: RunContext) -> dict[str, Any]:
-    """What decides which image stays, and whether earlier decisions hold."""
-    return decided_by(run.settings) | {"mode": run.settings.prune.mode}
+    """The settings that decide which image is kept, and whether earlier decisions hold."""
+    return decision_settings(run.settings) | {"mode": run.settings.prune.mode}
 
 
-def grouped(stage_run: StageRun, settings: Settings) -> DataFrame:
-    """What is compared, with its group, its order and whether it is protected."""
+def grouped_images(stage_run: StageRun) -> DataFrame:
+    """The images of all spaces with their group, their order and whether they are protected."""
+    settings = stage_run.settings
     images = stage_run.read("images") if "images" in stage_run.reads else None
     if images is not None:
-        image_groups.check(images, settings.prune)
+        groups.check_columns(images, settings.prune)
     projections = stage_run.read("projections") if "projections" in stage_run.reads else None
     reference = settings.leaks.split if settings.leaks.remove else ()
     vectors = spaces.vectors(stage_run, settings.prune.space)
-    return image_groups.grouped(
-        vectors, images, projections, settings.prune, reference, sublabels_of(stage_run)
+    return groups.grouped(
+        vectors, images, projections, settings.prune, reference, checked_sublabels(stage_run)
     )
 
 
-def sublabels_of(stage_run: StageRun) -> DataFrame | None:
-    """The sub-label of every image, where they are asked for.
+def checked_sublabels(stage_run: StageRun) -> DataFrame | None:
+    """The table `sublabels`; None where no group is made of sub-labels.
 
-    Raises JobError where an image has none under its label.
+    Raises JobError where an image has no sub-label under its label.
     """
     if "sublabels" not in stage_run.reads:
         return None
@@ -122,43 +113,79 @@ def sublabels_of(stage_run: StageRun) -> DataFrame | None:
     return sublabels
 
 
-def rules_of(
-    marked: DataFrame, counts: dict[str, int], settings: Settings, before: DataFrame | None
-) -> Rules:
-    """Every rule's threshold in every group; those of earlier decisions hold."""
-    prune = settings.prune
-    if before is not None:
-        groups = marked.where("known").select("image_id", "space", "group")
-        before = before.join(groups, on=["image_id", "space"])
-    compared = marked.where("standing != 0 OR undecided != 0")
-    return found_thresholds.rules_of(compared, counts, prune, image_groups.in_order(prune), before)
+@dataclass(frozen=True)
+class CandidateCounts:
+    """How many candidates there are, and the hash that later shows whether they are the same.
 
-
-def count(marked: DataFrame) -> tuple[dict[str, int], int, list[int]]:
-    """Images to be compared in each group that has something to decide.
-
-    And all images, once a space, and what tells later whether they are the same: number and mark.
+    by_group: images that are compared, in each group in which something is pending.
+    images: all images, counted once for each space.
+    hash: of all images, by `decision_hash`.
     """
-    some = (F.col("standing") != 0) | (F.col("undecided") != 0)
-    rows = (
-        marked.groupBy("group")
-        .agg(
-            F.count("*").alias("images"),
-            F.count_if(some).alias("compared"),
-            F.count_if(F.col("undecided") != 0).alias("undecided"),
-            F.bit_xor(mark_of()).alias("mark"),
+
+    by_group: dict[str, int]
+    images: int
+    hash: int
+
+    @classmethod
+    def of(cls, candidates: DataFrame) -> Self:
+        """Count them, in one Spark job."""
+        rows = (
+            candidates.groupBy("group")
+            .agg(
+                F.count("*").alias("images"),
+                F.count_if(F.expr(COMPARED)).alias("compared"),
+                F.count_if(F.col("pending_mask") != 0).alias("pending"),
+                F.bit_xor(decision_hash()).alias("hash"),
+            )
+            .collect()
         )
-        .collect()
-    )
-    total = sum(row["images"] for row in rows)
-    mark = functools.reduce(operator.xor, (row["mark"] for row in rows), 0)
-    counts = {row["group"]: int(row["compared"]) for row in rows if row["undecided"]}
-    return counts, total, [total, mark]
+        return cls(
+            {row["group"]: int(row["compared"]) for row in rows if row["pending"]},
+            sum(row["images"] for row in rows),
+            functools.reduce(operator.xor, (row["hash"] for row in rows), 0),
+        )
+
+
+def rules_by_group(
+    candidates: DataFrame, counts: dict[str, int], prune: Prune, earlier: DataFrame | None
+) -> Rules:
+    """The rules with their thresholds in every group; thresholds of earlier decisions hold."""
+    if earlier is not None:
+        decided = candidates.where("decided_earlier").select("image_id", "space", "group")
+        earlier = earlier.join(decided, on=["image_id", "space"])
+    compared = candidates.where(COMPARED)
+    return thresholds.determined(compared, counts, prune, in_order(prune), earlier)
+
+
+def write_selection(
+    stage_run: StageRun,
+    candidates: DataFrame,
+    counts: CandidateCounts,
+    rules: Rules,
+    leaks: DataFrame | None,
+    *,
+    append: bool,
+) -> None:
+    """Decide the candidates and write `selection`; then drop the work tables of large groups."""
+    progress = CoverProgress.begin(stage_run.spark)
+    selection = select(stage_run, candidates, counts.by_group, rules, progress)
+    if leaks is not None:
+        new = candidates.where("NOT decided_earlier AND NOT protected").select("image_id")
+        selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
+    metadata = {
+        "decided": decision_settings(stage_run.settings),
+        "images": [counts.images, counts.hash],
+        "fit": whitening_fit(stage_run),
+    }
+    with stage_run.progress_from(lambda: progress.current(counts.by_group)):
+        stage_run.write(selection, "selection", append=append, metadata=metadata)
+    for table in (PLACED, ROUNDS):
+        stage_run.discard(table)
 
 
 @dataclass(frozen=True)
-class Counted:
-    """What a threshold does to a class."""
+class KeptCount:
+    """How many images of a class a rule keeps."""
 
     label: str
     rule: str
@@ -168,50 +195,57 @@ class Counted:
     kept: int
 
 
-def counts_of(stage_run: StageRun) -> list[Counted]:
-    """Images and kept ones of each class, rule, space and threshold."""
+def kept_counts(stage_run: StageRun) -> list[KeptCount]:
+    """The counts for each class, rule, space and threshold, by label, space and falling T."""
     keys = "label, rule, space, threshold"
-    counted = stage_run.query(
+    rows = stage_run.query(
         "selection",
         f"SELECT {keys}, count(*) AS images, count(*) FILTER (WHERE kept) AS kept "
         f"FROM rows GROUP BY {keys}",
     )
-    rows = [Counted(**row) for row in counted]
-    return sorted(rows, key=lambda row: (row.label, row.space, -(row.threshold or 0)))
+    counts = [KeptCount(**row) for row in rows]
+    return sorted(counts, key=lambda count: (count.label, count.space, -(count.threshold or 0)))
 
 
-def thresholds(counted: list[Counted], settings: Settings) -> pa.Table:
-    """Per class, rule and space: the threshold, what was asked and the share kept."""
-    asked = {name: rule.target for name, rule in settings.prune.rules.items()}
+def threshold_rows(counts: Sequence[KeptCount], prune: Prune) -> pa.Table:
+    """Rows of `thresholds`: for each class, rule and space T, the rule's target, the share kept."""
+    targets = {name: rule.target for name, rule in prune.rules.items()}
     rows = [
-        (row.label, row.rule, row.space, row.threshold, asked[row.rule], row.kept / row.images)
-        for row in counted
+        (
+            count.label,
+            count.rule,
+            count.space,
+            count.threshold,
+            targets[count.rule],
+            count.kept / count.images,
+        )
+        for count in counts
     ]
     return tables.rows("thresholds", rows)
 
 
-def summarise(stage_run: StageRun, counted: list[Counted], groups: int) -> None:
-    """Kept counts for `runs` and the console."""
+def summarise(stage_run: StageRun, counts: Sequence[KeptCount], group_count: int) -> None:
+    """Set the kept counts for the table `runs`, and the summary for the console."""
     prune = stage_run.settings.prune
     kept: Counter[tuple[str, str]] = Counter()
     total: Counter[tuple[str, str]] = Counter()
-    for row in counted:
-        kept[row.space, row.rule] += row.kept
-        total[row.space, row.rule] += row.images
+    for count in counts:
+        kept[count.space, count.rule] += count.kept
+        total[count.space, count.rule] += count.images
     shares = []
     for space in prune.space:
-        of = f" {space}" if len(prune.space) > 1 else ""
-        for rule in in_turn(prune.rules.values()):
+        suffix = f" {space}" if len(prune.space) > 1 else ""
+        for rule in in_display_order(prune.rules.values()):
             short = rule.name if rule.threshold is None else f"{rule.threshold:g}"
             key = (space, rule.name)
-            stage_run.rows[f"kept_{short}{of.replace(' ', '_')}"] = kept[key]
-            shares.append(f"{kept[key] / total[key]:.0%} at {short}{of}")
-    word = "classes" if image_groups.by_label(prune) else "groups"
-    stage_run.summary = f"{groups:,} {word}; kept {abbreviated(shares)}"
+            stage_run.rows[f"kept_{short}{suffix.replace(' ', '_')}"] = kept[key]
+            shares.append(f"{kept[key] / total[key]:.0%} at {short}{suffix}")
+    word = "classes" if groups.by_label(prune) else "groups"
+    stage_run.summary = f"{group_count:,} {word}; kept {abbreviated(shares)}"
 
 
-def in_turn(rules: Iterable[Rule]) -> list[Rule]:
-    """Given thresholds first, the highest before the others; then those that are found."""
+def in_display_order(rules: Iterable[Rule]) -> list[Rule]:
+    """Given thresholds from the highest to the lowest, then rules whose threshold is computed."""
     return sorted(rules, key=lambda rule: (rule.threshold is None, -(rule.threshold or 0)))
 
 

@@ -1,6 +1,6 @@
-"""publish: the kept images of one rule become `curated`, what a training team reads.
+"""The stage `publish`: writes the kept images of one rule to `curated`, which training teams read.
 
-With `publish.split` every image gets a split as well, those of a group the same. With
+With `publish.split` every image also gets a split, and all images of a group the same one. With
 `anomalies.remove` anomalous images are left out.
 """
 
@@ -30,29 +30,23 @@ def main(stage_run: StageRun) -> None:
     """Tables images and selection → curated, splits."""
     settings = stage_run.settings.publish
     space = published_space(stage_run.settings)
-    distinct = "SELECT DISTINCT rule, space FROM rows ORDER BY rule DESC"
-    rows = stage_run.query("selection", distinct)
-    rules, spaces = ([row[name] for row in rows] for name in ("rule", "space"))
-    check_published(stage_run.settings, dict.fromkeys(rules), dict.fromkeys(spaces))
-    selection = stage_run.read("selection")
-    selection = selection.where((F.col("rule") == settings.rule) & (F.col("space") == space))
-    check_fits(stage_run.read("images"), selection)
-    left = None
+    selection = published_selection(stage_run)
+    excluded = None
     if stage_run.settings.anomalies.remove:
-        left = exclusions.left_out(stage_run, selection, stage_run.settings)
-        selection = left.selection
-    check_removal(removals(selection), settings, left.images if left else 0)
+        excluded = exclusions.without_anomalies(stage_run, selection)
+        selection = excluded.selection
+    check_removal(removals(selection), settings, excluded.images if excluded else 0)
     stage_run.write(curate(stage_run.read("images"), selection), "curated")
     stage_run.rows["curated"] = stage_run.count("curated")
     stage_run.summary = f"{stage_run.rows['curated']:,} images at {settings.rule}"
     if space != RAW:
         stage_run.summary += f" ({space})"
-    if left:
-        stage_run.rows |= left.counts
-        stage_run.summary += f"; {left.summary}"
+    if excluded:
+        stage_run.rows |= excluded.counts
+        stage_run.summary += f"; {excluded.summary}"
     if "splits" in stage_run.outputs:
         stage_run.write(splits(selection, settings), "splits")
-        count_splits(stage_run, settings)
+        count_splits(stage_run)
 
 
 def reads(run: RunContext) -> dict[str, str]:
@@ -62,13 +56,17 @@ def reads(run: RunContext) -> dict[str, str]:
 
 
 def writes(run: RunContext) -> tuple[str, ...]:
-    """`splits` too where it is there: emptied, so that nobody reads those of another rule."""
-    split = bool(run.settings.publish.split) or run.warehouse.exists("splits")
-    return ("curated", "splits") if split else ("curated",)
+    """`curated`, and `splits` where it is wanted or exists.
+
+    Where it exists and is not wanted it is emptied: nobody shall read the splits of another rule.
+    """
+    if run.settings.publish.split or run.warehouse.exists("splits"):
+        return ("curated", "splits")
+    return ("curated",)
 
 
 def depends(run: RunContext) -> dict[str, Any]:
-    """The settings of what is published; the seed only where images are dealt to splits."""
+    """The settings that decide what is published; the seed only where there are splits."""
     settings = run.settings.publish
     return {
         "rule": settings.rule,
@@ -81,8 +79,24 @@ def depends(run: RunContext) -> dict[str, Any]:
     }
 
 
-def check_fits(images: DataFrame, selection: DataFrame) -> None:
-    """Raise JobError where kept images are gone: those they stand for would be lost with them."""
+def published_selection(stage_run: StageRun) -> DataFrame:
+    """The rows of `selection` of the rule and the space that are published.
+
+    Raises SettingsError where prune did not compute them, JobError where kept images are gone.
+    """
+    distinct = "SELECT DISTINCT rule, space FROM rows ORDER BY rule DESC"
+    rows = stage_run.query("selection", distinct)
+    rules, spaces = (dict.fromkeys(row[name] for row in rows) for name in ("rule", "space"))
+    check_published(stage_run.settings, rules, spaces)
+    rule, space = stage_run.settings.publish.rule, published_space(stage_run.settings)
+    selection = stage_run.read("selection")
+    selection = selection.where((F.col("rule") == rule) & (F.col("space") == space))
+    check_kept_exist(stage_run.read("images"), selection)
+    return selection
+
+
+def check_kept_exist(images: DataFrame, selection: DataFrame) -> None:
+    """Raise JobError where kept images are gone: all images of their groups would be lost."""
     gone = selection.where("kept").join(images.select("image_id"), on="image_id", how="left_anti")
     count = gone.count()
     if count:
@@ -94,7 +108,7 @@ def check_fits(images: DataFrame, selection: DataFrame) -> None:
 
 @dataclass(frozen=True)
 class Removal:
-    """What a rule does to a class."""
+    """How many images of a class a rule keeps."""
 
     label: str
     images: int
@@ -102,7 +116,7 @@ class Removal:
 
     @property
     def share(self) -> float:
-        """Of the class's images, what is removed."""
+        """The share of the class's images that is removed."""
         return (self.images - self.kept) / self.images
 
     def __str__(self) -> str:
@@ -110,30 +124,30 @@ class Removal:
 
 
 def removals(selection: DataFrame) -> list[Removal]:
-    """Each class of one rule's selection."""
-    counted = selection.groupBy("label").agg(
+    """The counts of each class in one rule's selection."""
+    counts = selection.groupBy("label").agg(
         F.count("*").alias("images"), F.count_if("kept").alias("kept")
     )
-    return [Removal(row.label, row.images, row.kept) for row in counted.collect()]
+    return [Removal(row.label, row.images, row.kept) for row in counts.collect()]
 
 
 def check_removal(classes: Sequence[Removal], settings: Publish, anomalies: int = 0) -> None:
-    """Raise JobError, with all that is wrong, where more is removed than was allowed.
+    """Raise JobError, with every limit that is passed, where more is removed than is allowed.
 
-    anomalies: of what is removed, the images that are left out as such.
+    anomalies: how many of the removed images are left out as anomalies.
     """
-    few = [found for found in classes if found.kept < min(settings.minimum_kept, found.images)]
-    much = [found for found in classes if found.share > settings.most_removed_of_class]
-    images = sum(found.images for found in classes)
-    every = Removal("all images", images, sum(found.kept for found in classes))
+    few = [each for each in classes if each.kept < min(settings.minimum_kept, each.images)]
+    much = [each for each in classes if each.share > settings.most_removed_of_class]
+    images = sum(each.images for each in classes)
+    every = Removal("all images", images, sum(each.kept for each in classes))
     wrong = []
     if few:
         wrong.append(
-            f"fewer stay than publish.minimum_kept = {settings.minimum_kept}: {_some(few)}"
+            f"fewer stay than publish.minimum_kept = {settings.minimum_kept}: {_worst(few)}"
         )
     if much:
         allowed = f"publish.most_removed_of_class = {settings.most_removed_of_class:g}"
-        wrong.append(f"more is removed than {allowed}: {_some(much)}")
+        wrong.append(f"more is removed than {allowed}: {_worst(much)}")
     if every.share > settings.most_removed:
         wrong.append(
             f"more is removed than publish.most_removed = {settings.most_removed:g}: {every}"
@@ -146,38 +160,39 @@ def check_removal(classes: Sequence[Removal], settings: Publish, anomalies: int 
         )
 
 
-def _some(classes: Sequence[Removal]) -> str:
-    """The classes that lose most, by name, and how many more there are."""
-    worst = sorted(classes, key=lambda found: (-found.share, found.label))
-    more = f" and {len(worst) - NAMED:,} more classes" if len(worst) > NAMED else ""
-    return ", ".join(str(found) for found in worst[:NAMED]) + more
+def _worst(classes: Sequence[Removal]) -> str:
+    """The classes of which most is removed, and how many further classes there are."""
+    worst = sorted(classes, key=lambda removal: (-removal.share, removal.label))
+    others = f" and {len(worst) - NAMED:,} more classes" if len(worst) > NAMED else ""
+    return ", ".join(str(removal) for removal in worst[:NAMED]) + others
 
 
 def curate(images: DataFrame, selection: DataFrame) -> DataFrame:
-    """Kept images with how many images each stands for.
+    """Rows of `curated`: the kept images, each with the size of its group.
 
-    group_size counts the image itself and those removed for it; weight is 1/group_size.
+    group_size counts the image itself and the images whose keeper it is; weight is 1/group_size.
+    Callers' own columns of `images` are kept.
     """
     removed = selection.where("NOT kept").groupBy(F.col("kept_id").alias("image_id"))
     groups = removed.agg((F.count("*") + 1).alias("group_size"))
     size = F.coalesce(F.col("group_size"), F.lit(1))
     kept = selection.where("kept").select("image_id", "rule", "space")
-    ours = tables.TABLES["curated"].schema.names
-    more = [name for name in images.columns if name not in ours and name != "pixels"]
+    declared = tables.TABLES["curated"].schema.names
+    callers = [name for name in images.columns if name not in declared and name != "pixels"]
     return (
         images.drop("pixels")
         .join(kept, on="image_id", how="inner")
         .join(groups, on="image_id", how="left")
         .withColumns({"group_size": size, "weight": 1 / size})
-        .select(*ours, *more)
+        .select(*declared, *callers)
         .sort("label", "image_id")
     )
 
 
 def splits(selection: DataFrame, settings: Publish) -> DataFrame:
-    """Every image of the selection with the split of its group; no rows where none is asked for.
+    """Rows of `splits`: every image with the split of its group; none without `publish.split`.
 
-    The group of an image is the kept one that stands for it, itself where it is kept.
+    The group of an image is named by its keeper, or by the image itself where it is kept.
     """
     if not settings.split:
         return arrow_frames.frame(selection.sparkSession, [], tables.TABLES["splits"].schema)
@@ -196,8 +211,8 @@ def splits(selection: DataFrame, settings: Publish) -> DataFrame:
 def split_of(group: Column, shares: Mapping[str, float], seed: int) -> Column:
     """The split of a group: the first whose cumulated share exceeds the group's number in [0, 1).
 
-    The number is made of the first 8 bytes of sha256("<seed>|<group>"), so neither order nor other
-    groups matter. The last split takes what rounding leaves.
+    The number is made of the first 8 bytes of sha256("<seed>|<group>"), so neither the
+    order nor other groups change it. The last split takes what rounding leaves.
     """
     digest = F.sha2(F.concat_ws("|", F.lit(seed), group), 256)
     whole = F.conv(F.substring(digest, 1, 16), 16, 10).cast("decimal(20,0)")
@@ -209,15 +224,15 @@ def split_of(group: Column, shares: Mapping[str, float], seed: int) -> Column:
     return split
 
 
-def count_splits(stage_run: StageRun, settings: Publish) -> None:
-    """Images of each split, for `runs` and the console."""
-    counted = stage_run.query("splits", "SELECT split, count(*) AS images FROM rows GROUP BY split")
-    found = {row["split"]: int(row["images"]) for row in counted}
-    images = {name: found.get(name, 0) for name in settings.shares}
+def count_splits(stage_run: StageRun) -> None:
+    """Set the images of each split for the table `runs`, and add them to the summary."""
+    rows = stage_run.query("splits", "SELECT split, count(*) AS images FROM rows GROUP BY split")
+    counts = {row["split"]: int(row["images"]) for row in rows}
+    images = {name: counts.get(name, 0) for name in stage_run.settings.publish.shares}
     stage_run.rows |= {f"split_{name}": count for name, count in images.items()}
     if images:
-        dealt = ", ".join(f"{name} {count:,}" for name, count in images.items())
-        stage_run.summary += f"; {dealt}"
+        listed = ", ".join(f"{name} {count:,}" for name, count in images.items())
+        stage_run.summary += f"; {listed}"
 
 
 STAGE = Stage(

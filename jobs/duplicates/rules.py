@@ -1,4 +1,8 @@
-"""The rules of a run: their names, and the threshold of each in every group."""
+"""The rules of a run: their names, the threshold that each has in every group, and the device.
+
+Use `Rules.given` where all thresholds stand in the settings; `thresholds.determined` makes the
+rules of which some thresholds are computed.
+"""
 
 from __future__ import annotations
 
@@ -17,44 +21,48 @@ Masks = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of a run, what T each has in a group, and how many images are compared at once.
+    """The rules of a run, as it is sent to the executors.
 
-    own: the thresholds of groups that do not have the `common` ones, in the order of `names`.
+    names: of the rules, in the order of the masks' bits.
+    common: the threshold of each rule in groups that `by_group` does not have; NaN where a rule
+        has none in common.
+    by_group: the thresholds of other groups, in the order of `names`.
+    block: how many images are compared with as many others at a time.
+    device: as in `prune.device`.
     """
 
     names: tuple[str, ...]
     common: tuple[float, ...]
-    own: Mapping[str, tuple[float, ...]]
+    by_group: Mapping[str, tuple[float, ...]]
     block: int
     device: str = "cpu"
 
     @classmethod
-    def fixed(cls, settings: Prune) -> Self:
-        """The rules whose threshold is given."""
-        given = settings.fixed
-        return cls(tuple(given), tuple(given.values()), {}, settings.block, settings.device)
+    def given(cls, settings: Prune) -> Self:
+        """The rules whose threshold stands in the settings."""
+        fixed = settings.fixed
+        return cls(tuple(fixed), tuple(fixed.values()), {}, settings.block, settings.device)
 
     def task_device(self) -> str:
-        """Return the device that this task computes on; torch is loaded for a GPU alone."""
+        """The device on which this task computes; torch is loaded for a GPU alone."""
+        return self._device(self.device)
+
+    def driver_device(self) -> str:
+        """The device on which the driver computes, which may not have the tasks' device."""
+        return self._device("auto")
+
+    def _device(self, requested: str) -> str:
         if self.device == "cpu":
             return self.device
         from jobs.autoencoder.encoder_udf import task_device  # it loads torch: two seconds a worker
 
-        return task_device(self.device)
-
-    def driver_device(self) -> str:
-        """Return the device that the driver computes on; it may lack the tasks' GPU."""
-        if self.device == "cpu":
-            return self.device
-        from jobs.autoencoder.encoder_udf import task_device
-
-        return task_device("auto")
+        return task_device(requested)
 
     def flags(self, masks: Masks) -> Flags:
-        """Masks with a bit for each rule, (n,), as (rules, n)."""
+        """Masks with one bit for each rule as truth values: (n,) → (rules, n)."""
         levels = np.arange(len(self.names))[:, None]
         return np.asarray((masks >> levels) & 1, np.bool_)
 
     def values(self, group: str = "") -> tuple[float, ...]:
-        """The thresholds of a group in the rules' order."""
-        return self.own.get(group, self.common)
+        """The thresholds of a group, in the order of the rules."""
+        return self.by_group.get(group, self.common)

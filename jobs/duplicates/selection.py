@@ -1,14 +1,20 @@
-"""The rows of the table `selection`, made by tasks or in rounds."""
+"""Rows of the table `selection`: every candidate decided by every rule.
+
+Small groups are decided whole, each in one task (`cover_tasks`); large ones in rounds (`rounds`).
+"""
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from collections.abc import Mapping, Sequence
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.autoencoder import latents, spaces
-from jobs.duplicates import groups as image_groups
-from jobs.duplicates.cover_tasks import Plain, Progress, Pruning
-from jobs.duplicates.group_placement import place
+from jobs.duplicates.candidates import COMPARED, in_order
+from jobs.duplicates.cover_tasks import ClassCovers, CoverProgress, GroupCovers
+from jobs.duplicates.group_placement import place_groups
+from jobs.duplicates.groups import by_label, needs_images, rest_of
 from jobs.duplicates.rounds import Rounds
 from jobs.duplicates.rules import Rules
 from jobs.runtime import session
@@ -21,100 +27,109 @@ SELECTION = tables.TABLES["selection"].schema
 
 def select(
     stage_run: StageRun,
-    marked: DataFrame,
-    counts: dict[str, int],
+    candidates: DataFrame,
+    counts: Mapping[str, int],
     rules: Rules,
-    settings: Settings,
-    progress: Progress,
+    progress: CoverProgress,
 ) -> DataFrame:
-    """Rows of `selection`: small groups whole in tasks, large ones in rounds, and what is fixed."""
-    prune = settings.prune
-    compared = marked.where("standing != 0 OR undecided != 0")
-    order = image_groups.in_order(prune)
+    """Rows of `selection`: what is decided in small and in large groups, and protected images.
+
+    counts: images that are compared in each group. Large groups are settled at once, round by
+    round; the others when the frame is written.
+    """
+    settings, prune = stage_run.settings, stage_run.settings.prune
+    compared = candidates.where(COMPARED)
+    order = in_order(prune)
     width = latents.stored_width(stage_run)
-    fits = image_groups.fitting(prune.largest_class, width)
-    small = {name: n for name, n in counts.items() if n <= fits}
-    large = {name: n for name, n in counts.items() if n > fits}
-    pruning = Pruning(rules, progress)
-    selection = scanned(stage_run, small, pruning, settings)
+    most = scaled_limit(prune.largest_class, width)
+    small = {group: count for group, count in counts.items() if count <= most}
+    large = {group: count for group, count in counts.items() if count > most}
+    covers = GroupCovers(rules, progress)
+    selection = rows_from_files(stage_run, small, covers)
     if selection is None:
-        selection = whole(stage_run.spark, compared, small, pruning, order)
+        selection = rows_by_shuffle(compared, small, covers, order)
     if prune.protect or settings.leaks.remove:
-        selection = selection.unionByName(fixed(marked, rules))
+        selection = selection.unionByName(protected_rows(candidates, rules))
     if large:
-        place(stage_run, compared, large, order)
-        rounds = Rounds(stage_run, rules, image_groups.fitting(prune.window, width))
+        place_groups(stage_run, compared, large, order)
+        rounds = Rounds(stage_run, rules, scaled_limit(prune.window, width))
         rounds.settle(list(large))
         selection = selection.unionByName(rounds.selection(list(large)))
     return selection
 
 
-def scanned(
-    stage_run: StageRun, counts: dict[str, int], pruning: Pruning, settings: Settings
-) -> DataFrame | None:
-    """As `whole`, of latents that workers read by themselves; None where that does not do.
+def scaled_limit(images: int, width: int) -> int:
+    """A limit in images of width 1024, lowered in proportion for wider latents; at least 1."""
+    return max(1, images * latents.LATENT_WIDTH // max(latents.LATENT_WIDTH, width))
 
-    It does where groups are the classes of one space, in the order of the ids, and nothing is
-    fixed: then all that decides lies in one table.
+
+def rows_from_files(
+    stage_run: StageRun, counts: Mapping[str, int], covers: GroupCovers
+) -> DataFrame | None:
+    """The rows of small groups, whose latents tasks read directly from the table's files.
+
+    None if that is not possible. It is where the groups are the classes of one space, sorted by id,
+    and no decision is made yet: then everything that decides lies in one table. Also, each class
+    must lie in few row groups of the files.
     """
-    prune = settings.prune
-    table, _ = spaces.table_of(prune.space[0])
+    settings, prune = stage_run.settings, stage_run.settings.prune
+    space = prune.space[0]
     if (
         len(prune.space) > 1
-        or not image_groups.by_label(prune)
-        or image_groups.needs_images(prune)
+        or not by_label(prune)
+        or needs_images(prune)
         or prune.order
         or prune.mode == "append"
         or settings.leaks.remove
-        or not all("/" in group for group in counts)  # of images without a label
+        or not all("/" in group for group in counts)  # images without a label have no "/"
     ):
         return None
+    table, _ = spaces.table_of(space)
     snapshot = stage_run.snapshot(table)
-    labels = {image_groups.rest_of(group): n for group, n in counts.items()}
+    labels = {rest_of(group): count for group, count in counts.items()}
     tasks = partitioning.assign_tasks(labels, session.slots(stage_run.spark), cost)
-    plain = Plain(pruning, prune.space[0], spaces.column_of(prune.space[0]))
-    scan = snapshot.by_class(plain.columns, tasks) if snapshot else None
-    return scan.through(plain.selection_rows, SELECTION).mapped() if scan else None
+    class_covers = ClassCovers(covers, space, spaces.column_of(space))
+    scan = snapshot.by_class(class_covers.columns, tasks) if snapshot else None
+    return scan.through(class_covers.rows, SELECTION).mapped() if scan else None
 
 
-def cost(n: int) -> float:
-    """Of comparing so many images, for dealing them out."""
-    return float(n) * n
-
-
-def whole(
-    spark: SparkSession,
-    compared: DataFrame,
-    counts: dict[str, int],
-    pruning: Pruning,
-    order: list[Column],
+def rows_by_shuffle(
+    compared: DataFrame, counts: Mapping[str, int], covers: GroupCovers, order: Sequence[Column]
 ) -> DataFrame:
-    """The greedy cover of every small group, as tasks on the executors."""
-    slots = session.slots(spark)
-    tasks = partitioning.repartitioned_by_group(compared, counts, slots, cost, order, key="group")
-    columns = ("image_id", "label", "group", "standing", "undecided", "latent")
-    return arrow_frames.mapped(tasks.select(*columns), pruning.selection_rows, SELECTION)
+    """The rows of small groups, which Spark's shuffle brings whole and in order to the tasks."""
+    slots = session.slots(compared.sparkSession)
+    tasks = partitioning.repartitioned_by_group(
+        compared, dict(counts), slots, cost, order, key="group"
+    )
+    columns = ("image_id", "label", "group", "reference_mask", "pending_mask", "latent")
+    return arrow_frames.mapped(tasks.select(*columns), covers.rows, SELECTION)
 
 
-def fixed(marked: DataFrame, rules: Rules) -> DataFrame:
-    """Protected images stay by every rule."""
-    new = marked.where("protected AND NOT known").select("image_id", "label", "space", "group")
-    given = zip(rules.names, rules.common, strict=True)
-    spark = marked.sparkSession
-    named = arrow_frames.frame(spark, given, arrow_frames.struct("rule string, threshold double"))
-    every = new.crossJoin(F.broadcast(named))
-    if rules.own:
-        found = [
+def cost(images: int) -> float:
+    """The relative time that it takes to compare a group's images with each other."""
+    return float(images) * images
+
+
+def protected_rows(candidates: DataFrame, rules: Rules) -> DataFrame:
+    """The rows of protected images, which every rule keeps."""
+    new = candidates.where("protected AND NOT decided_earlier")
+    new = new.select("image_id", "label", "space", "group")
+    common = zip(rules.names, rules.common, strict=True)
+    spark = candidates.sparkSession
+    columns = arrow_frames.struct("rule string, threshold double")
+    rows = new.crossJoin(F.broadcast(arrow_frames.frame(spark, common, columns)))
+    if rules.by_group:
+        by_group = [
             (group, *pair)
-            for group, values in rules.own.items()
+            for group, values in rules.by_group.items()
             for pair in zip(rules.names, values, strict=True)
         ]
-        columns = arrow_frames.struct("group string, rule string, own double")
-        own = arrow_frames.frame(spark, found, columns)
-        every = every.join(F.broadcast(own), on=["group", "rule"], how="left")
-        every = every.withColumn("threshold", F.coalesce("own", "threshold"))
-    # A group of protected images alone has no T of a rule that finds its own: null.
-    return every.select(
+        columns = arrow_frames.struct("group string, rule string, of_group double")
+        of_group = arrow_frames.frame(spark, by_group, columns)
+        rows = rows.join(F.broadcast(of_group), on=["group", "rule"], how="left")
+        rows = rows.withColumn("threshold", F.coalesce("of_group", "threshold"))
+    # In a group of protected images alone, a rule that computes T has none: NaN becomes null.
+    return rows.select(
         "image_id",
         "label",
         "rule",
@@ -126,13 +141,13 @@ def fixed(marked: DataFrame, rules: Rules) -> DataFrame:
     )
 
 
-def audited(selection: DataFrame, marked: DataFrame, settings: Settings) -> DataFrame:
-    """A selection with each image's group, and whether it was `fixed`: it stays whatever it is."""
+def with_groups(selection: DataFrame, candidates: DataFrame, settings: Settings) -> DataFrame:
+    """A selection with the columns `group`, and `fixed`: the image is protected, so always kept."""
     prune = settings.prune
-    fixes = prune.protect or prune.mode == "append" or settings.leaks.remove
-    if image_groups.by_label(prune) and not fixes:
+    any_fixed = prune.protect or prune.mode == "append" or settings.leaks.remove
+    if by_label(prune) and not any_fixed:
         group = F.concat_ws("/", "space", "label")
         return selection.withColumns({"group": group, "fixed": F.lit(False)})
     fixed = F.col("protected").alias("fixed")
-    groups = marked.select("image_id", "space", "group", fixed)
+    groups = candidates.select("image_id", "space", "group", fixed)
     return selection.join(groups, on=["image_id", "space"])

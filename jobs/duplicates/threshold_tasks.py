@@ -1,4 +1,8 @@
-"""What executors do to find thresholds: shares kept, pairs counted, angles pooled."""
+"""Tasks on the executors that compute thresholds: from shares to keep and from rates of pairs.
+
+Each class has a method `rows` for `arrow_frames.mapped`, which goes through whole groups. Their
+mathematics lies in udfs/duplicates/thresholds.py.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +12,28 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from jobs.duplicates import groups as image_groups
+from jobs.duplicates.groups import space_of
 from jobs.settings.duplicates import RAW, WHITENED
 from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.density import histogram
 from udfs.duplicates import thresholds
 from udfs.duplicates.thresholds import AngleMoments
+from udfs.vectors.cosine import Matrix
 
-LOWEST = {RAW: 0.0, WHITENED: -1.0}  # where the halvings of a space begin
+LOWEST = {RAW: 0.0, WHITENED: -1.0}  # the lower end of the bisection in each space
 
-FOUND = arrow_frames.struct("group string, found array<double>")
-KEPT = arrow_frames.struct("group string, kept array<bigint>")
-ANGLES = arrow_frames.struct(
-    "group string, count bigint, moments array<double>, found array<double>"
+SHARE_THRESHOLDS = arrow_frames.struct("group string, thresholds array<double>")
+KEPT_COUNTS = arrow_frames.struct("group string, kept array<bigint>")
+RATE_THRESHOLDS = arrow_frames.struct(
+    "group string, count bigint, moments array<double>, thresholds array<double>"
 )
-CELLS = arrow_frames.struct("group string, cells array<bigint>, counts array<bigint>")
+ANGLE_CELLS = arrow_frames.struct("group string, cells array<bigint>, counts array<bigint>")
 
 
 @dataclass(frozen=True)
-class Sharing:
-    """The shares to be kept of every group."""
+class KeepShares:
+    """The threshold of every group at which it keeps each share; block: as in `prune.block`."""
 
     shares: Sequence[float]
     block: int
@@ -36,21 +41,21 @@ class Sharing:
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Latents, sorted by group and order, to rows of FOUND."""
+        """Candidates, sorted by group and order, to rows of SHARE_THRESHOLDS."""
         for group, latents, references in _groups(batches):
-            low = LOWEST[image_groups.space_of(group)]
-            found = [
+            low = LOWEST[space_of(group)]
+            values = [
                 thresholds.keep_share(
                     latents, share, low=low, references=references, block=self.block
                 )
                 for share in self.shares
             ]
-            yield arrow.record_batch({"group": [group], "found": [found]}, schema)
+            yield arrow.record_batch({"group": [group], "thresholds": [values]}, schema)
 
 
 @dataclass(frozen=True)
-class Counting:
-    """Thresholds to be tried on every group."""
+class KeptCounts:
+    """How many images of every group each threshold keeps; block: as in `prune.block`."""
 
     thresholds: Sequence[float]
     block: int
@@ -58,7 +63,7 @@ class Counting:
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Latents, sorted by group and order, to rows of KEPT."""
+        """Candidates, sorted by group and order, to rows of KEPT_COUNTS."""
         for group, latents, references in _groups(batches):
             kept = thresholds.kept_counts(
                 latents, self.thresholds, references=references, block=self.block
@@ -66,53 +71,56 @@ class Counting:
             yield arrow.record_batch({"group": [group], "kept": [kept]}, schema)
 
 
-def _groups(
-    batches: Iterable[pa.RecordBatch],
-) -> Iterator[tuple[str, np.ndarray[tuple[int, int], np.dtype[np.float32]], int]]:
+def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, Matrix, int]]:
+    """Each group with its latents, and how many of the first of them are references."""
     for group, rows in arrow.groups(batches, "group"):
         latents = np.ascontiguousarray(arrow.matrix(rows.column("latent")))
-        yield group, latents, int(np.count_nonzero(rows.column("standing").to_numpy()))
+        yield group, latents, int(np.count_nonzero(rows.column("reference_mask").to_numpy()))
 
 
 @dataclass(frozen=True)
-class Rating:
-    """The rates of pairs that thresholds are looked for."""
+class PairRates:
+    """The threshold of every group above which each rate of its pairs lies."""
 
     rates: Sequence[float]
 
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Latents, sorted by group and id, to rows of ANGLES: NaN where the group has too few."""
+        """Candidates, sorted by group and id, to rows of RATE_THRESHOLDS.
+
+        A threshold is NaN where the group has too few pairs for the rate. moments: mean, sum of
+        squares, lowest and highest angle.
+        """
         for group, latents, _ in _groups(batches):
-            values = thresholds.pair_angles(latents)
-            moments = AngleMoments.of(values)
-            found = [np.nan] * len(self.rates)
+            angles = thresholds.pair_angles(latents)
+            moments = AngleMoments.of(angles)
+            values = [np.nan] * len(self.rates)
             if any(moments.is_sufficient(rate) for rate in self.rates):
-                cells = thresholds.angle_histogram(values, moments.step)
-                found = [
+                cells = thresholds.angle_histogram(angles, moments.step)
+                values = [
                     thresholds.pair_rate(cells, rate) if moments.is_sufficient(rate) else np.nan
                     for rate in self.rates
                 ]
             numbers = [moments.mean, moments.squares, moments.lowest, moments.highest]
             columns = {"group": [group], "count": [moments.count], "moments": [numbers]}
-            yield arrow.record_batch(columns | {"found": [found]}, schema)
+            yield arrow.record_batch(columns | {"thresholds": [values]}, schema)
 
 
 @dataclass(frozen=True)
-class Pooling:
-    """The step that all groups' angles of a space are counted with."""
+class AngleCells:
+    """The histogram of every group's angles; steps: of the cells, in radians, for each space."""
 
     steps: Mapping[str, float]
 
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Latents, sorted by group and id, to rows of CELLS."""
+        """Candidates, sorted by group and id, to rows of ANGLE_CELLS; none without pairs."""
         for group, latents, _ in _groups(batches):
-            values = thresholds.pair_angles(latents)
-            if len(values):
-                cells = histogram.cell(values, self.steps[image_groups.space_of(group)])
-                places, counts = np.unique(cells, return_counts=True)
-                columns = {"group": [group], "cells": [places], "counts": [counts]}
+            angles = thresholds.pair_angles(latents)
+            if len(angles):
+                every = histogram.cell(angles, self.steps[space_of(group)])
+                cells, counts = np.unique(every, return_counts=True)
+                columns = {"group": [group], "cells": [cells], "counts": [counts]}
                 yield arrow.record_batch(columns, schema)

@@ -1,6 +1,8 @@
-"""All images with all others, window by window: what `leaks` and `conflicts` look for.
+"""Comparison of all images with all others, window by window, for the stages leaks and conflicts.
 
-A window of latents is collected and sent to the executors, which compare it with every image.
+The images are divided into windows by a hash of their ids. The driver collects one window after the
+other and sends it to the executors, which compare it with their images: `each_window` does so, and
+`LeakScan` and `ConflictScan` are the comparisons.
 """
 
 from __future__ import annotations
@@ -19,11 +21,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.duplicates.rules import Rules
-from jobs.settings.duplicates import RAW
-from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.duplicates import greedy
+from udfs.vectors.cosine import Indices, Matrix
 from udfs.vectors.pairs import SearchableRows
 
 COLUMNS = ("image_id", "label", "split", "latent")
@@ -37,66 +38,69 @@ PAIRS = arrow_frames.struct(
 Batches = Iterable[pa.RecordBatch]
 
 
-def asked(settings: Settings) -> list[Any]:
-    """What decides which leaks are found, as JSON has it."""
-    leaks = settings.leaks
-    thresholds = [list(rule) for rule in settings.prune.fixed.items()]
-    space = settings.prune.space[0]
-    more = [] if space == RAW else [space]  # what was asked for before there was a choice: raw
-    return [thresholds, list(leaks.split), leaks.warehouse, leaks.scope, *more]
-
-
 @dataclass(frozen=True)
 class ReferenceWindow:
-    """The images that are broadcast as one window, sorted by the UTF-8 bytes of their ids."""
+    """The images of a window, by their ids, on their way to the executors.
 
-    names: pa.Table  # image_id, label, split
-    rows: NDArray[np.float32]
+    images: image_id, label and split. vectors: (n, width), in the same order.
+    """
 
-    def at(self, places: NDArray[np.int64], column: str) -> pa.ChunkedArray:
-        """Return a column of the images with these indices."""
-        return self.names.column(column).take(pa.array(places))
+    images: pa.Table
+    vectors: Matrix
 
-    def labels(self) -> NDArray[Any]:
-        """Return the labels of all images, as text."""
-        return np.asarray(self.names.column("label").to_pylist(), dtype=object)
+    def take(self, indices: Indices, column: str) -> pa.ChunkedArray:
+        """A column of the images with these indices."""
+        return self.images.column(column).take(pa.array(indices))
+
+    def texts(self, column: str) -> NDArray[Any]:
+        """A column of all images: (n,) of str or None."""
+        return _texts(self.images, column)
 
 
-def buckets(number: int) -> Column:
-    """Which of so many windows an image belongs to: by a hash of its id."""
-    return F.pmod(F.xxhash64("image_id"), F.lit(number)).cast("int")
+def _texts(rows: pa.Table | pa.RecordBatch, column: str) -> NDArray[Any]:
+    return np.asarray(rows.column(column).to_pylist(), dtype=object)
+
+
+def bucket(windows: int) -> Column:
+    """The number of the window, of so many, to which an image belongs."""
+    return F.pmod(F.xxhash64("image_id"), F.lit(windows)).cast("int")
 
 
 def each_window(
     latents: DataFrame,
     images: int,
     window: int,
-    found: Callable[[Column, Broadcast[ReferenceWindow]], pa.Table],
+    compare: Callable[[Column, Broadcast[ReferenceWindow]], pa.Table],
 ) -> Iterator[pa.Table]:
-    """What is found with each window of about `window` images at most, one after the other.
+    """The results of `compare` for one window after the other.
 
-    found: is given whether an image belongs to this window or a later one, and the window.
+    Args:
+        latents: the images that are divided into windows, with the columns COLUMNS.
+        images: how many they are.
+        window: about how many images a window holds at most.
+        compare: it is given a condition, that an image belongs to this window or a later one, and
+            the window. A window without images is passed over.
     """
-    number = max(1, -(-images // window))
+    windows = max(1, -(-images // window))
     context = latents.sparkSession.sparkContext
-    for bucket in range(number):
-        rows = latents.where(buckets(number) == bucket).select(*COLUMNS).toArrow()
+    for number in range(windows):
+        rows = latents.where(bucket(windows) == number).select(*COLUMNS).toArrow()
         if not rows.num_rows:
             continue
         # Ids in the order of their UTF-8 bytes, as Spark compares them.
         order = np.argsort([name.encode() for name in rows.column("image_id").to_pylist()])
         rows = rows.take(pa.array(order))
-        latent = np.ascontiguousarray(arrow.matrix(rows.column("latent")))
-        held = context.broadcast(ReferenceWindow(rows.drop_columns(["latent"]), latent))
+        vectors = np.ascontiguousarray(arrow.matrix(rows.column("latent")))
+        sent = context.broadcast(ReferenceWindow(rows.drop_columns(["latent"]), vectors))
         try:
-            yield found(buckets(number) >= bucket, held)
+            yield compare(bucket(windows) >= number, sent)
         finally:
-            held.destroy()
+            sent.destroy()
 
 
 @dataclass(frozen=True)
 class LeakScan:
-    """A window of a reference against all candidates."""
+    """Candidates against a window of reference images; by_label: only within a label."""
 
     rules: Rules
     by_label: bool
@@ -108,21 +112,26 @@ class LeakScan:
 
     def hits(self, batches: Batches, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Candidates to rows of HITS."""
-        held = self.window.value
-        labels = held.labels()
-        ready: dict[str | None, tuple[NDArray[np.int64], greedy.Reference]] = {}
+        window = self.window.value
+        labels = window.texts("label")
+        prepared: dict[str | None, tuple[Indices, greedy.Reference]] = {}
         for batch in batches:
-            for label, rows in self._parts(batch):
-                if label not in ready:
-                    wanted = labels == label if self.by_label else np.ones(len(labels), np.bool_)
-                    places = np.flatnonzero(wanted)
+            for label, rows in self._by_label(batch):
+                if label not in prepared:
+                    mask = labels == label if self.by_label else np.ones(len(labels), np.bool_)
+                    indices = np.flatnonzero(mask)
                     reference = greedy.Reference(
-                        held.rows[places], self.rules.values(), device=self.rules.task_device()
+                        window.vectors[indices],
+                        self.rules.values(),
+                        device=self.rules.task_device(),
                     )
-                    ready[label] = places, reference
-                yield from self._of(rows, *ready[label], held, schema)
+                    prepared[label] = indices, reference
+                indices, reference = prepared[label]
+                if rows.num_rows and len(indices):
+                    yield from self._hits(rows, indices, reference, schema)
 
-    def _parts(self, batch: pa.RecordBatch) -> Iterator[tuple[str | None, pa.RecordBatch]]:
+    def _by_label(self, batch: pa.RecordBatch) -> Iterator[tuple[str | None, pa.RecordBatch]]:
+        """A batch in parts of one label; whole, under None, where labels do not matter."""
         if not self.by_label:
             yield None, batch
             return
@@ -130,72 +139,72 @@ class LeakScan:
         for label in labels.unique().to_pylist():
             yield label, batch.filter(pa.compute.equal(labels, label))
 
-    def _of(
+    def _hits(
         self,
         rows: pa.RecordBatch,
-        places: NDArray[np.int64],
+        indices: Indices,
         reference: greedy.Reference,
-        held: ReferenceWindow,
         schema: pa.Schema,
     ) -> Iterator[pa.RecordBatch]:
-        if not rows.num_rows or not len(places):
-            return
+        """Rows of HITS, a batch for each rule; indices: of the reference images in the window."""
+        window = self.window.value
         latents = np.ascontiguousarray(arrow.matrix(rows.column("latent")))
         covers = reference.against(latents, block=self.rules.block)
         for rule, cover in zip(self.rules.names, covers, strict=True):
             hit = np.flatnonzero(cover.keeper >= 0)
+            keeper = indices[cover.keeper[hit]]
             columns: dict[str, Any] = {
                 name: rows.column(name).take(pa.array(hit))
                 for name in ("image_id", "label", "split")
             }
             columns |= {
-                f"reference_{short}": held.at(places[cover.keeper[hit]], name)
-                for short, name in (("id", "image_id"), ("label", "label"), ("split", "split"))
+                "reference_id": window.take(keeper, "image_id"),
+                "reference_label": window.take(keeper, "label"),
+                "reference_split": window.take(keeper, "split"),
+                "rule": [rule] * len(hit),
+                "similarity": cover.similarity[hit],
             }
-            columns |= {"rule": [rule] * len(hit), "similarity": cover.similarity[hit]}
             yield arrow.record_batch(columns, schema)
 
 
 @dataclass(frozen=True)
 class ConflictScan:
-    """A window against all images of its own and of later windows."""
+    """Images of a window and of later windows against this window.
+
+    A task ends once it has more than `most` pairs, for then there are too many in any case.
+    """
 
     threshold: float
     most: int
     window: Broadcast[ReferenceWindow]
 
     def table(self, latents: DataFrame) -> pa.Table:
-        """Rows of PAIRS: two images above the threshold with unlike labels.
-
-        A task ends once it has found more than `most`, for then there are too many anyway.
-        """
+        """Rows of PAIRS: two images above the threshold with unlike labels."""
         return _collected(latents, self.pairs, PAIRS)
 
     def pairs(self, batches: Batches, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Images to rows of PAIRS, the image of the smaller id first."""
-        held = self.window.value
-        labels = held.labels()
-        ids = np.asarray(held.names.column("image_id").to_pylist(), dtype=object)
-        place = {name: i for i, name in enumerate(ids.tolist())}
-        ready: SearchableRows | None = None
+        window = self.window.value
+        window_ids, window_labels = window.texts("image_id"), window.texts("label")
+        index_of = {name: i for i, name in enumerate(window_ids.tolist())}
+        searchable: SearchableRows | None = None
         count = 0
         for batch in batches:
             if not batch.num_rows or count > self.most:
                 continue
-            if ready is None:
-                ready = SearchableRows(held.rows, self.threshold)
-            names = np.asarray(batch.column("image_id").to_pylist(), dtype=object)
-            classes = np.asarray(batch.column("label").to_pylist(), dtype=object)
-            own = np.asarray([place.get(name, len(ids)) for name in names])
-            wanted = partial(_unlike, labels, classes, own)
+            if searchable is None:
+                searchable = SearchableRows(window.vectors, self.threshold)
+            ids, labels = _texts(batch, "image_id"), _texts(batch, "label")
+            own_index = np.asarray([index_of.get(name, len(window_ids)) for name in ids])
+            condition = partial(_is_conflict, window_labels, labels, own_index)
             latents = np.ascontiguousarray(arrow.matrix(batch.column("latent")))
-            i, j, similarity = ready.pairs(latents, wanted)
+            i, j, similarity = searchable.pairs(latents, condition)
             count += len(i)
-            one = zip(ids[i], labels[i], strict=True)
-            other = zip(names[j], classes[j], strict=True)
+            left = zip(window_ids[i], window_labels[i], strict=True)
+            right = zip(ids[j], labels[j], strict=True)
             ordered = [
-                sorted(both, key=lambda image: image[0].encode())
-                for both in zip(one, other, strict=True)
+                sorted(pair, key=lambda image: image[0].encode())
+                for pair in zip(left, right, strict=True)
             ]
             columns = {
                 "image_id": [first[0] for first, _ in ordered],
@@ -208,16 +217,20 @@ class ConflictScan:
 
 
 def _collected(latents: DataFrame, rows: Callable[..., Any], schema: T.StructType) -> pa.Table:
-    found = arrow_frames.mapped(latents.select(*COLUMNS), rows, schema)
-    return found.toArrow().cast(arrow_frames.arrow_schema(schema))
+    frame = arrow_frames.mapped(latents.select(*COLUMNS), rows, schema)
+    return frame.toArrow().cast(arrow_frames.arrow_schema(schema))
 
 
-def _unlike(
+def _is_conflict(
+    window_labels: NDArray[Any],
     labels: NDArray[Any],
-    classes: NDArray[Any],
-    own: NDArray[np.int64],
-    i: NDArray[np.int64],
-    j: NDArray[np.int64],
+    own_index: Indices,
+    i: Indices,
+    j: Indices,
 ) -> NDArray[np.bool_]:
-    """Pairs of unlike labels; own: places in the window, so that none of its pairs comes twice."""
-    return np.asarray((labels[i] != classes[j]) & (i < own[j]), np.bool_)
+    """Whether pairs of the window's image i and the batch's image j have unlike labels.
+
+    own_index: of each image of the batch in the window, or the window's size. A pair within the
+    window occurs twice, and counts only where i is the smaller index.
+    """
+    return np.asarray((window_labels[i] != labels[j]) & (i < own_index[j]), np.bool_)

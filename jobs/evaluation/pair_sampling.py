@@ -44,7 +44,7 @@ def members(
     ranked = marked.select(
         "group",
         "image_id",
-        (thresholds.place(prune.seed) <= SAMPLED).alias("sampled"),
+        (thresholds.sample_rank(prune.seed) <= SAMPLED).alias("sampled"),
         F.row_number().over(ordered).alias("place"),
     )
     first = F.when(F.col("place") <= HEAT, F.col("place")).alias("place")

@@ -67,7 +67,7 @@ def reads(prune: Prune) -> dict[str, str]:
     found = spaces.reads(prune.space) | {"thresholds": "prune"}
     if groups.needs_images(prune):
         found |= {"images": "ingest"}
-    if groups.DENSITY in groups.names(prune.order):
+    if groups.DENSITY in groups.order_columns(prune.order):
         found |= {"projections": "project"}
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.density import modes as job
-from jobs.duplicates import groups
+from jobs.duplicates.groups import check_columns
 from jobs.errors import JobError, SettingsError
 from jobs.settings.load import build
 from jobs.warehouse.store import open_store
@@ -33,6 +33,6 @@ def test_sublabels_of_other_images_are_refused_and_so_is_a_column_of_that_name(
         clustered.prune(*ASKED)
     images = open_store(clustered.spark, str(clustered.folder)).read("images")
     settings = build({}, ASKED).prune
-    groups.check(images, settings)
+    check_columns(images, settings)
     with pytest.raises(SettingsError, match="is a column of images and of sublabels"):
-        groups.check(images.withColumnRenamed("camera", "sublabel"), settings)
+        check_columns(images.withColumnRenamed("camera", "sublabel"), settings)

@@ -66,10 +66,10 @@ def findings(
     selection = selected(spark, rows)
     removed = [row for row in rows if not row["kept"]]
     stay = [row for row in rows if row["kept"]]
-    table = audit_job._wanted(latents, stay, removed)
-    counts = audit_job._kept_counts(selection, ["fixed:0.9"], len(rows))
-    similar, pairs = audit_job._too_similar(selection, latents, table, stay, counts)
-    return similar, audit_job._unjustified(selection, table, removed), pairs
+    table = audit_job.latents_of(latents, stay, removed)
+    counts = audit_job.kept_counts(selection, ["fixed:0.9"], len(rows))
+    similar, pairs = audit_job.similar_kept_pairs(selection, latents, table, stay, counts)
+    return similar, audit_job.unjustified_removals(selection, table, removed), pairs
 
 
 def test_a_true_selection_passes(
@@ -120,8 +120,8 @@ def test_an_unjustified_removal_is_found(
     else:
         victim["similarity"] = float(victim["similarity"]) + 1e-9
     wrong = [row for row in rows if not row["kept"]]
-    table = audit_job._wanted(pruned[1], [], wrong)
-    unjustified = audit_job._unjustified(selected(spark, rows), table, wrong)
+    table = audit_job.latents_of(pruned[1], [], wrong)
+    unjustified = audit_job.unjustified_removals(selected(spark, rows), table, wrong)
     assert [row["image_id"] for row in unjustified] == [victim["image_id"]]
 
 
@@ -129,10 +129,10 @@ def test_a_decision_that_is_missing_is_found(
     spark: SparkSession, pruned: tuple[list[dict[str, Any]], DataFrame]
 ) -> None:
     with pytest.raises(JobError, match=r"fixed:0\.9 found 119 decisions on 119 of 120 images"):
-        audit_job._kept_counts(selected(spark, pruned[0][1:]), ["fixed:0.9"], 120)
+        audit_job.kept_counts(selected(spark, pruned[0][1:]), ["fixed:0.9"], 120)
     doubled = [*pruned[0][1:], pruned[0][1]]
     with pytest.raises(JobError, match=r"fixed:0\.9 found 120 decisions on 119 of 120 images"):
-        audit_job._kept_counts(selected(spark, doubled), ["fixed:0.9"], 120)
+        audit_job.kept_counts(selected(spark, doubled), ["fixed:0.9"], 120)
 
 
 def test_every_run_is_audited(finished: Run) -> None:

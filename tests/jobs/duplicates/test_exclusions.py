@@ -54,12 +54,12 @@ def test_an_anomaly_that_is_the_keeper_of_other_images_stays(spark: SparkSession
     frame = spark.createDataFrame(rows, tables.TABLES["selection"].schema)
     ids = spark.createDataFrame([(name,) for name in ANOMALOUS], "image_id string")
     never = spark.createDataFrame([("protected",), ("plain",)], "image_id string")
-    left = exclusions.without(frame, ids, never)
+    left = exclusions.excluded(frame, ids, never)
     found = {row.image_id: row for row in left.selection.collect()}
     assert left.selection.columns == frame.columns
     assert {name for name, row in found.items() if row.kept} == {"needed", "plain", "protected"}
     assert {name: row.kept_id or name for name, row in found.items()} == SELECTION
-    assert (left.images, left.stay, left.stood_for) == (2, 1, 1)
+    assert (left.images, left.retained, left.covered) == (2, 1, 1)
     told = "2 anomalies left out (they stand for 1 more), 1 stay for images that are none"
     assert left.summary == told
 

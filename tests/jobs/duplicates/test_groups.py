@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.duplicates import groups as image_groups
+from jobs.duplicates.groups import check_columns
 from jobs.errors import SettingsError
 from jobs.settings.load import build
 from jobs.warehouse.store import open_store
@@ -42,7 +42,7 @@ def test_one_message_names_all_columns_that_cannot_be_used(given: GivenLatents) 
     ).prune
     images = open_store(given.spark, str(given.folder)).read("images")
     with pytest.raises(SettingsError) as told:
-        image_groups.check(images, settings)
+        check_columns(images, settings)
     lines = str(told.value).splitlines()
     assert [line.split(":")[0].split(" =")[0] for line in lines] == [
         "prune.order",
@@ -53,4 +53,4 @@ def test_one_message_names_all_columns_that_cannot_be_used(given: GivenLatents) 
     for line, word in zip(lines, ["lost", "pixels (binary)", "gone", "gives string"], strict=True):
         assert word in line
     with pytest.raises(SettingsError, match="no SQL predicate on images"):
-        image_groups.check(images, replace(settings, protect="size_bytes >", order=(), group_by=()))
+        check_columns(images, replace(settings, protect="size_bytes >", order=(), group_by=()))

@@ -10,7 +10,7 @@ from jobs.settings.load import build
 
 def test_given_thresholds_are_common_to_all_groups() -> None:
     settings = build({}, ["prune.thresholds=[0.97, 0.9]", "prune.space=raw", "prune.block=16"])
-    rules = Rules.fixed(settings.prune)
+    rules = Rules.given(settings.prune)
     assert rules.names == ("fixed:0.97", "fixed:0.9")
     assert rules.values() == rules.values("raw/any") == (0.97, 0.9)
     assert rules.block == 16

@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.duplicates import selection
+from jobs.duplicates.selection import scaled_limit
 from jobs.warehouse.store import open_store
 from tests.support.given_latents import GivenLatents
 
@@ -30,6 +31,12 @@ def test_tasks_read_whole_classes_from_the_files(
     def never(*_: Any) -> DataFrame:
         raise AssertionError("Spark dealt the classes out")
 
-    monkeypatch.setattr(selection, "whole", never)
+    monkeypatch.setattr(selection, "rows_by_shuffle", never)
     given.prune()
     assert given.selection() == given.defined()
+
+
+def test_limits_in_images_shrink_with_the_width_of_latents() -> None:
+    assert [scaled_limit(250, width) for width in (0, 512, 1024)] == [250] * 3
+    assert scaled_limit(250, 2048) == 125
+    assert scaled_limit(1, 4096) == 1

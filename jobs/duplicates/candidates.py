@@ -1,0 +1,73 @@
+"""The candidates of pruning: for each rule, which images are references and which are pending.
+
+For each rule an image is a *reference* (it is kept already; others are compared with it, it is
+never removed), *pending* (it is to be decided now) or neither (it is removed already). The columns
+`reference_mask` and `pending_mask` hold one bit for each rule, in the order of the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs.duplicates.groups import by_order
+from jobs.settings.duplicates import Prune
+
+COMPARED = "reference_mask != 0 OR pending_mask != 0"  # SQL: the image takes part in comparisons
+
+
+def with_masks(
+    members: DataFrame,
+    rules: Sequence[str],
+    *,
+    earlier: DataFrame | None = None,
+    leaks: DataFrame | None = None,
+) -> DataFrame:
+    """The candidates: `groups.grouped` with both masks and `decided_earlier`, a truth value.
+
+    Args:
+        members: the images with their groups.
+        rules: the names of the rules, one for each bit.
+        earlier: an earlier selection whose decisions hold (mode append): images that it kept are
+            references.
+        leaks: rows of image and rule; the image is removed by this rule as a leak.
+    """
+    every = F.lit((1 << len(rules)) - 1).cast("bigint")
+    none = F.lit(0).cast("bigint")
+    protected = F.col("protected")
+    reference_mask = F.when(protected, every).otherwise(none)
+    pending_mask = F.when(protected, none).otherwise(every)
+    decided = F.lit(False)
+    if leaks is not None:
+        leaked = _mask(leaks, rules, F.lit(True), "leaked")
+        members = members.join(leaked, on=["image_id", "space"], how="left")
+        pending_mask = pending_mask.bitwiseAND(F.bitwise_not(F.coalesce("leaked", none)))
+    if earlier is not None:
+        kept = _mask(earlier, rules, F.col("kept"), "kept_earlier")
+        members = members.join(kept, on=["image_id", "space"], how="left")
+        decided = F.col("kept_earlier").isNotNull()
+        reference_mask = F.when(decided, F.col("kept_earlier")).otherwise(reference_mask)
+        pending_mask = F.when(decided, none).otherwise(pending_mask)
+    masks = {"reference_mask": reference_mask, "pending_mask": pending_mask}
+    candidates = members.withColumns(masks | {"decided_earlier": decided})
+    return candidates.drop("leaked", "kept_earlier")
+
+
+def _mask(rows: DataFrame, rules: Sequence[str], condition: Column, name: str) -> DataFrame:
+    """For each image and space a mask `name` of the rules for which a row fulfils a condition."""
+    bits = F.lit(0).cast("bigint")
+    for level, rule in enumerate(rules):
+        bits = F.when(F.col("rule") == rule, F.lit(1 << level).cast("bigint")).otherwise(bits)
+    chosen = F.when(condition, bits).otherwise(F.lit(0).cast("bigint"))
+    return rows.groupBy("image_id", "space").agg(F.bit_or(chosen).alias(name))
+
+
+def in_order(settings: Prune) -> list[Column]:
+    """The sort keys of a group's candidates: references first, then `prune.order`, nulls last.
+
+    Images that are equal by them follow by `image_id`, in the order of its UTF-8 bytes, as Spark
+    compares strings.
+    """
+    return [(F.col("reference_mask") == 0).asc(), *by_order(settings)]
