@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.evaluation.random_removal import BANDS, CONTROL, Drawing, Removed
+from jobs.evaluation.random_removal import BANDS, MEASURES, RandomRemovals, Removal
 from jobs.warehouse.arrow_frames import arrow_schema
 from udfs.evaluation import random_removal
 
@@ -17,12 +17,12 @@ POINTS = {
     label: np.random.default_rng(n).normal(size=(n, 2)) * [2, 1] for label, n in SIZES.items()
 }
 REMOVED = {
-    "a": [Removed("one", "raw", 10), Removed("two", "raw", 10), Removed("three", "raw", 3)],
-    "b": [Removed("one", "raw", 5)],
+    "a": [Removal("one", "raw", 10), Removal("two", "raw", 10), Removal("three", "raw", 3)],
+    "b": [Removal("one", "raw", 5)],
 }
 
 
-def rows_of(draws: int, removed: dict[str, list[Removed]]) -> list[dict[str, Any]]:
+def rows_of(draws: int, removed: dict[str, list[Removal]]) -> list[dict[str, Any]]:
     table = pa.Table.from_pylist(
         [
             {"label": label, "image_id": f"{label}{i:02}", "components": point}
@@ -30,8 +30,8 @@ def rows_of(draws: int, removed: dict[str, list[Removed]]) -> list[dict[str, Any
             for i, point in enumerate(points.tolist())
         ]
     )
-    drawing = Drawing(removed, STEPS, draws, 7)
-    batches = drawing.rows(table.to_batches(max_chunksize=9), arrow_schema(CONTROL))
+    removals = RandomRemovals(removed, STEPS, draws, 7)
+    batches = removals.rows(table.to_batches(max_chunksize=9), arrow_schema(MEASURES))
     return list(pa.Table.from_batches(batches).to_pylist())
 
 

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from jobs.autoencoder import spaces
 from jobs.duplicates import groups
 from jobs.evaluation import calibrate, pair_sampling, similarities
-from jobs.evaluation.pair_sampling import COMPARED, Comparing
+from jobs.evaluation.pair_sampling import SIMILARITIES_AND_PAIRS, ClassSimilarities
 from jobs.settings.load import build
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import CommitInfo
@@ -57,7 +57,7 @@ def compared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> G
     warehouse.write(table, "thresholds", CommitInfo("run", "prune", "thresholds"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pair_sampling, "SAMPLED", SAMPLED)
-        patch.setattr(pair_sampling, "HEAT", 25)
+        patch.setattr(pair_sampling, "HEAT_IMAGES", 25)
         images.job(similarities.STAGE, *SPACES, ORDER)
     return images
 
@@ -156,14 +156,16 @@ def test_tables_do_not_depend_on_the_order_of_rows_and_partitions(compared: Give
     settings = build({}, (*FLAGS, ORDER, f"calibrate.pairs={PAIRS}"))
     warehouse = open_store(compared.spark, str(compared.folder))
     latents = {"raw": warehouse.read("latents").select(spaces.LATENTS.names)}
-    marked = groups.grouped(latents, warehouse.read("images"), None, settings.prune)
-    counts = {row["group"]: row["count"] for row in marked.groupBy("group").count().collect()}
-    comparing = Comparing(counts, "raw", EDGES, PAIRS, 0)
+    candidates = groups.grouped(latents, warehouse.read("images"), None, settings.prune)
+    counts = {row["group"]: row["count"] for row in candidates.groupBy("group").count().collect()}
+    comparison = ClassSimilarities(counts, "raw", EDGES, PAIRS, 0)
     found = []
     for parts in (1, 7, 64):
-        rows = pair_sampling.members(marked.repartition(parts), counts, settings.prune, parts)
-        frame = arrow_frames.mapped(rows, comparing.rows, COMPARED).cache()
-        pairs = similarities.drawn(frame, EDGES, settings.calibrate, "raw")
+        rows = pair_sampling.sampled_images(
+            candidates.repartition(parts), counts, settings.prune, parts
+        )
+        frame = arrow_frames.mapped(rows, comparison.rows, SIMILARITIES_AND_PAIRS).cache()
+        pairs = similarities.draw_pairs(frame, EDGES, settings.calibrate, "raw")
         found.append((sorted(map(repr, frame.collect())), pairs))
         frame.unpersist()
     assert found[0] == found[1] == found[2]
@@ -173,8 +175,8 @@ def test_tables_do_not_depend_on_the_order_of_rows_and_partitions(compared: Give
 def test_edges_are_thresholds_that_hold_in_all_classes() -> None:
     share = {"keep_share:0.5": [0.2, 0.4, 0.6]}
     fixed = {"fixed:0.9": [0.9, 0.9], "fixed:0.8": [0.8]}
-    assert similarities.thresholds(fixed | share) == [0.8, 0.9]
-    assert similarities.thresholds(share) == [0.3, 0.4, 0.5]
+    assert similarities.stratum_thresholds(fixed | share) == [0.8, 0.9]
+    assert similarities.stratum_thresholds(share) == [0.3, 0.4, 0.5]
 
 
 def same(first: str, second: str) -> bool:
