@@ -3,7 +3,7 @@
 
 function labelling(host) {
   if (!data.pairs.length) return;
-  const key = `latent-dedup labels ${data.pairs_mark}`;
+  const key = `latent-dedup labels ${data.pairs_id}`;
   // A mixed order, the same each time: whoever stops early has labelled some of every stratum.
   const mixed = (text) => {
     let hash = 2166136261;
