@@ -43,8 +43,8 @@ def sampled_images(
     """Return the images of each class that are compared, whole classes in a task, sorted by id.
 
     They are the sampled ones, for the histogram and the pairs, and the first HEAT_IMAGES in order,
-    for the heat map. Column `place`: the rank in `prune.order`, then by id, from 1; null behind the
-    first HEAT_IMAGES.
+    for the heat map. Column `rank`: the position by `prune.order`, then by id, from 1; null after
+    the first HEAT_IMAGES.
 
     Args:
         candidates: image_id, latent, group (space and class) and the columns of `prune.order`.
@@ -58,11 +58,11 @@ def sampled_images(
         "group",
         "image_id",
         (thresholds.place(prune.seed) <= SAMPLED).alias("sampled"),
-        F.row_number().over(ordered).alias("place"),
+        F.row_number().over(ordered).alias("rank"),
     )
-    first = F.when(F.col("place") <= HEAT_IMAGES, F.col("place")).alias("place")
+    first = F.when(F.col("rank") <= HEAT_IMAGES, F.col("rank")).alias("rank")
     chosen = ranked.select("group", "image_id", "sampled", first)
-    chosen = chosen.where("sampled OR place IS NOT NULL")
+    chosen = chosen.where("sampled OR rank IS NOT NULL")
     rows = candidates.select("group", "image_id", "latent").join(chosen, on=["group", "image_id"])
     slots = slots or session.slots(candidates.sparkSession)
     return partitioning.repartitioned_by_group(
@@ -101,7 +101,7 @@ class ClassSimilarities:
         edges = self.edges if space == self.space else []
         keys = pair_histogram.row_keys(names.tolist(), self.seed)
         result = pair_histogram.class_similarities(latents[sampled], edges, keys, self.most)
-        rank = np.asarray(table.column("place").fill_null(0))
+        rank = np.asarray(table.column("rank").fill_null(0))
         first = np.flatnonzero(rank)[np.argsort(rank[rank > 0])]
         heat = pair_histogram.heat_map(latents[first], threshold_tasks.LOWEST[space])
         return {

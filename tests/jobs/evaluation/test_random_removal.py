@@ -39,14 +39,14 @@ def test_bands_are_those_of_as_many_random_removals() -> None:
     rows = rows_of(12, REMOVED)
     measured = [row for row in rows if row["rule"] is not None]
     assert [(row["label"], row["rule"], row["component"]) for row in measured] == [
-        (label, one.rule, k + 1)
+        (label, removal.rule, k + 1)
         for label in STEPS
-        for one in REMOVED[label]
+        for removal in REMOVED[label]
         for k in range(len(STEPS[label]))
     ]
     for row in measured:
         label, k = row["label"], row["component"] - 1
-        (count,) = (one.count for one in REMOVED[label] if one.rule == row["rule"])
+        (count,) = (removal.count for removal in REMOVED[label] if removal.rule == row["rule"])
         ids = [f"{label}{i:02}" for i in range(SIZES[label])]
         drawn = random_removal.null_distribution(ids, POINTS[label], STEPS[label], [count], 12, 7)
         assert row["kurtosis"] == drawn.kurtosis[:, 0, k].tolist()
@@ -56,7 +56,7 @@ def test_bands_are_those_of_as_many_random_removals() -> None:
 
 
 def test_the_dependence_of_two_axes_is_measured_whatever_is_drawn() -> None:
-    """A class of one axis has none; no draws are made where none are asked for."""
+    """A class of one axis has none; no draws are made if there are none to make."""
     rows = rows_of(0, REMOVED)
     assert [(row["label"], row["rule"]) for row in rows] == [("a", None)]
     assert rows[0]["divergence"] > 0
