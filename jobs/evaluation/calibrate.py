@@ -79,7 +79,7 @@ def print_next_commands(stage_run: StageRun) -> None:
 
 
 def depends(run: RunContext) -> dict[str, Any]:
-    """The labels, and the precision that is wanted."""
+    """Return what the table depends on beside its inputs: the labels, and the wanted precision."""
     settings = run.settings.calibrate
     return {"labels": digest(settings.labels), "precision": settings.precision}
 
@@ -146,6 +146,7 @@ def calibration_rows(
 
 
 def _calibration_row(rule: str, space: str, estimate: Threshold) -> dict[str, object]:
+    """Return a row of the table `calibration`: the estimate at one T."""
     precision = estimate.precision
     return {
         "rule": rule,

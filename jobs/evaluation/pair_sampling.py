@@ -1,6 +1,6 @@
 """Computes the similarities within each class on the executors, and draws pairs to be labelled.
 
-The stage `similarities` first maps `ClassSimilarities` over whole classes, then draws the pairs by
+The stage `similarities` first maps `ClassComparison` over whole classes, then draws the pairs by
 a `SamplingPlan` (docs/method.md, "How alike a class is").
 """
 
@@ -71,7 +71,7 @@ def sampled_images(
 
 
 @dataclass(frozen=True)
-class ClassSimilarities:
+class ClassComparison:
     """The comparison of the images within each group (space and class), for executors.
 
     counts: images of each group. space: the one whose pairs may be labelled.
@@ -93,6 +93,7 @@ class ClassSimilarities:
             yield arrow.record_batch(self._group_row(group, table), schema)
 
     def _group_row(self, group: str, table: pa.Table) -> dict[str, list[Any]]:
+        """Compare the images of one group; return its row as columns of one value each."""
         space, _, label = group.partition("/")
         latents = np.ascontiguousarray(arrow.matrix(table.column("latent")))
         ids = np.array(table.column("image_id").to_pylist(), dtype=object)

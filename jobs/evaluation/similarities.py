@@ -22,7 +22,7 @@ from jobs.evaluation.pair_labels import shared_thresholds, thresholds_by_rule
 from jobs.evaluation.pair_sampling import (
     DRAWN_PAIRS,
     SIMILARITIES_AND_PAIRS,
-    ClassSimilarities,
+    ClassComparison,
     SamplingPlan,
     sampled_images,
 )
@@ -55,7 +55,7 @@ def within_classes(run: RunContext) -> Prune:
 
 
 def depends(run: RunContext) -> dict[str, Any]:
-    """The spaces, the images that are compared, and the pairs that are drawn.
+    """Return what decides the spaces, the images that are compared, and the pairs that are drawn.
 
     Raises SettingsError if the published space is not computed.
     """
@@ -102,7 +102,7 @@ def compare(
             "these settings first"
         )
     edges = strata.edges(stratum_thresholds(by_rule))
-    comparison = ClassSimilarities(counts, space, edges, settings.pairs, settings.seed)
+    comparison = ClassComparison(counts, space, edges, settings.pairs, settings.seed)
     compared = arrow_frames.mapped(
         sampled_images(rows, counts, prune), comparison.rows, SIMILARITIES_AND_PAIRS
     ).persist(StorageLevel.DISK_ONLY)

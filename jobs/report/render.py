@@ -80,6 +80,7 @@ def policy(style: str, code: str) -> str:
 
 
 def _hash(text: str) -> str:
+    """Return the sha256 of a text as a Content-Security-Policy writes it."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
@@ -119,6 +120,7 @@ def render(
 
 
 def _rendered(data: Mapping[str, Any], names: Mapping[str, Any], fingerprint: str) -> str:
+    """Return the page with this data, whatever its size; names: what the templates use."""
     style, code = asset("page.css"), script()
     environment = jinja2.Environment(
         autoescape=True,

@@ -46,7 +46,10 @@ def main(stage_run: StageRun) -> None:
 
 
 def reads(run: RunContext) -> dict[str, str]:
-    """The tables of every pipeline as the last stage leaves them, and complete optional ones."""
+    """Return the tables that are read: those of every pipeline, and complete optional ones.
+
+    Each comes with the stage that writes it last.
+    """
     decisions = ("images", "latents", "selection", "thresholds", "curated")
     effects = ("effect", "regression", "dependence")
     always = written_by(*decisions, *effects, rejects="encode", density="estimate")
@@ -54,7 +57,7 @@ def reads(run: RunContext) -> dict[str, str]:
 
 
 def depends(run: RunContext) -> dict[str, Any]:
-    """The CSV of known copies, and how many pictures are shown."""
+    """Return what the page depends on beside its inputs: the CSV of known copies, the pictures."""
     settings = run.settings.report
     return {"truth": ground_truth.file_identity(settings.truth), "pictures": settings.pictures}
 

@@ -39,7 +39,17 @@ PUBLISHED = "SELECT min(rule) AS rule, min(space) AS space, count(*) AS images F
 
 @dataclass
 class Summary:
-    """The numbers of a report, as `summary.json` holds them; shares lie between 0 and 1."""
+    """The numbers of a report, as `summary.json` holds them; shares lie between 0 and 1.
+
+    images, images_encoded: rows of `images`, and those of them that have a latent.
+    rejected, codes: rejected files, and the same by error code with examples.
+    zero_latents: images whose latent is all zero, so that they resemble nothing.
+    published, published_space, published_kept: rule, space and rows of the table `curated`.
+    rules, by_class: what each selection keeps of all images, and of each class.
+    lines, points, entropies, dependence: what removal did (effect_tables; points: table `effect`).
+    draws: random removals that the effects are compared with.
+    truth, kinds: precision and recall against known copies, and the kinds of change of these.
+    """
 
     images: int
     images_encoded: int

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from jobs.autoencoder import spaces
 from jobs.duplicates import groups
 from jobs.evaluation import calibrate, pair_sampling, similarities
-from jobs.evaluation.pair_sampling import SIMILARITIES_AND_PAIRS, ClassSimilarities
+from jobs.evaluation.pair_sampling import SIMILARITIES_AND_PAIRS, ClassComparison
 from jobs.settings.load import build
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import CommitInfo
@@ -160,7 +160,7 @@ def test_tables_do_not_depend_on_the_order_of_rows_and_partitions(compared: Give
     latents = {"raw": warehouse.read("latents").select(spaces.LATENTS.names)}
     candidates = groups.grouped(latents, warehouse.read("images"), None, settings.prune)
     counts = {row["group"]: row["count"] for row in candidates.groupBy("group").count().collect()}
-    comparison = ClassSimilarities(counts, "raw", EDGES, PAIRS, 0)
+    comparison = ClassComparison(counts, "raw", EDGES, PAIRS, 0)
     results = []
     for parts in (1, 7, 64):
         rows = pair_sampling.sampled_images(
