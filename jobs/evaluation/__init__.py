@@ -1,1 +1,1 @@
-"""What removal did to the distribution, how similar pairs are, and how precise a threshold is."""
+"""Measures what removal did to the distributions, how alike pairs are, and how precise T is."""

@@ -1,10 +1,13 @@
-"""calibrate: how many of the pairs above each T are copies, from labels of some of them."""
+"""The stage `calibrate`: estimates from labelled pairs how many of the pairs above T are copies.
+
+The formulas stand in docs/method.md, "How alike a class is", Calibration.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,44 +26,77 @@ from udfs.evaluation.precision import Pairs, Threshold, curve, reaching
 
 VERSION = 1
 SPACES = "SELECT DISTINCT space FROM rows"
-EDGE, REACHED, SURELY = "edge", "precision", "precision_low"  # rules beside those of prune
-
-
-def main(stage_run: StageRun) -> None:
-    """Tables pairs and thresholds, and a CSV of labels → calibration."""
-    labelled = read(stage_run)
-    content = table(
-        labelled.curve, labelled.rules, labelled.space, stage_run.settings.calibrate.precision
-    )
-    stage_run.write(tables.rows("calibration", content), "calibration")
-    known = labelled.known
-    stage_run.rows |= {"labels": len(known), "same": sum(known.values())}
-    stage_run.summary = summary(labelled.curve, labelled.rules, len(known), stage_run.settings)
-
-
-def afterwards(stage_run: StageRun) -> None:
-    """Say which commands publish at the T found."""
-    labelled = read(stage_run)
-    spaces = sorted(row["space"] for row in stage_run.query("thresholds", SPACES))
-    names = list(labelled.found_by)
-    for line in following(stage_run.settings, labelled.curve, names, labelled.space, spaces):
-        stage_run.console.line(f"  next      {line}")
+# What a row of the table is of, where its T is none of prune's rules: the edge of a stratum, or the
+# smallest T at which the precision, or the lower end of its interval, reaches the target.
+EDGE, REACHED, SURELY_REACHED = "edge", "precision", "precision_low"
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """The labelled pairs, and the precision at each T that they tell."""
+class LabelledPairs:
+    """The labels of the pairs that were drawn, and the precision that follows from them.
+
+    space: the one whose similarities the pairs were drawn by.
+    labels: whether both images of a pair show the same, by pair_id.
+    by_rule: the T of every class, by rule.
+    estimates: the precision at each T that all classes share and at each edge of a stratum, rising.
+    """
 
     space: str
-    known: dict[str, bool]
-    found_by: dict[str, Any]
-    rules: dict[str, Any]
-    curve: Any
+    labels: dict[str, bool]
+    by_rule: dict[str, list[float]]
+    estimates: list[Threshold]
+
+    @property
+    def shared(self) -> dict[str, float]:
+        """The T of each rule that has the same T in all classes."""
+        return pair_labels.shared_thresholds(self.by_rule)
 
 
-def read(stage_run: StageRun) -> Labelled:
-    """The labels held against the pairs that were drawn; raises JobError where there are none."""
-    settings = stage_run.settings.calibrate
+def main(stage_run: StageRun) -> None:
+    """Estimate the precision at each T from the labels, and write the table `calibration`."""
+    settings = stage_run.settings
+    pairs = read_labelled_pairs(stage_run)
+    rows = calibration_rows(
+        pairs.estimates, pairs.shared, pairs.space, settings.calibrate.precision
+    )
+    stage_run.write(tables.rows("calibration", rows), "calibration")
+    stage_run.rows |= {"labels": len(pairs.labels), "same": sum(pairs.labels.values())}
+    stage_run.summary = summary(pairs.estimates, pairs.shared, len(pairs.labels), settings)
+
+
+def print_next_commands(stage_run: StageRun) -> None:
+    """Print the commands that publish at the smallest T of the wanted precision.
+
+    The stage may have been skipped as up to date, so the labels are read here again.
+    """
+    pairs = read_labelled_pairs(stage_run)
+    spaces = sorted(row["space"] for row in stage_run.query("thresholds", SPACES))
+    commands = next_commands(
+        stage_run.settings, pairs.estimates, list(pairs.by_rule), pairs.space, spaces
+    )
+    for command in commands:
+        stage_run.console.line(f"  next      {command}")
+
+
+def depends(run: RunContext) -> dict[str, Any]:
+    """Return what the table depends on beside its inputs: the labels, and the wanted precision."""
+    settings = run.settings.calibrate
+    return {"labels": digest(settings.labels), "precision": settings.precision}
+
+
+def digest(path: str) -> str:
+    """Return the sha256 of a file's content; raises JobError if it cannot be read."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise JobError(f"calibrate.labels = {path!r}: cannot be read: {error}") from error
+
+
+def read_labelled_pairs(stage_run: StageRun) -> LabelledPairs:
+    """Read the labels of the pairs that were drawn, and estimate the precision at each T.
+
+    Raises JobError if no pairs were drawn, or if the labels hold a mistake.
+    """
     rows = stage_run.read("pairs").orderBy("pair_id").collect()
     if not rows:
         raise JobError(
@@ -68,115 +104,125 @@ def read(stage_run: StageRun) -> Labelled:
             "prune.thresholds, or no T is below 1"
         )
     space = rows[0].space
-    known = pair_labels.read(settings.labels, {row.pair_id for row in rows})
-    found_by = pair_labels.found_by(stage_run, space)
-    rules = pair_labels.common(found_by)
-    return Labelled(space, known, found_by, rules, curve(pairs_of(rows, known), rules.values()))
+    labels = pair_labels.read(stage_run.settings.calibrate.labels, {row.pair_id for row in rows})
+    by_rule = pair_labels.thresholds_by_rule(stage_run, space)
+    shared = pair_labels.shared_thresholds(by_rule)
+    return LabelledPairs(space, labels, by_rule, curve(pairs_of(rows, labels), shared.values()))
 
 
-def depends(run: RunContext) -> dict[str, Any]:
-    """The labels, and the precision that is wanted."""
-    settings = run.settings.calibrate
-    return {"labels": digest(settings.labels), "precision": settings.precision}
-
-
-def digest(path: str) -> str:
-    """The sha256 of a file's content."""
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as refused:
-        raise JobError(f"calibrate.labels = {path!r}: cannot be read: {refused}") from refused
-
-
-def pairs_of(rows: Sequence[Row], known: Mapping[str, bool]) -> Pairs:
-    """Rows of the table `pairs` with their labels."""
+def pairs_of(rows: Sequence[Row], labels: Mapping[str, bool]) -> Pairs:
+    """Return the rows of the table `pairs` as arrays, with their labels (−1: not labelled)."""
     columns = ("similarity", "low", "high", "population", "weight")
     similarity, low, high, population, weight = (
         np.array([row[name] for row in rows], np.float64) for name in columns
     )
-    label = np.array([int(known.get(row.pair_id, -1)) for row in rows], np.int64)
+    label = np.array([int(labels.get(row.pair_id, -1)) for row in rows], np.int64)
     return Pairs(similarity, low, high, population, weight, label)
 
 
-def table(
-    found: Sequence[Threshold], rules: Mapping[str, float], space: str, wanted: float
+def calibration_rows(
+    estimates: Sequence[Threshold], rules: Mapping[str, float], space: str, target: float
 ) -> list[dict[str, object]]:
-    """Rows of the table `calibration`: rules of prune, other edges, and what was looked for."""
-    at = {one.threshold: one for one in found}
-    named = [(rule, at[threshold]) for rule, threshold in sorted(rules.items())]
-    others = (one for one in found if one.threshold not in rules.values())
-    named += [(f"{EDGE}:{one.threshold!r}", one) for one in others]
-    for name, surely in ((REACHED, False), (SURELY, True)):
-        best = reaching(found, wanted, surely=surely)
-        named += [(f"{name}:{wanted!r}", best)] if best else []
-    return [
-        {
-            "rule": rule,
-            "space": space,
-            "threshold": one.threshold,
-            "precision": one.precision.share if one.precision else None,
-            "precision_low": one.precision.low if one.precision else None,
-            "precision_high": one.precision.high if one.precision else None,
-            "pairs": one.pairs,
-            "found": one.recall,
-        }
-        for rule, one in named
-    ]
+    """Return the rows of the table `calibration`.
+
+    They are the estimates at the T of each rule, at the other edges of the strata, and at the
+    smallest T whose precision, and whose interval's lower end, reach the target.
+
+    Args:
+        estimates: the estimates at each T, rising.
+        rules: the T of each rule that has one for all classes.
+        space: the one that the pairs were drawn in.
+        target: the wanted precision, in [0, 1].
+
+    """
+    by_threshold = {estimate.threshold: estimate for estimate in estimates}
+    named = [(rule, by_threshold[threshold]) for rule, threshold in sorted(rules.items())]
+    edges = (estimate for estimate in estimates if estimate.threshold not in rules.values())
+    named += [(f"{EDGE}:{estimate.threshold!r}", estimate) for estimate in edges]
+    for name, surely in ((REACHED, False), (SURELY_REACHED, True)):
+        smallest = reaching(estimates, target, surely=surely)
+        named += [(f"{name}:{target!r}", smallest)] if smallest else []
+    return [_calibration_row(rule, space, estimate) for rule, estimate in named]
+
+
+def _calibration_row(rule: str, space: str, estimate: Threshold) -> dict[str, object]:
+    """Return a row of the table `calibration`: the estimate at one T."""
+    precision = estimate.precision
+    return {
+        "rule": rule,
+        "space": space,
+        "threshold": estimate.threshold,
+        "precision": precision.share if precision else None,
+        "precision_low": precision.low if precision else None,
+        "precision_high": precision.high if precision else None,
+        "pairs": estimate.pairs,
+        "found": estimate.recall,
+    }
 
 
 def summary(
-    found: Sequence[Threshold], rules: Mapping[str, float], count: int, settings: Settings
+    estimates: Sequence[Threshold], rules: Mapping[str, float], count: int, settings: Settings
 ) -> str:
-    """The precision at the published rule, else at the lowest T, and where the one asked for is."""
-    threshold = rules.get(settings.publish.rule, min(rules.values(), default=found[0].threshold))
-    one = next(one for one in found if one.threshold == threshold)
-    if one.precision is None:
-        told = f"no precision at {threshold:g}: strata above it without a label"
+    """Return the precision at the published rule, and the smallest T that reaches the target.
+
+    Where the published rule has no single T, the precision is that at the lowest T.
+    """
+    threshold = rules.get(
+        settings.publish.rule, min(rules.values(), default=estimates[0].threshold)
+    )
+    precision = next(each.precision for each in estimates if each.threshold == threshold)
+    if precision is None:
+        text = f"no precision at {threshold:g}: strata above it without a label"
     else:
-        ends = one.precision
-        share, low, high = 100 * ends.share, 100 * ends.low, 100 * ends.high
-        told = f"precision {share:.1f} % ({low:.1f}–{high:.1f} %) at {threshold:g}"
-    best = reaching(found, settings.calibrate.precision)
-    wanted = f"{100 * settings.calibrate.precision:g} %"
-    reached = f"from T = {best.threshold:g}" if best else "at no T"
-    return f"{told}, {count} pairs; {wanted} {reached}"
+        share, low, high = 100 * precision.share, 100 * precision.low, 100 * precision.high
+        text = f"precision {share:.1f} % ({low:.1f}–{high:.1f} %) at {threshold:g}"
+    smallest = reaching(estimates, settings.calibrate.precision)
+    reached = f"from T = {smallest.threshold:g}" if smallest else "at no T"
+    return f"{text}, {count} pairs; {100 * settings.calibrate.precision:g} % {reached}"
 
 
-def following(
+def next_commands(
     settings: Settings,
-    found: Sequence[Threshold],
+    estimates: Sequence[Threshold],
     rules: Sequence[str],
     space: str,
     spaces: Sequence[str],
 ) -> list[str]:
-    """The commands that publish at the T found; none where there is none.
+    """Return the commands that publish at the smallest T of the wanted precision.
 
-    rules, spaces: those computed, which stay beside it. space: that of the pairs.
+    There are none if no T reaches it, and no `prune` if a rule has this T already.
+
+    Args:
+        settings: those of this run.
+        estimates: the estimates at each T, rising.
+        rules: the rules that were computed in the space; `prune` computes them again.
+        space: the one that the pairs were drawn in.
+        spaces: all that were computed; `prune` computes them again.
+
     """
-    best = reaching(found, settings.calibrate.precision)
-    if best is None:
+    smallest = reaching(estimates, settings.calibrate.precision)
+    if smallest is None:
         return []
-    asked = Rule.of(best.threshold)
-    where = f"--warehouse {shlex.quote(settings.warehouse)}"
-    publish = f"./spark-submit.sh publish {where} --set publish.rule={asked.name}"
-    if tuple(spaces) != Prune().space:
+    rule = Rule.of(smallest.threshold)
+    warehouse = f"--warehouse {shlex.quote(settings.warehouse)}"
+    publish = f"./spark-submit.sh publish {warehouse} --set publish.rule={rule.name}"
+    is_default_space = tuple(spaces) == Prune().space
+    if not is_default_space:
         publish += f" --set publish.space={space}"
-    if asked.name in rules:
+    if rule.name in rules:
         return [publish]
-    given = [*(Rule.of(_written(name)) for name in rules), asked]
-    values = [f'"{rule.name}"' if rule.threshold is None else repr(rule.target) for rule in given]
-    prune = f"./spark-submit.sh prune {where} --set "
-    prune += shlex.quote(f"prune.thresholds=[{', '.join(values)}]")
-    if tuple(spaces) != Prune().space:
-        named = ", ".join(f'"{name}"' for name in spaces)
-        prune += f" --set {shlex.quote(f'prune.space=[{named}]')}"
+    thresholds = _toml_thresholds([*map(Rule.of, rules), rule])
+    prune = f"./spark-submit.sh prune {warehouse} --set {shlex.quote(thresholds)}"
+    if not is_default_space:
+        quoted = ", ".join(f'"{name}"' for name in spaces)
+        prune += f" --set {shlex.quote(f'prune.space=[{quoted}]')}"
     return [prune, publish]
 
 
-def _written(rule: str) -> float | str:
-    """A rule's name in the tables as `prune.thresholds` has it."""
-    kind, _, number = rule.partition(":")
-    return float(number) if kind == "fixed" else rule
+def _toml_thresholds(rules: Iterable[Rule]) -> str:
+    """Return the rules in TOML: `prune.thresholds=[0.9, "keep_share:0.5"]`."""
+    values = [f'"{rule.name}"' if rule.threshold is None else repr(rule.target) for rule in rules]
+    return f"prune.thresholds=[{', '.join(values)}]"
 
 
 STAGE = Stage(
@@ -189,5 +235,5 @@ STAGE = Stage(
     enabled=lambda settings: bool(settings.calibrate.labels),
     to_enable="--set calibrate.labels=labels.csv",
     refusal=NO_LABELS,
-    afterwards=afterwards,
+    afterwards=print_next_commands,
 )

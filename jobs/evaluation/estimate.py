@@ -1,4 +1,7 @@
-"""estimate: what removal did to the distribution of each class (spec §6, tables 2 and 3)."""
+"""The stage `estimate`: measures what removal did to the distribution of each class.
+
+The formulas and the paper's tables 2 and 3 stand in docs/method.md, "What removal did".
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,14 @@ from pyspark.sql import functions as F
 
 from jobs.density import marginals
 from jobs.density.marginals import Density
-from jobs.evaluation.random_removal import BANDS, Control, Drawing, Key, Removed, measured
+from jobs.evaluation.random_removal import (
+    BANDS,
+    Control,
+    Key,
+    RandomRemovals,
+    Removal,
+    measure,
+)
 from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import Stage, StageRun, written_by
 from jobs.settings.evaluation import Estimate
@@ -21,39 +31,41 @@ from udfs.evaluation import random_removal, regression
 
 VERSION = 3
 KEYS = ["label", "rule", "space", "component"]
-NO_BANDS = (None,) * 2 * len(BANDS)  # where nothing was drawn
-Measures = dict[tuple[Any, ...], Row]
+NO_BANDS = (None,) * 2 * len(BANDS)  # where no random removals were drawn
+Densities = dict[tuple[Any, ...], Density]
+Moments = dict[tuple[Any, ...], Row]
 
 
 def main(stage_run: StageRun) -> None:
-    """Tables projections, selection, density → density (every rule), effect and the others."""
-    settings = stage_run.settings.estimate
-    before = stored(stage_run)
-    values = marginals.unpivot(stage_run.read("projections"), "image_id")
+    """Write the densities after removal, and the tables `effect`, `regression`, `dependence`."""
+    projections = stage_run.read("projections")
+    before = densities_before(stage_run)
+    values = marginals.unpivot(projections, "image_id")
     kept = values.join(
         stage_run.read("selection").where("kept").select("image_id", "rule", "space"),
         on="image_id",
         how="inner",
     )
-    after = model(stage_run, kept, before)
+    after = densities_after(stage_run, kept, before)
     stage_run.write(marginals.rows(after.values()), "density", where="rule != 'none'")
-    both = moments(values, ["label", "component"]), moments(kept, KEYS)
-    asked = drawing(before, *both, settings)
-    counts = {label: row["n"] for (label, component), row in both[0].items()}
-    found = measured(stage_run.read("projections"), counts, asked)
-    known = thresholds(stage_run)
-    rows = effects(before, after, *both, known, found.controls)
-    stage_run.write(tables.rows("effect", rows), "effect")
-    lines = regressions(rows, found.controls)
+    moments_before, moments_after = moments(values, ["label", "component"]), moments(kept, KEYS)
+    removals = random_removals(before, moments_before, moments_after, stage_run.settings.estimate)
+    counts = {label: row["n"] for (label, component), row in moments_before.items()}
+    measures = measure(projections, counts, removals)
+    effect = effects(
+        before, after, moments_before, moments_after, thresholds(stage_run), measures.controls
+    )
+    stage_run.write(tables.rows("effect", effect), "effect")
+    lines = regressions(effect, measures.controls)
     stage_run.write(tables.rows("regression", lines), "regression")
-    apart = [(label, counts[label], kl) for label, kl in sorted(found.divergences.items())]
-    stage_run.write(tables.rows("dependence", apart), "dependence")
-    stage_run.rows |= {"effect": len(rows), "regression": len(lines)}
+    dependence = [(label, counts[label], kl) for label, kl in sorted(measures.divergences.items())]
+    stage_run.write(tables.rows("dependence", dependence), "dependence")
+    stage_run.rows |= {"effect": len(effect), "regression": len(lines)}
     stage_run.summary = summary(lines)
 
 
-def stored(stage_run: StageRun) -> dict[tuple[str, int], Density]:
-    """The densities before removal, as `project` stored them."""
+def densities_before(stage_run: StageRun) -> Densities:
+    """Return the densities before removal, as `project` wrote them, by label and component."""
     rows = stage_run.query("density", "SELECT * FROM rows WHERE rule = 'none'")
     return {
         (row["label"], row["component"]): Density(
@@ -67,10 +79,11 @@ def stored(stage_run: StageRun) -> dict[tuple[str, int], Density]:
     }
 
 
-def model(
-    stage_run: StageRun, kept: DataFrame, before: dict[tuple[str, int], Density]
-) -> dict[tuple[Any, ...], Density]:
-    """The densities of what each rule keeps, on the grid of the class before removal."""
+def densities_after(stage_run: StageRun, kept: DataFrame, before: Densities) -> Densities:
+    """Return the densities of what each rule keeps, by KEYS.
+
+    The histogram has the cells of that of the class before removal.
+    """
     if not before:
         return {}
     steps = [
@@ -84,26 +97,29 @@ def model(
     }
 
 
-def moments(values: DataFrame, keys: list[str]) -> Measures:
-    """Count and population excess kurtosis of the projections themselves, by Spark."""
+def moments(values: DataFrame, keys: list[str]) -> Moments:
+    """Return the count and the population excess kurtosis of the projections, by these keys.
+
+    Spark computes them from the projections themselves, not from the model of their density.
+    """
     rows = values.groupBy(*keys).agg(F.count("*").alias("n"), F.kurtosis("value").alias("kurtosis"))
     return {tuple(row[key] for key in keys): row for row in rows.collect()}
 
 
 def effects(
-    before: dict[tuple[str, int], Density],
-    after: dict[tuple[Any, ...], Density],
-    moments_before: Measures,
-    moments_after: Measures,
+    before: Densities,
+    after: Densities,
+    moments_before: Moments,
+    moments_after: Moments,
     thresholds: dict[tuple[Any, ...], float | None],
-    controlled: dict[Key, Control],
+    controls: dict[Key, Control],
 ) -> list[tuple[Any, ...]]:
-    """Rows of the table `effect`."""
+    """Return the rows of the table `effect`: one for each label, rule, space and component."""
     rows = []
     for key in sorted(after):
         label, rule, space, component = key
         first, second = before[label, component].marginal, after[key].marginal
-        sizes = moments_before[label, component], moments_after[key]
+        both = moments_before[label, component], moments_after[key]
         rows.append(
             (
                 label,
@@ -111,98 +127,107 @@ def effects(
                 space,
                 thresholds[label, rule, space],
                 component,
-                *(int(row["n"]) for row in sizes),
-                *(_kurtosis(row) for row in sizes),
+                *(int(row["n"]) for row in both),
+                *(_kurtosis(row) for row in both),
                 float(first.entropy()),
                 float(second.entropy()),
                 float(first.scale_free_entropy()),
                 float(second.scale_free_entropy()),
-                *(controlled[key].bands if key in controlled else NO_BANDS),
+                *(controls[key].bands if key in controls else NO_BANDS),
             )
         )
     return rows
 
 
-def drawing(
-    before: dict[tuple[str, int], Density],
-    moments_before: Measures,
-    moments_after: Measures,
-    settings: Estimate,
-) -> Drawing:
-    """The random removals to be made: of each class as many as each rule removes."""
+def random_removals(
+    before: Densities, moments_before: Moments, moments_after: Moments, settings: Estimate
+) -> RandomRemovals:
+    """Return the random removals to draw: of each class as many images as each rule removes."""
     steps: dict[str, list[float]] = {}
     for label, component in sorted(before):
         steps.setdefault(label, []).append(before[label, component].marginal.histogram.step)
-    removed: dict[str, list[Removed]] = {}
+    removals: dict[str, list[Removal]] = {}
     for (label, rule, space, component), row in moments_after.items():
         if component == 1:
             count = moments_before[label, 1]["n"] - row["n"]
-            removed.setdefault(label, []).append(Removed(rule, space, count))
-    return Drawing(removed, steps, settings.control, settings.seed)
+            removals.setdefault(label, []).append(Removal(rule, space, count))
+    return RandomRemovals(removals, steps, settings.control, settings.seed)
 
 
 def thresholds(stage_run: StageRun) -> dict[tuple[Any, ...], float | None]:
-    """T by class, rule and space; None where it differs within a class."""
-    ends = stage_run.query(
+    """Return T by class, rule and space; None if it differs within a class."""
+    rows = stage_run.query(
         "selection",
         "SELECT label, rule, space, min(threshold) AS low, max(threshold) AS high "
         "FROM rows GROUP BY label, rule, space",
     )
     return {
         (row["label"], row["rule"], row["space"]): row["low"] if row["low"] == row["high"] else None
-        for row in ends
+        for row in rows
     }
 
 
 def _kurtosis(row: Row) -> float | None:
-    """Null below 4 images and where all are equal."""
+    """Return the kurtosis; None for fewer than 4 images and if all values are equal."""
     value = row["kurtosis"]
     return None if row["n"] < 4 or value is None or not math.isfinite(value) else float(value)
 
 
 def regressions(
-    rows: list[tuple[Any, ...]], controlled: dict[Key, Control]
+    effect: list[tuple[Any, ...]], controls: dict[Key, Control]
 ) -> list[tuple[Any, ...]]:
-    """Rows of the table `regression`: the line over the classes that are large enough."""
+    """Return the rows of the table `regression`: a line for each rule, space and component."""
     names = tables.TABLES["effect"].schema.names
-    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in (dict(zip(names, row, strict=True)) for row in rows):
+    by_key: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in (dict(zip(names, values, strict=True)) for values in effect):
         key = (row["rule"], row["space"], row["component"])
-        found.setdefault(key, []).append(row)
-    lines = []
-    for rule, space, component in sorted(found):
-        rows_of = found[rule, space, component]
-        usable = [
-            row
-            for row in rows_of
-            if min(row["n_before"], row["n_after"]) >= regression.MINIMUM_IMAGES
-            and row["kurtosis_before"] is not None
-            and row["kurtosis_after"] is not None
-        ]
-        pairs = [(row["kurtosis_before"], row["kurtosis_after"]) for row in usable]
-        line = regression.line([x for x, _ in pairs], [y for _, y in pairs])
-        numbers: tuple[float | None, ...] = (None, None, None, None)
-        if line:
-            numbers = (line.slope, line.intercept, line.slope_low, line.slope_high)
-        alike = {row["threshold"] for row in rows_of}
-        threshold = alike.pop() if len(alike) == 1 else None
-        keys = [(row["label"], rule, space, component) for row in usable]
-        ends: tuple[float | None, float | None] = (None, None)
-        if line and all(key in controlled for key in keys):
-            draws = np.array([controlled[key].kurtosis for key in keys]).T
-            low, high = random_removal.slope_band(np.array([x for x, _ in pairs]), draws)
-            ends = (low, high) if math.isfinite(low) else ends
-        lines.append((rule, space, threshold, component, *numbers, *ends, len(pairs)))
-    return lines
+        by_key.setdefault(key, []).append(row)
+    return [_regression(key, by_key[key], controls) for key in sorted(by_key)]
+
+
+def _regression(
+    key: tuple[Any, ...], rows: list[dict[str, Any]], controls: dict[Key, Control]
+) -> tuple[Any, ...]:
+    """Return the line through the kurtoses of the classes that are large enough."""
+    rule, space, component = key
+    usable = [
+        row
+        for row in rows
+        if min(row["n_before"], row["n_after"]) >= regression.MINIMUM_IMAGES
+        and row["kurtosis_before"] is not None
+        and row["kurtosis_after"] is not None
+    ]
+    before = [row["kurtosis_before"] for row in usable]
+    line = regression.line(before, [row["kurtosis_after"] for row in usable])
+    numbers: tuple[float | None, ...] = (None, None, None, None)
+    band: tuple[float | None, float | None] = (None, None)
+    if line:
+        numbers = (line.slope, line.intercept, line.slope_low, line.slope_high)
+        band = _slope_band(before, [(row["label"], *key) for row in usable], controls)
+    thresholds = {row["threshold"] for row in rows}
+    threshold = thresholds.pop() if len(thresholds) == 1 else None
+    return (rule, space, threshold, component, *numbers, *band, len(usable))
+
+
+def _slope_band(
+    before: list[float], keys: list[Key], controls: dict[Key, Control]
+) -> tuple[float | None, float | None]:
+    """Return the middle 95 % of the slopes after random removals; None if a class has no draws."""
+    if not all(key in controls for key in keys):
+        return None, None
+    draws = np.array([controls[key].kurtosis for key in keys]).T
+    low, high = random_removal.slope_band(np.array(before), draws)
+    return (low, high) if math.isfinite(low) else (None, None)
 
 
 def summary(lines: list[tuple[Any, ...]]) -> str:
-    """The slopes of component 1, one a rule."""
+    """Return the slope of component 1 at each rule, for the console."""
     first = [line for line in lines if line[3] == 1 and line[4]]
     first.sort(key=lambda line: (line[0].startswith("fixed:"), line[0], line[1]), reverse=True)
-    several = len({line[1] for line in first}) > 1
+    several_spaces = len({line[1] for line in first}) > 1
     slopes = [
-        f"{line[4]:.2f} at {line[0].removeprefix('fixed:')}" + (f" {line[1]}" if several else "")
+        f"{line[4]:.2f} at {line[0].removeprefix('fixed:')}"
+        + (f" {line[1]}" if several_spaces else "")
         for line in first
     ]
     return f"kurtosis slope {abbreviated(slopes)}" if slopes else "too few classes for a slope"

@@ -1,4 +1,7 @@
-"""Labels of pairs, as people saved them; and the thresholds that they can be held against."""
+"""Reads labels that people gave to pairs, and the thresholds T that the labels are to judge.
+
+Used by the stages `similarities` and `calibrate`.
+"""
 
 from __future__ import annotations
 
@@ -12,53 +15,65 @@ from jobs.runtime.stage import StageRun
 
 SAME = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 COLUMNS = ("pair_id", "same")
-NAMED = 5  # rows that a message names
+MOST_NAMED = 5  # rows that a message names
 LABEL_THEM = "label the pairs in the report of this warehouse and save them"
 
 
-def read(path: str, known: Collection[str]) -> dict[str, bool]:
-    """Whether each labelled pair is the same, by pair_id; rows without a label are left out.
+def read(path: str, pair_ids: Collection[str]) -> dict[str, bool]:
+    """Read a CSV of labels: whether both images of a pair show the same, by pair_id.
 
-    known: the pair_ids there are. Raises JobError with all mistakes, naming rows (the first line
-    is 1).
+    Rows without a label are left out.
+
+    Args:
+        path: the CSV, with the columns pair_id and same.
+        pair_ids: the pairs of the table `pairs`; no other may be labelled.
+
+    Raises:
+        JobError: with all mistakes of the file, which name their rows (the first line is 1).
+
     """
     rows = _rows(path)
-    found: dict[str, bool] = {}
-    first: dict[str, int] = {}
-    unknown, unread, contradicting = [], [], []
+    labels: dict[str, bool] = {}
+    first_line: dict[str, int] = {}
+    unknown, unreadable, contradictory = [], [], []
     for line, row in rows:
         pair, text = ((row[name] or "").strip() for name in COLUMNS)
         if not text:
             continue
         label = SAME.get(text.lower())
-        if pair not in known:
+        if pair not in pair_ids:
             unknown.append(f"{line} ({pair or 'no pair_id'})")
         elif label is None:
-            unread.append(f"{line} ({text!r})")
-        elif found.setdefault(pair, label) is not label:
-            contradicting.append(f"{first[pair]} and {line} ({pair})")
+            unreadable.append(f"{line} ({text!r})")
+        elif labels.setdefault(pair, label) is not label:
+            contradictory.append(f"{first_line[pair]} and {line} ({pair})")
         else:
-            first.setdefault(pair, line)
+            first_line.setdefault(pair, line)
     mistakes = [
-        *_told(unknown, "name no pair of the table pairs", f"leave them out, or {LABEL_THEM}"),
-        *_told(unread, "have another label than 1, 0, true, false, yes or no", "correct them"),
-        *_told(contradicting, "label a pair once same and once not", "leave one of them"),
+        *_mistake(unknown, "name no pair of the table pairs", f"leave them out, or {LABEL_THEM}"),
+        *_mistake(
+            unreadable, "have another label than 1, 0, true, false, yes or no", "correct them"
+        ),
+        *_mistake(contradictory, "label a pair once same and once not", "leave one of them"),
     ]
-    if not mistakes and not found:
+    if not mistakes and not labels:
         mistakes = [f"holds no label in {len(rows)} rows: {LABEL_THEM}"]
     if mistakes:
         raise JobError(f"calibrate.labels = {path!r}: {'; '.join(mistakes)}")
-    return found
+    return labels
 
 
 def _rows(path: str) -> list[tuple[int, Mapping[str, str | None]]]:
-    """The rows and their lines. Comma or semicolon, which some spreadsheets write."""
+    """Return the rows of a CSV with their line numbers.
+
+    The delimiter is a comma, or a semicolon, which some spreadsheets write.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as refused:
-        raise JobError(f"calibrate.labels = {path!r}: cannot be read: {refused}") from refused
-    head = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in head else ",")
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError(f"calibrate.labels = {path!r}: cannot be read: {error}") from error
+    header = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in header else ",")
     names = [name.strip() for name in reader.fieldnames or ()]
     reader.fieldnames = names
     missing = [name for name in COLUMNS if name not in names]
@@ -70,23 +85,27 @@ def _rows(path: str) -> list[tuple[int, Mapping[str, str | None]]]:
     return [(reader.line_num, row) for row in reader]
 
 
-def _told(rows: Sequence[str], wrong: str, remedy: str) -> list[str]:
+def _mistake(rows: Sequence[str], wrong: str, remedy: str) -> list[str]:
+    """Return one message about all rows with a mistake; no message if there are none."""
     if not rows:
         return []
-    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
-    return [f"rows {', '.join(rows[:NAMED])}{more} {wrong}: {remedy}"]
+    others = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
+    return [f"rows {', '.join(rows[:MOST_NAMED])}{others} {wrong}: {remedy}"]
 
 
-def found_by(stage_run: StageRun, space: str) -> dict[str, list[float]]:
-    """Every class's T by each rule of a space, from the table `thresholds`."""
-    known = "SELECT rule, space, threshold FROM rows WHERE threshold IS NOT NULL"
-    found: dict[str, list[float]] = {}
-    for row in stage_run.query("thresholds", f"{known} ORDER BY rule, threshold"):
+def thresholds_by_rule(stage_run: StageRun, space: str) -> dict[str, list[float]]:
+    """Return the thresholds T of each rule in a space, one a class, rising.
+
+    They come from the table `thresholds`; classes without a T are left out.
+    """
+    sql = "SELECT rule, space, threshold FROM rows WHERE threshold IS NOT NULL"
+    by_rule: dict[str, list[float]] = {}
+    for row in stage_run.query("thresholds", f"{sql} ORDER BY rule, threshold"):
         if row["space"] == space:
-            found.setdefault(row["rule"], []).append(row["threshold"])
-    return found
+            by_rule.setdefault(row["rule"], []).append(row["threshold"])
+    return by_rule
 
 
-def common(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """The rules that have one T for all classes, and it."""
-    return {rule: values[0] for rule, values in found.items() if min(values) == max(values)}
+def shared_thresholds(by_rule: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return the T of each rule that has the same T in all classes."""
+    return {rule: values[0] for rule, values in by_rule.items() if min(values) == max(values)}

@@ -1,4 +1,8 @@
-"""similarities: how alike the images of each class are, and pairs to be labelled (spec §3)."""
+"""The stage `similarities`: computes how alike the images of each class are, and draws pairs.
+
+People label the pairs, and the stage `calibrate` estimates from the labels how precise a threshold
+is (docs/method.md, "How alike a class is").
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,14 @@ from pyspark.sql import functions as F
 from jobs.autoencoder import spaces
 from jobs.duplicates import groups
 from jobs.errors import JobError, SettingsError
-from jobs.evaluation.pair_labels import common, found_by
-from jobs.evaluation.pair_sampling import COMPARED, DRAWN, Comparing, Plan, members
+from jobs.evaluation.pair_labels import shared_thresholds, thresholds_by_rule
+from jobs.evaluation.pair_sampling import (
+    DRAWN_PAIRS,
+    SIMILARITIES_AND_PAIRS,
+    ClassComparison,
+    SamplingPlan,
+    sampled_images,
+)
 from jobs.runtime.stage import RunContext, Stage, StageRun
 from jobs.settings.duplicates import Prune
 from jobs.settings.evaluation import Calibrate
@@ -29,25 +39,25 @@ QUARTILES = (0.25, 0.5, 0.75)
 
 
 def main(stage_run: StageRun) -> None:
-    """Tables latents, vectors and thresholds → similarities, pairs."""
+    """Compare the images of each class, and write the tables `similarities` and `pairs`."""
     prune = within_classes(stage_run.run)
     space = published_space(stage_run.settings)
     settings = stage_run.settings.calibrate
-    compare(stage_run, marked(stage_run, prune), prune, settings, space)
+    compare(stage_run, candidates(stage_run, prune), prune, settings, space)
 
 
 def within_classes(run: RunContext) -> Prune:
-    """The settings of prune, for classes whatever it compares within.
+    """Return the settings of prune for comparisons within classes, whatever its groups are.
 
-    The order says whose similarities the heat map shows.
+    Its order decides whose similarities the heat map shows.
     """
     return replace(run.settings.prune, group_by=("label",), never_across=(), protect="")
 
 
 def depends(run: RunContext) -> dict[str, Any]:
-    """The spaces, the images that are compared, and the pairs that are drawn of them.
+    """Return what decides the spaces, the images that are compared, and the pairs that are drawn.
 
-    Raises SettingsError where the published space is not computed.
+    Raises SettingsError if the published space is not computed.
     """
     prune, settings = within_classes(run), run.settings.calibrate
     space = published_space(run.settings)
@@ -63,17 +73,17 @@ def depends(run: RunContext) -> dict[str, Any]:
 
 
 def reads(prune: Prune) -> dict[str, str]:
-    """The tables, and the stages that write them."""
-    found = spaces.reads(prune.space) | {"thresholds": "prune"}
+    """Return the tables that are read, with the stages that write them."""
+    inputs = spaces.reads(prune.space) | {"thresholds": "prune"}
     if groups.needs_images(prune):
-        found |= {"images": "ingest"}
+        inputs |= {"images": "ingest"}
     if groups.DENSITY in groups.order_columns(prune.order):
-        found |= {"projections": "project"}
-    return found
+        inputs |= {"projections": "project"}
+    return inputs
 
 
-def marked(stage_run: StageRun, prune: Prune) -> DataFrame:
-    """What is compared, with its class as group, and its order."""
+def candidates(stage_run: StageRun, prune: Prune) -> DataFrame:
+    """Return the images with their vectors in each space, their class as group, and their order."""
     images = stage_run.read("images") if "images" in stage_run.reads else None
     projections = stage_run.read("projections") if "projections" in stage_run.reads else None
     return groups.grouped(spaces.vectors(stage_run, prune.space), images, projections, prune)
@@ -82,52 +92,58 @@ def marked(stage_run: StageRun, prune: Prune) -> DataFrame:
 def compare(
     stage_run: StageRun, rows: DataFrame, prune: Prune, settings: Calibrate, space: str
 ) -> None:
-    """Compare the images of each class once; write both tables."""
+    """Compare the images of each class once, and write both tables from the result."""
     counts = {row["group"]: int(row["count"]) for row in rows.groupBy("group").count().collect()}
     stage_run.images = sum(counts.values())
-    by_rule = found_by(stage_run, space)
+    by_rule = thresholds_by_rule(stage_run, space)
     if counts and not by_rule:
         raise JobError(
             f"the table thresholds has none of the space {space}: run ./spark-submit.sh prune with "
             "these settings first"
         )
-    edges = strata.edges(thresholds(by_rule))
-    comparing = Comparing(counts, space, edges, settings.pairs, settings.seed)
-    found = arrow_frames.mapped(members(rows, counts, prune), comparing.rows, COMPARED)
-    kept = found.persist(StorageLevel.DISK_ONLY)
+    edges = strata.edges(stratum_thresholds(by_rule))
+    comparison = ClassComparison(counts, space, edges, settings.pairs, settings.seed)
+    compared = arrow_frames.mapped(
+        sampled_images(rows, counts, prune), comparison.rows, SIMILARITIES_AND_PAIRS
+    ).persist(StorageLevel.DISK_ONLY)
     try:
-        stage_run.write(kept.select(*SIMILARITIES), "similarities")
-        pairs = drawn(kept.where(F.col("space") == space), edges, settings, space)
+        stage_run.write(compared.select(*SIMILARITIES), "similarities")
+        pairs = draw_pairs(compared.where(F.col("space") == space), edges, settings, space)
         stage_run.write(tables.rows("pairs", pairs), "pairs")
-        compared = kept.agg(F.sum(F.expr("aggregate(counts, 0L, (a, b) -> a + b)"))).collect()
+        total = compared.agg(F.sum(F.expr("aggregate(counts, 0L, (a, b) -> a + b)"))).collect()
     finally:
-        kept.unpersist()
-    similarities = int(compared[0][0] or 0)
+        compared.unpersist()
+    similarities = int(total[0][0] or 0)
     stage_run.rows |= {"similarities": similarities, "pairs": len(pairs)}
-    held = len({pair["low"] for pair in pairs})
-    stage_run.summary = f"{similarities:,} similarities; {len(pairs)} pairs to label, {held} strata"
+    filled = len({pair["low"] for pair in pairs})
+    stage_run.summary = (
+        f"{similarities:,} similarities; {len(pairs)} pairs to label, {filled} strata"
+    )
 
 
-def thresholds(by_rule: Mapping[str, Sequence[float]]) -> list[float]:
-    """Each T that holds in all classes; where no rule has one, quartiles of those found."""
-    alike = common(by_rule)
-    if alike or not by_rule:
-        return sorted(set(alike.values()))
-    apart = [np.quantile(by_rule[rule], QUARTILES) for rule in sorted(by_rule)]
-    return [float(round(value, 4)) for value in np.concatenate(apart)]
+def stratum_thresholds(by_rule: Mapping[str, Sequence[float]]) -> list[float]:
+    """Return the thresholds that divide the similarities into strata.
+
+    They are each T that all classes share; if no rule has one, the quartiles of each rule's.
+    """
+    shared = shared_thresholds(by_rule)
+    if shared or not by_rule:
+        return sorted(set(shared.values()))
+    quartiles = [np.quantile(by_rule[rule], QUARTILES) for rule in sorted(by_rule)]
+    return [float(round(value, 4)) for value in np.concatenate(quartiles)]
 
 
-def drawn(
-    kept: DataFrame, edges: Sequence[float], settings: Calibrate, space: str
+def draw_pairs(
+    compared: DataFrame, edges: Sequence[float], settings: Calibrate, space: str
 ) -> list[dict[str, object]]:
-    """Rows of the table `pairs`; none where no T is below 1."""
+    """Return the rows of the table `pairs`; none if no T is below 1: there are no strata then."""
     if not edges:
         return []
-    rows = kept.select("label", "n", "sampled", "population").collect()
-    plan = Plan.of(rows, edges, settings.pairs, settings.seed)
-    some = kept.where(F.col("label").isin(plan.labels))
-    columns = some.select("label", "first", "second", "stratum", "similarity")
-    return plan.table(arrow_frames.mapped(columns, plan.rows, DRAWN).collect(), space)
+    classes = compared.select("label", "n", "sampled", "population").collect()
+    plan = SamplingPlan.of(classes, edges, settings.pairs, settings.seed)
+    sampled = compared.where(F.col("label").isin(plan.labels))
+    columns = sampled.select("label", "first", "second", "stratum", "similarity")
+    return plan.table(arrow_frames.mapped(columns, plan.rows, DRAWN_PAIRS).collect(), space)
 
 
 STAGE = Stage(

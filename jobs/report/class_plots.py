@@ -1,4 +1,4 @@
-"""Per class, for the page: marginal densities before and after, histograms of similarity, maps."""
+"""The data of the page's plots of a class: densities, histograms of similarity, heat maps."""
 
 from __future__ import annotations
 
@@ -15,76 +15,86 @@ from jobs.settings.duplicates import RAW
 from jobs.warehouse.sql import quoted
 from udfs.report import charts
 
-NONE = "none"  # the rule before removal
+BEFORE = "none"  # the rule in `density` of the rows before removal
 COMPONENTS = 3
-MOST_DENSITIES = 12_000  # rows of `density` in the page, at about 100 bytes; else of one rule alone
-BINS = 100  # of a histogram in the page: neighbouring ones are added up
-MANY = 400  # histograms: of more each has half as many bins
+MOST_DENSITIES = 12_000  # rows of `density` in the page, of about 100 bytes each
+BINS = 100  # of a histogram in the page at most: neighbouring ones are added up
+MANY_HISTOGRAMS = 400  # if there are more, each has half as many bins
 MOST_MAPS = 2_000_000  # bytes of all heat maps
-BYTES_A_CELL = 0.75  # of a heat map's PNG
-SMALLEST, LARGEST = 24, 200  # images along a heat map's side
+BYTES_PER_CELL = 0.75  # of a heat map as PNG
+SMALLEST, LARGEST = 24, 200  # images along the side of a heat map
 
-Selection = Mapping[str, Any]  # one of Facts.rules
+RuleRow = Mapping[str, Any]  # one of Summary.rules
 
 
 def densities(
-    stage_run: StageRun, labels: Sequence[str], rules: Sequence[Selection], published: int
+    stage_run: StageRun, labels: Sequence[str], rules: Sequence[RuleRow], published: int
 ) -> list[list[Any]]:
-    """Rows [class, component, origin, step, counts, {rule: [first cell, counts]}].
+    """Return the histograms before and after removal, which are the model of each density.
 
-    class, rule: their places in `labels` and `rules`; counts: before removal, and after; the first
-    cell of those after counted from the first before. After: at every rule where the page has room,
-    else at the published one.
+    Each row is [class, component, origin, step, counts, {rule: [first cell, counts]}]: first the
+    histogram before removal, then those after. Class and rule are indices into `labels` and
+    `rules`; the first cell after removal is counted from the first cell before. If the page has no
+    room for all rules (MOST_DENSITIES), the published one alone is there.
     """
     room = len(labels) * (len(rules) + 1) * COMPONENTS <= MOST_DENSITIES
-    asked = list(enumerate(rules)) if room else [(published, rules[published])] if rules else []
-    places = {(rule["rule"], rule["space"]): place for place, rule in asked}
-    names = quoted([NONE, *dict.fromkeys(rule for rule, _ in places)])
+    shown = list(enumerate(rules)) if room else [(published, rules[published])] if rules else []
+    indices = {(rule["rule"], rule["space"]): index for index, rule in shown}
+    names = quoted([BEFORE, *dict.fromkeys(rule for rule, _ in indices)])
     rows = stage_run.query(
         "density",
         "SELECT label, rule, space, component, origin, step, counts FROM rows "
         f"WHERE component <= {COMPONENTS} AND rule IN ({names}) AND label IN ({quoted(labels)})",
     )
-    return of_classes(rows, {label: place for place, label in enumerate(labels)}, places)
+    return density_rows(rows, {label: index for index, label in enumerate(labels)}, indices)
 
 
-def of_classes(
+def density_rows(
     rows: Sequence[Mapping[str, Any]],
     labels: Mapping[str, int],
-    places: Mapping[tuple[str, str], int],
+    rules: Mapping[tuple[str, str], int],
 ) -> list[list[Any]]:
-    """`densities` of rows that are there."""
-    found: dict[tuple[str, int], list[Any]] = {}
+    """Turn rows of the table `density` into those that `densities` returns.
+
+    labels, rules: the index of each label, and of each rule and space.
+    """
+    by_marginal: dict[tuple[str, int], list[Any]] = {}
     for row in rows:
-        if row["rule"] == NONE:
+        if row["rule"] == BEFORE:
             cells = [row["origin"], row["step"], list(row["counts"]), {}]
-            found[row["label"], row["component"]] = [labels[row["label"]], row["component"], *cells]
+            key = (row["label"], row["component"])
+            by_marginal[key] = [labels[row["label"]], row["component"], *cells]
     for row in rows:
-        place = places.get((row["rule"], row["space"]))
-        before = found.get((row["label"], row["component"]))
-        if place is not None and before is not None:
+        rule = rules.get((row["rule"], row["space"]))
+        before = by_marginal.get((row["label"], row["component"]))
+        if rule is not None and before is not None:
             first = round((row["origin"] - before[2]) / before[3])
-            before[5][place] = [first, list(row["counts"])]
-    return [found[key] for key in sorted(found, key=lambda key: (labels[key[0]], key[1]))]
+            before[5][rule] = [first, list(row["counts"])]
+    ordered = sorted(by_marginal, key=lambda key: (labels[key[0]], key[1]))
+    return [by_marginal[key] for key in ordered]
 
 
 def similarities(stage_run: StageRun, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of the table `similarities` for the page; empty where there is none."""
+    """Read the table `similarities` for the page; empty if it was not computed."""
     if "similarities" not in stage_run.reads:
         return []
     rows = stage_run.query(
         "similarities",
         f"SELECT * FROM rows WHERE label IN ({quoted(labels)}) ORDER BY label, space",
     )
-    return shown_similarities(rows, {label: place for place, label in enumerate(labels)})
+    return similarity_rows(rows, {label: index for index, label in enumerate(labels)})
 
 
-def shown_similarities(
+def similarity_rows(
     rows: Sequence[Mapping[str, Any]], labels: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """Histograms of at most BINS bins, and heat maps of as many images as there is room for."""
+    """Turn rows of the table `similarities` into histograms and heat maps for the page.
+
+    A histogram has at most BINS bins; a heat map shows as many images as the page has room for.
+    labels: the index of each label.
+    """
     side = map_side(len(rows))
-    bins = BINS if len(rows) <= MANY else BINS // 2
+    bins = BINS if len(rows) <= MANY_HISTOGRAMS else BINS // 2
     return [
         {"class": labels[row["label"]], "space": row["space"], "sampled": row["sampled"]}
         | _histogram(row, bins)
@@ -94,25 +104,25 @@ def shown_similarities(
 
 
 def map_side(maps: int) -> int:
-    """Images along the side of each of so many heat maps."""
-    fits = int(math.sqrt(MOST_MAPS / (BYTES_A_CELL * 4 / 3 * max(maps, 1))))
-    return min(max(fits, SMALLEST), LARGEST)
+    """Return how many images each heat map shows along its side, if there are so many maps."""
+    largest = int(math.sqrt(MOST_MAPS / (BYTES_PER_CELL * 4 / 3 * max(maps, 1))))
+    return min(max(largest, SMALLEST), LARGEST)
 
 
 def _histogram(row: Mapping[str, Any], bins: int) -> dict[str, Any]:
-    """The counts without empty ends, in wider bins where they are many."""
+    """Return the counts without empty ends, in wider bins if there are too many."""
     counts = np.asarray(row["counts"] or [0], np.int64)
     filled = np.flatnonzero(counts)
     first, last = (int(filled[0]), int(filled[-1])) if len(filled) else (0, 0)
-    wide = -(-(last + 1 - first) // bins)
+    width = -(-(last + 1 - first) // bins)
     inside = counts[first : last + 1]
-    inside = np.pad(inside, (0, -len(inside) % wide)).reshape(-1, wide).sum(axis=1)
+    inside = np.pad(inside, (0, -len(inside) % width)).reshape(-1, width).sum(axis=1)
     origin = row["origin"] + first * row["step"]
-    return {"origin": origin, "step": row["step"] * wide, "counts": inside.tolist()}
+    return {"origin": origin, "step": row["step"] * width, "counts": inside.tolist()}
 
 
-def square(row: Mapping[str, Any], side: int) -> NDArray[np.uint8]:
-    """The similarities of the first images of a row of the table, (m, m), m ≤ side."""
+def _heat_levels(row: Mapping[str, Any], side: int) -> NDArray[np.uint8]:
+    """Return the similarities of the first m ≤ side images as levels 0..255, (m, m)."""
     m = len(row["heat_ids"] or [])
     cells = np.frombuffer(row["heat"] or b"", np.uint8)
     if not m or len(cells) != m * m:
@@ -121,13 +131,16 @@ def square(row: Mapping[str, Any], side: int) -> NDArray[np.uint8]:
 
 
 def similarity_of(level: float, space: str) -> float:
-    """The similarity that a level 0..255 stands for."""
+    """Return the similarity of a level 0..255: [0, 1] in the raw space, else [−1, 1]."""
     return level / 255 if space == RAW else 2 * level / 255 - 1
 
 
 def heat_map(row: Mapping[str, Any], side: int) -> dict[str, Any]:
-    """A PNG as base64, how many images it shows of how many, and the similarity of its dark end."""
-    cells = square(row, side)
+    """Return a heat map as PNG in base64, and the similarity of its darkest cell.
+
+    side: the number of images to show at most; the result tells how many of how many are shown.
+    """
+    cells = _heat_levels(row, side)
     if not cells.size:
         return {"map": "", "side": 0, "of": 0, "low": 0.0}
     png = base64.b64encode(charts.heat_map(cells)).decode("ascii")

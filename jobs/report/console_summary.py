@@ -1,58 +1,80 @@
-"""The summary of a pipeline on the console."""
+"""Prints the summary of a pipeline on the console, from the report's `summary.json`."""
 
 from __future__ import annotations
 
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 from jobs.runtime.run import Run
 from jobs.settings.duplicates import Prune
 
 
 def summarise(run: Run) -> None:
-    """The end of a pipeline on the console: counts, rejects, where things lie, what to try."""
-    files = run.warehouse.files
-    known = json.loads(files.read("report/summary.json"))
-    say = run.console.line
-    say()
-    say(f"  {known['images']:,} images in {known['classes']:,} classes")
-    width = max(len(rule["title"]) for rule in known["rules"])
-    for rule in known["rules"]:
-        published = (rule["rule"], rule["space"]) == (known["published"], known["published_space"])
-        chosen = "  ← curated" if published else ""
-        if published and known["published_kept"] < rule["kept"]:
-            chosen += f" ({known['published_kept']:,} of them)"  # without anomalies
-        removed = known["images_encoded"] - rule["kept"]
-        say(
-            f"    {rule['title']:<{width}} {rule['kept']:>9,} stay ({rule['share']:.1%}), "
-            f"{removed:,} are near-copies of one that stays{chosen}"
+    """Print what a pipeline kept at each rule, what was rejected, and where the results lie."""
+    summary = json.loads(run.warehouse.files.read("report/summary.json"))
+    lines = ["", f"  {summary['images']:,} images in {summary['classes']:,} classes"]
+    width = max(len(rule["title"]) for rule in summary["rules"])
+    lines += [_kept(summary, rule, width) for rule in summary["rules"]]
+    lines += [_known_copies(row, width) for row in summary["truth"]]
+    if summary["zero_latents"]:
+        lines.append(
+            f"  {summary['zero_latents']:,} images have a latent of zeros alone: they all stay"
         )
-    for row in known["truth"]:
-        recall = ", ".join(f"{kind} {share:.0%}" for kind, share in row["recall"].items())
-        precision = "–" if row["precision"] is None else f"{row['precision']:.1%}"
-        say(f"    {row['title']:<{width}} known copies: precision {precision}; found: {recall}")
-    if known["zero_latents"]:
-        say(f"  {known['zero_latents']:,} images have a latent of zeros alone: they all stay")
-    if known["rejected"]:
-        codes = ", ".join(f"{row['code']} {row['files']:,}" for row in known["codes"])
-        say(f"  {known['rejected']:,} files could not be used: {codes} (table rejects)")
-    say(f"  seconds: {', '.join(f'{name} {seconds:.1f}' for name, seconds in run.seconds.items())}")
-    say()
-    say(f"  report    {files.path('report/report.html')}")
-    say(f"  curated   {run.warehouse.path('curated')}  (a Delta table: read it from anywhere)")
-    others = [rule["rule"] for rule in known["rules"] if rule["rule"] != known["published"]]
-    if others:
-        warehouse = shlex.quote(_relative(run.warehouse.root))
-        space = known["published_space"]
-        named = "" if (space,) == Prune().space else f" --set publish.space={space}"
-        say(
-            f"  next      ./spark-submit.sh publish --warehouse {warehouse} "
-            f"--set publish.rule={others[0]}{named}"
-        )
+    if summary["rejected"]:
+        codes = ", ".join(f"{row['code']} {row['files']:,}" for row in summary["codes"])
+        lines.append(f"  {summary['rejected']:,} files could not be used: {codes} (table rejects)")
+    seconds = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.seconds.items())
+    lines += [f"  seconds: {seconds}", "", *_results(run), *_next_command(run, summary)]
+    for line in lines:
+        run.console.line(line)
+
+
+def _kept(summary: dict[str, Any], rule: dict[str, Any], width: int) -> str:
+    """Return how many images stay at a rule, and whether its selection was published."""
+    published = (rule["rule"], rule["space"]) == (summary["published"], summary["published_space"])
+    mark = "  ← curated" if published else ""
+    if published and summary["published_kept"] < rule["kept"]:  # publish left out anomalies
+        mark += f" ({summary['published_kept']:,} of them)"
+    removed = summary["images_encoded"] - rule["kept"]
+    return (
+        f"    {rule['title']:<{width}} {rule['kept']:>9,} stay ({rule['share']:.1%}), "
+        f"{removed:,} are near-copies of one that stays{mark}"
+    )
+
+
+def _known_copies(row: dict[str, Any], width: int) -> str:
+    """Return precision and recall of a rule against the known copies."""
+    recall = ", ".join(f"{kind} {share:.0%}" for kind, share in row["recall"].items())
+    precision = "–" if row["precision"] is None else f"{row['precision']:.1%}"
+    return f"    {row['title']:<{width}} known copies: precision {precision}; found: {recall}"
+
+
+def _results(run: Run) -> list[str]:
+    """Return where the report and the curated table lie."""
+    return [
+        f"  report    {run.warehouse.files.path('report/report.html')}",
+        f"  curated   {run.warehouse.path('curated')}  (a Delta table: read it from anywhere)",
+    ]
+
+
+def _next_command(run: Run, summary: dict[str, Any]) -> list[str]:
+    """Return the command that publishes at another rule, if one was computed."""
+    others = [rule["rule"] for rule in summary["rules"] if rule["rule"] != summary["published"]]
+    if not others:
+        return []
+    warehouse = shlex.quote(_relative(run.warehouse.root))
+    space = summary["published_space"]
+    flag = "" if (space,) == Prune().space else f" --set publish.space={space}"
+    return [
+        f"  next      ./spark-submit.sh publish --warehouse {warehouse} "
+        f"--set publish.rule={others[0]}{flag}"
+    ]
 
 
 def _relative(path: str) -> str:
+    """Return a path below the working directory without the latter; another path as it is."""
     try:
         return str(Path(path).relative_to(Path.cwd()))
     except ValueError:

@@ -1,36 +1,44 @@
-"""What removal did to the distribution, as the page tells it: lines, entropies, dependence."""
+"""The tables of the section "What removal did": regression lines, entropies, dependence."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.report.selections import Choice
+from jobs.report.selections import Selection
 
 Rows = Sequence[Mapping[str, Any]]
 MEASURES = ("entropy_before", "entropy_after", "scale_free_before", "scale_free_after")
 
 
-def lines(regression: Rows, chosen: Sequence[Choice]) -> list[dict[str, Any]]:
-    """The rows of `regression` with their rule's title: rule by rule, then by component."""
+def lines(regression: Rows, selections: Sequence[Selection]) -> list[dict[str, Any]]:
+    """Return the rows of `regression` with the titles of their rules, by rule and component."""
     ordered = sorted(regression, key=lambda row: int(row["component"]))
     return [
-        {**row, "title": choice.title} for choice in chosen for row in ordered if choice.is_of(row)
+        {**row, "title": selection.title}
+        for selection in selections
+        for row in ordered
+        if selection.is_of(row)
     ]
 
 
-def entropies(effect: Rows, chosen: Sequence[Choice]) -> list[dict[str, Any]]:
-    """Means over the classes, and the share of classes where the entropy rose."""
+def entropies(effect: Rows, selections: Sequence[Selection]) -> list[dict[str, Any]]:
+    """Return the entropies of each rule and component before and after removal, over all classes.
+
+    They are means over the classes in nats, the share of classes whose entropy rose, and the
+    numbers of classes that ended above and below the band of random removals.
+    """
     result = []
     components = sorted({row["component"] for row in effect})
-    for choice, component in ((choice, k) for choice in chosen for k in components):
-        rows = [row for row in effect if choice.is_of(row) and row["component"] == component]
+    for selection, component in itertools.product(selections, components):
+        rows = [row for row in effect if selection.is_of(row) and row["component"] == component]
         if not rows:
             continue
         mean = {name: sum(row[name] for row in rows) / len(rows) for name in MEASURES}
         result.append(
             {
-                "title": choice.title,
+                "title": selection.title,
                 "component": component,
                 "before": mean["entropy_before"],
                 "after": mean["entropy_after"],
@@ -46,21 +54,25 @@ def entropies(effect: Rows, chosen: Sequence[Choice]) -> list[dict[str, Any]]:
 
 
 def _share(rows: Rows, before: str, after: str) -> float:
+    """Return the share of classes in which a measure rose."""
     return sum(bool(row[after] > row[before]) for row in rows) / len(rows)
 
 
 def _beyond(rows: Rows, name: str) -> str:
-    """In how many classes a measure ended above and below what random removals do."""
-    known = [row for row in rows if row[f"{name}_low"] is not None]
-    if not known:
+    """Return in how many classes a measure ended above and below the band of random removals."""
+    drawn = [row for row in rows if row[f"{name}_low"] is not None]
+    if not drawn:
         return "–"
-    above = sum(row[f"{name}_after"] > row[f"{name}_high"] for row in known)
-    below = sum(row[f"{name}_after"] < row[f"{name}_low"] for row in known)
+    above = sum(row[f"{name}_after"] > row[f"{name}_high"] for row in drawn)
+    below = sum(row[f"{name}_after"] < row[f"{name}_low"] for row in drawn)
     return f"{above} ↑ {below} ↓"
 
 
 def dependence(table: Rows) -> dict[str, Any]:
-    """Classes, the median of their divergences, and the class of the largest; empty: none."""
+    """Return the number of classes, the median divergence in nats, and the class of the largest.
+
+    Empty if no class has two components.
+    """
     rows = sorted(table, key=lambda row: (row["divergence"], row["label"]))
     if not rows:
         return {}

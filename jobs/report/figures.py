@@ -1,4 +1,4 @@
-"""The report's figures: files as PNG and SVG, and what the page embeds of them."""
+"""Draws the figures of the report: files as PNG and SVG, and data URIs for the page."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jobs.report.summary import Facts
+from jobs.report.summary import Summary
 from jobs.settings.duplicates import RAW
 from jobs.warehouse.files import Files
 from udfs.evaluation import regression
 from udfs.report import charts
 
-KINDS = ("kurtosis_", "marginals.", "similarities.")  # names of the files begin with these
-MOST_EMBEDDED = 2_500_000  # bytes of all figures in the page, those of component 1 first
+PREFIXES = ("kurtosis_", "marginals.", "similarities.")  # of the names of the files
+MOST_EMBEDDED = 2_500_000  # bytes of all figures in the page; those of component 1 come first
 MOST_SHEET = 1_200_000  # bytes of the contact sheet in the page
-SHEET_ROWS, ROW = 60, 70  # classes of it, px a row
-MOST_PANELS = 4  # classes of an overview figure: the largest
+SHEET_ROWS, ROW = 60, 70  # rows of the sheet in the page, a class each; px of a row
+MOST_PANELS = 4  # classes in an overview figure: the largest
 
 
-def draw(facts: Facts, files: Files, folder: str) -> list[dict[str, Any]]:
-    """Figures 1-3 and the same for the other components; the files, and `uri` for the page."""
+def draw(summary: Summary, files: Files, folder: str) -> list[dict[str, Any]]:
+    """Draw kurtosis before and after removal for each rule and component, and write the files.
+
+    Those of component 1 are the paper's figures 1–3. Figures of thresholds that are no longer
+    computed are deleted. In the result `uri` is empty if the page has no room for a figure.
+    """
     for name in files.list(folder):
-        if name.removeprefix(f"{folder}/").startswith(KINDS):
-            files.delete(name)  # of thresholds that are no longer computed
-    figures = [_kurtosis(facts, line, files, folder) for line in facts.lines]
+        if name.removeprefix(f"{folder}/").startswith(PREFIXES):
+            files.delete(name)
+    figures = [_kurtosis(summary, line, files, folder) for line in summary.lines]
     left = MOST_EMBEDDED
     for figure in sorted(figures, key=lambda figure: int(figure["component"])):
         left -= len(figure["uri"])
@@ -37,10 +41,13 @@ def draw(facts: Facts, files: Files, folder: str) -> list[dict[str, Any]]:
     return figures
 
 
-def _kurtosis(facts: Facts, line: Mapping[str, Any], files: Files, folder: str) -> dict[str, Any]:
+def _kurtosis(
+    summary: Summary, line: Mapping[str, Any], files: Files, folder: str
+) -> dict[str, Any]:
+    """Draw the classes and their regression line; one of Summary.lines tells rule and component."""
     points = [
         point
-        for point in facts.points
+        for point in summary.points
         if all(point[key] == line[key] for key in ("rule", "space", "component"))
         and point["kurtosis_before"] is not None
         and point["kurtosis_after"] is not None
@@ -66,7 +73,7 @@ def _kurtosis(facts: Facts, line: Mapping[str, Any], files: Files, folder: str) 
 
 
 def _named(line: Mapping[str, Any]) -> str:
-    """A rule and a space in a file's name: `T0.95`, `keep_share0.5_whitened`."""
+    """Return rule and space for a file's name: `T0.95`, `keep_share0.5_whitened`."""
     rule = str(line["rule"]).replace("fixed:", "T").replace(":", "")
     return rule if line["space"] == RAW else f"{rule}_{line['space']}"
 
@@ -80,31 +87,34 @@ def _store(figure: Figure, files: Files, name: str) -> str:
     return f"data:image/svg+xml;base64,{coded}"
 
 
-def overviews(content: Mapping[str, Any], files: Files, folder: str) -> None:
-    """Marginal densities, and similarities, of the largest classes: a figure of each."""
-    sizes = content["images"]
-    largest = sorted(range(content["classes"]), key=lambda place: -sizes[place])[:MOST_PANELS]
-    labels, published = content["labels"], content["published"]
+def overviews(data: Mapping[str, Any], files: Files, folder: str) -> None:
+    """Draw the marginal densities and the similarities of the largest classes, a figure of each.
+
+    data: that of the page (page_data.page_data).
+    """
+    sizes = data["images"]
+    largest = sorted(range(data["classes"]), key=lambda index: -sizes[index])[:MOST_PANELS]
+    labels, published = data["labels"], data["published"]
     marginals = [
         (labels[row[0]], row[1], row[2], row[3], row[4], row[5].get(published))
-        for place in largest
-        for row in content["densities"]
-        if row[0] == place
+        for index in largest
+        for row in data["densities"]
+        if row[0] == index
     ]
     if marginals:
         _store(charts.marginals(marginals), files, f"{folder}/marginals")
-    similar = [
+    similarities = [
         (labels[row["class"]], row["space"], row["origin"], row["step"], row["counts"])
-        for place in largest
-        for row in content["similarities"]
-        if row["class"] == place
+        for index in largest
+        for row in data["similarities"]
+        if row["class"] == index
     ]
-    if similar:
-        _store(charts.similarities(similar), files, f"{folder}/similarities")
+    if similarities:
+        _store(charts.similarities(similarities), files, f"{folder}/similarities")
 
 
-def sheet(png: bytes) -> dict[str, Any]:
-    """Return the contact sheet of generated images for the page: its first rows, as JPEG."""
+def contact_sheet(png: bytes) -> dict[str, Any]:
+    """Return the first rows of the contact sheet of generated images as JPEG for the page."""
     with Image.open(io.BytesIO(png)) as image:
         whole = image.convert("RGB")
     rows = (whole.height - charts.GAP) // ROW

@@ -1,7 +1,8 @@
-"""Groups for the gallery: a kept image and some of those removed for it, some groups of each class.
+"""Samples the groups that the gallery shows: a kept image, and images that were removed for it.
 
-Every class has its turn: first each one's most doubtful and its largest group, then the second of
-each, until the budget is reached. Most doubtful: the similarity nearest to T.
+The classes take turns: first come the most doubtful and the largest group of each class, then the
+second ones, until the budget is reached. A group is the more doubtful, the nearer the similarity of
+one of its removed images is to T.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from pyspark.sql import functions as F
 
 from jobs.report.selections import KEY
 
-FEWEST, MOST = 2, 8  # removed images shown of a group, the most doubtful ones
+FEWEST_MEMBERS, MOST_MEMBERS = 2, 8  # removed images shown of a group, the most doubtful ones
 
 
 @dataclass(frozen=True)
 class Member:
-    """A removed image; margin: its similarity with the kept one above T."""
+    """A removed image; margin: its similarity to the kept image, minus T."""
 
     image_id: str
     label: str
@@ -30,7 +31,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """A kept image and its most doubtful removed ones, the nearest to T first."""
+    """A kept image and removed ones, those nearest to T first.
+
+    removed: how many images were removed for the kept one; members: the most doubtful of them.
+    """
 
     kept_id: str
     label: str
@@ -40,18 +44,26 @@ class Group:
 
 @dataclass(frozen=True)
 class Groups:
-    """Some groups of one selection, most wanted first; total: how many there are."""
+    """The groups of a selection that may be shown, in the order of their turns; total: of all."""
 
     total: int
     shown: tuple[Group, ...]
 
 
-def gather(
-    selection: DataFrame, budgets: Mapping[tuple[str, str], int], classes: int, most: int = MOST
+def sample_groups(
+    selection: DataFrame,
+    budgets: Mapping[tuple[str, str], int],
+    classes: int,
+    most_members: int = MOST_MEMBERS,
 ) -> dict[tuple[str, str], Groups]:
-    """The groups of each selection that its budget has room for, by rule and space.
+    """Return the groups of each selection that its budget allows, by rule and space.
 
-    most: removed images of each.
+    Args:
+        selection: the table `selection`.
+        budgets: the number of groups to show, by rule and space.
+        classes: the number of classes, which bounds how many turns are needed.
+        most_members: the number of removed images to show of each group.
+
     """
     if not any(budgets.values()):
         return {}
@@ -62,20 +74,22 @@ def gather(
         F.count("*").alias("removed"),
         F.min("margin").alias("margin"),
         F.min("label").alias("label"),
-        F.min_by(member, order, most).alias("members"),
+        F.min_by(member, order, most_members).alias("members"),
     )
-    found: dict[tuple[str, str], Groups] = {}
-    for row in _wanted(groups, budgets, classes).sort(*KEY, "place").collect():
+    sampled: dict[tuple[str, str], Groups] = {}
+    for row in _within_budget(groups, budgets, classes).sort(*KEY, "rank").collect():
         members = [Member(**member.asDict()) for member in row.members]
         members.sort(key=lambda member: (member.margin, member.image_id))
         group = Group(row.kept_id, row.label, row.removed, tuple(members))
-        before = found.get((row.rule, row.space), Groups(row.total, ()))
-        found[row.rule, row.space] = Groups(row.total, (*before.shown, group))
-    return found
+        earlier = sampled.get((row.rule, row.space), Groups(row.total, ()))
+        sampled[row.rule, row.space] = Groups(row.total, (*earlier.shown, group))
+    return sampled
 
 
-def _wanted(groups: DataFrame, budgets: Mapping[tuple[str, str], int], classes: int) -> DataFrame:
-    """Groups in the turns of their classes, as many as each budget says, with `place`, `total`."""
+def _within_budget(
+    groups: DataFrame, budgets: Mapping[tuple[str, str], int], classes: int
+) -> DataFrame:
+    """Return as many groups as each budget allows, with their `rank` by turns and the `total`."""
     of_class = Window.partitionBy(*KEY, "label")
     ranked = groups.withColumns(
         {
@@ -87,33 +101,36 @@ def _wanted(groups: DataFrame, budgets: Mapping[tuple[str, str], int], classes: 
     budget = F.coalesce(*(_when(key, most) for key, most in budgets.items()), F.lit(0))
     turns = 1 + 4 * max(budgets.values()) // max(classes, 1)  # some classes have few groups
     of_rule = Window.partitionBy(*KEY)
-    placed = ranked.where(F.col("turn") <= turns).withColumns(
+    numbered = ranked.where(F.col("turn") <= turns).withColumns(
         {
             "total": F.sum(F.when(F.col("doubt") == 1, F.col("of_class"))).over(of_rule),
-            "place": F.row_number().over(of_rule.orderBy("turn", "margin", "kept_id")),
+            "rank": F.row_number().over(of_rule.orderBy("turn", "margin", "kept_id")),
         }
     )
-    return placed.where(F.col("place") <= budget)
+    return numbered.where(F.col("rank") <= budget)
 
 
 def _when(key: tuple[str, str], most: int) -> Column:
+    """Return a budget for the rows of one selection, null for others."""
     rule, space = key
     return F.when((F.col("rule") == rule) & (F.col("space") == space), F.lit(most))
 
 
 def budgets(
-    chosen: Sequence[tuple[str, str]], published: int, pictures: int
+    keys: Sequence[tuple[str, str]], published: int, pictures: int
 ) -> dict[tuple[str, str], int]:
-    """Groups asked for of each selection: most of the published one, some of every other.
+    """Return how many groups of each selection are sampled, most of the published one.
 
-    pictures: how many images the page may show; a group takes two or more.
+    Args:
+        keys: rule and space of each selection.
+        published: the index of the published one.
+        pictures: how many images the page may show; a group takes two or more.
+
     """
-    others = math.ceil(pictures / 12 / max(len(chosen) - 1, 1))
-    return {
-        key: pictures // 3 if place == published else others for place, key in enumerate(chosen)
-    }
+    others = math.ceil(pictures / 12 / max(len(keys) - 1, 1))
+    return {key: pictures // 3 if index == published else others for index, key in enumerate(keys)}
 
 
-def members(pictures: int, classes: int) -> int:
-    """Removed images to show of each group, so that every class has a group in the page."""
-    return min(max(pictures // (2 * max(classes, 1)) - 1, FEWEST), MOST)
+def members_per_group(pictures: int, classes: int) -> int:
+    """Return how many removed images of a group are shown, so that each class has a group."""
+    return min(max(pictures // (2 * max(classes, 1)) - 1, FEWEST_MEMBERS), MOST_MEMBERS)

@@ -1,4 +1,4 @@
-"""How a selection fares against a CSV of known copies."""
+"""Compares the selections with a CSV of known copies: precision, and recall by kind of change."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import JobError
-from jobs.report.selections import KEY, Choice
+from jobs.report.selections import KEY, Selection
 from jobs.warehouse import arrow_frames
 
 ROOTS = arrow_frames.struct("image_id string, root string, change string, copy_of string")
-Known = tuple[str, str, str | None, str | None]
+KnownImage = tuple[str, str, str | None, str | None]  # image, root, change, original
 
 
-def mark(path: str) -> str:
-    """Path, size and time of the truth file, so that a new one makes a new report."""
+def file_identity(path: str) -> str:
+    """Return path, size and time of the CSV, so that a changed file makes a new report."""
     if not path or not Path(path).exists():
         return path
     status = Path(path).stat()
     return f"{path}|{status.st_size}|{status.st_mtime_ns}"
 
 
-def known(path: str) -> list[Known]:
-    """Rows of the truth file: image, root, change, original. Raises JobError."""
+def read_known_images(path: str) -> list[KnownImage]:
+    """Read the images of the CSV; raises JobError if it cannot be read or lacks a column."""
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             return [
@@ -39,55 +39,63 @@ def known(path: str) -> list[Known]:
                 )
                 for row in csv.DictReader(file)
             ]
-    except (OSError, ValueError, KeyError, csv.Error) as refused:
+    except (OSError, ValueError, KeyError, csv.Error) as error:
         raise JobError(
             f"report.truth = {path!r}: cannot be read as a CSV with the columns image_id, copy_of, "
-            f"change: {type(refused).__name__}: {refused}"
-        ) from refused
+            f"change: {type(error).__name__}: {error}"
+        ) from error
 
 
 def compare(
-    path: str, selection: DataFrame, chosen: Sequence[Choice]
+    path: str, selection: DataFrame, selections: Sequence[Selection]
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Precision and recall against a CSV of known copies (image_id, copy_of, change, overlap).
+    """Return precision and recall of each selection, and the kinds of change, sorted.
 
-    The root of an image is what it is a copy of, else itself. Precision: removed images whose
-    kept image has the same root. Recall of a kind of change: its copies that share a kept image
-    with their root.
+    The root of an image is the image that it is a copy of, or itself. Precision is the share of
+    removed images whose kept image has the same root. Recall of a kind of change is the share of
+    its copies that have the same kept image as their root.
+
+    Args:
+        path: the CSV of known copies (image_id, copy_of, change, overlap); empty: no comparison.
+        selection: the table `selection`.
+        selections: those to compare.
+
     """
     if not path:
         return [], []
-    roots = arrow_frames.frame(selection.sparkSession, known(path), ROOTS)
+    roots = arrow_frames.frame(selection.sparkSession, read_known_images(path), ROOTS)
     group = F.coalesce(F.col("kept_id"), F.col("image_id"))
     rows = selection.select("image_id", *KEY, "kept", group.alias("group"))
-    of_known = rows.join(F.broadcast(roots), on="image_id", how="inner")
-    precision = _precision(of_known, roots)
-    recalls = _recalls(of_known, rows)
+    listed = rows.join(F.broadcast(roots), on="image_id", how="inner")
+    precision = _precision(listed, roots)
+    recalls = _recalls(listed, rows)
     kinds = sorted({row["change"] for row in recalls})
     return [
         {
-            "title": choice.title,
-            "precision": precision.get(choice.key),
-            "recall": {row["change"]: row["recall"] for row in recalls if choice.is_of(row)},
+            "title": each.title,
+            "precision": precision.get(each.key),
+            "recall": {row["change"]: row["recall"] for row in recalls if each.is_of(row)},
         }
-        for choice in chosen
+        for each in selections
     ], kinds
 
 
-def _precision(of_known: DataFrame, roots: DataFrame) -> dict[tuple[str, str], float]:
-    stands = roots.select(F.col("image_id").alias("group"), F.col("root").alias("group_root"))
-    removed = of_known.where("NOT kept").join(F.broadcast(stands), on="group", how="inner")
+def _precision(listed: DataFrame, roots: DataFrame) -> dict[tuple[str, str], float]:
+    """Return the precision by rule and space, over removed images whose kept one is listed."""
+    group_roots = roots.select(F.col("image_id").alias("group"), F.col("root").alias("group_root"))
+    removed = listed.where("NOT kept").join(F.broadcast(group_roots), on="group", how="inner")
     precise = removed.groupBy(*KEY).agg(
         F.avg((F.col("root") == F.col("group_root")).cast("double")).alias("precision")
     )
     return {(row.rule, row.space): row.precision for row in precise.collect()}
 
 
-def _recalls(of_known: DataFrame, rows: DataFrame) -> list[dict[str, Any]]:
+def _recalls(listed: DataFrame, rows: DataFrame) -> list[dict[str, Any]]:
+    """Return the recall by rule, space and kind of change, sorted by the latter."""
     originals = rows.select(
         *KEY, F.col("image_id").alias("copy_of"), F.col("group").alias("root_group")
     )
-    copies = of_known.where("copy_of IS NOT NULL")
+    copies = listed.where("copy_of IS NOT NULL")
     copies = copies.join(originals, on=[*KEY, "copy_of"], how="inner")
     recalled = copies.groupBy(*KEY, "change").agg(
         F.avg((F.col("group") == F.col("root_group")).cast("double")).alias("recall")

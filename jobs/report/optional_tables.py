@@ -1,15 +1,20 @@
-"""Tables that jobs write where they are asked for: which are there, whole, and of what is there."""
+"""The tables that not every pipeline writes: which of them the report shows, and their rows.
+
+A report reads such a table only if the job that writes it completed, and says if its inputs changed
+since.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.runtime.stage import UNFINISHED, RunContext
+from jobs.runtime.stage import UNFINISHED, RunContext, StageRun
 from jobs.warehouse import tables
 
-# Tables that a pipeline writes only where it is asked to, or that a job wrote by itself.
+# Tables that a pipeline writes only if the settings ask for it, or that a job wrote by itself.
 OPTIONAL = (
     "similarities",
     "pairs",
@@ -20,23 +25,64 @@ OPTIONAL = (
     "modes",
     "generated",
 )
+MOST_ROWS = 160  # shown of a list
+MOST_PAIRS = 1000
+MOST_MODES = 20_000  # rows: those of some thousand classes
+
+# The most similar images of each pair of classes come first, then the second ones, and so on.
+CONFLICTS = f"""
+SELECT image_id, label, other_id, other_label, similarity, total FROM (
+  SELECT *, count(*) OVER () AS total, row_number() OVER (
+    PARTITION BY label, other_label ORDER BY similarity DESC, image_id, other_id) AS turn
+  FROM rows) ORDER BY turn, similarity DESC, image_id, other_id LIMIT {MOST_ROWS}
+"""
+# An image may leak at several thresholds; it is shown at the highest.
+LEAKS = f"""
+SELECT *, count(*) OVER () AS total, row_number() OVER (
+  PARTITION BY label, reference_label ORDER BY similarity DESC, image_id) AS turn FROM (
+  SELECT *, row_number() OVER (PARTITION BY image_id ORDER BY threshold DESC, space) AS first
+  FROM rows) WHERE first = 1 ORDER BY turn, similarity DESC, image_id LIMIT {MOST_ROWS}
+"""
+ANOMALIES = f"""
+SELECT image_id, label, log_density, cut, rank, count(*) OVER () AS total FROM rows
+ORDER BY rank, log_density, image_id LIMIT {MOST_ROWS}
+"""
+MODES = f"SELECT * FROM rows ORDER BY label, component LIMIT {MOST_MODES}"
+GENERATED = """
+SELECT count(*) AS images, count(DISTINCT label) AS classes, median(similarity) AS median,
+  max(similarity) AS nearest FROM rows
+"""
+PAIRS = f"SELECT * FROM rows ORDER BY pair_id LIMIT {MOST_PAIRS}"
+QUERIES = {
+    "conflicts": CONFLICTS,
+    "leaks": LEAKS,
+    "anomalies": ANOMALIES,
+    "modes": MODES,
+    "generated": GENERATED,
+    "pairs": PAIRS,
+    "calibration": "SELECT * FROM rows",
+}
+PRECISION = ("precision", "precision_low", "precision_high")
 
 
 @dataclass(frozen=True)
 class State:
-    """Whether a table can be shown: `there`, `absent`, or `stale` (its inputs changed since)."""
+    """Whether a table can be shown: `present`, `absent`, or `stale` (its inputs changed since).
+
+    command: the one that fills the table.
+    """
 
     name: str
-    command: str  # what fills it
+    command: str
 
     @property
-    def there(self) -> bool:
-        """Whether it has rows to show, of now or of before."""
+    def has_rows(self) -> bool:
+        """Whether the table was computed, be it from inputs that changed since."""
         return self.name != "absent"
 
     @property
     def note(self) -> str:
-        """What a reader is told where it is not as it should be."""
+        """What the page says of a table that is absent or stale; empty for a present one."""
         if self.name == "absent":
             return f"Not computed. Run {self.command} and then report to fill this."
         if self.name == "stale":
@@ -44,50 +90,110 @@ class State:
         return ""
 
 
-def present(run: RunContext) -> dict[str, str]:
-    """Tables that are whole, and the jobs that wrote them: what a report reads beside the others.
+@dataclass
+class OptionalTables:
+    """The state of each optional table, and the rows of it that the page shows."""
 
-    Of a job that died between two of its tables, none.
+    states: dict[str, State]
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def of(self, table: str) -> list[dict[str, Any]]:
+        """Return the shown rows of a table; none if it is absent."""
+        return self.rows.get(table, [])
+
+    def total(self, table: str) -> int:
+        """Return how many rows the table itself has, of which `of` returns the first."""
+        return int(self.of(table)[0]["total"]) if self.of(table) else 0
+
+    @property
+    def heterogeneous(self) -> list[dict[str, Any]]:
+        """The rows of `modes` of the classes that are not homogeneous."""
+        return [row for row in self.of("modes") if row["heterogeneous"]]
+
+    @property
+    def classes_tested(self) -> int:
+        """The number of classes that `modes` has rows of."""
+        return len({row["label"] for row in self.of("modes")})
+
+
+def load(stage_run: StageRun, states: dict[str, State]) -> OptionalTables:
+    """Read the rows that the page shows of every optional table that was computed."""
+    rows = {
+        table: stage_run.query(table, sql)
+        for table, sql in QUERIES.items()
+        if states[table].has_rows
+    }
+    return OptionalTables(states, rows)
+
+
+def complete(run: RunContext) -> dict[str, str]:
+    """Return the optional tables that a report reads, with the stages that write them.
+
+    Of a job that died between two of its tables none is read: their fingerprints differ.
     """
     writers = {table: writer_of(table) for table in OPTIONAL}
-    marks: dict[str, set[str]] = {}
+    fingerprints: dict[str, set[str]] = {}
     for table, writer in writers.items():
         commit = run.warehouse.newest(table, writer)
-        marks.setdefault(writer, set()).add(commit.fingerprint if commit else UNFINISHED)
+        fingerprint = commit.fingerprint if commit else UNFINISHED
+        fingerprints.setdefault(writer, set()).add(fingerprint)
     return {
         table: writer
         for table, writer in writers.items()
-        if len(marks[writer]) == 1 and UNFINISHED not in marks[writer]
+        if len(fingerprints[writer]) == 1 and UNFINISHED not in fingerprints[writer]
     }
 
 
 def writer_of(table: str) -> str:
-    """The stage that writes a table first."""
+    """Return the stage that writes a table first."""
     return tables.TABLES[table].stages[0]
 
 
-def states(run: RunContext, reads: Mapping[str, int], done: Mapping[str, Any]) -> dict[str, State]:
-    """The state of each; reads: those that are there; done: newest row of each stage in `runs`."""
+def states(
+    run: RunContext, versions: Mapping[str, int], last_done: Mapping[str, Any]
+) -> dict[str, State]:
+    """Return the state of each optional table.
+
+    Args:
+        run: the run of the report.
+        versions: the tables that the report reads, with their versions.
+        last_done: the newest row of `runs` in which each stage was done.
+
+    """
     flags = {stage.name: stage.to_enable for stage in run.stages}
     states = {}
     for table in OPTIONAL:
         writer = writer_of(table)
         command = f"./spark-submit.sh {writer} --warehouse … {flags.get(writer, '')}".strip()
-        if table not in reads:
+        if table not in versions:
             states[table] = State("absent", command)
         else:
-            fresh = writer not in done or _is_fresh(run, done[writer]["versions_read"])
-            states[table] = State("there" if fresh else "stale", command)
+            inputs = last_done[writer]["versions_read"] if writer in last_done else None
+            states[table] = State("present" if _is_fresh(run, inputs) else "stale", command)
     return states
 
 
-def _is_fresh(run: RunContext, read: Any) -> bool:
-    """Whether the tables a job read still have the content that it read."""
-    for table, version in dict(read or {}).items():
+def _is_fresh(run: RunContext, versions_read: Any) -> bool:
+    """Return whether the tables that a job read still have the content that it read."""
+    for table, version in dict(versions_read or {}).items():
         commits = [
             commit for commit in run.warehouse.commits(table) if commit.stage == writer_of(table)
         ]
-        then = next((commit for commit in commits if commit.version <= version), None)
-        if then and then.output_id != commits[0].output_id:
+        read = next((commit for commit in commits if commit.version <= version), None)
+        if read and read.output_id != commits[0].output_id:
             return False
     return True
+
+
+def precision_text(calibration: Sequence[Mapping[str, Any]], rule: Mapping[str, Any]) -> str:
+    """Return the audited precision of a rule: `97 ± 2 %, 200 pairs`; empty if it is unknown."""
+    key = rule["rule"], rule["space"]
+    row = next((row for row in calibration if (row["rule"], row["space"]) == key), None)
+    if row is None or row["precision"] is None or math.isnan(row["precision"]):
+        return ""
+    precision, low, high = (100 * row[name] for name in PRECISION)
+    if abs((high - precision) - (precision - low)) < 1:
+        text = f"{precision:.0f} ± {(high - low) / 2:.0f} %"
+    else:  # near 100 % the interval is not symmetric
+        text = f"{precision:.0f} % ({low:.0f} … {high:.0f} %)"
+    return f"{text}, {row['pairs']} pairs"

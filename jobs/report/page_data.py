@@ -1,4 +1,7 @@
-"""What the page's script gets, as plain lists: images, classes and rules by number."""
+"""Builds the data that the page's script reads, as plain lists.
+
+Images, classes and rules stand in them by number, so that each name is in the page once.
+"""
 
 from __future__ import annotations
 
@@ -7,101 +10,111 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.report.findings import Findings, audited
 from jobs.report.gallery import Group, Groups, Member
-from jobs.report.summary import Facts
-from jobs.report.thumbnails import Album
+from jobs.report.optional_tables import OptionalTables, precision_text
+from jobs.report.summary import Summary
+from jobs.report.thumbnails import Thumbnails
 
 MOST_CLASSES = 1000  # in the page: the largest
-MOST_CELLS = 40_000  # of the table of classes and rules
+MOST_CELLS = 40_000  # of the table with a row for each class and columns for each rule
 EXAMPLES = 12  # pairs shown at each step of the explorer
-PUBLISHED = 0.8  # of the pictures left for the gallery: to the published rule; the others share
-DIGITS = 6  # of similarities to look at
+PUBLISHED_SHARE = 0.8  # of the pictures of the gallery, for the published rule
+DIGITS = 6  # of similarities that are only looked at
 
-Selected = Mapping[tuple[str, str], Groups]
+GroupsByKey = Mapping[tuple[str, str], Groups]  # by rule and space
 
 
 @dataclass
-class Names:
-    """Labels by number: the page's classes first, then others that are mentioned."""
+class Labels:
+    """The numbers of the labels: first those of the classes in the page, then any other."""
 
     numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, label: str) -> int:
-        """The number of a label, new or known."""
+        """Return the number of a label; a new label gets the next one."""
         return self.numbers.setdefault(label, len(self.numbers))
 
 
-def classes(facts: Facts) -> list[dict[str, Any]]:
-    """The classes in the page, by label: of too many the largest."""
-    rows = facts.by_class
-    most = min(MOST_CLASSES, MOST_CELLS // max(len(facts.rules), 1))
+def shown_classes(summary: Summary) -> list[dict[str, Any]]:
+    """Return the classes in the page, sorted by label; if there are too many, the largest."""
+    rows = summary.by_class
+    most = min(MOST_CLASSES, MOST_CELLS // max(len(summary.rules), 1))
     if len(rows) <= most:
         return rows
     largest = sorted(rows, key=lambda row: (-row["images"], row["label"]))[:most]
     return sorted(largest, key=lambda row: str(row["label"]))
 
 
-def gather(
-    facts: Facts,
-    groups: Selected,
-    findings: Findings,
+def page_data(
+    summary: Summary,
+    groups: GroupsByKey,
+    optional: OptionalTables,
     densities: Sequence[Any],
     similarities: Sequence[Any],
-    album: Album,
+    thumbnails: Thumbnails,
 ) -> dict[str, Any]:
-    """All of it but the pictures, of which it asks the album: the most wanted first."""
-    shown = classes(facts)
-    names = Names()
-    for row in shown:
-        names.number(row["label"])
-    content = {
-        "pairs": [_pair(row, album, names) for row in findings.of("pairs")],
-        "conflicts": [_conflict(row, album, names) for row in findings.of("conflicts")],
-        "leaks": [_leak(row, album, names) for row in findings.of("leaks")],
-        "anomalies": [_anomaly(row, album, names) for row in findings.of("anomalies")],
+    """Return all data of the script but the pictures.
+
+    The images are numbered in `thumbnails` as they come, the most important ones first: lists of
+    pairs, examples, then groups.
+    """
+    classes = shown_classes(summary)
+    labels = Labels()
+    for row in classes:
+        labels.number(row["label"])
+    lists = {
+        "pairs": [_pair(row, thumbnails, labels) for row in optional.of("pairs")],
+        "conflicts": [_conflict(row, thumbnails, labels) for row in optional.of("conflicts")],
+        "leaks": [_leak(row, thumbnails, labels) for row in optional.of("leaks")],
+        "anomalies": [_anomaly(row, thumbnails, labels) for row in optional.of("anomalies")],
     }
-    order = _published_first(facts)
-    examples = {place: _examples(_of(groups, facts, place), album) for place in order}
-    listed = _shared_out([_of(groups, facts, place) for place in order], album, names)
-    listed_at = dict(zip(order, listed, strict=True))
-    places = range(len(facts.rules))
-    return content | {
-        "rules": [_rule(facts, findings, place, shown) for place in places],
-        "published": facts.published_rule,
-        "total": facts.images_encoded,
-        "examples": [examples[place] for place in places],
-        "groups": [listed_at[place] for place in places],
-        "modes": _modes(findings, names),
+    order = _published_first(summary)
+    examples = {rule: _examples(_groups_of(groups, summary, rule), thumbnails) for rule in order}
+    shared = _share_out([_groups_of(groups, summary, rule) for rule in order], thumbnails, labels)
+    listed = dict(zip(order, shared, strict=True))
+    rules = range(len(summary.rules))
+    return lists | {
+        "rules": [_rule(summary, optional, rule, classes) for rule in rules],
+        "published": summary.published_index,
+        "total": summary.images_encoded,
+        "examples": [examples[rule] for rule in rules],
+        "groups": [listed[rule] for rule in rules],
+        "modes": _modes(optional, labels),
         "densities": list(densities),
         "similarities": list(similarities),
-        "classes": len(shown),
-        "images": [row["images"] for row in shown],
-        "labels": list(names.numbers),
-        "names": album.names,
+        "classes": len(classes),
+        "images": [row["images"] for row in classes],
+        "labels": list(labels.numbers),
+        "names": thumbnails.image_ids,
     }
 
 
 def finite(number: float | None) -> float | None:
-    """A number that JSON can hold: no infinity, no NaN."""
+    """Return a number that JSON can hold; None for infinity and NaN."""
     return None if number is None or not math.isfinite(number) else number
 
 
-def _published_first(facts: Facts) -> list[int]:
-    places = list(range(len(facts.rules)))
-    return sorted(places, key=lambda place: place != facts.published_rule)
+def _published_first(summary: Summary) -> list[int]:
+    """Return the indices of the rules, the published one before the others."""
+    rules = range(len(summary.rules))
+    return sorted(rules, key=lambda rule: rule != summary.published_index)
 
 
-def _of(groups: Selected, facts: Facts, place: int) -> Groups:
-    rule = facts.rules[place]
+def _groups_of(groups: GroupsByKey, summary: Summary, index: int) -> Groups:
+    """Return the groups of a rule by its index; none if it has none."""
+    rule = summary.rules[index]
     return groups.get((rule["rule"], rule["space"]), Groups(0, ()))
 
 
 def _rule(
-    facts: Facts, findings: Findings, place: int, shown: Sequence[Mapping[str, Any]]
+    summary: Summary,
+    optional: OptionalTables,
+    index: int,
+    classes: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    rule = facts.rules[place]
-    cells = [row["cells"][place] for row in shown]
+    """Return a rule by its index, with what it keeps of each class in the page."""
+    rule = summary.rules[index]
+    cells = [row["cells"][index] for row in classes]
     return {
         "title": rule["title"],
         "rule": rule["rule"],
@@ -110,12 +123,15 @@ def _rule(
         "kept": rule["kept"],
         "of_class": [cell["kept"] for cell in cells],
         "found": [cell["found"] for cell in cells] if rule["finds"] else None,
-        "audited": audited(findings.of("calibration"), rule),
+        "audited": precision_text(optional.of("calibration"), rule),
     }
 
 
-def _examples(groups: Groups, album: Album) -> list[list[Any]]:
-    """The pairs nearest to T, of as many classes as possible: [kept, removed, Sim, Sim − T]."""
+def _examples(groups: Groups, thumbnails: Thumbnails) -> list[list[Any]]:
+    """Return the pairs nearest to T: [kept, removed, similarity, similarity − T].
+
+    The classes take turns, so that the pairs are of as many classes as possible.
+    """
     turns: dict[str, int] = {}
     ordered = []
     for group in sorted(groups.shown, key=lambda group: (group.members[0].margin, group.kept_id)):
@@ -125,84 +141,102 @@ def _examples(groups: Groups, album: Album) -> list[list[Any]]:
     chosen = [group for _, _, group in ordered[:EXAMPLES]]
     chosen.sort(key=lambda group: group.members[0].margin)
     return [
-        [album.number(group.kept_id), *_member(group.members[0], album)[:3]] for group in chosen
+        [thumbnails.number(group.kept_id), *_member(group.members[0], thumbnails)[:3]]
+        for group in chosen
     ]
 
 
-def _shared_out(groups: Sequence[Groups], album: Album, names: Names) -> list[dict[str, Any]]:
-    """The groups of each selection that have room: most of the first, as many of every other."""
+def _share_out(
+    groups: Sequence[Groups], thumbnails: Thumbnails, labels: Labels
+) -> list[dict[str, Any]]:
+    """Return the groups of each selection whose pictures have room.
+
+    The first selection gets PUBLISHED_SHARE of the pictures that are left, and what the others did
+    not use; these share the rest equally.
+    """
     listed = []
     for turn, selection in enumerate(groups):
-        part = PUBLISHED if turn == 0 else 1 / (len(groups) - turn)
-        share = album.filled + part * (1 - album.filled)
-        listed.append(_groups(selection, share, album, names))
-    if groups:  # what the others left
-        listed[0] = _groups(groups[0], 1.0, album, names)
+        part = PUBLISHED_SHARE if turn == 0 else 1 / (len(groups) - turn)
+        share = thumbnails.filled + part * (1 - thumbnails.filled)
+        listed.append(_groups(selection, share, thumbnails, labels))
+    if groups:
+        listed[0] = _groups(groups[0], 1.0, thumbnails, labels)
     return listed
 
 
-def _groups(groups: Groups, share: float, album: Album, names: Names) -> dict[str, Any]:
-    """As many groups as have room: [label, kept, removed, members]."""
+def _groups(groups: Groups, share: float, thumbnails: Thumbnails, labels: Labels) -> dict[str, Any]:
+    """Return the groups whose pictures have room: [label, kept, removed, members].
+
+    share: the part of all pictures that may be used up by then.
+    """
     rows = []
     for group in groups.shown:
-        if album.has_room(_images(group), share):
-            members = [_with_label(member, group, album, names) for member in group.members]
-            kept = album.number(group.kept_id)
-            rows.append([names.number(group.label), kept, group.removed, members])
+        if thumbnails.has_room(_images(group), share):
+            members = [_with_label(member, group, thumbnails, labels) for member in group.members]
+            kept = thumbnails.number(group.kept_id)
+            rows.append([labels.number(group.label), kept, group.removed, members])
     return {"total": groups.total, "rows": rows}
 
 
 def _images(group: Group) -> Iterable[str]:
+    """Return the ids of all images of a group."""
     return (group.kept_id, *(member.image_id for member in group.members))
 
 
-def _member(member: Member, album: Album) -> list[Any]:
+def _member(member: Member, thumbnails: Thumbnails) -> list[Any]:
+    """Return a removed image: [image, similarity, similarity − T]."""
     similarity, margin = round(member.similarity, DIGITS), round(member.margin, DIGITS)
-    return [album.number(member.image_id), similarity, margin]
+    return [thumbnails.number(member.image_id), similarity, margin]
 
 
-def _with_label(member: Member, group: Group, album: Album, names: Names) -> list[Any]:
-    """A member, and its label where it is not the group's."""
-    other = [] if member.label == group.label else [names.number(member.label)]
-    return _member(member, album) + other
+def _with_label(member: Member, group: Group, thumbnails: Thumbnails, labels: Labels) -> list[Any]:
+    """Return a removed image, with its label if this is not that of the group."""
+    label = [] if member.label == group.label else [labels.number(member.label)]
+    return _member(member, thumbnails) + label
 
 
-def _pair(row: Mapping[str, Any], album: Album, names: Names) -> list[Any]:
-    """The similarity as it is stored: it goes into the CSV of labels."""
-    images = album.number(row["image_id"]), album.number(row["other_id"])
-    return [row["pair_id"], *images, row["similarity"], names.number(row["label"])]
+def _pair(row: Mapping[str, Any], thumbnails: Thumbnails, labels: Labels) -> list[Any]:
+    """Return a pair to label; the similarity is not rounded: it goes into the CSV of labels."""
+    images = thumbnails.number(row["image_id"]), thumbnails.number(row["other_id"])
+    return [row["pair_id"], *images, row["similarity"], labels.number(row["label"])]
 
 
-def _conflict(row: Mapping[str, Any], album: Album, names: Names) -> list[Any]:
-    one = album.number(row["image_id"]), names.number(row["label"])
-    other = album.number(row["other_id"]), names.number(row["other_label"])
-    return [*one, *other, round(row["similarity"], DIGITS)]
+def _conflict(row: Mapping[str, Any], thumbnails: Thumbnails, labels: Labels) -> list[Any]:
+    """Return [image, label, image, label, similarity] of two images with unlike labels."""
+    left = thumbnails.number(row["image_id"]), labels.number(row["label"])
+    right = thumbnails.number(row["other_id"]), labels.number(row["other_label"])
+    return [*left, *right, round(row["similarity"], DIGITS)]
 
 
-def _leak(row: Mapping[str, Any], album: Album, names: Names) -> list[Any]:
-    place = row["reference_warehouse"]
-    reference = f"{place}#{row['reference_id']}" if place else row["reference_id"]
-    one = album.number(row["image_id"]), names.number(row["label"])
-    other = album.number(reference), names.number(row["reference_label"])
-    splits = row["split"], row["reference_split"] or place
-    return [*one, *other, round(row["similarity"], DIGITS), *splits, row["threshold"]]
+def _leak(row: Mapping[str, Any], thumbnails: Thumbnails, labels: Labels) -> list[Any]:
+    """Return an image and its reference: [image, label, image, label, similarity, splits, T].
+
+    The name of another warehouse takes the place of the split of the reference.
+    """
+    warehouse = row["reference_warehouse"]
+    reference_id = f"{warehouse}#{row['reference_id']}" if warehouse else row["reference_id"]
+    image = thumbnails.number(row["image_id"]), labels.number(row["label"])
+    reference = thumbnails.number(reference_id), labels.number(row["reference_label"])
+    splits = row["split"], row["reference_split"] or warehouse
+    return [*image, *reference, round(row["similarity"], DIGITS), *splits, row["threshold"]]
 
 
-def _anomaly(row: Mapping[str, Any], album: Album, names: Names) -> list[Any]:
+def _anomaly(row: Mapping[str, Any], thumbnails: Thumbnails, labels: Labels) -> list[Any]:
+    """Return [image, label, log-density, rank]; None for a density of zero."""
     density = finite(row["log_density"])
-    number = album.number(row["image_id"]), names.number(row["label"])
-    return [*number, None if density is None else round(density, 3), row["rank"]]
+    image = thumbnails.number(row["image_id"]), labels.number(row["label"])
+    return [*image, None if density is None else round(density, 3), row["rank"]]
 
 
-def _modes(findings: Findings, names: Names) -> list[list[Any]]:
-    """[class, component, stable modes, their positions] of the classes in the page."""
+def _modes(optional: OptionalTables, labels: Labels) -> list[list[Any]]:
+    """Return [class, component, stable modes, their positions] of the classes in the page."""
     return [
         [
-            names.numbers[row["label"]],
+            labels.numbers[row["label"]],
             row["component"],
             row["stable_modes"],
             list(row["positions"] or []),
         ]
-        for row in findings.of("modes")
-        if row["label"] in names.numbers
+        for row in optional.of("modes")
+        if row["label"] in labels.numbers
     ]

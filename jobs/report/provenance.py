@@ -1,4 +1,4 @@
-"""What a report was made with: stages and their seconds, settings, versions, the model."""
+"""Tells what a report was made with: stages and their seconds, settings, versions, the model."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ from jobs.runtime.stage import RunContext
 from jobs.settings.model import Settings
 
 PACKAGES = ("pyspark", "delta-spark", "torch", "numpy", "scipy", "pyarrow", "pandas", "pillow")
-# Of each stage its newest row that did anything, and its newest `done` one.
-NEWEST = """
-SELECT stage, state, started, finished, settings, versions_read, any, done FROM (
-  SELECT *, row_number() OVER (PARTITION BY stage ORDER BY started DESC) AS any,
-    row_number() OVER (PARTITION BY stage, state ORDER BY started DESC) AS done
+# Of each stage the newest row that was not skipped, and the newest one that was done.
+LAST_RUNS = """
+SELECT stage, state, started, finished, settings, versions_read, newest, newest_of_state FROM (
+  SELECT *, row_number() OVER (PARTITION BY stage ORDER BY started DESC) AS newest,
+    row_number() OVER (PARTITION BY stage, state ORDER BY started DESC) AS newest_of_state
   FROM rows WHERE state IN ('done', 'failed'))
-WHERE any = 1 OR (done = 1 AND state = 'done') ORDER BY started
+WHERE newest = 1 OR (newest_of_state = 1 AND state = 'done') ORDER BY started
 """
 Row = Mapping[str, Any]
 
 
-def newest(run: RunContext) -> list[dict[str, Any]]:
-    """Of each stage in `runs`: its newest row that did anything, and its newest `done`."""
-    return run.warehouse.query("runs", NEWEST)
+def last_runs(run: RunContext) -> list[dict[str, Any]]:
+    """Read from `runs` the newest row of each stage, and the newest in which it was done."""
+    return run.warehouse.query("runs", LAST_RUNS)
 
 
-def done(rows: Sequence[Row]) -> dict[str, Row]:
-    """The newest `done` row of each stage."""
-    return {row["stage"]: row for row in rows if row["state"] == "done" and row["done"] == 1}
+def last_done(rows: Sequence[Row]) -> dict[str, Row]:
+    """Return the newest row of each stage in which it was done."""
+    return {
+        row["stage"]: row for row in rows if row["state"] == "done" and row["newest_of_state"] == 1
+    }
 
 
 def stages(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """How each stage ended when it last did anything."""
+    """Return how each stage ended when it last ran and was not skipped."""
     return [
         {
             "stage": row["stage"],
@@ -46,21 +48,21 @@ def stages(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "finished": f"{row['finished']:%Y-%m-%d %H:%M:%S}" if row["finished"] else "",
         }
         for row in rows
-        if row["any"] == 1
+        if row["newest"] == 1
     ]
 
 
 def draws(rows: Sequence[Row], settings: Settings) -> int:
-    """Random removals that the effects stand beside, as of the run that estimated them."""
-    used = done(rows).get("estimate")
-    if used is None:
+    """Return how many random removals the effects are compared with, by the run that drew them."""
+    row = last_done(rows).get("estimate")
+    if row is None:
         return settings.estimate.control
-    return int(json.loads(used["settings"])["estimate"].get("control", 0))
+    return int(json.loads(row["settings"])["estimate"].get("control", 0))
 
 
 def settings_used(rows: Sequence[Row], settings: Settings) -> str:
-    """Each stage's settings as of the run that did it: this one may have been given others."""
-    used = {stage: json.loads(row["settings"]) for stage, row in done(rows).items()}
+    """Return the settings of each stage in the run that did it; this run may have other ones."""
+    used = {stage: json.loads(row["settings"]) for stage, row in last_done(rows).items()}
     lines = []
     for section, keys in settings.sections().items():
         if section == "sample":
@@ -72,7 +74,7 @@ def settings_used(rows: Sequence[Row], settings: Settings) -> str:
 
 
 def origin(model_id: str | None, encoded_on: str | None) -> str:
-    """Where the latents come from."""
+    """Return where the latents come from, for people."""
     if encoded_on == GIVEN:
         return f"vectors brought along: {model_id}"
     if model_id:
@@ -81,7 +83,7 @@ def origin(model_id: str | None, encoded_on: str | None) -> str:
 
 
 def versions(reads: Mapping[str, int], latents: str) -> str:
-    """What the figures were made with; latents: where they come from."""
+    """Return the versions of Python, packages and tables; latents: where these come from."""
     named = [f"{name} {version(name)}" for name in PACKAGES]
     tables = [f"{table} {number}" for table, number in sorted(reads.items())]
     return "\n".join(

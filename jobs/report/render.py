@@ -1,4 +1,4 @@
-"""The page: one file of HTML that asks for nothing (docs/method.md names what it shows)."""
+"""Renders the page: one file of HTML with style, script, data and pictures in it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 import jinja2
 
-from jobs.report import page_data
-from jobs.report.findings import Findings, audited
-from jobs.report.summary import Facts
+from jobs.report.optional_tables import OptionalTables, precision_text
+from jobs.report.page_data import shown_classes
+from jobs.report.summary import Summary
 from udfs.evaluation import regression
 
-FOLDER = "assets"  # the templates, the style, the scripts
+FOLDER = "assets"  # of the templates, the style and the scripts
 SCRIPTS = (
     "elements.js",
     "viewer.js",
@@ -29,11 +29,11 @@ SCRIPTS = (
     "start.js",
 )
 MOST_BYTES = 19_500_000  # of a page
-UNSAFE = "<>&\u2028\u2029"  # what could end a script, and line ends of old JavaScript
+UNSAFE = "<>&\u2028\u2029"  # could end the script element, or a line in old JavaScript
 
 
 def _decimal(number: float, digits: int) -> str:
-    """With a true minus, and none before zero."""
+    """Return a number with a true minus sign, and none before zero."""
     return f"{number:z.{digits}f}".replace("-", "−")
 
 
@@ -47,20 +47,20 @@ FILTERS = {
 
 
 def asset(name: str) -> str:
-    """A file of the page, from the folder or from the zip that spark-submit ships."""
+    """Return a file of assets/, from the folder or from the zip that spark-submit ships."""
     source = pkgutil.get_data("jobs.report", f"{FOLDER}/{name}")
     assert source is not None
     return source.decode("utf-8")
 
 
 def script() -> str:
-    """The page's scripts as one, in a scope of its own."""
+    """Return all scripts as one, in a scope of its own."""
     parts = "\n".join(asset(name) for name in SCRIPTS)
     return f'(() => {{\n"use strict";\n{parts}\n}})();'
 
 
 def embedded(value: Any) -> str:
-    """JSON that is safe in a script element: no name in it can end or comment it out."""
+    """Return a value as JSON that no name in it can end or comment out in a script element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in UNSAFE:
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -68,7 +68,10 @@ def embedded(value: Any) -> str:
 
 
 def policy(style: str, code: str) -> str:
-    """A Content-Security-Policy: this style, this script, pictures in the page, no network."""
+    """Return a Content-Security-Policy that allows this style, this script and embedded pictures.
+
+    It allows no request to the network.
+    """
     hashes = [_hash(text) for text in (style, code)]
     return (
         f"default-src 'none'; img-src data:; style-src '{hashes[0]}'; script-src '{hashes[1]}'; "
@@ -77,38 +80,47 @@ def policy(style: str, code: str) -> str:
 
 
 def _hash(text: str) -> str:
+    """Return the sha256 of a text as a Content-Security-Policy writes it."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
 def render(
-    facts: Facts,
-    findings: Findings,
+    summary: Summary,
+    optional: OptionalTables,
     data: Mapping[str, Any],
     figures: Sequence[Mapping[str, Any]],
     sheet: Mapping[str, Any] | None,
     fingerprint: str,
 ) -> str:
-    """The page: self-contained, no request leaves it, at most MOST_BYTES.
+    """Return the page, self-contained and of at most MOST_BYTES.
 
-    data: what the script gets (content.gather, with `pictures`, of which the last are left out
-    where the page would be too large); sheet: the contact sheet of generated images, if any.
+    Args:
+        summary: the numbers of the report.
+        optional: the rows of the optional tables.
+        data: what the script reads (page_data.page_data), with `pictures`; the last of these are
+            left out if the page would be too large.
+        figures: the drawn figures (figures.draw).
+        sheet: the contact sheet of generated images (figures.contact_sheet), if there is one.
+        fingerprint: that of the stage, by which a later run finds the page up to date.
+
     """
-    names = {"facts": facts, "findings": findings, "figures": figures, "sheet": sheet}
+    names = {"summary": summary, "optional": optional, "figures": figures, "sheet": sheet}
     text = _rendered(data, names, fingerprint)
-    over = len(text.encode("utf-8")) - MOST_BYTES
-    if over > 0:
+    excess = len(text.encode("utf-8")) - MOST_BYTES
+    if excess > 0:
         pictures = list(data["pictures"])
-        for place in range(len(pictures) - 1, -1, -1):
-            if over <= 0:
+        for number in range(len(pictures) - 1, -1, -1):
+            if excess <= 0:
                 break
-            over -= len(pictures[place])
-            pictures[place] = ""
+            excess -= len(pictures[number])
+            pictures[number] = ""
         text = _rendered({**data, "pictures": pictures}, names, fingerprint)
     return text
 
 
 def _rendered(data: Mapping[str, Any], names: Mapping[str, Any], fingerprint: str) -> str:
+    """Return the page with this data, whatever its size; names: what the templates use."""
     style, code = asset("page.css"), script()
     environment = jinja2.Environment(
         autoescape=True,
@@ -118,13 +130,14 @@ def _rendered(data: Mapping[str, Any], names: Mapping[str, Any], fingerprint: st
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
-    calibration = names["findings"].of("calibration")
+    summary, optional = names["summary"], names["optional"]
+    calibration = optional.of("calibration")
     return environment.get_template("report.html.j2").render(
         **names,
-        states=names["findings"].states,
-        audited=[audited(calibration, rule) for rule in names["facts"].rules],
+        states=optional.states,
+        audited=[precision_text(calibration, rule) for rule in summary.rules],
         calibration=calibration,
-        classes=page_data.classes(names["facts"]),
+        classes=shown_classes(summary),
         data=data,
         embedded=embedded,
         fingerprint=fingerprint,

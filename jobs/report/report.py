@@ -1,108 +1,117 @@
-"""report: what the tables have to show, as one page, as figures and on the console."""
+"""The stage `report`: shows the content of the tables as a page and as figures.
+
+It writes report/report.html, the figures as PNG and SVG, and summary.json, from which the last
+lines of a pipeline on the console are made.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from jobs.report import (
-    findings,
-    gallery,
-    ground_truth,
-    optional_tables,
-    page_data,
-    provenance,
-    summary,
-    thumbnails,
-)
+from jobs.report import gallery, ground_truth, optional_tables, provenance, thumbnails
+from jobs.report.optional_tables import OptionalTables
+from jobs.report.page_data import page_data, shown_classes
+from jobs.report.summary import Summary, summarise
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
-from jobs.warehouse.files import Files
 
 VERSION = 3
 FOLDER = "report"
-HEAD = 1000  # bytes of the page, within which its fingerprint stands
-SHEET = "generated_images/contact_sheet.png"
+HEAD = 1000  # the fingerprint stands within so many bytes of the page
+CONTACT_SHEET = "generated_images/contact_sheet.png"
 
 
 def main(stage_run: StageRun) -> None:
-    """Every table → report/report.html, figures as PNG and SVG, summary.json; the console."""
-    write(stage_run)
-
-
-def reads(run: RunContext) -> dict[str, str]:
-    """The tables of every pipeline, as the last stage leaves them, and optional ones there are."""
-    decisions = ("images", "latents", "selection", "thresholds", "curated")
-    effects = ("effect", "regression", "dependence")
-    always = written_by(*decisions, *effects, rejects="encode", density="estimate")
-    return always | optional_tables.present(run)
-
-
-def depends(run: RunContext) -> dict[str, Any]:
-    """The known copies that the selection is held against, and how many pictures are shown."""
-    settings = run.settings.report
-    return {"truth": ground_truth.mark(settings.truth), "pictures": settings.pictures}
-
-
-def is_written(run: RunContext, fingerprint: str) -> bool:
-    """Whether the page there is of this fingerprint."""
-    return _is_written(run.warehouse.files, fingerprint)
-
-
-def write(stage_run: StageRun) -> None:
-    """Gather, draw, render; the page comes last, so a report is whole or the old one."""
+    """Read, draw and render; the page is written last, so it is either complete or the old one."""
     from jobs.report import figures, render  # they load matplotlib, which takes long
 
     stage_run.run.run_log.settle()
-    ended = provenance.newest(stage_run.run)
-    known = summary.gather(stage_run, ended)
-    found = findings.gather(
-        stage_run, optional_tables.states(stage_run.run, stage_run.reads, provenance.done(ended))
-    )
-    data = shown(stage_run, known, found)
+    last_runs = provenance.last_runs(stage_run.run)
+    summary = summarise(stage_run, last_runs)
+    optional = read_optional_tables(stage_run, last_runs)
+    data = script_data(stage_run, summary, optional)
     files = stage_run.warehouse.files
-    drawn = figures.draw(known, files, FOLDER)
+    drawn = figures.draw(summary, files, FOLDER)
     figures.overviews(data, files, FOLDER)
-    has_sheet = found.states["generated"].there and files.exists(SHEET)
-    sheet = figures.sheet(files.read(SHEET)) if has_sheet else None
-    text = render.render(known, found, data, drawn, sheet, stage_run.fingerprint)
-    told = json.dumps(asdict(known), default=str, indent=1)
-    files.write(f"{FOLDER}/summary.json", told.encode())
-    files.write(f"{FOLDER}/report.html", text.encode())
+    has_sheet = optional.states["generated"].has_rows and files.exists(CONTACT_SHEET)
+    sheet = figures.contact_sheet(files.read(CONTACT_SHEET)) if has_sheet else None
+    page = render.render(summary, optional, data, drawn, sheet, stage_run.fingerprint)
+    numbers = json.dumps(asdict(summary), default=str, indent=1)
+    files.write(f"{FOLDER}/summary.json", numbers.encode())
+    files.write(f"{FOLDER}/report.html", page.encode())
     stage_run.rows["images_shown"] = sum(map(bool, data["pictures"]))
     stage_run.summary = files.path(f"{FOLDER}/report.html")
 
 
-def shown(stage_run: StageRun, known: summary.Facts, found: findings.Findings) -> dict[str, Any]:
-    """What the page's script gets: groups, lists, distributions, and the pictures of all these."""
-    from jobs.report import class_plots  # it loads matplotlib, which takes long
+def reads(run: RunContext) -> dict[str, str]:
+    """Return the tables that are read: those of every pipeline, and complete optional ones.
 
-    most = stage_run.settings.report.pictures
-    keys = [(rule["rule"], rule["space"]) for rule in known.rules]
-    budgets = gallery.budgets(keys, known.published_rule, most)
-    labels = [row["label"] for row in page_data.classes(known)]
-    members = gallery.members(most, len(labels))
-    groups = gallery.gather(stage_run.read("selection"), budgets, known.classes, members)
-    densities = class_plots.densities(stage_run, labels, known.rules, known.published_rule)
-    similar = class_plots.similarities(stage_run, labels)
-    pictures = thumbnails.Album(most)
-    data = page_data.gather(known, groups, found, densities, similar, pictures)
-    coded = thumbnails.coded(stage_run.read("images"), pictures.names[:most])
-    return data | {"pictures": pictures.pictures(coded), "pairs_mark": _pairs_mark(stage_run)}
+    Each comes with the stage that writes it last.
+    """
+    decisions = ("images", "latents", "selection", "thresholds", "curated")
+    effects = ("effect", "regression", "dependence")
+    always = written_by(*decisions, *effects, rejects="encode", density="estimate")
+    return always | optional_tables.complete(run)
 
 
-def _pairs_mark(stage_run: StageRun) -> str:
-    """Names the pairs that were drawn: labels given in a browser belong to these."""
-    commit = stage_run.warehouse.newest("pairs") if "pairs" in stage_run.reads else None
-    return commit.fingerprint[:16] if commit else ""
+def depends(run: RunContext) -> dict[str, Any]:
+    """Return what the page depends on beside its inputs: the CSV of known copies, the pictures."""
+    settings = run.settings.report
+    return {"truth": ground_truth.file_identity(settings.truth), "pictures": settings.pictures}
 
 
-def _is_written(files: Files, mark: str) -> bool:
+def is_written(run: RunContext, fingerprint: str) -> bool:
+    """Return whether the page in the warehouse has this fingerprint, and the summary exists."""
+    files = run.warehouse.files
     try:
         head = files.read(f"{FOLDER}/report.html")[:HEAD]
     except OSError:
         return False
-    return f'content="{mark}"'.encode() in head and files.exists(f"{FOLDER}/summary.json")
+    is_same = f'content="{fingerprint}"'.encode() in head
+    return is_same and files.exists(f"{FOLDER}/summary.json")
+
+
+def read_optional_tables(
+    stage_run: StageRun, last_runs: Sequence[Mapping[str, Any]]
+) -> OptionalTables:
+    """Read the optional tables, with their states; last_runs: the newest rows of each stage."""
+    last_done = provenance.last_done(last_runs)
+    states = optional_tables.states(stage_run.run, stage_run.reads, last_done)
+    return optional_tables.load(stage_run, states)
+
+
+def script_data(stage_run: StageRun, summary: Summary, optional: OptionalTables) -> dict[str, Any]:
+    """Return what the page's script reads: groups, lists, plots, and the pictures of all these."""
+    from jobs.report import class_plots  # it loads matplotlib, which takes long
+
+    most = stage_run.settings.report.pictures
+    labels = [row["label"] for row in shown_classes(summary)]
+    groups = sampled_groups(stage_run, summary, len(labels))
+    densities = class_plots.densities(stage_run, labels, summary.rules, summary.published_index)
+    similarities = class_plots.similarities(stage_run, labels)
+    images = thumbnails.Thumbnails(most)
+    data = page_data(summary, groups, optional, densities, similarities, images)
+    encoded = thumbnails.encode(stage_run.read("images"), images.image_ids[:most])
+    return data | {"pictures": images.pictures(encoded), "pairs_id": _pairs_id(stage_run)}
+
+
+def sampled_groups(
+    stage_run: StageRun, summary: Summary, classes: int
+) -> dict[tuple[str, str], gallery.Groups]:
+    """Return the groups that the gallery may show, by rule and space; classes: of the page."""
+    most = stage_run.settings.report.pictures
+    keys = [(rule["rule"], rule["space"]) for rule in summary.rules]
+    budgets = gallery.budgets(keys, summary.published_index, most)
+    members = gallery.members_per_group(most, classes)
+    return gallery.sample_groups(stage_run.read("selection"), budgets, summary.classes, members)
+
+
+def _pairs_id(stage_run: StageRun) -> str:
+    """Return what identifies the drawn pairs: a browser keeps the labels of these alone."""
+    commit = stage_run.warehouse.newest("pairs") if "pairs" in stage_run.reads else None
+    return commit.fingerprint[:16] if commit else ""
 
 
 STAGE = Stage(

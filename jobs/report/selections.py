@@ -1,4 +1,4 @@
-"""The selections that a report is about: every rule in every space, in the order of the page."""
+"""The selections that a report shows: one for each rule in each space, in the order of the page."""
 
 from __future__ import annotations
 
@@ -8,34 +8,41 @@ from typing import Any
 
 from jobs.settings.duplicates import Rule
 
-KEY = ("rule", "space")  # of one selection
+KEY = ("rule", "space")  # the columns that identify a selection
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A rule in a space: what one selection is of."""
+class Selection:
+    """What a rule keeps in a space.
+
+    is_searched: T is searched for, perhaps another in each class, instead of given.
+    """
 
     rule: str
     space: str
     title: str
-    finds: bool  # its own T, perhaps another in each class
+    is_searched: bool
 
     @property
     def key(self) -> tuple[str, str]:
-        """Rule and space."""
+        """The rule and the space."""
         return self.rule, self.space
 
     def is_of(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row of a table is of this selection."""
+        """Return whether a row of a table belongs to this selection."""
         return (row["rule"], row["space"]) == self.key
 
 
-def choices(counts: Iterable[Mapping[str, Any]]) -> list[Choice]:
-    """Every selection, space by space: given thresholds, the highest first, then those found."""
-    found = {(row["space"], row["rule"]): Rule.of(row["rule"]) for row in counts}
-    several = len({space for space, _ in found}) > 1
+def selections(counts: Iterable[Mapping[str, Any]]) -> list[Selection]:
+    """Return the selections of rows with a rule and a space, space by space.
+
+    In each space the given thresholds come first, the highest before the others, then the rules
+    that search for one.
+    """
+    rules = {(row["space"], row["rule"]): Rule.of(row["rule"]) for row in counts}
+    several = len({space for space, _ in rules}) > 1
     ordered = sorted(
-        found.items(),
+        rules.items(),
         key=lambda item: (
             item[0][0],
             item[1].threshold is None,
@@ -45,6 +52,8 @@ def choices(counts: Iterable[Mapping[str, Any]]) -> list[Choice]:
         ),
     )
     return [
-        Choice(name, space, rule.title + (f" {space}" if several else ""), rule.threshold is None)
+        Selection(
+            name, space, rule.title + (f" {space}" if several else ""), rule.threshold is None
+        )
         for (space, name), rule in ordered
     ]

@@ -1,4 +1,7 @@
-"""What the report and the console say of a warehouse: counts by rule and class, rejects."""
+"""The numbers of a report: counts by rule and class, effects, rejects, settings.
+
+The page, the figures and the console show them; the file `summary.json` holds them.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +13,24 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from jobs.report import effect_tables, ground_truth, provenance
-from jobs.report.selections import Choice, choices
+from jobs.report.selections import Selection, selections
 from jobs.runtime.stage import StageRun
 from jobs.settings.duplicates import Rule
 from jobs.settings.model import Settings, published_space
 
-EXAMPLES = 3  # rejects shown of each code
+EXAMPLES = 3  # of each error code
 CODES = f"""
 SELECT stage, error_code, files, coalesce(image_id, path) AS name, error_message FROM (
   SELECT *, count(*) OVER (PARTITION BY stage, error_code) AS files,
     row_number() OVER (PARTITION BY stage, error_code
-      ORDER BY path NULLS LAST, image_id NULLS LAST) AS place FROM rows)
-WHERE place <= {EXAMPLES} ORDER BY files DESC, error_code, stage, place
+      ORDER BY path NULLS LAST, image_id NULLS LAST) AS number FROM rows)
+WHERE number <= {EXAMPLES} ORDER BY files DESC, error_code, stage, number
 """
 COUNTS = """
 SELECT label, rule, space, count(*) AS images, count(*) FILTER (WHERE kept) AS kept FROM rows
 GROUP BY label, rule, space ORDER BY label
 """
-FOUND = """
+THRESHOLDS = """
 SELECT label, rule, space, min(threshold) AS low, max(threshold) AS high FROM rows
 GROUP BY label, rule, space
 """
@@ -35,8 +38,18 @@ PUBLISHED = "SELECT min(rule) AS rule, min(space) AS space, count(*) AS images F
 
 
 @dataclass
-class Facts:
-    """The figures of a report; shares lie between 0 and 1."""
+class Summary:
+    """The numbers of a report, as `summary.json` holds them; shares lie between 0 and 1.
+
+    images, images_encoded: rows of `images`, and those of them that have a latent.
+    rejected, codes: rejected files, and the same by error code with examples.
+    zero_latents: images whose latent is all zero, so that they resemble nothing.
+    published, published_space, published_kept: rule, space and rows of the table `curated`.
+    rules, by_class: what each selection keeps of all images, and of each class.
+    lines, points, entropies, dependence: what removal did (effect_tables; points: table `effect`).
+    draws: random removals that the effects are compared with.
+    truth, kinds: precision and recall against known copies, and the kinds of change of these.
+    """
 
     images: int
     images_encoded: int
@@ -61,37 +74,40 @@ class Facts:
     kinds: list[str] = field(default_factory=list)
 
     @property
-    def published_rule(self) -> int:
-        """The place of the published rule among `rules`; 0 where it is none of them."""
-        places = [place for place, row in enumerate(self.rules) if self.is_published(row)]
-        return places[0] if places else 0
+    def published_index(self) -> int:
+        """The index of the published rule in `rules`; 0 if it is none of them."""
+        indices = [index for index, row in enumerate(self.rules) if self.is_published(row)]
+        return indices[0] if indices else 0
 
     @property
     def published_title(self) -> str:
-        """The published rule for people."""
+        """The name of the published rule, for people."""
         titles = [str(row["title"]) for row in self.rules if self.is_published(row)]
         return titles[0] if titles else self.published
 
     def is_published(self, rule: Mapping[str, Any]) -> bool:
-        """Whether one of `rules` is what `curated` was made of."""
+        """Return whether the table `curated` was made by this one of `rules`."""
         return (rule["rule"], rule["space"]) == (self.published, self.published_space)
 
 
-def gather(stage_run: StageRun, ended: Sequence[Mapping[str, Any]]) -> Facts:
-    """All that a report is sure to have; ended: the newest rows of the stages (provenance)."""
+def summarise(stage_run: StageRun, last_runs: Sequence[Mapping[str, Any]]) -> Summary:
+    """Read the numbers of a report from the tables that every pipeline writes.
+
+    last_runs: the newest rows of each stage in `runs` (provenance.last_runs).
+    """
     run = stage_run.run
     selection = stage_run.read("selection")
     counts = stage_run.query("selection", COUNTS)
-    chosen = choices(counts)
-    by_class = _by_class(counts, chosen, _found(stage_run.query("thresholds", FOUND)))
+    shown = selections(counts)
+    by_class = _by_class(counts, shown, _threshold_texts(stage_run.query("thresholds", THRESHOLDS)))
     total = sum(row["images"] for row in by_class)
     codes = rejects(stage_run.query("rejects", CODES))
     effect = stage_run.query("effect", "SELECT * FROM rows ORDER BY label, component")
-    known, kinds = ground_truth.compare(run.settings.report.truth, selection, chosen)
+    truth, kinds = ground_truth.compare(run.settings.report.truth, selection, shown)
     encoded = _encoded(stage_run.read("latents"))
     latents = provenance.origin(encoded.model_id, encoded.encoded_on)
     published, space, published_kept = _published(stage_run, run.settings)
-    return Facts(
+    return Summary(
         images=stage_run.query("images", "SELECT count(*) AS images FROM rows")[0]["images"],
         images_encoded=total,
         rejected=sum(row["files"] for row in codes),
@@ -100,35 +116,36 @@ def gather(stage_run: StageRun, ended: Sequence[Mapping[str, Any]]) -> Facts:
         published=published,
         published_space=space,
         published_kept=published_kept,
-        rules=_rules(counts, chosen, total),
+        rules=_rules(counts, shown, total),
         by_class=by_class,
-        lines=effect_tables.lines(stage_run.query("regression"), chosen),
+        lines=effect_tables.lines(stage_run.query("regression"), shown),
         points=effect,
-        entropies=effect_tables.entropies(effect, chosen),
+        entropies=effect_tables.entropies(effect, shown),
         codes=codes,
-        stages=provenance.stages(ended),
+        stages=provenance.stages(last_runs),
         dependence=effect_tables.dependence(stage_run.query("dependence")),
-        draws=provenance.draws(ended, run.settings),
-        settings=provenance.settings_used(ended, run.settings),
+        draws=provenance.draws(last_runs, run.settings),
+        settings=provenance.settings_used(last_runs, run.settings),
         versions=provenance.versions(stage_run.reads, latents),
-        truth=known,
+        truth=truth,
         kinds=kinds,
     )
 
 
 def _rules(
-    counts: Sequence[Mapping[str, Any]], chosen: Sequence[Choice], total: int
+    counts: Sequence[Mapping[str, Any]], shown: Sequence[Selection], total: int
 ) -> list[dict[str, Any]]:
+    """Return how many images each rule keeps, and their share of all."""
     rules = []
-    for choice in chosen:
-        kept = sum(row["kept"] for row in counts if choice.is_of(row))
+    for selection in shown:
+        kept = sum(row["kept"] for row in counts if selection.is_of(row))
         rules.append(
             {
-                "rule": choice.rule,
-                "space": choice.space,
-                "title": choice.title,
-                "finds": choice.finds,
-                "threshold": Rule.of(choice.rule).threshold,
+                "rule": selection.rule,
+                "space": selection.space,
+                "title": selection.title,
+                "finds": selection.is_searched,
+                "threshold": Rule.of(selection.rule).threshold,
                 "kept": kept,
                 "share": kept / total if total else 0.0,
             }
@@ -137,14 +154,19 @@ def _rules(
 
 
 def _published(stage_run: StageRun, settings: Settings) -> tuple[str, str, int]:
-    """Rule, space and rows of `curated`: publish may have run alone, with other settings."""
+    """Return rule, space and number of rows of `curated`.
+
+    They are read from the table: publish may have run alone, with other settings.
+    """
     row = stage_run.query("curated", PUBLISHED)[0]
-    asked = settings.publish.rule, published_space(settings)
-    return row["rule"] or asked[0], row["space"] or asked[1], int(row["images"])
+    rule = row["rule"] or settings.publish.rule
+    return rule, row["space"] or published_space(settings), int(row["images"])
 
 
-def _found(thresholds: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str], str]:
-    """The T of each class, rule and space as text: one, or from … to where a class has several."""
+def _threshold_texts(
+    thresholds: Sequence[Mapping[str, Any]],
+) -> dict[tuple[str, str, str], str]:
+    """Return the T of each class, rule and space as text: `0.9512`, `0.9300 … 0.9500` or `–`."""
     return {
         (row["label"], row["rule"], row["space"]): "–"
         if row["low"] is None
@@ -155,9 +177,13 @@ def _found(thresholds: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str]
 
 def _by_class(
     counts: Sequence[dict[str, Any]],
-    chosen: Sequence[Choice],
-    found: Mapping[tuple[str, str, str], str],
+    shown: Sequence[Selection],
+    thresholds: Mapping[tuple[str, str, str], str],
 ) -> list[dict[str, Any]]:
+    """Return how many images of each class there are, and how many each selection keeps.
+
+    A selection whose T is searched for also has the T of the class.
+    """
     classes: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
     for row in counts:
         classes.setdefault(row["label"], {})[row["rule"], row["space"]] = row
@@ -167,10 +193,10 @@ def _by_class(
             "images": next(iter(rows.values()))["images"],
             "cells": [
                 {
-                    "kept": rows[choice.key]["kept"],
-                    "found": found[label, *choice.key] if choice.finds else None,
+                    "kept": rows[selection.key]["kept"],
+                    "found": thresholds[label, *selection.key] if selection.is_searched else None,
                 }
-                for choice in chosen
+                for selection in shown
             ],
         }
         for label, rows in classes.items()
@@ -178,7 +204,7 @@ def _by_class(
 
 
 def rejects(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rejects by code, most first, with the first examples of each by path and id."""
+    """Group rows of CODES by error code, the most frequent first, with examples of each."""
     codes: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         example = {"example": row["name"], "message": row["error_message"]}
@@ -192,7 +218,7 @@ def rejects(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _encoded(latents: DataFrame) -> Row:
-    """Model and machine of the latents (one of each), and how many are zeros alone."""
+    """Return the model and platform of the latents (one of each), and how many are all zero."""
     zero = F.count_if(~F.exists("latent", lambda value: value != 0))
     return latents.agg(
         F.first("model_id").alias("model_id"),

@@ -1,4 +1,4 @@
-"""The images that the page shows: each once, by number, and its picture as a small JPEG."""
+"""Numbers the images that the page shows, and encodes each once as a small JPEG."""
 
 from __future__ import annotations
 
@@ -16,63 +16,66 @@ from udfs.acquisition import decode
 
 QUALITY = 78
 MOST_BYTES = 11_000_000  # of all pictures, as base64
-CODED = arrow_frames.struct("image_id string, picture binary")
+ENCODED = arrow_frames.struct("image_id string, picture binary")
 
 
 @dataclass
-class Album:
-    """Numbers of images, from 0 in the order of asking; the first `most` get a picture.
+class Thumbnails:
+    """The numbers of the images in the page, from 0; the first `most` of them get a picture.
 
-    What is asked for first is most wanted: where pictures do not fit in, those of the last are
-    left out, and the page shows their ids.
+    The most important images must be numbered first: if not all pictures fit into the page, the
+    last ones are left out, and the page shows their ids instead.
     """
 
     most: int
     numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, image_id: str) -> int:
-        """The number of an image, new or known."""
+        """Return the number of an image; a new image gets the next one."""
         return self.numbers.setdefault(image_id, len(self.numbers))
 
     def has_room(self, image_ids: Iterable[str], share: float = 1.0) -> bool:
-        """Whether all of these would have a picture, among the first `share` of all."""
+        """Return whether all of these would get a picture among the first `share` of `most`."""
         new = sum(image_id not in self.numbers for image_id in image_ids)
         return not new or len(self.numbers) + new <= share * self.most
 
     @property
     def filled(self) -> float:
-        """The share of the pictures that is taken."""
+        """The share of the pictures that is used up."""
         return min(len(self.numbers) / self.most, 1.0) if self.most else 1.0
 
     @property
-    def names(self) -> list[str]:
-        """The ids by number."""
+    def image_ids(self) -> list[str]:
+        """The ids of the images, by number."""
         return list(self.numbers)
 
-    def pictures(self, coded: Mapping[str, bytes]) -> list[str]:
-        """Pictures by number as base64; empty where there is none, or no more room."""
-        found, left = [], MOST_BYTES
-        for name in self.names[: self.most]:
-            text = base64.b64encode(coded.get(name, b"")).decode("ascii")
+    def pictures(self, encoded: Mapping[str, bytes]) -> list[str]:
+        """Return the JPEGs by number as base64; empty without a picture or room for it."""
+        texts, left = [], MOST_BYTES
+        for image_id in self.image_ids[: self.most]:
+            text = base64.b64encode(encoded.get(image_id, b"")).decode("ascii")
             left -= len(text)
-            found.append(text if left >= 0 else "")
-        return found + [""] * (len(self.numbers) - len(found))
+            texts.append(text if left >= 0 else "")
+        return texts + [""] * (len(self.numbers) - len(texts))
 
 
-def coded(images_table: DataFrame, wanted: Iterable[str]) -> dict[str, bytes]:
-    """The pictures of some images, by id; none of those that have no pixels. One Spark job."""
-    names = sorted(set(wanted))
-    if not names:
+def encode(images: DataFrame, image_ids: Iterable[str]) -> dict[str, bytes]:
+    """Return the JPEGs of these images by id, without images that have no pixels.
+
+    images: the table `images`, which one Spark job reads.
+    """
+    distinct = sorted(set(image_ids))
+    if not distinct:
         return {}
-    rows = arrow_frames.ids(images_table.sparkSession, names)
-    shown = images_table.select("image_id", "pixels").where("pixels IS NOT NULL")
-    shown = shown.join(F.broadcast(rows), on="image_id", how="left_semi")
-    found = arrow_frames.mapped(shown, _coded, CODED).collect()
-    return {row.image_id: bytes(row.picture) for row in found}
+    ids = arrow_frames.ids(images.sparkSession, distinct)
+    shown = images.select("image_id", "pixels").where("pixels IS NOT NULL")
+    shown = shown.join(F.broadcast(ids), on="image_id", how="left_semi")
+    rows = arrow_frames.mapped(shown, _encode_rows, ENCODED).collect()
+    return {row.image_id: bytes(row.picture) for row in rows}
 
 
-def _coded(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Rows (image_id, pixels) to rows of CODED."""
+def _encode_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Turn rows (image_id, pixels) into rows of ENCODED."""
     for batch in batches:
         pixels = arrow.binary_matrix(batch.column("pixels"), decode.PIXELS)
         pictures = [decode.jpeg(row, QUALITY) for row in pixels]

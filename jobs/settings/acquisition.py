@@ -1,4 +1,4 @@
-"""Sections [ingest] and [sample]: where images come from and how they are cut."""
+"""The sections [ingest] and [sample]: where images come from and how they are cut."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Ingest(Section):
 
     @property
     def tiling(self) -> tuple[int, int] | None:
-        """Side of the tiles and their distance in pixels; None: whole frames."""
+        """Side and stride of the tiles in pixels; None: images are not cut."""
         return (self.tile, self.stride or self.tile) if self.tile else None
 
     @property

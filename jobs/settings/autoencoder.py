@@ -1,4 +1,4 @@
-"""Sections [train] and [encode]: the autoencoder's training, and how latents are computed."""
+"""The sections [train] and [encode]: the autoencoder's training, and how latents are computed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXCHANGES = ("pandas", "arrow")
 
 
 def check_orientations(value: int) -> int:
-    """1, or 8: the elements of the square's symmetry group."""
+    """Allow 1, or 8: the elements of the square's symmetry group."""
     if value not in (1, 8):
         raise ValueError("must be 1, or 8: all turns by 90° and their mirror images")
     return value
@@ -53,15 +53,16 @@ class Train(Section):
 
     @property
     def recognises(self) -> bool:
-        """Whether two views of an image must recognise each other, beside the reconstruction."""
+        """Whether training has a contrastive term, which lets two views of an image match."""
         return self.objective == INSTANCE
 
     @property
     def learning(self) -> dict[str, Any]:
         """The settings that decide the weights, for fingerprints.
 
-        Left out are those that only the contrastive term reads, where there is none, and those that
-        stand at the paper's value: models trained before these keys existed stay up to date.
+        Two kinds are left out: those that only the contrastive term reads, if there is none, and
+        those that have the paper's value. So models that were trained before these keys existed
+        stay up to date.
         """
         unread = () if self.recognises else ("objective", "temperature", "instance_weight")
         unread = unread if self.normalise else (*unread, "normalise")

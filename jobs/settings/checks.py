@@ -1,4 +1,4 @@
-"""Mistakes that only show when several settings are looked at together, or the job, or the files.
+"""Finds mistakes that no single setting shows: contradictions, and settings that a job cannot use.
 
 Each function returns or yields lines for the user.
 """
@@ -16,7 +16,7 @@ from udfs.density import modes
 
 
 def contradictions(settings: Settings) -> list[str]:
-    """What does not go together, whatever the job."""
+    """Return the contradictions between settings, whatever the job is."""
     return [
         *_ingest(settings),
         *_leaks(settings),
@@ -33,7 +33,7 @@ def _ingest(settings: Settings) -> Iterator[str]:
 
 
 def _vectors(settings: Settings) -> Iterator[str]:
-    """What does not go with vectors that a table brings in place of images."""
+    """Yield what contradicts vectors that a table holds in place of images."""
     ingest = settings.ingest
     if ingest.source == "folder":
         yield "ingest.vector_column: needs ingest.source = parquet or delta, its table"
@@ -86,7 +86,7 @@ def _density(settings: Settings) -> Iterator[str]:
 
 
 def _too_few_draws(settings: Settings) -> Iterator[str]:
-    """Each component of a class is tested at its share of the level (Bonferroni)."""
+    """Yield that the draws are too few to test each component at level/components (Bonferroni)."""
     draws, level = settings.modes.draws, settings.modes.level
     components = settings.estimate.components
     least = modes.least_draws(level / components)
@@ -98,7 +98,7 @@ def _too_few_draws(settings: Settings) -> Iterator[str]:
 
 
 def obstacles(settings: Settings, job: str) -> Iterator[str]:
-    """What would stop the job only when it gets there, hours later."""
+    """Yield what would otherwise stop the job only hours later."""
     pipeline = job == "pipeline"
     vectors = bool(settings.ingest.vector_column)
     if job == "encode" and vectors and not settings.images:
@@ -129,7 +129,7 @@ def _missing_file(key: str, path: str) -> Iterator[str]:
 def _unpublishable(
     settings: Settings, rules: Sequence[str], spaces: Sequence[str]
 ) -> Iterator[str]:
-    """Why the rule and the space to publish are not among those computed."""
+    """Yield that the rule or the space to publish is not among the computed ones."""
     rule, space = settings.publish.rule, published_space(settings)
     if rule not in rules:
         yield (
@@ -144,7 +144,7 @@ def _unpublishable(
 
 
 def check_published(settings: Settings, rules: Iterable[str], spaces: Iterable[str]) -> None:
-    """Raise SettingsError where the rule or the space to publish is not among those computed."""
+    """Raise SettingsError if the rule or the space to publish is not among the computed ones."""
     mistakes = list(_unpublishable(settings, list(rules), list(spaces)))
     if mistakes:
         raise SettingsError("\n".join(mistakes))

@@ -1,4 +1,4 @@
-"""Sections [modes], [anomalies] and [generate]: what is done with the density of each class."""
+"""The sections [modes], [anomalies] and [generate]: how the density of each class is used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jobs.settings.validators import (
 
 @dataclass(frozen=True)
 class Modes(Section):
-    """Which classes are called heterogeneous."""
+    """Which classes count as heterogeneous."""
 
     draws: Annotated[Whole, between(0, 1_000_000)] = 0
     level: Annotated[Number, between(1e-4, 0.5)] = 0.05

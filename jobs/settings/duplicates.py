@@ -1,4 +1,4 @@
-"""Sections [prune], [leaks], [conflicts] and [publish]: who is a near-copy of whom."""
+"""The sections [prune], [leaks], [conflicts] and [publish]: which images are near-copies."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ from jobs.settings.validators import (
     one_of,
 )
 
-RAW, WHITENED = "raw", "whitened"  # Sim is the cosine of the latents, or of whitened ones
+RAW, WHITENED = "raw", "whitened"  # similarity is the cosine of latents, or of whitened latents
 SPACES = (RAW, WHITENED)
-# Raw ones are the paper's; the middle whitened one is chosen by benchmarks/defaults.py.
+# Those of the raw space are the paper's; benchmarks/defaults.py shows how the middle one of the
+# whitened space was chosen.
 THRESHOLDS = {RAW: (0.97, 0.95, 0.93), WHITENED: (0.9, 0.85, 0.8)}
 FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pair_rate"
 MOST_RULES = 60  # a 64-bit mask holds an image's state under each rule
-SUBLABEL = "sublabel"  # a name among prune's groups for the clusters of `modes`, no image column
+SUBLABEL = "sublabel"  # in prune.group_by: the clusters of `modes`, not a column of images
 MODES = ("all", "append")
 SCOPES = ("all", "label")
 
@@ -50,7 +51,7 @@ class Rule:
 
     @classmethod
     def of(cls, value: float | str) -> Rule:
-        """From a number, or `kind:number`; raises ValueError where it is neither."""
+        """Return the rule of a number or of `kind:number`; raises ValueError for anything else."""
         if not isinstance(value, str):
             return cls(FIXED, float(value))
         kind, _, number = value.partition(":")
@@ -60,22 +61,22 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """In the tables: `fixed:0.95`, `keep_share:0.5`."""
+        """The name in the tables: `fixed:0.95`, `keep_share:0.5`."""
         return f"{self.kind}:{self.target!r}"
 
     @property
     def title(self) -> str:
-        """For people: `T = 0.95`, `keep_share 0.5`."""
+        """The name for people: `T = 0.95`, `keep_share 0.5`."""
         return f"T = {self.target:g}" if self.kind == FIXED else f"{self.kind} {self.target:g}"
 
     @property
     def threshold(self) -> float | None:
-        """T where it is given, else None."""
+        """T if it is given; None if it is searched for."""
         return self.target if self.kind == FIXED else None
 
 
 def _rule_mistake(value: float | str) -> str | None:
-    """What is wrong with one of prune.thresholds."""
+    """Return what is wrong with one of prune.thresholds, or None."""
     try:
         rule = Rule.of(value)
     except (ValueError, OverflowError):
@@ -94,7 +95,7 @@ def _rule_mistake(value: float | str) -> str | None:
 
 
 def check_thresholds(values: Sequence[float | str]) -> Sequence[float | str]:
-    """Rules, none twice (0.97 and 0.970 are one), at most MOST_RULES."""
+    """Allow at most MOST_RULES rules, none of them twice (0.97 and 0.970 are the same)."""
     wrong = [mistake for value in values if (mistake := _rule_mistake(value))]
     if wrong:
         raise ValueError("; ".join(wrong))
@@ -106,20 +107,20 @@ def check_thresholds(values: Sequence[float | str]) -> Sequence[float | str]:
 
 
 def check_spaces(values: Sequence[str]) -> Sequence[str]:
-    """One of SPACES, or both."""
+    """Allow one of SPACES, or both."""
     if not values or not set(values) <= set(SPACES):
         raise ValueError(f"must be {', '.join(SPACES)}, or a list of both")
     return distinct("a space")(values)
 
 
 def check_order(values: Sequence[str]) -> Sequence[str]:
-    """Columns to sort by, in falling order where a `-` stands before the name."""
+    """Allow names of columns to sort by; a `-` before a name means falling order."""
     check_columns([value.removeprefix("-") for value in values])
     return values
 
 
 def _share(entry: str) -> tuple[str, float]:
-    """Name and share of an entry `name:share`; NaN where that is no number."""
+    """Return name and share of an entry `name:share`; NaN if the share is no number."""
     name, _, share = entry.rpartition(":")
     try:
         return name.strip(), float(share)
@@ -128,7 +129,7 @@ def _share(entry: str) -> tuple[str, float]:
 
 
 def check_split(values: Sequence[str]) -> Sequence[str]:
-    """Entries `name:share` whose shares sum to 1; the message tells every mistake in them."""
+    """Allow entries `name:share` whose shares sum to 1; the message tells every mistake."""
     entries = [_share(value) for value in values]
     names = [name for name, _ in entries]
     wrong = [
@@ -172,13 +173,13 @@ class Prune(Section):
 
     @property
     def rules(self) -> dict[str, Rule]:
-        """Each rule by its name in the tables, in the order given."""
+        """The rules by their names in the tables, in the order of the settings."""
         rules = [Rule.of(value) for value in self.thresholds]
         return {rule.name: rule for rule in rules}
 
     @property
     def fixed(self) -> dict[str, float]:
-        """The thresholds that are given, by the name of their rule."""
+        """The thresholds that are given instead of searched for, by the names of their rules."""
         return {name: rule.target for name, rule in self.rules.items() if rule.kind == FIXED}
 
     @property
@@ -189,7 +190,7 @@ class Prune(Section):
 
 @dataclass(frozen=True)
 class Leaks(Section):
-    """Which images no training image may resemble."""
+    """The reference images, which no training image may resemble."""
 
     split: Columns = ()
     warehouse: Text = ""
@@ -224,5 +225,5 @@ class Publish(Section):
 
     @property
     def shares(self) -> dict[str, float]:
-        """The share of each split, in the order given; empty: no splits."""
+        """The share of each split, in the order of the settings; empty: there are no splits."""
         return dict(_share(entry) for entry in self.split)

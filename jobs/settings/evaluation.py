@@ -1,4 +1,4 @@
-"""Sections [estimate] and [calibrate]: what removal did, and how precise it was."""
+"""The sections [estimate] and [calibrate]: what removal did, and how precise it was."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NO_LABELS = (
 
 
 def check_step(value: Any) -> str | int:
-    """The name of a rule for the width of a histogram's cells, or a number of cells."""
+    """Allow the name of a rule for the width of a histogram's cells, or a number of cells."""
     cells = isinstance(value, int) and not isinstance(value, bool)
     if isinstance(value, str) and value in histogram.RULES:
         return value
     if cells and 1 <= value <= histogram.MOST_CELLS:
         return int(value)
-    known, most = ", ".join(histogram.RULES), histogram.MOST_CELLS
-    raise ValueError(f"must be {known} or a number of cells, a whole one up to {most}")
+    rules, most = ", ".join(histogram.RULES), histogram.MOST_CELLS
+    raise ValueError(f"must be {rules} or a number of cells, a whole one up to {most}")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""From a settings file and the command line to `Settings`; one message tells every mistake.
+"""Makes `Settings` from a settings file and the command line; one message tells every mistake.
 
-`read_file` parses the TOML file, `build` puts flags over it, validates and completes it.
+`read_file` parses the TOML file. `build` lets flags override it, validates and completes it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from pydantic_core import ErrorDetails
 
-# Our words for pydantic's types of error; the other errors are those of our own checks.
+# Our messages for the types of error that pydantic finds; our own checks raise the others.
 WRONG_TYPE = {
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
@@ -35,7 +35,7 @@ WRONG_TYPE = {
 
 
 def read_file(path: str) -> dict[str, Any]:
-    """The settings file as nested dictionaries; raises SettingsError where it is no TOML."""
+    """Return the settings file as nested dictionaries; raises SettingsError if it is not TOML."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as missing:
@@ -45,7 +45,10 @@ def read_file(path: str) -> dict[str, Any]:
 
 
 def read_flag(flag: str) -> tuple[str, str, Any]:
-    """Section, key and value of `section.key=value`; a value is TOML, else a plain string."""
+    """Return section, key and value of `section.key=value`.
+
+    The value is TOML; what is not TOML is a plain string.
+    """
     name, equals, text = flag.partition("=")
     section, dot, key = name.strip().partition(".")
     if not equals or not dot:
@@ -63,17 +66,17 @@ def build(
     seed: int | None = None,
     job: str = "",
     stages: Sequence[str] = (),
-    **given: Any,
+    **extra: Any,
 ) -> Settings:
-    """Settings of a job.
+    """Return the settings of a job.
 
     Args:
         raw: the settings file's content.
-        flags: `section.key=value`, over the file.
-        seed: over every seed of the file and the flags.
+        flags: `section.key=value`; they override the file.
+        seed: it overrides every seed of the file and the flags.
         job: the job to run; what would stop it later is a mistake now.
-        stages: those that `overwrite` may name.
-        given: the fields that `Settings` adds to the file's sections.
+        stages: the names that `overwrite` may hold.
+        extra: the fields that `Settings` adds to the sections of the file.
 
     Raises:
         SettingsError: with every mistake, one a line.
@@ -85,7 +88,7 @@ def build(
         mistakes.append(f"--seed {seed}: must lie between 0 and {LARGEST_SEED}")
     elif seed is not None:
         sections = _seeded(sections, seed)
-    settings = _completed(Settings(**vars(sections), **given))
+    settings = _completed(Settings(**vars(sections), **extra))
     mistakes += checks.contradictions(settings)
     mistakes += [
         f"--overwrite {stage}: {_unknown('stage', stage, stages)}"
@@ -101,7 +104,10 @@ def build(
 def _merged(
     raw: Mapping[str, Any], flags: Iterable[str], mistakes: list[str]
 ) -> dict[str, dict[str, Any]]:
-    """The keys of each known section, flags over the file."""
+    """Return the keys of each section, in which flags override the file.
+
+    Sections that do not exist are added to the mistakes.
+    """
     merged: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     for name, content in raw.items():
         if name not in SECTIONS:
@@ -124,7 +130,7 @@ def _merged(
 
 
 def _validated(content: dict[str, dict[str, Any]], mistakes: list[str]) -> Sections:
-    """The sections; a key with a mistake keeps its default, so that the others are checked too."""
+    """Return the sections; a key with a mistake keeps its default, so that all are checked."""
     try:
         return _adapter().validate_python(content)
     except ValidationError as invalid:
@@ -136,14 +142,14 @@ def _validated(content: dict[str, dict[str, Any]], mistakes: list[str]) -> Secti
 
 @cache
 def _adapter() -> TypeAdapter[Sections]:
-    """The validator; it takes 0.1 s to make, which only those who read settings wait for."""
+    """Return the validator; it takes 0.1 s to make, so it is made when settings are first read."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(Sections)
 
 
 def _explained(error: ErrorDetails, section: str, key: str, value: Any) -> str:
-    """One line for a key that pydantic refused."""
+    """Return a line about a key that pydantic refused."""
     if error["type"] == "unexpected_keyword_argument":
         return f"{section}.{key}: {_unknown('key', key, _keys(SECTIONS[section]))}"
     reason = WRONG_TYPE.get(error["type"]) or error["ctx"]["error"]
@@ -154,14 +160,15 @@ def _keys(section: type) -> list[str]:
     return [field.name for field in fields(section)]
 
 
-def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
+    """Return that there is no such name, with the most similar one that there is, or all."""
+    near = difflib.get_close_matches(name, list(names), n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)}"
     return f"there is no such {kind}{hint}"
 
 
 def _seeded(sections: Sections, seed: int) -> Sections:
-    """With this seed in every section that has one."""
+    """Return the sections with this seed in each that has one."""
     seeded = {
         name: replace(getattr(sections, name), seed=seed)
         for name, kind in SECTIONS.items()
@@ -171,7 +178,7 @@ def _seeded(sections: Sections, seed: int) -> Sections:
 
 
 def _completed(settings: Settings) -> Settings:
-    """With the thresholds that are usual in the space, and the middle one published."""
+    """Return the settings with default thresholds of the space, and the middle one published."""
     prune, publish = settings.prune, settings.publish
     if not prune.thresholds and len(prune.space) == 1:
         prune = replace(prune, thresholds=THRESHOLDS[prune.space[0]])

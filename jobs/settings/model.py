@@ -13,7 +13,7 @@ from jobs.settings.evaluation import Calibrate, Estimate
 from jobs.settings.report import Report
 from jobs.settings.validators import Section
 
-FORMATS = ("text", "json")  # of the lines on stdout
+FORMATS = ("text", "json")  # of the lines that a run prints
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,5 @@ class Settings(Sections):
 
 
 def published_space(settings: Settings) -> str:
-    """The space whose selection is published: as given, else the first that is computed."""
+    """Return the space whose selection is published: publish.space, else the first computed one."""
     return settings.publish.space or settings.prune.space[0]

@@ -1,4 +1,4 @@
-"""Section [report]: what the page shows."""
+"""The section [report]: what the page shows."""
 
 from __future__ import annotations
 

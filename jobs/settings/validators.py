@@ -17,18 +17,18 @@ LARGEST_SEED = 2**31 - 1
 
 
 class Section:
-    """Base of the sections: pydantic refuses a key that is no field."""
+    """The base class of the sections: pydantic refuses a key that is not a field."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 
 def _whole(value: Any) -> Any:
-    """A float without a fraction as an int: `8.0`, as some programs write 8."""
+    """Return a float without a fraction as an int: some programs write 8 as `8.0`."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def listed(*allowed: type, called: str = "strings") -> BeforeValidator:
-    """A list whose items are of the allowed types, as a tuple; a single item is a list of one."""
+    """Allow a list of items of these types, or a single item; the value becomes a tuple."""
 
     def convert(value: Any) -> tuple[Any, ...]:
         items = tuple(value) if isinstance(value, list | tuple) else (value,)
@@ -40,7 +40,7 @@ def listed(*allowed: type, called: str = "strings") -> BeforeValidator:
 
 
 def between(low: float, high: float, unit: str = "") -> AfterValidator:
-    """A number in [low, high]; the unit is for the message."""
+    """Allow a number in [low, high]; the unit is for the message."""
 
     def check(value: float) -> float:
         if not low <= value <= high:
@@ -51,7 +51,7 @@ def between(low: float, high: float, unit: str = "") -> AfterValidator:
 
 
 def one_of(*allowed: str) -> AfterValidator:
-    """One of these strings."""
+    """Allow one of these strings."""
 
     def check(value: str) -> str:
         if value not in allowed:
@@ -66,7 +66,7 @@ def _quoted(value: str) -> str:
 
 
 def distinct(items: str) -> Callable[[Sequence[str]], Sequence[str]]:
-    """No item twice; the message calls one `items`."""
+    """Allow no item twice; `items` names one in the message."""
 
     def check(values: Sequence[str]) -> Sequence[str]:
         if len(set(values)) < len(values):
@@ -77,21 +77,21 @@ def distinct(items: str) -> Callable[[Sequence[str]], Sequence[str]]:
 
 
 def check_columns(values: Sequence[str]) -> Sequence[str]:
-    """Names of columns, each given and none twice."""
+    """Allow names of columns, none of them empty or twice."""
     if not all(values):
         raise ValueError("a column has no name")
     return distinct("a column")(values)
 
 
 def not_empty(value: str) -> str:
-    """A string with at least one character."""
+    """Allow any string but the empty one."""
     if not value:
         raise ValueError("must not be empty")
     return value
 
 
 def check_device(value: str) -> str:
-    """Where torch computes: `auto`, `cpu`, `cuda`, or `cuda:N` for one of several GPUs."""
+    """Allow a device of torch: `auto`, `cpu`, `cuda`, or `cuda:N` for one of several GPUs."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
         raise ValueError("must be auto, cpu, cuda or cuda:N")
     return value

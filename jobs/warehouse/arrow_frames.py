@@ -1,4 +1,4 @@
-"""Between Spark frames and Arrow batches: schemas, small frames, functions over batches."""
+"""Turns Arrow data into Spark frames and back: schemas, small frames, functions over batches."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Store(ABC):
     def query(
         self, table: str, sql: str = "SELECT * FROM rows", version: int | None = None
     ) -> list[dict[str, Any]]:
-        """Return what a query says of a table, which it calls `rows`; [] if there is no table.
+        """Return the rows of a query on a table, which is called `rows` in it; [] without a table.
 
         It is for small tables, and for short answers from narrow columns. The SQL must mean the
         same to DataFusion and to Spark: say NULLS FIRST or LAST where a key of ORDER BY may be
@@ -64,11 +64,11 @@ class Store(ABC):
 
     @abstractmethod
     def size(self, table: str, version: int | None = None) -> tuple[int, int] | None:
-        """Return rows and bytes by the table's log alone; None if they are not known so."""
+        """Return the numbers of rows and bytes by the log alone; None if it does not tell them."""
 
     @abstractmethod
     def _exists(self, table: str) -> bool:
-        """Return whether there is a log."""
+        """Return whether the table has a log."""
 
     @abstractmethod
     def _log(self, table: str) -> list[tuple[int, str | None]]:
@@ -95,7 +95,7 @@ class Store(ABC):
         return table in self._known or self._exists(table)
 
     def commits(self, table: str) -> list[CommitInfo]:
-        """Return our commits of a table, the newest first; those of others are passed over."""
+        """Return our commits of a table, the newest first; those of other programs are left out."""
         if table not in self._known:
             if not self.exists(table):
                 return []
@@ -173,7 +173,7 @@ class Store(ABC):
         return version
 
     def drop(self, table: str) -> None:
-        """Delete a work table with its history, where there is one."""
+        """Delete a work table and its history, if it exists."""
         if not self.exists(table):
             return
         self.files.delete(table)

@@ -1,6 +1,6 @@
 """Small files of a warehouse beside its tables: trained models, generated images, the report.
 
-`LocalFiles` is for a mounted folder, `HadoopFiles` for every other place that Spark can reach.
+`LocalFiles` is for a mounted folder, `HadoopFiles` for any other file system of Spark.
 Names are relative to the warehouse and use `/`. A name that begins with a dot is a file that is
 being written; `list` omits it.
 """
@@ -38,7 +38,7 @@ class Files(ABC):
 
     @abstractmethod
     def delete(self, name: str) -> None:
-        """Delete a file, or a folder with all in it; nothing happens where there is none."""
+        """Delete a file, or a folder and all in it, if it exists."""
 
     @abstractmethod
     def _names(self, folder: str) -> list[str]:
@@ -46,10 +46,10 @@ class Files(ABC):
 
     @abstractmethod
     def _rename(self, old: str, new: str) -> None:
-        """Rename a folder; there is none yet of the new name."""
+        """Rename a folder; no folder of the new name exists."""
 
     def list(self, folder: str) -> list[str]:
-        """Return the names of all files below a folder, sorted; none where there is no folder."""
+        """Return the names of all files below a folder, sorted; none if there is no folder."""
         return sorted(name for name in self._names(folder) if not _is_hidden(name))
 
     def replace(self, folder: str, files: Iterable[tuple[str, bytes]]) -> int:
@@ -114,7 +114,7 @@ class LocalFiles(Files):
 
 
 class HadoopFiles(Files):
-    """Files in any place that Spark can reach, by the file systems of its JVM (Hadoop's)."""
+    """Files in any file system that Spark can reach, by the file systems of its JVM (Hadoop's)."""
 
     def __init__(self, spark: SparkSession, root: str) -> None:
         self._spark = spark
@@ -167,10 +167,10 @@ class HadoopFiles(Files):
         if not system.exists(path):
             return []
         above = len(self._place("")[0].toUri().getPath()) + 1
-        found = system.listFiles(path, True)
+        files = system.listFiles(path, True)
         names = []
-        while found.hasNext():
-            names.append(str(found.next().getPath().toUri().getPath())[above:])
+        while files.hasNext():
+            names.append(str(files.next().getPath().toUri().getPath())[above:])
         return names
 
     def _rename(self, old: str, new: str) -> None:

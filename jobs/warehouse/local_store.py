@@ -26,7 +26,7 @@ from jobs.warehouse.parquet_write import ArrowTransform, passthrough
 if TYPE_CHECKING:
     import deltalake
 
-FEW_FILES = 32  # of more Spark would list the folders by a job (parallelPartitionDiscovery)
+FEW_FILES = 32  # if there are more, Spark starts a job to list them (parallelPartitionDiscovery)
 UNSAFE = r"%[]\^|"  # delta-rs 1.6 decodes a path twice, takes \ for /, and panics at the others
 # Of a file in the table's folder: a partition's, another table's or an encoded one has more in it.
 PLAIN = re.compile(r"[\w.-]+")
@@ -59,7 +59,7 @@ class LocalStore(Store):
     def query(
         self, table: str, sql: str = "SELECT * FROM rows", version: int | None = None
     ) -> list[dict[str, Any]]:
-        """Return what a query says of a table, by DataFusion: no Spark job is started."""
+        """Return the rows of a query by DataFusion, which starts no Spark job."""
         log = self._table_if_any(table, version)
         if log is None:
             return []

@@ -201,16 +201,16 @@ class ScanTransform:
 
 def _of_class(batches: Iterable[pa.RecordBatch], label: str) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a class in a row group, sorted by image_id."""
-    wanted = pa.scalar(label, pa.string())
-    own = [batch.filter(pc.equal(batch.column("label"), wanted)) for batch in batches]
-    if not own:
+    value = pa.scalar(label, pa.string())
+    rows = [batch.filter(pc.equal(batch.column("label"), value)) for batch in batches]
+    if not rows:
         return
     # Arrow compares strings by their bytes, as Spark does.
-    ids = pa.chunked_array([batch.column("image_id") for batch in own]).combine_chunks()
+    ids = pa.chunked_array([batch.column("image_id") for batch in rows]).combine_chunks()
     if pc.all(pc.less(ids[:-1], ids[1:])).as_py() in (True, None):
-        yield from own
+        yield from rows
     else:
-        yield from pa.Table.from_batches(own).sort_by("image_id").to_batches()
+        yield from pa.Table.from_batches(rows).sort_by("image_id").to_batches()
 
 
 def row_groups_of(folder: Path, names: Sequence[str]) -> tuple[RowGroup, ...]:

@@ -176,8 +176,8 @@ class Statistics:
             {name: value for name, value in ends.items() if name not in self.unbounded}
             for ends in (self.lowest, self.highest)
         ]
-        found = {"numRecords": self.rows, "minValues": bounds[0], "maxValues": bounds[1]}
-        return json.dumps(found | {"nullCount": self.nulls}, allow_nan=False)
+        stats = {"numRecords": self.rows, "minValues": bounds[0], "maxValues": bounds[1]}
+        return json.dumps(stats | {"nullCount": self.nulls}, allow_nan=False)
 
 
 def _bounds(column: pa.ChunkedArray) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""Paths and URIs: which of them are on a mounted file system, and how each is written.
+"""Tells which paths and URIs are on a mounted file system, and converts between both.
 
 A path may hold any character, so it is not parsed as a URI (urlsplit would cut it at # and ?).
 """

@@ -1,4 +1,4 @@
-"""A warehouse in any place that Spark can reach (hdfs, s3a, abfss, gs): all goes through Spark.
+"""A warehouse in any file system that Spark can reach (hdfs, s3a, abfss, gs), by Spark alone.
 
 Delta's own reader and writer, Spark SQL for queries, and Hadoop's file systems for small files. It
 is slower than LocalStore, which needs a mounted folder: a query or a small write takes a second.

@@ -1,4 +1,4 @@
-"""Opening a warehouse: `open_store` chooses by where it lies how tables and files are reached.
+"""Opens a warehouse: `open_store` chooses the store by where the warehouse lies.
 
 Everything outside this folder uses the interface `Store` and does not ask where a warehouse lies.
 """

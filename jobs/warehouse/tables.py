@@ -243,16 +243,18 @@ def check(name: str, schema: T.StructType) -> None:
     """Compare a frame's schema with the table's; raise SchemaError with all differences."""
     table = TABLES[name]
     declared = {column.name: column.dataType.simpleString() for column in table.schema}
-    found = {column.name: column.dataType.simpleString() for column in schema}
+    actual = {column.name: column.dataType.simpleString() for column in schema}
     wrong = [
-        f"{column}: missing ({declared[column]})" for column in declared if column not in found
+        f"{column}: missing ({declared[column]})" for column in declared if column not in actual
     ]
     wrong += [
-        f"{column}: is {found[column]}, declared {declared[column]}"
+        f"{column}: is {actual[column]}, declared {declared[column]}"
         for column in declared
-        if column in found and found[column] != declared[column]
+        if column in actual and actual[column] != declared[column]
     ]
     if not table.more:
-        wrong += [f"{column}: not declared ({found[column]})" for column in found.keys() - declared]
+        wrong += [
+            f"{column}: not declared ({actual[column]})" for column in actual.keys() - declared
+        ]
     if wrong:
         raise SchemaError(f"table {name} cannot be written:\n  " + "\n  ".join(wrong))

@@ -1,4 +1,4 @@
-"""An invented report, without Spark: facts by hand, groups, lists, pictures of smooth blobs."""
+"""An invented report, made without Spark: its summary, groups, lists, and pictures of blobs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from jobs.report import class_plots, optional_tables, page_data, render, thumbnails
-from jobs.report.findings import Findings
+from jobs.report import class_plots, render, thumbnails
 from jobs.report.gallery import Group, Groups, Member
-from jobs.report.summary import Facts
+from jobs.report.optional_tables import OPTIONAL, OptionalTables, State, writer_of
+from jobs.report.page_data import page_data
+from jobs.report.summary import Summary
 from tests.support.pictures import picture
 from udfs.acquisition import decode
 
@@ -41,7 +42,7 @@ def image(label: str, number: int, copy: str = "") -> str:
     return f"{label}/{number:04}{copy}"
 
 
-def facts(labels: Sequence[str] = LABELS, each: int = 120) -> Facts:
+def summary(labels: Sequence[str] = LABELS, each: int = 120) -> Summary:
     """Counts of five rules in two spaces; the second is published."""
     share = {rule: 0.9 - 0.11 * place for place, rule in enumerate(RULES)}
     by_class: list[dict[str, Any]] = []
@@ -66,7 +67,7 @@ def facts(labels: Sequence[str] = LABELS, each: int = 120) -> Facts:
             | {"threshold": float(asked) if fixed else None, "share": kept / total}
         )
     example = {"example": "forest/0001.jpg", "message": "ends after 10 bytes"}
-    return Facts(
+    return Summary(
         images=total,
         images_encoded=total,
         rejected=1,
@@ -109,16 +110,14 @@ def groups(labels: Sequence[str] = LABELS, each: int = 12) -> dict[tuple[str, st
     return found
 
 
-def findings(labels: Sequence[str] = LABELS, there: bool = True) -> Findings:
+def optional_tables(labels: Sequence[str] = LABELS, computed: bool = True) -> OptionalTables:
     """Every optional table, or none of them."""
     states = {
-        table: optional_tables.State(
-            "there" if there else "absent", f"./spark-submit.sh {optional_tables.writer_of(table)}"
-        )
-        for table in optional_tables.OPTIONAL
+        table: State("present" if computed else "absent", f"./spark-submit.sh {writer_of(table)}")
+        for table in OPTIONAL
     }
-    if not there:
-        return Findings(states)
+    if not computed:
+        return OptionalTables(states)
     pairs = [
         {"pair_id": f"p{n:03}", "label": labels[n % len(labels)], "space": "raw"}
         | {"image_id": image(labels[n % len(labels)], n), "similarity": 0.93 + n * 0.001 / 3}
@@ -156,7 +155,7 @@ def findings(labels: Sequence[str] = LABELS, there: bool = True) -> Findings:
     ]
     rows = {"pairs": pairs, "conflicts": conflicts, "leaks": leaks, "anomalies": anomalies}
     rows |= {"modes": modes, "generated": generated, "calibration": calibration}
-    return Findings(states, rows)
+    return OptionalTables(states, rows)
 
 
 def densities(labels: Sequence[str] = LABELS) -> list[list[Any]]:
@@ -182,7 +181,7 @@ def similarities(labels: Sequence[str] = LABELS) -> list[dict[str, Any]]:
         row = {"label": label, "space": "raw", "n": 120, "sampled": 60, "origin": 0.0}
         row |= {"step": edges[1], "counts": counts.tolist(), "heat_ids": ["x"] * 60}
         rows.append(row | {"heat": np.rint(255 * cosines).astype(np.uint8).tobytes()})
-    return class_plots.shown_similarities(rows, {label: i for i, label in enumerate(labels)})
+    return class_plots.similarity_rows(rows, {label: i for i, label in enumerate(labels)})
 
 
 @dataclass(frozen=True)
@@ -193,12 +192,15 @@ class Report:
     data: dict[str, Any]
 
 
-def report(there: bool = True, pictures: int = 5000, most: int = 5000) -> Report:
-    """The page of all this. there: with the optional tables. pictures: how many images have one."""
-    known, found = facts(), findings(there=there)
-    shown = similarities() if there else []
-    shelf = thumbnails.Album(most)
-    data = page_data.gather(known, groups() if most else {}, found, densities(), shown, shelf)
-    drawn = coded(shelf.names[:pictures])
-    data |= {"pictures": shelf.pictures(drawn), "pairs_mark": "invented"}
-    return Report(render.render(known, found, data, [], None, "0" * 64), data)
+def report(computed: bool = True, pictures: int = 5000, most: int = 5000) -> Report:
+    """The page of all this.
+
+    computed: with the optional tables. pictures: how many images have one. most: how many may.
+    """
+    numbers, optional = summary(), optional_tables(computed=computed)
+    plots = similarities() if computed else []
+    images = thumbnails.Thumbnails(most)
+    data = page_data(numbers, groups() if most else {}, optional, densities(), plots, images)
+    encoded = coded(images.image_ids[:pictures])
+    data |= {"pictures": images.pictures(encoded), "pairs_id": "invented"}
+    return Report(render.render(numbers, optional, data, [], None, "0" * 64), data)

@@ -1,4 +1,4 @@
-// Elements, numbers as people write them, and pictures. Names of images and classes only ever
+// Makes elements, numbers as people write them, and pictures. Names of images and classes only ever
 // become text: none is read as HTML.
 
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -23,31 +23,33 @@ const whole = new Intl.NumberFormat("en");
 const count = (number) => whole.format(number);
 const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 const cosine = (number) => number.toFixed(4);
-const plural = (number, one, many) => `${count(number)} ${number === 1 ? one : many}`;
+const counted = (number, singular, plural) =>
+  `${count(number)} ${number === 1 ? singular : plural}`;
 
-// A picture by its number; where there is none, the id in its place. `role` stands before the id.
+// Returns the picture of an image by its number, or its id if there is none. The alternative text is
+// the id, with `role` before it.
 function picture(number, role) {
   const name = data.names[number];
-  const coded = data.pictures[number];
-  const said = role ? `${role}: ${name}` : name;
-  if (!coded) {
-    return make("span", { class: "blank", role: "img", "aria-label": said, title: name }, name);
+  const encoded = data.pictures[number];
+  const text = role ? `${role}: ${name}` : name;
+  if (!encoded) {
+    return make("span", { class: "blank", role: "img", "aria-label": text, title: name }, name);
   }
   return make("img", {
-    class: "picture", src: `data:image/jpeg;base64,${coded}`, alt: said, title: name,
+    class: "picture", src: `data:image/jpeg;base64,${encoded}`, alt: text, title: name,
     width: 64, height: 64, decoding: "async",
   });
 }
 
 let choosers = 0;
 
-// A select with its label: [shown, value] of each option.
+// Returns a select and the field that holds it and its label. options: [text, value] of each.
 function chooser(label, options, value, changed) {
   choosers += 1;
   const id = `chooser-${choosers}`;
   const select = make("select", { id, onchange: () => changed(select.value) });
-  for (const [shown, key] of options) {
-    select.append(make("option", { value: key, selected: String(key) === String(value) }, shown));
+  for (const [text, key] of options) {
+    select.append(make("option", { value: key, selected: String(key) === String(value) }, text));
   }
   return { select, field: make("div", { class: "field" }, make("label", { for: id }, label), select) };
 }

@@ -1,6 +1,6 @@
-// The threshold explorer: steps through the rules that were computed, nothing between them.
+// The threshold explorer: steps through the rules that were computed, without interpolation.
 
-const MOST_STOPS = 7; // names under the slider; of more only the current one
+const MOST_STOPS = 7; // names under the slider; if there are more, only the current one is shown
 
 function explorer(host) {
   const spaces = [...new Set(data.rules.map((rule) => rule.space))];
@@ -36,11 +36,11 @@ function explorer(host) {
     for (const item of segments.children) {
       item.setAttribute("aria-pressed", String(item.dataset.space === name));
     }
-    rules = data.rules.map((_, place) => place).filter((place) => data.rules[place].space === name);
+    rules = data.rules.map((_, index) => index).filter((index) => data.rules[index].space === name);
     slider.max = rules.length - 1;
     slider.value = Math.max(rules.indexOf(data.published), 0);
-    stops.replaceChildren(...rules.map((place, step) => {
-      const stop = make("li", {}, make("span", {}, short(data.rules[place])));
+    stops.replaceChildren(...rules.map((index, step) => {
+      const stop = make("li", {}, make("span", {}, short(data.rules[index])));
       stop.style.left = `${(100 * step) / Math.max(rules.length - 1, 1)}%`;
       return stop;
     }));
@@ -59,31 +59,31 @@ function explorer(host) {
       make("span", {}, `of ${count(data.total)} images stay (${percent(share)})`),
       ...(rule.audited ? [make("span", {}, `audited precision ${rule.audited}`)] : []));
     slider.setAttribute("aria-valuetext", `${rule.title}: ${count(rule.kept)} images stay`);
-    [...stops.children].forEach((stop, place) =>
-      stop.toggleAttribute("data-now", place === Number(slider.value)));
+    [...stops.children].forEach((stop, index) =>
+      stop.toggleAttribute("data-now", index === Number(slider.value)));
     list();
     examples();
   }
 
   function list() {
     const { of_class: kept } = data.rules[current()];
-    const share = (place) => kept[place] / data.images[place];
+    const share = (index) => kept[index] / data.images[index];
     const by = {
       least: (a, b) => share(a) - share(b) || data.images[b] - data.images[a],
       size: (a, b) => data.images[b] - data.images[a],
       name: () => 0,
     };
-    bars.set(Array.from({ length: data.classes }, (_, place) => place).sort(by[order]));
+    bars.set(Array.from({ length: data.classes }, (_, index) => index).sort(by[order]));
   }
 
-  function bar(place) {
+  function bar(index) {
     const rule = data.rules[current()];
-    const [kept, all] = [rule.of_class[place], data.images[place]];
+    const [kept, all] = [rule.of_class[index], data.images[index]];
     const inside = make("span", { class: "fill" });
     inside.style.width = `${(100 * kept) / all}%`;
-    const found = rule.found ? ` at T = ${rule.found[place]}` : "";
+    const found = rule.found ? ` at T = ${rule.found[index]}` : "";
     const row = [
-      make("span", { class: "of", title: data.labels[place] }, data.labels[place]),
+      make("span", { class: "of", title: data.labels[index] }, data.labels[index]),
       make("span", { class: "track", title: percent(kept / all) + found }, inside),
       make("span", { class: "n" }, make("b", {}, count(kept)), ` of ${count(all)}`),
     ];
@@ -102,25 +102,26 @@ function explorer(host) {
     const items = rows.map(([kept, removed, similarity, margin]) =>
       pairItem("stays", kept, "removed", removed, similarity,
         rule.threshold === null ? `T ${cosine(similarity - margin)}` : ""));
-    pairs.replaceChildren(...items.map((item, place) => make("li", {}, pairCard(item, place, items))));
+    pairs.replaceChildren(...items.map((item, index) => make("li", {}, pairCard(item, index, items))));
   }
 
   choose(space);
 }
 
-// What the viewer shows of a pair, and its card.
-function pairItem(role, number, otherRole, other, similarity, more, labels = []) {
+// Returns what the viewer and the card of a pair show: two images with their roles and labels, the
+// similarity, and a note.
+function pairItem(role, number, otherRole, other, similarity, note, labels = []) {
   return {
-    title: `Similarity ${cosine(similarity)}`, similarity, more,
+    title: `Similarity ${cosine(similarity)}`, similarity, note,
     sides: [{ number, role, label: labels[0] }, { number: other, role: otherRole, label: labels[1] }],
   };
 }
 
-function pairCard(item, place, items) {
-  const [one, other] = item.sides;
-  return make("button", { type: "button", class: "pair", onclick: () => viewer.open(items, place) },
-    make("span", { class: "two" }, picture(one.number, one.role), picture(other.number, other.role)),
-    one.label ? make("span", { class: "labels" },
-      make("span", { title: one.label }, one.label), make("span", { title: other.label }, other.label)) : null,
-    make("span", { class: "under" }, make("b", {}, cosine(item.similarity)), make("span", {}, item.more || "")));
+function pairCard(item, index, items) {
+  const [left, right] = item.sides;
+  return make("button", { type: "button", class: "pair", onclick: () => viewer.open(items, index) },
+    make("span", { class: "two" }, picture(left.number, left.role), picture(right.number, right.role)),
+    left.label ? make("span", { class: "labels" },
+      make("span", { title: left.label }, left.label), make("span", { title: right.label }, right.label)) : null,
+    make("span", { class: "under" }, make("b", {}, cosine(item.similarity)), make("span", {}, item.note || "")));
 }

@@ -1,23 +1,23 @@
-// Labels for the pairs that were drawn: one key each. They stay in this browser until they are
-// saved as a CSV for the job `calibrate`.
+// Asks for the labels of the pairs that were drawn, one key each. The labels stay in this browser
+// until they are saved as a CSV for the job `calibrate`.
 
 function labelling(host) {
   if (!data.pairs.length) return;
-  const key = `latent-dedup labels ${data.pairs_mark}`;
-  // A mixed order, the same each time: whoever stops early has labelled some of every stratum.
-  const mixed = (text) => {
+  const key = `latent-dedup labels ${data.pairs_id}`;
+  // The pairs come in the order of a hash: whoever stops early has labelled pairs of every stratum.
+  const hashed = (text) => {
     let hash = 2166136261;
     for (let i = 0; i < text.length; i += 1) hash = Math.imul(hash ^ text.charCodeAt(i), 16777619);
     hash = Math.imul(hash ^ (hash >>> 15), 2246822507);
     return (hash ^ (hash >>> 13)) >>> 0;
   };
-  const pairs = data.pairs.slice().sort((a, b) => mixed(a[0]) - mixed(b[0]) || (a[0] < b[0] ? -1 : 1));
+  const pairs = data.pairs.slice().sort((a, b) => hashed(a[0]) - hashed(b[0]) || (a[0] < b[0] ? -1 : 1));
   const labels = stored();
   const history = [];
-  let place = firstOpen(0);
+  let index = firstUnlabelled(0);
 
-  const said = make("span", { role: "status" });
-  const numbered = make("span", {});
+  const status = make("span", { role: "status" });
+  const position = make("span", {});
   const bar = make("progress", { max: pairs.length, "aria-label": "Pairs labelled" });
   const shown = make("div", { class: "shown" });
   const differ = button("Not the same ", () => answer(0), { class: "differ" });
@@ -33,7 +33,7 @@ function labelling(host) {
     class: "panel labelling", tabindex: 0, role: "group",
     "aria-label": "Pair to label: S or right arrow same, D or left arrow not, K skip, U undo",
   },
-  make("div", { class: "progress" }, said, numbered), bar, shown,
+  make("div", { class: "progress" }, status, position), bar, shown,
   make("div", { class: "answers" }, differ, same, skip, undo),
   make("div", { class: "save" },
     make("span", {}, "The labels stay in this browser until you save them."), save));
@@ -55,59 +55,59 @@ function labelling(host) {
     try {
       return new Map(Object.entries(JSON.parse(localStorage.getItem(key) || "{}")));
     } catch {
-      return new Map(); // no storage here: the labels live as long as the page is open
+      return new Map(); // the browser has no storage: the labels last as long as the page is open
     }
   }
 
-  function keep() {
+  function store() {
     try {
       localStorage.setItem(key, JSON.stringify(Object.fromEntries(labels)));
     } catch {
-      // as above
+      // the browser has no storage
     }
   }
 
-  function firstOpen(from) {
+  function firstUnlabelled(from) {
     for (let step = 0; step < pairs.length; step += 1) {
-      const at = (from + step) % pairs.length;
-      if (!labels.has(pairs[at][0])) return at;
+      const candidate = (from + step) % pairs.length;
+      if (!labels.has(pairs[candidate][0])) return candidate;
     }
     return from % pairs.length;
   }
 
   function answer(value) {
-    const [id] = pairs[place];
-    history.push([place, labels.get(id)]);
+    const [id] = pairs[index];
+    history.push([index, labels.get(id)]);
     labels.set(id, value);
-    keep();
-    place = firstOpen(place + 1);
+    store();
+    index = firstUnlabelled(index + 1);
     show();
   }
 
-  function move(by) {
-    history.push([place, labels.get(pairs[place][0])]);
-    place = (place + by) % pairs.length;
+  function move(step) {
+    history.push([index, labels.get(pairs[index][0])]);
+    index = (index + step) % pairs.length;
     show();
   }
 
   function back() {
     if (!history.length) return;
-    const [at, before] = history.pop();
-    place = at;
-    if (before === undefined) labels.delete(pairs[at][0]);
-    else labels.set(pairs[at][0], before);
-    keep();
+    const [earlier, before] = history.pop();
+    index = earlier;
+    if (before === undefined) labels.delete(pairs[earlier][0]);
+    else labels.set(pairs[earlier][0], before);
+    store();
     show();
   }
 
   function show() {
-    const [id, one, other, , label] = pairs[place];
-    const yes = [...labels.values()].filter((value) => value === 1).length;
-    said.textContent = `${count(labels.size)} of ${count(pairs.length)} labelled`
-      + (labels.size ? `: ${count(yes)} same, ${count(labels.size - yes)} not` : "");
-    numbered.textContent = `pair ${place + 1} · ${data.labels[label]}`;
+    const [id, left, right, , label] = pairs[index];
+    const sameCount = [...labels.values()].filter((value) => value === 1).length;
+    status.textContent = `${count(labels.size)} of ${count(pairs.length)} labelled`
+      + (labels.size ? `: ${count(sameCount)} same, ${count(labels.size - sameCount)} not` : "");
+    position.textContent = `pair ${index + 1} · ${data.labels[label]}`;
     bar.value = labels.size;
-    shown.replaceChildren(...[one, other].map((number) => make("figure", {},
+    shown.replaceChildren(...[left, right].map((number) => make("figure", {},
       picture(number, "pair"), make("figcaption", {}, data.names[number]))));
     same.setAttribute("aria-pressed", String(labels.get(id) === 1));
     differ.setAttribute("aria-pressed", String(labels.get(id) === 0));
@@ -117,8 +117,8 @@ function labelling(host) {
 
   function download() {
     const field = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-    const rows = data.pairs.filter(([id]) => labels.has(id)).map(([id, one, other, similarity]) =>
-      [id, data.names[one], data.names[other], String(similarity), String(labels.get(id))]);
+    const rows = data.pairs.filter(([id]) => labels.has(id)).map(([id, left, right, similarity]) =>
+      [id, data.names[left], data.names[right], String(similarity), String(labels.get(id))]);
     const lines = [["pair_id", "image_id", "other_id", "similarity", "same"], ...rows];
     const text = lines.map((row) => row.map(field).join(",")).join("\n");
     const url = URL.createObjectURL(new Blob([`${text}\n`], { type: "text/csv" }));

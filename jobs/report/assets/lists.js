@@ -1,8 +1,8 @@
-// Conflicts, leaks and anomalies: pictures with what is said of them.
+// The lists of label conflicts, leaks and anomalies, as cards of pictures.
 
-function pairList(host, rows, what) {
+function pairList(host, rows, name) {
   if (!rows.length) return;
-  const list = paging(12, what, { class: "pairs" }, pairCard);
+  const list = paging(12, name, { class: "pairs" }, pairCard);
   host.className = "large";
   host.append(list.host);
   list.set(rows);
@@ -10,15 +10,15 @@ function pairList(host, rows, what) {
 
 function conflicts(host) {
   const rows = data.conflicts.slice().sort((a, b) => b[4] - a[4]);
-  pairList(host, rows.map(([one, label, other, otherLabel, similarity]) => pairItem(
-    "one", one, "other", other, similarity, "", [data.labels[label], data.labels[otherLabel]])),
+  pairList(host, rows.map(([left, label, right, otherLabel, similarity]) => pairItem(
+    "one", left, "other", right, similarity, "", [data.labels[label], data.labels[otherLabel]])),
   "conflicts");
 }
 
 function leaks(host) {
   const rows = data.leaks.slice().sort((a, b) => b[4] - a[4]);
-  pairList(host, rows.map(([one, label, other, otherLabel, similarity, split, reference]) => pairItem(
-    split || "leaks", one, reference || "reference", other, similarity,
+  pairList(host, rows.map(([left, label, right, otherLabel, similarity, split, reference]) => pairItem(
+    split || "leaks", left, reference || "reference", right, similarity,
     `${split || "–"} → ${reference || "–"}`, [data.labels[label], data.labels[otherLabel]])),
   "leaks");
 }
@@ -30,9 +30,9 @@ function anomalies(host) {
     sides: [{ number, role: `rank ${rank}`, label: data.labels[label] }],
     density,
   }));
-  const list = paging(24, "anomalies", { class: "pairs" }, (item, place) => {
+  const list = paging(24, "anomalies", { class: "pairs" }, (item, index) => {
     const [side] = item.sides;
-    return make("button", { type: "button", class: "pair", onclick: () => viewer.open(items, place) },
+    return make("button", { type: "button", class: "pair", onclick: () => viewer.open(items, index) },
       picture(side.number, "anomalous"),
       make("span", { class: "labels one" }, make("span", { title: side.label }, side.label)),
       make("span", { class: "under" },

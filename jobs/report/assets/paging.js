@@ -1,11 +1,11 @@
-// A list of which one page is in the document: pages of `size` items, each drawn by `card`.
+// Returns a list that shows one page of `size` items at a time; `card` makes the element of an item.
 
-function paging(size, what, attributes, card) {
+function paging(size, name, attributes, card) {
   const list = make("ul", attributes);
-  const said = make("span", { "aria-live": "polite" });
-  const back = button("← Previous", () => turn(-1), { "aria-label": `Previous page of ${what}` });
-  const on = button("Next →", () => turn(1), { "aria-label": `Next page of ${what}` });
-  const pages = make("div", { class: "pages" }, back, said, on);
+  const status = make("span", { "aria-live": "polite" });
+  const previous = button("← Previous", () => turn(-1), { "aria-label": `Previous page of ${name}` });
+  const next = button("Next →", () => turn(1), { "aria-label": `Next page of ${name}` });
+  const pages = make("div", { class: "pages" }, previous, status, next);
   const host = make("div", {}, list, pages);
   let items = [];
   let page = 0;
@@ -14,20 +14,20 @@ function paging(size, what, attributes, card) {
     const last = Math.max(Math.ceil(items.length / size) - 1, 0);
     const from = page * size;
     const shown = items.slice(from, from + size);
-    list.replaceChildren(...shown.map((item, place) => make("li", {}, card(item, from + place, items))));
-    said.textContent = `Page ${page + 1} of ${last + 1}`;
-    back.disabled = page === 0;
-    on.disabled = page === last;
+    list.replaceChildren(...shown.map((item, index) => make("li", {}, card(item, from + index, items))));
+    status.textContent = `Page ${page + 1} of ${last + 1}`;
+    previous.disabled = page === 0;
+    next.disabled = page === last;
     pages.hidden = last === 0;
   }
 
-  // Past the last page the focus stays: on a button that can be pressed.
-  function turn(by) {
+  // A button that is disabled at the first or last page loses the focus: the other one gets it.
+  function turn(step) {
     const last = Math.ceil(items.length / size) - 1;
-    if (page + by < 0 || page + by > last) return;
-    page += by;
+    if (page + step < 0 || page + step > last) return;
+    page += step;
     show();
-    if (document.activeElement === document.body) (on.disabled ? back : on).focus();
+    if (document.activeElement === document.body) (next.disabled ? previous : next).focus();
   }
 
   pages.addEventListener("keydown", (event) => {

@@ -1,11 +1,11 @@
-// Fills the sections, each on its own: a fault in one leaves the others.
+// Starts the parts of the page one by one: an error in one of them leaves the others working.
 
 function theme() {
   const root = document.documentElement;
   const control = document.getElementById("theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-  const say = () => {
+  const update = () => {
     control.querySelector(".says").textContent = isDark() ? "Light" : "Dark";
     control.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`);
   };
@@ -14,27 +14,27 @@ function theme() {
     try {
       localStorage.setItem("latent-dedup theme", name);
     } catch {
-      // no storage here: chosen until the page is closed
+      // the browser has no storage: the choice lasts until the page is closed
     }
-    say();
+    update();
   };
   try {
     const before = localStorage.getItem("latent-dedup theme");
     if (before) root.dataset.theme = before;
   } catch {
-    // as above
+    // the browser has no storage
   }
   control.addEventListener("click", () => choose(isDark() ? "light" : "dark"));
-  system.addEventListener("change", say);
+  system.addEventListener("change", update);
   control.hidden = false;
-  say();
+  update();
 }
 
-// The section that is read is marked among the links.
+// Highlights the link of the section that is being read.
 function current() {
   const links = new Map([...document.querySelectorAll(".side a")].map((link) => [link.hash.slice(1), link]));
   const seen = new IntersectionObserver((entries) => {
-    for (const entry of entries.filter((one) => one.isIntersecting)) {
+    for (const entry of entries.filter((each) => each.isIntersecting)) {
       for (const link of links.values()) link.removeAttribute("aria-current");
       links.get(entry.target.id).setAttribute("aria-current", "true");
     }
@@ -42,7 +42,7 @@ function current() {
   for (const id of links.keys()) seen.observe(document.getElementById(id));
 }
 
-// On paper nothing can be opened.
+// Opens everything that is folded before the page is printed, and folds it again afterwards.
 function printing() {
   let opened = [];
   addEventListener("beforeprint", () => {
@@ -68,8 +68,8 @@ const parts = [
 for (const part of parts) {
   try {
     part();
-  } catch (fault) {
-    console.error(fault);
+  } catch (error) {
+    console.error(error);
   }
 }
-document.documentElement.dataset.ready = String(Math.round(performance.now())); // ms
+document.documentElement.dataset.ready = String(Math.round(performance.now())); // ms, for measurements

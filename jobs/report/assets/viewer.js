@@ -1,34 +1,35 @@
-// Two images large, side by side, in a dialog: arrow keys go through the list it was opened from.
+// A dialog that shows one or two images large, side by side. Arrow keys go through the list that it
+// was opened from.
 
 const viewer = (() => {
   const title = make("h2", { id: "h-viewer", "aria-live": "polite" });
   const pair = make("div", { class: "big" });
-  const back = button("← Previous", () => step(-1));
-  const on = button("Next →", () => step(1));
+  const previous = button("← Previous", () => step(-1));
+  const next = button("Next →", () => step(1));
   const dialog = make("dialog", { "aria-labelledby": "h-viewer" },
     make("div", { class: "top" }, title, button("Close", () => dialog.close())),
     pair,
-    make("div", { class: "pages" }, back, make("span", {}), on));
+    make("div", { class: "pages" }, previous, make("span", {}), next));
   let items = [];
-  let place = 0;
+  let index = 0;
 
-  // An item: { title, sides: [{ number, role, label }] }.
+  // Shows the current item: { title, sides: [{ number, role, label }] }.
   function show() {
-    const item = items[place];
+    const item = items[index];
     title.textContent = item.title;
     pair.replaceChildren(...item.sides.map((side) => make("figure", {},
       picture(side.number, side.role),
       make("figcaption", {}, make("b", {}, side.role + (side.label ? ` · ${side.label}` : "")),
         data.names[side.number]))));
-    dialog.querySelector(".pages span").textContent = `${place + 1} of ${items.length}`;
-    back.disabled = place === 0;
-    on.disabled = place === items.length - 1;
+    dialog.querySelector(".pages span").textContent = `${index + 1} of ${items.length}`;
+    previous.disabled = index === 0;
+    next.disabled = index === items.length - 1;
   }
 
-  function step(by) {
-    const next = place + by;
-    if (next < 0 || next >= items.length) return;
-    place = next;
+  function step(change) {
+    const target = index + change;
+    if (target < 0 || target >= items.length) return;
+    index = target;
     show();
   }
 
@@ -42,9 +43,9 @@ const viewer = (() => {
   document.body.append(dialog);
 
   return {
-    open(list, at) {
+    open(list, first) {
       items = list;
-      place = at;
+      index = first;
       show();
       dialog.showModal();
     },

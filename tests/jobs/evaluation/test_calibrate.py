@@ -12,7 +12,7 @@ from udfs.evaluation.precision import Interval, Pairs, Threshold, curve
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         ([], "calibrate.labels is missing"),
         (["calibrate.labels=lost.csv"], "there is no such file"),
@@ -20,8 +20,8 @@ from udfs.evaluation.precision import Interval, Pairs, Threshold, curve
         (["calibrate.pairs=0"], "must lie between 1"),
     ],
 )
-def test_settings_are_checked_first(flags: list[str], told: str) -> None:
-    with pytest.raises(SettingsError, match=told):
+def test_settings_are_checked_first(flags: list[str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         build({}, flags, job="calibrate")
 
 
@@ -35,11 +35,13 @@ def curve_of(shares: dict[float, tuple[float, float]]) -> list[Threshold]:
     ]
 
 
-FOUND = curve_of({0.8: (0.3, 0.2), 0.9: (0.971, 0.95), 0.95: (0.99, 0.96), 0.975: (1.0, 0.99)})
+ESTIMATES = curve_of({0.8: (0.3, 0.2), 0.9: (0.971, 0.95), 0.95: (0.99, 0.96), 0.975: (1.0, 0.99)})
 
 
 def test_the_table_names_what_each_threshold_is() -> None:
-    rows = {str(row["rule"]): row for row in calibrate.table(FOUND, RULES, "raw", 0.99)}
+    rows = {
+        str(row["rule"]): row for row in calibrate.calibration_rows(ESTIMATES, RULES, "raw", 0.99)
+    }
     assert {rule: row["threshold"] for rule, row in rows.items()} == {
         "fixed:0.9": 0.9,
         "keep_share_all:0.5": 0.95,
@@ -49,16 +51,19 @@ def test_the_table_names_what_each_threshold_is() -> None:
         "precision_low:0.99": 0.975,
     }
     assert rows["fixed:0.9"]["precision_low"] == 0.95
-    assert not any("precision" in str(r["rule"]) for r in calibrate.table(FOUND[:2], {}, "", 0.99))
+    assert not any(
+        "precision" in str(r["rule"])
+        for r in calibrate.calibration_rows(ESTIMATES[:2], {}, "", 0.99)
+    )
 
 
 def test_the_line_says_the_precision_of_what_is_published() -> None:
     settings = build({}, ["publish.rule=fixed:0.9"])
-    told = calibrate.summary(FOUND, RULES, 200, settings)
-    assert told == "precision 97.1 % (95.0–100.0 %) at 0.9, 200 pairs; 99 % from T = 0.95"
+    message = calibrate.summary(ESTIMATES, RULES, 200, settings)
+    assert message == "precision 97.1 % (95.0–100.0 %) at 0.9, 200 pairs; 99 % from T = 0.95"
     other = build({}, ["publish.rule=pair_rate:0.1", "calibrate.precision=0.995"])
-    told = calibrate.summary(FOUND[:3], {}, 7, other)
-    assert told == "precision 30.0 % (20.0–100.0 %) at 0.8, 7 pairs; 99.5 % at no T"
+    message = calibrate.summary(ESTIMATES[:3], {}, 7, other)
+    assert message == "precision 30.0 % (20.0–100.0 %) at 0.8, 7 pairs; 99.5 % at no T"
     nothing = [Threshold(0.9, None, 3, None)]
     assert "no precision at 0.9: strata" in calibrate.summary(nothing, {}, 3, other)
 
@@ -66,22 +71,22 @@ def test_the_line_says_the_precision_of_what_is_published() -> None:
 def test_the_next_commands_prune_at_the_threshold_and_publish() -> None:
     settings = build({}, [], warehouse="a b")
     rules = ["fixed:0.9", "keep_share_all:0.5"]
-    whole = calibrate.following(settings, FOUND, rules, "whitened", ["whitened"])
+    whole = calibrate.next_commands(settings, ESTIMATES, rules, "whitened", ["whitened"])
     assert whole == [
         "./spark-submit.sh prune --warehouse 'a b' --set "
         "'prune.thresholds=[0.9, \"keep_share_all:0.5\", 0.95]'",
         "./spark-submit.sh publish --warehouse 'a b' --set publish.rule=fixed:0.95",
     ]
-    assert calibrate.following(settings, FOUND, rules, "raw", ["raw"]) == [
+    assert calibrate.next_commands(settings, ESTIMATES, rules, "raw", ["raw"]) == [
         whole[0] + """ --set 'prune.space=["raw"]'""",
         whole[1] + " --set publish.space=raw",
     ]
     both = ["raw", "whitened"]
-    assert calibrate.following(settings, FOUND, ["fixed:0.95"], "whitened", both) == [
+    assert calibrate.next_commands(settings, ESTIMATES, ["fixed:0.95"], "whitened", both) == [
         "./spark-submit.sh publish --warehouse 'a b' --set publish.rule=fixed:0.95 "
         "--set publish.space=whitened"
     ]
-    assert calibrate.following(settings, FOUND[:1], rules, "raw", ["raw"]) == []
+    assert calibrate.next_commands(settings, ESTIMATES[:1], rules, "raw", ["raw"]) == []
 
 
 def test_pairs_without_a_label_are_kept_apart() -> None:

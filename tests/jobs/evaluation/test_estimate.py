@@ -49,22 +49,22 @@ def effect(label: str, component: int = 1) -> tuple[object, ...]:
     """A row of the table `effect`, without entropies and bands."""
     before, after, threshold, left = CLASSES[label]
     names = tables.TABLES["effect"].schema.names
-    known = {"label": label, "rule": "keep_share:0.5", "space": "raw", "threshold": threshold}
-    known |= {"component": component, "n_before": 100, "n_after": left}
-    known |= {"kurtosis_before": before, "kurtosis_after": after}
-    return tuple(known.get(name) for name in names)
+    values = {"label": label, "rule": "keep_share:0.5", "space": "raw", "threshold": threshold}
+    values |= {"component": component, "n_before": 100, "n_after": left}
+    values |= {"kurtosis_before": before, "kurtosis_after": after}
+    return tuple(values.get(name) for name in names)
 
 
 def test_the_line_is_of_the_classes_that_are_large_enough() -> None:
     rows = [effect(label) for label in CLASSES] + [effect(label, 2) for label in ("a", "b")]
     first, second = estimate.regressions(rows, {})
     names = tables.TABLES["regression"].schema.names
-    found = dict(zip(names, first, strict=True))
-    assert (found["rule"], found["space"], found["threshold"]) == ("keep_share:0.5", "raw", 0.9)
-    assert (found["component"], found["classes"]) == (1, 3)
-    assert (found["slope"], found["intercept"]) == (pytest.approx(0.5), pytest.approx(1.0))
-    assert (found["control_low"], found["control_high"]) == (None, None)
-    assert dict(zip(names, second, strict=True)) == found | {
+    line = dict(zip(names, first, strict=True))
+    assert (line["rule"], line["space"], line["threshold"]) == ("keep_share:0.5", "raw", 0.9)
+    assert (line["component"], line["classes"]) == (1, 3)
+    assert (line["slope"], line["intercept"]) == (pytest.approx(0.5), pytest.approx(1.0))
+    assert (line["control_low"], line["control_high"]) == (None, None)
+    assert dict(zip(names, second, strict=True)) == line | {
         "component": 2,
         "classes": 2,
         **dict.fromkeys(("slope", "intercept", "slope_low", "slope_high")),
@@ -96,6 +96,6 @@ def test_the_summary_names_the_slopes_of_the_first_component() -> None:
     line = ("raw", 0.9, 1, 0.5, 1.0, 0.4, 0.6, None, None, 3)
     second = (*line[:2], 2, *line[3:])
     lines = [("fixed:0.9", *line), ("pair_rate:0.01", *line), ("fixed:0.8", *second)]
-    said = estimate.summary(lines)
-    assert said == "kurtosis slope 0.50 at 0.9, 0.50 at pair_rate:0.01"
+    text = estimate.summary(lines)
+    assert text == "kurtosis slope 0.50 at 0.9, 0.50 at pair_rate:0.01"
     assert estimate.summary([]) == "too few classes for a slope"

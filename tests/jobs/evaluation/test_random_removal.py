@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.evaluation.random_removal import BANDS, CONTROL, Drawing, Removed
+from jobs.evaluation.random_removal import BANDS, MEASURES, RandomRemovals, Removal
 from jobs.warehouse.arrow_frames import arrow_schema
 from udfs.evaluation import random_removal
 
@@ -17,12 +17,12 @@ POINTS = {
     label: np.random.default_rng(n).normal(size=(n, 2)) * [2, 1] for label, n in SIZES.items()
 }
 REMOVED = {
-    "a": [Removed("one", "raw", 10), Removed("two", "raw", 10), Removed("three", "raw", 3)],
-    "b": [Removed("one", "raw", 5)],
+    "a": [Removal("one", "raw", 10), Removal("two", "raw", 10), Removal("three", "raw", 3)],
+    "b": [Removal("one", "raw", 5)],
 }
 
 
-def rows_of(draws: int, removed: dict[str, list[Removed]]) -> list[dict[str, Any]]:
+def rows_of(draws: int, removed: dict[str, list[Removal]]) -> list[dict[str, Any]]:
     table = pa.Table.from_pylist(
         [
             {"label": label, "image_id": f"{label}{i:02}", "components": point}
@@ -30,8 +30,8 @@ def rows_of(draws: int, removed: dict[str, list[Removed]]) -> list[dict[str, Any
             for i, point in enumerate(points.tolist())
         ]
     )
-    drawing = Drawing(removed, STEPS, draws, 7)
-    batches = drawing.rows(table.to_batches(max_chunksize=9), arrow_schema(CONTROL))
+    removals = RandomRemovals(removed, STEPS, draws, 7)
+    batches = removals.rows(table.to_batches(max_chunksize=9), arrow_schema(MEASURES))
     return list(pa.Table.from_batches(batches).to_pylist())
 
 
@@ -39,14 +39,14 @@ def test_bands_are_those_of_as_many_random_removals() -> None:
     rows = rows_of(12, REMOVED)
     measured = [row for row in rows if row["rule"] is not None]
     assert [(row["label"], row["rule"], row["component"]) for row in measured] == [
-        (label, one.rule, k + 1)
+        (label, removal.rule, k + 1)
         for label in STEPS
-        for one in REMOVED[label]
+        for removal in REMOVED[label]
         for k in range(len(STEPS[label]))
     ]
     for row in measured:
         label, k = row["label"], row["component"] - 1
-        (count,) = (one.count for one in REMOVED[label] if one.rule == row["rule"])
+        (count,) = (removal.count for removal in REMOVED[label] if removal.rule == row["rule"])
         ids = [f"{label}{i:02}" for i in range(SIZES[label])]
         drawn = random_removal.null_distribution(ids, POINTS[label], STEPS[label], [count], 12, 7)
         assert row["kurtosis"] == drawn.kurtosis[:, 0, k].tolist()
@@ -56,7 +56,7 @@ def test_bands_are_those_of_as_many_random_removals() -> None:
 
 
 def test_the_dependence_of_two_axes_is_measured_whatever_is_drawn() -> None:
-    """A class of one axis has none; no draws are made where none are asked for."""
+    """A class of one axis has none; no draws are made if there are none to make."""
     rows = rows_of(0, REMOVED)
     assert [(row["label"], row["rule"]) for row in rows] == [("a", None)]
     assert rows[0]["divergence"] > 0

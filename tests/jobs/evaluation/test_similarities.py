@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from jobs.autoencoder import spaces
 from jobs.duplicates import groups
 from jobs.evaluation import calibrate, pair_sampling, similarities
-from jobs.evaluation.pair_sampling import COMPARED, Comparing
+from jobs.evaluation.pair_sampling import SIMILARITIES_AND_PAIRS, ClassComparison
 from jobs.settings.load import build
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import CommitInfo
@@ -49,15 +49,15 @@ def compared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> G
     ]
     frame = spark.createDataFrame(rows, tables.TABLES["vectors"].schema)
     warehouse.write(frame, "vectors", CommitInfo("run", "whiten", "vectors"))
-    found = [
+    thresholds = [
         (label, f"fixed:{t}", space, t, t, 1.0)
         for label, t, space in itertools.product(SIZES, (0.97, 0.9, 0.8), ("raw", "whitened"))
     ]
-    table = tables.rows("thresholds", found)
+    table = tables.rows("thresholds", thresholds)
     warehouse.write(table, "thresholds", CommitInfo("run", "prune", "thresholds"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pair_sampling, "SAMPLED", SAMPLED)
-        patch.setattr(pair_sampling, "HEAT", 25)
+        patch.setattr(pair_sampling, "HEAT_IMAGES", 25)
         images.job(similarities.STAGE, *SPACES, ORDER)
     return images
 
@@ -86,12 +86,12 @@ def seen(given: GivenLatents, name: str, space: str) -> Matrix:
 def values(given: GivenLatents, label: str, space: str = "raw") -> dict[tuple[str, str], float]:
     """Sim of all pairs of sampled images, without pairs that have none (a latent of zeros)."""
     names = sample_of(given, label)
-    found = {
+    cosines = {
         (a, b): sim(seen(given, a, space), seen(given, b, space))
-        for place, a in enumerate(names)
-        for b in names[place + 1 :]
+        for index, a in enumerate(names)
+        for b in names[index + 1 :]
     }
-    return {pair: value for pair, value in found.items() if not math.isnan(value)}
+    return {pair: value for pair, value in cosines.items() if not math.isnan(value)}
 
 
 def test_histograms_and_heat_maps_are_as_defined(compared: GivenLatents) -> None:
@@ -101,7 +101,7 @@ def test_histograms_and_heat_maps_are_as_defined(compared: GivenLatents) -> None
     for row in rows:
         size, space = SIZES[row["label"]], row["space"]
         assert (row["n"], row["sampled"]) == (size, min(size, SAMPLED))
-        names = [name for name, one in compared.images.items() if one["label"] == row["label"]]
+        names = [name for name, image in compared.images.items() if image["label"] == row["label"]]
         names.sort(key=lambda name: (-compared.images[name]["size_bytes"], name.encode()))
         assert row["heat_ids"] == names[:25]
         vectors = np.array([seen(compared, name, space) for name in names[:25]])
@@ -110,8 +110,8 @@ def test_histograms_and_heat_maps_are_as_defined(compared: GivenLatents) -> None
             heat, pair_histogram.heat_map(vectors, 0.0 if space == "raw" else -1.0)
         )
         expected = list(values(compared, row["label"], space).values())
-        for place, number in enumerate(row["counts"]):
-            low = row["origin"] + place * row["step"]
+        for cell, number in enumerate(row["counts"]):
+            low = row["origin"] + cell * row["step"]
             assert number == sum(low <= value < low + row["step"] for value in expected)
         assert sum(row["counts"]) == len(expected)
 
@@ -121,27 +121,29 @@ def test_pairs_are_drawn_as_defined(compared: GivenLatents) -> None:
     rows = rows_of(compared, "pairs")
     assert len(rows) == PAIRS
     assert [row["pair_id"] for row in rows] == sorted(row["pair_id"] for row in rows)
-    known = {label: values(compared, label) for label in ("a/b", "large")}
+    by_class = {label: values(compared, label) for label in ("a/b", "large")}
     scale = {"a/b": Fraction(1), "large": Fraction(90 * 89, 50 * 49)}
     for row in rows:
-        assert known[row["label"]][row["image_id"], row["other_id"]] == row["similarity"]
+        assert by_class[row["label"]][row["image_id"], row["other_id"]] == row["similarity"]
         assert row["low"] < row["similarity"] <= row["high"]
         assert row["pair_id"] == pair_histogram.pair_id("raw", row["image_id"], row["other_id"])
         assert row["space"] == "raw"
     for low, high in itertools.pairwise(EDGES):
         inside = {
-            label: [pair for pair, value in found.items() if low < value <= high]
-            for label, found in known.items()
+            label: [pair for pair, value in cosines.items() if low < value <= high]
+            for label, cosines in by_class.items()
         }
-        own = [row for row in rows if row["low"] == low]
-        assert bool(own) == any(inside.values())
+        drawn = [row for row in rows if row["low"] == low]
+        assert bool(drawn) == any(inside.values())
         population = sum(float(scale[label] * len(pairs)) for label, pairs in inside.items())
-        assert sum(row["weight"] for row in own) == pytest.approx(population if own else 0)
-        for row in own:
+        assert sum(row["weight"] for row in drawn) == pytest.approx(population if drawn else 0)
+        for row in drawn:
             assert row["population"] == pytest.approx(population)
-            assert row["drawn"] == len(own)
+            assert row["drawn"] == len(drawn)
         for label, pairs in inside.items():
-            of_label = {(row["image_id"], row["other_id"]) for row in own if row["label"] == label}
+            of_label = {
+                (row["image_id"], row["other_id"]) for row in drawn if row["label"] == label
+            }
             codes = {pair: key_of(pair) for pair in pairs}
             assert of_label == set(sorted(pairs, key=codes.__getitem__)[: len(of_label)])
 
@@ -156,25 +158,27 @@ def test_tables_do_not_depend_on_the_order_of_rows_and_partitions(compared: Give
     settings = build({}, (*FLAGS, ORDER, f"calibrate.pairs={PAIRS}"))
     warehouse = open_store(compared.spark, str(compared.folder))
     latents = {"raw": warehouse.read("latents").select(spaces.LATENTS.names)}
-    marked = groups.grouped(latents, warehouse.read("images"), None, settings.prune)
-    counts = {row["group"]: row["count"] for row in marked.groupBy("group").count().collect()}
-    comparing = Comparing(counts, "raw", EDGES, PAIRS, 0)
-    found = []
+    candidates = groups.grouped(latents, warehouse.read("images"), None, settings.prune)
+    counts = {row["group"]: row["count"] for row in candidates.groupBy("group").count().collect()}
+    comparison = ClassComparison(counts, "raw", EDGES, PAIRS, 0)
+    results = []
     for parts in (1, 7, 64):
-        rows = pair_sampling.members(marked.repartition(parts), counts, settings.prune, parts)
-        frame = arrow_frames.mapped(rows, comparing.rows, COMPARED).cache()
-        pairs = similarities.drawn(frame, EDGES, settings.calibrate, "raw")
-        found.append((sorted(map(repr, frame.collect())), pairs))
+        rows = pair_sampling.sampled_images(
+            candidates.repartition(parts), counts, settings.prune, parts
+        )
+        frame = arrow_frames.mapped(rows, comparison.rows, SIMILARITIES_AND_PAIRS).cache()
+        pairs = similarities.draw_pairs(frame, EDGES, settings.calibrate, "raw")
+        results.append((sorted(map(repr, frame.collect())), pairs))
         frame.unpersist()
-    assert found[0] == found[1] == found[2]
-    assert len(found[0][1]) == PAIRS
+    assert results[0] == results[1] == results[2]
+    assert len(results[0][1]) == PAIRS
 
 
 def test_edges_are_thresholds_that_hold_in_all_classes() -> None:
     share = {"keep_share:0.5": [0.2, 0.4, 0.6]}
     fixed = {"fixed:0.9": [0.9, 0.9], "fixed:0.8": [0.8]}
-    assert similarities.thresholds(fixed | share) == [0.8, 0.9]
-    assert similarities.thresholds(share) == [0.3, 0.4, 0.5]
+    assert similarities.stratum_thresholds(fixed | share) == [0.8, 0.9]
+    assert similarities.stratum_thresholds(share) == [0.3, 0.4, 0.5]
 
 
 def same(first: str, second: str) -> bool:
@@ -205,9 +209,9 @@ def test_true_labels_give_the_true_precision(compared: GivenLatents, tmp_path: P
         compared.run(similarities.STAGE, settings)
         write_labels(compared, path)
         run = compared.run(calibrate.STAGE, settings)
-        found = {row["rule"]: row for row in rows_of(compared, "calibration")}
-        assert {"fixed:0.8", "fixed:0.9", "fixed:0.97", "edge:0.2"} <= found.keys()
-        for rule, row in found.items():
+        rows = {row["rule"]: row for row in rows_of(compared, "calibration")}
+        assert {"fixed:0.8", "fixed:0.9", "fixed:0.97", "edge:0.2"} <= rows.keys()
+        for rule, row in rows.items():
             above = [alike for value, alike in every if value > row["threshold"]]
             truth = sum(above) / len(above)
             if pairs == PAIRS:

@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.report import (
-    class_plots,
-)
+from jobs.report import class_plots
 from udfs.report import charts
 
 
@@ -17,7 +15,7 @@ from udfs.report import charts
 def test_a_shown_histogram_keeps_all_counts(counts: list[int]) -> None:
     row = {"label": "a", "space": "raw", "sampled": 5, "origin": -1.0, "step": 0.125}
     row |= {"counts": counts, "heat_ids": [], "heat": b""}
-    shown = class_plots.shown_similarities([row], {"a": 0})[0]
+    shown = class_plots.similarity_rows([row], {"a": 0})[0]
     assert sum(shown["counts"]) == sum(counts)
     assert len(shown["counts"]) <= class_plots.BINS
     filled = np.flatnonzero(counts)
@@ -46,5 +44,5 @@ def test_histograms_after_removal_share_the_cells_of_those_before() -> None:
         key | {"rule": "fixed:0.9", "space": "raw", "origin": 0.0, "counts": [2]},
         key | {"rule": "fixed:0.8", "space": "raw", "origin": 0.0, "counts": [1]},
     ]
-    found = class_plots.of_classes(rows, {"a": 4}, {("fixed:0.9", "raw"): 7})
-    assert found == [[4, 1, -1.0, 0.5, [1, 2, 3], {7: [2, [2]]}]]
+    densities = class_plots.density_rows(rows, {"a": 4}, {("fixed:0.9", "raw"): 7})
+    assert densities == [[4, 1, -1.0, 0.5, [1, 2, 3], {7: [2, [2]]}]]

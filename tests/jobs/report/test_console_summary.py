@@ -9,16 +9,16 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from jobs.report import console_summary
-from jobs.report.summary import Facts
+from jobs.report.summary import Summary
 from jobs.runtime.run import Run
 from jobs.warehouse.files import LocalFiles
 from tests.support import example_report
 
 
-def said(folder: Path, facts: Facts) -> list[str]:
+def printed(folder: Path, summary: Summary) -> list[str]:
     """The lines of a pipeline that took 1.25 seconds for `prune`."""
     (folder / "report").mkdir(exist_ok=True)
-    (folder / "report/summary.json").write_text(json.dumps(asdict(facts)), encoding="utf-8")
+    (folder / "report/summary.json").write_text(json.dumps(asdict(summary)), encoding="utf-8")
     lines: list[str] = []
     run: Any = SimpleNamespace(
         warehouse=SimpleNamespace(
@@ -32,11 +32,11 @@ def said(folder: Path, facts: Facts) -> list[str]:
 
 
 def test_every_rule_says_what_stays_and_one_is_curated(tmp_path: Path) -> None:
-    facts = example_report.facts()
-    lines = said(tmp_path, facts)
-    assert lines[1] == f"  {facts.images:,} images in 5 classes"
-    for line, rule in zip(lines[2:7], facts.rules, strict=True):
-        removed = facts.images_encoded - rule["kept"]
+    summary = example_report.summary()
+    lines = printed(tmp_path, summary)
+    assert lines[1] == f"  {summary.images:,} images in 5 classes"
+    for line, rule in zip(lines[2:7], summary.rules, strict=True):
+        removed = summary.images_encoded - rule["kept"]
         assert line.split()[: len(rule["title"].split())] == rule["title"].split()
         assert f" {rule['kept']:,} stay ({rule['share']:.1%}), {removed:,} are" in line
         assert line.endswith("← curated") == (rule["rule"] == "fixed:0.95")
@@ -51,12 +51,16 @@ def test_every_rule_says_what_stays_and_one_is_curated(tmp_path: Path) -> None:
 
 def test_what_is_special_about_a_run_is_said(tmp_path: Path) -> None:
     truth = {"title": "T = 0.97 raw", "precision": None, "recall": {"blur": 0.5, "shift": 1.0}}
-    facts = example_report.facts()
-    facts = replace(
-        facts, truth=[truth], zero_latents=3, published_kept=facts.published_kept - 7, rejected=0
+    summary = example_report.summary()
+    summary = replace(
+        summary,
+        truth=[truth],
+        zero_latents=3,
+        published_kept=summary.published_kept - 7,
+        rejected=0,
     )
-    lines = said(tmp_path, facts)
-    assert any(line.endswith(f"← curated ({facts.published_kept:,} of them)") for line in lines)
+    lines = printed(tmp_path, summary)
+    assert any(line.endswith(f"← curated ({summary.published_kept:,} of them)") for line in lines)
     assert any("known copies: precision –; found: blur 50%, shift 100%" in line for line in lines)
     assert "  3 images have a latent of zeros alone: they all stay" in lines
     assert not any("could not be used" in line for line in lines)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.report import effect_tables
-from jobs.report.selections import Choice
+from jobs.report.selections import Selection
 
-HIGH = Choice("fixed:0.9", "raw", "T = 0.9", False)
-LOW = Choice("fixed:0.8", "raw", "T = 0.8", False)
+HIGH = Selection("fixed:0.9", "raw", "T = 0.9", False)
+LOW = Selection("fixed:0.8", "raw", "T = 0.8", False)
 
 
-def effect(label: str, entropy: tuple[float, float], **more: Any) -> dict[str, Any]:
+def effect(label: str, entropy: tuple[float, float], **others: Any) -> dict[str, Any]:
     """A row of `effect`: entropy before and after removal; the scale-free one is 1 below."""
     before, after = entropy
     return {
@@ -27,7 +27,7 @@ def effect(label: str, entropy: tuple[float, float], **more: Any) -> dict[str, A
         "entropy_high": None,
         "scale_free_low": None,
         "scale_free_high": None,
-        **more,
+        **others,
     }
 
 
@@ -37,8 +37,8 @@ def test_lines_have_their_rules_titles_rule_by_rule() -> None:
         for component in (10, 2)
         for rule in ("fixed:0.8", "fixed:0.9", "fixed:0.7")
     ]
-    found = effect_tables.lines(rows, [HIGH, LOW])
-    assert [(row["title"], row["component"]) for row in found] == [
+    lines = effect_tables.lines(rows, [HIGH, LOW])
+    assert [(row["title"], row["component"]) for row in lines] == [
         ("T = 0.9", 2),
         ("T = 0.9", 10),
         ("T = 0.8", 2),

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from jobs.report import figures
-from jobs.report.summary import Facts
+from jobs.report.summary import Summary
 from jobs.warehouse.files import LocalFiles
 from tests.support import example_report
 from tests.support.pictures import encoded
@@ -23,7 +23,7 @@ from udfs.report import charts
 LINE = {"slope": 0.5, "intercept": 0.25, "control_low": None, "control_high": None}
 
 
-def facts() -> Facts:
+def summary() -> Summary:
     """Lines of two components in the raw space and one in the whitened; one class is too small."""
     keys = [
         {"rule": "fixed:0.9", "space": "raw", "component": 2, "title": "T = 0.9"},
@@ -41,7 +41,7 @@ def facts() -> Facts:
     points[0]["kurtosis_after"] = None
     lines = [key | LINE for key in keys]
     lines[2]["slope"] = None
-    return replace(example_report.facts(), lines=lines, points=points)
+    return replace(example_report.summary(), lines=lines, points=points)
 
 
 def test_each_line_has_its_files_and_says_what_it_shows(tmp_path: Path) -> None:
@@ -49,19 +49,19 @@ def test_each_line_has_its_files_and_says_what_it_shows(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "kurtosis_component1_T0.5.png").touch()  # of a threshold no longer computed
     (folder / "report.html").touch()
-    found = figures.draw(facts(), LocalFiles(tmp_path), "report")
+    drawn = figures.draw(summary(), LocalFiles(tmp_path), "report")
     names = ("component2_T0.9", "component1_T0.9", "component1_keep_share0.5_whitened")
     expected = {f"kurtosis_{name}.{kind}" for name in names for kind in ("png", "svg")}
     assert {path.name for path in folder.iterdir()} == expected | {"report.html"}
-    assert [figure["component"] for figure in found] == [2, 1, 1]
-    assert [figure["alt"].split(",")[0].split(" of ")[1] for figure in found] == [
+    assert [figure["component"] for figure in drawn] == [2, 1, 1]
+    assert [figure["alt"].split(",")[0].split(" of ")[1] for figure in drawn] == [
         "2 classes before and after removal",
         "3 classes before and after removal",
         "3 classes before and after removal",
     ]
-    assert found[0]["alt"].endswith("component 2, T = 0.9: slope 0.50, intercept 0.25")
-    assert found[2]["alt"].endswith("component 1, half: no line")
-    for figure, name in zip(found, names, strict=True):
+    assert drawn[0]["alt"].endswith("component 2, T = 0.9: slope 0.50, intercept 0.25")
+    assert drawn[2]["alt"].endswith("component 1, half: no line")
+    for figure, name in zip(drawn, names, strict=True):
         coded = figure["uri"].removeprefix("data:image/svg+xml;base64,")
         assert base64.b64decode(coded) == (folder / f"kurtosis_{name}.svg").read_bytes()
 
@@ -69,10 +69,12 @@ def test_each_line_has_its_files_and_says_what_it_shows(tmp_path: Path) -> None:
 def test_where_room_is_short_the_first_component_is_embedded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = [len(figure["uri"]) for figure in figures.draw(facts(), LocalFiles(tmp_path), "report")]
+    sizes = [
+        len(figure["uri"]) for figure in figures.draw(summary(), LocalFiles(tmp_path), "report")
+    ]
     monkeypatch.setattr(figures, "MOST_EMBEDDED", sizes[1] + sizes[2] + 10)
-    found = figures.draw(facts(), LocalFiles(tmp_path), "report")
-    assert [bool(figure["uri"]) for figure in found] == [False, True, True]
+    drawn = figures.draw(summary(), LocalFiles(tmp_path), "report")
+    assert [bool(figure["uri"]) for figure in drawn] == [False, True, True]
     assert len(list((tmp_path / "report").glob("*.svg"))) == 3
 
 
@@ -80,10 +82,10 @@ def test_a_long_contact_sheet_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "SHEET_ROWS", 2)
     levels = np.zeros((charts.GAP + 3 * figures.ROW, 100, 3), np.uint8)
     levels[charts.GAP + 2 * figures.ROW :] = 255
-    found = figures.sheet(encoded(Image.fromarray(levels), "PNG"))
-    assert (found["width"], found["height"]) == (100, charts.GAP + 2 * figures.ROW)
-    assert (found["rows"], found["cut"]) == (2, True)
-    shown = Image.open(io.BytesIO(base64.b64decode(found["uri"].partition(",")[2])))
+    drawn = figures.contact_sheet(encoded(Image.fromarray(levels), "PNG"))
+    assert (drawn["width"], drawn["height"]) == (100, charts.GAP + 2 * figures.ROW)
+    assert (drawn["rows"], drawn["cut"]) == (2, True)
+    shown = Image.open(io.BytesIO(base64.b64decode(drawn["uri"].partition(",")[2])))
     assert np.asarray(shown).max() < 20
     short = Image.fromarray(levels[: charts.GAP + 2 * figures.ROW])
-    assert not figures.sheet(encoded(short, "PNG"))["cut"]
+    assert not figures.contact_sheet(encoded(short, "PNG"))["cut"]

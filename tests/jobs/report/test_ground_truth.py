@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from jobs.errors import JobError
 from jobs.report import ground_truth
-from jobs.report.selections import choices
+from jobs.report.selections import selections
 
 TRUTH = """image_id,copy_of,change,overlap
 a,,,
@@ -38,16 +38,16 @@ def test_precision_and_recall_are_those_of_the_known_copies(
     """Of images of the list alone; a copy that is no longer there counts nowhere."""
     (tmp_path / "truth.csv").write_text(TRUTH)
     rows = [
-        (name, f"fixed:0.{9 - place}", "raw", keeper is None, keeper)
+        (name, f"fixed:0.{9 - number}", "raw", keeper is None, keeper)
         for name, keepers in SELECTION.items()
-        for place, keeper in enumerate(keepers)
+        for number, keeper in enumerate(keepers)
     ]
     columns = "image_id string, rule string, space string, kept boolean, kept_id string"
-    chosen = choices([{"rule": rule, "space": "raw"} for rule in ("fixed:0.9", "fixed:0.8")])
+    shown = selections([{"rule": rule, "space": "raw"} for rule in ("fixed:0.9", "fixed:0.8")])
     frame = spark.createDataFrame(rows, columns)
-    found, kinds = ground_truth.compare(str(tmp_path / "truth.csv"), frame, chosen)
+    scores, kinds = ground_truth.compare(str(tmp_path / "truth.csv"), frame, shown)
     assert kinds == ["blur", "shift"]
-    assert found == [
+    assert scores == [
         # a1 and a2 belong to a, b1 does not.
         {
             "title": "T = 0.9",
@@ -57,12 +57,12 @@ def test_precision_and_recall_are_those_of_the_known_copies(
         # Of a2 and b1 the latter belongs to b; a1 stays alone.
         {"title": "T = 0.8", "precision": 0.5, "recall": {"blur": 0.5, "shift": 0.0}},
     ]
-    assert ground_truth.compare("", frame, chosen) == ([], [])
+    assert ground_truth.compare("", frame, shown) == ([], [])
 
 
 def test_an_original_is_its_own_root(tmp_path: Path) -> None:
     (tmp_path / "truth.csv").write_text("image_id,copy_of,change\na,,\nü,a,\n", encoding="utf-8")
-    assert ground_truth.known(str(tmp_path / "truth.csv")) == [
+    assert ground_truth.read_known_images(str(tmp_path / "truth.csv")) == [
         ("a", "a", "unknown", None),
         ("ü", "a", "unknown", "a"),
     ]
@@ -74,14 +74,14 @@ def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(JobError, match=r"report\.truth = .*truth\.csv': cannot be read as a CSV"):
-        ground_truth.known(str(path))
+        ground_truth.read_known_images(str(path))
 
 
 def test_a_changed_list_makes_a_new_report(tmp_path: Path) -> None:
     path = tmp_path / "truth.csv"
-    assert ground_truth.mark(str(path)) == str(path)
+    assert ground_truth.file_identity(str(path)) == str(path)
     path.write_text("one")
-    first = ground_truth.mark(str(path))
+    first = ground_truth.file_identity(str(path))
     path.write_text("longer")
-    assert ground_truth.mark(str(path)) != first != str(path)
-    assert ground_truth.mark("") == ""
+    assert ground_truth.file_identity(str(path)) != first != str(path)
+    assert ground_truth.file_identity("") == ""

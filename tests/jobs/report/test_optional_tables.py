@@ -1,50 +1,98 @@
-"""Optional tables that are absent, incomplete or made of other data."""
+"""Optional tables: absent, incomplete or stale ones, and the rows of them that the page shows."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from jobs.report import (
-    optional_tables,
-)
+from jobs.report import optional_tables
 from jobs.runtime.run import Run
 from jobs.warehouse.commits import CommitInfo
+from tests.support.queries import query_rows
 
 
-def commit(content_of: str, version: int, stage: str = "encode") -> CommitInfo:
-    return CommitInfo("run", stage, content_of, {}, version)
+def commit(fingerprint: str, version: int, stage: str = "encode") -> CommitInfo:
+    return CommitInfo("run", stage, fingerprint, {}, version)
 
 
 @pytest.mark.parametrize(
     ("commits", "state"),
     [
-        ([commit("one", 3)], "there"),
+        ([commit("one", 3)], "present"),
         ([commit("two", 5), commit("one", 3)], "stale"),
-        ([commit("one", 5), commit("one", 3)], "there"),  # encoded anew, to the same
-        ([commit("two", 5, "whiten"), commit("one", 3)], "there"),  # not by the job it is of
-        ([commit("two", 9)], "there"),  # the log no longer tells
+        ([commit("one", 5), commit("one", 3)], "present"),  # encoded again with the same result
+        ([commit("two", 5, "whiten"), commit("one", 3)], "present"),  # written by another stage
+        ([commit("two", 9)], "present"),  # the commit that was read is no longer in the log
     ],
 )
-def test_a_table_is_stale_when_what_it_was_made_of_changed(
-    commits: list[CommitInfo], state: str
-) -> None:
+def test_a_table_is_stale_when_its_inputs_changed(commits: list[CommitInfo], state: str) -> None:
     run = SimpleNamespace(warehouse=SimpleNamespace(commits=lambda table: commits), stages=())
-    done = {"conflicts": {"versions_read": [("latents", 4)]}}
-    found = optional_tables.states(cast(Run, run), {"conflicts": 1}, done)
-    assert found["conflicts"].name == state
-    assert ("./spark-submit.sh conflicts" in found["conflicts"].note) == (state == "stale")
-    assert found["leaks"].name == "absent"
-    assert "./spark-submit.sh leaks" in found["leaks"].note
+    last_done = {"conflicts": {"versions_read": [("latents", 4)]}}
+    states = optional_tables.states(cast(Run, run), {"conflicts": 1}, last_done)
+    assert states["conflicts"].name == state
+    assert ("./spark-submit.sh conflicts" in states["conflicts"].note) == (state == "stale")
+    assert states["leaks"].name == "absent"
+    assert "./spark-submit.sh leaks" in states["leaks"].note
 
 
 def test_tables_of_a_job_that_died_before_its_last_one_are_not_read() -> None:
-    marks = {"similarities": "new", "pairs": "old", "modes": "m"}
+    fingerprints = {"similarities": "new", "pairs": "old", "modes": "m"}
 
     def newest(table: str, stage: str) -> CommitInfo | None:
-        return commit(marks[table], 0, stage) if table in marks else None
+        return commit(fingerprints[table], 0, stage) if table in fingerprints else None
 
     run = SimpleNamespace(warehouse=SimpleNamespace(newest=newest))
-    assert optional_tables.present(cast(Run, run)) == {"modes": "modes"}
+    assert optional_tables.complete(cast(Run, run)) == {"modes": "modes"}
+
+
+def conflict(number: int, labels: tuple[str, str], similarity: float) -> dict[str, Any]:
+    return {"image_id": f"a{number:04}", "label": labels[0], "other_label": labels[1]} | {
+        "other_id": f"b{number:04}",
+        "similarity": similarity,
+    }
+
+
+def test_every_pair_of_labels_is_shown_when_there_are_many_conflicts(tmp_path: Path) -> None:
+    """Ten planted conflicts are shown beside a thousand of two overlapping labels."""
+    overlap = [conflict(n, ("grass", "meadow"), 0.99 + n / 1e6) for n in range(1000)]
+    planted = [conflict(2000 + n, ("car", f"boat{n}"), 0.971) for n in range(10)]
+    shown = query_rows(tmp_path, optional_tables.CONFLICTS, overlap + planted)
+    assert len(shown) == optional_tables.MOST_ROWS
+    assert {row["total"] for row in shown} == {1010}
+    assert {row["other_label"] for row in shown} >= {f"boat{n}" for n in range(10)}
+    grass = [row["similarity"] for row in shown if row["label"] == "grass"]
+    assert grass == sorted((row["similarity"] for row in overlap), reverse=True)[: len(grass)]
+
+
+def test_a_leak_is_shown_once_at_its_highest_threshold(tmp_path: Path) -> None:
+    rows = [
+        {"image_id": image, "label": "a", "reference_label": "b", "threshold": threshold}
+        | {"space": "raw", "similarity": 0.98, "reference_id": f"r{threshold}"}
+        for image in ("x", "y")
+        for threshold in (0.93, 0.95, 0.97)
+    ]
+    shown = query_rows(tmp_path, optional_tables.LEAKS, rows)
+    assert [(row["image_id"], row["reference_id"], row["total"]) for row in shown] == [
+        ("x", "r0.97", 2),
+        ("y", "r0.97", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("low", "precision", "high", "text"),
+    [
+        (0.95, 0.97, 0.99, "97 ± 2 %, 200 pairs"),
+        (0.9, 0.99, 1.0, "99 % (90 … 100 %), 200 pairs"),
+        (None, None, None, ""),
+    ],
+)
+def test_the_audited_precision_is_put_into_words(
+    low: Any, precision: Any, high: Any, text: str
+) -> None:
+    key = {"rule": "fixed:0.95", "space": "raw"}
+    row = {"precision": precision, "precision_low": low, "precision_high": high, "pairs": 200}
+    assert optional_tables.precision_text([key | row], key) == text
+    assert optional_tables.precision_text([], key) == ""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from jobs.report import (
-    gallery,
-    page_data,
-    thumbnails,
-)
+from jobs.report import gallery, page_data, thumbnails
 from tests.support import example_report
 
 
 def test_the_largest_classes_are_shown_when_there_are_too_many() -> None:
-    known = example_report.facts([f"{n:05}" for n in range(1500)])
-    shown = page_data.classes(known)
+    summary = example_report.summary([f"{n:05}" for n in range(1500)])
+    shown = page_data.shown_classes(summary)
     assert len(shown) == page_data.MOST_CLASSES
     assert min(row["images"] for row in shown) >= 120 + 2
     assert [row["label"] for row in shown] == sorted(row["label"] for row in shown)
@@ -20,12 +16,17 @@ def test_the_largest_classes_are_shown_when_there_are_too_many() -> None:
 
 def test_every_class_has_a_group_in_the_page() -> None:
     labels = [f"{n:04}" for n in range(1000)]
-    shelf = thumbnails.Album(5000)
-    known = example_report.facts(labels)
-    data = page_data.gather(
-        known, example_report.groups(labels, 2), example_report.findings(labels), [], [], shelf
+    images = thumbnails.Thumbnails(5000)
+    summary = example_report.summary(labels)
+    data = page_data.page_data(
+        summary,
+        example_report.groups(labels, 2),
+        example_report.optional_tables(labels),
+        [],
+        [],
+        images,
     )
-    most = gallery.members(5000, 1000)
-    assert most == gallery.FEWEST
+    most = gallery.members_per_group(5000, 1000)
+    assert most == gallery.FEWEST_MEMBERS
     assert len({group[0] for group in data["groups"][1]["rows"]}) > 400  # of up to nine images each
-    assert len(shelf.names) >= 4990
+    assert len(images.image_ids) >= 4990

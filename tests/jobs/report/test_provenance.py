@@ -13,15 +13,15 @@ START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def row(stage: str, state: str, newest: bool = True, **settings: Any) -> dict[str, Any]:
-    """A row as provenance.newest reads it; it took 1.25 seconds."""
+    """A row as provenance.last_runs reads it; it took 1.25 seconds."""
     return {
         "stage": stage,
         "state": state,
         "started": START,
         "finished": None if state == "failed" else START + timedelta(seconds=1.25),
         "settings": json.dumps(settings),
-        "any": 1 if newest else 2,
-        "done": 1,
+        "newest": 1 if newest else 2,
+        "newest_of_state": 1,
     }
 
 
@@ -37,7 +37,7 @@ def test_a_stage_stands_as_it_last_ended() -> None:
         {"stage": "train", "state": "done", "seconds": "1.2", "finished": "2026-01-02 03:04:06"},
         {"stage": "estimate", "state": "failed", "seconds": "", "finished": ""},
     ]
-    assert provenance.done(ROWS) == {"train": ROWS[0], "estimate": ROWS[1]}
+    assert provenance.last_done(ROWS) == {"train": ROWS[0], "estimate": ROWS[1]}
 
 
 def test_settings_are_those_of_the_run_that_did_each_stage() -> None:

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.report import (
-    render,
-)
-from jobs.report import render as rendering
+from jobs.report import render
 from tests.support import example_report
 
 
@@ -29,7 +26,7 @@ def test_a_page_that_is_too_large_loses_its_last_pictures(monkeypatch: pytest.Mo
 
 def test_embedded_json_is_the_value() -> None:
     value = {"</script>": ["<!--", "&amp;", "\u2028", "ä", 'quo"te', 1.5, None]}
-    text = rendering.embedded(value)
+    text = render.embedded(value)
     assert json.loads(text) == value
     assert not set("<>&\u2028") & set(text)
 

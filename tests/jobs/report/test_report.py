@@ -44,7 +44,7 @@ def test_report_is_whole_and_self_contained(finished: Run) -> None:
             assert size == sum(kept_id == stays for _, kept_id in removed)
             of_group = sorted(sim for (_, kept_id), sim in removed.items() if kept_id == stays)
             nearest = [similarity for _, similarity, _ in members]
-            assert nearest == pytest.approx(of_group[: gallery.MOST], abs=1e-6)
+            assert nearest == pytest.approx(of_group[: gallery.MOST_MEMBERS], abs=1e-6)
             for image, similarity, margin in members:
                 assert removed[data["names"][image], stays] == pytest.approx(similarity, abs=1e-6)
                 assert similarity - margin == pytest.approx(rule["threshold"], abs=2e-6)

@@ -7,9 +7,7 @@ from pathlib import Path
 import deltalake
 import pyarrow as pa
 
-from jobs.report import (
-    summary,
-)
+from jobs.report import summary
 
 
 def test_rejects_by_code_have_examples(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_stages_of_killed_runs_are_recorded_as_failed(
     expected = [("ingest", "failed"), ("train", "failed"), ("report", "failed")]
     assert [(row.stage, row.state) for row in rows] == [*expected, ("encode", "skipped")]
     assert all(row.finished is None and "killed" in row.message for row in rows[:3])
-    listed = provenance.stages(provenance.newest(run))
+    listed = provenance.stages(provenance.last_runs(run))
     assert [(row["stage"], row["state"]) for row in listed] == expected
     version = run.warehouse.version("runs")
     Run(spark, settings, "pipeline").close_stale()

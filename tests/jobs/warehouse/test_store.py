@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.errors import JobError, SchemaError
-from jobs.report import findings, provenance, summary
+from jobs.report import optional_tables, provenance, summary
 from jobs.warehouse import arrow_frames, sql, tables
 from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.files import Files, HadoopFiles, LocalFiles
@@ -238,11 +238,11 @@ def value(kind: T.DataType, name: str, n: int) -> Any:
 
 
 QUERIES = [
-    *findings.QUERIES.items(),
-    ("runs", provenance.NEWEST),
+    *optional_tables.QUERIES.items(),
+    ("runs", provenance.LAST_RUNS),
     ("rejects", summary.CODES),
     ("selection", summary.COUNTS),
-    ("thresholds", summary.FOUND),
+    ("thresholds", summary.THRESHOLDS),
     ("curated", summary.PUBLISHED),
     ("latents", "SELECT cardinality(latent) AS width FROM rows LIMIT 1"),
     ("images", "SELECT count(DISTINCT path) AS files FROM rows"),

@@ -15,25 +15,25 @@ def test_pairs_are_labelled_by_keys_and_saved(opened: Opener, full: Path, tmp_pa
     """Keys label, skip and undo; labels survive a reload and are saved in the documented CSV."""
     page = opened(full, accept_downloads=True)
     panel = page.get_by_role("group", name="Pair to label")
-    said = panel.get_by_role("status")
+    status = panel.get_by_role("status")
     shown = panel.locator("figcaption")
     panel.focus()
     given: dict[str, str] = {}
     for key in ("s", "ArrowRight", "d", "ArrowLeft"):
         given[shown.first.inner_text()] = "1" if key in ("s", "ArrowRight") else "0"
         page.keyboard.press(key)
-    expect(said).to_have_text("4 of 40 labelled: 2 same, 2 not")
+    expect(status).to_have_text("4 of 40 labelled: 2 same, 2 not")
     skipped = shown.first.inner_text()
     page.keyboard.press("k")
     page.keyboard.press("s")
     page.keyboard.press("u")
-    expect(said).to_have_text("4 of 40 labelled: 2 same, 2 not")
+    expect(status).to_have_text("4 of 40 labelled: 2 same, 2 not")
     page.keyboard.press("u")
     assert shown.first.inner_text() == skipped
     given[skipped] = "1"
     panel.locator("button.same").click()
     page.reload()
-    expect(said).to_have_text("5 of 40 labelled: 3 same, 2 not")
+    expect(status).to_have_text("5 of 40 labelled: 3 same, 2 not")
     assert shown.first.inner_text() not in given
     with page.expect_download() as download:
         panel.get_by_role("button", name="Save labels.csv").click()
@@ -43,11 +43,11 @@ def test_pairs_are_labelled_by_keys_and_saved(opened: Opener, full: Path, tmp_pa
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["pair_id", "image_id", "other_id", "similarity", "same"]
     assert {row["image_id"]: row["same"] for row in rows} == given
-    drawn = {row["pair_id"]: row for row in example_report.findings().of("pairs")}
+    drawn = {row["pair_id"]: row for row in example_report.optional_tables().of("pairs")}
     for row in rows:
-        wanted = drawn[row["pair_id"]]
-        assert (row["image_id"], row["other_id"]) == (wanted["image_id"], wanted["other_id"])
-        assert float(row["similarity"]) == wanted["similarity"]
+        pair = drawn[row["pair_id"]]
+        assert (row["image_id"], row["other_id"]) == (pair["image_id"], pair["other_id"])
+        assert float(row["similarity"]) == pair["similarity"]
 
 
 def test_all_pairs_are_labelled_to_the_end(opened: Opener, full: Path) -> None:
