@@ -22,6 +22,8 @@ from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform
 
 LAST_VERSION = "spark.databricks.delta.lastCommitVersionInSession"
+# Delta leaves out a commit that changes no row, and with it that the stage is done.
+SKIP_EMPTY = "spark.databricks.delta.skipRecordingEmptyCommits"
 Rows: TypeAlias = "DataFrame | pa.Table | ArrowTransform"
 
 
@@ -228,5 +230,6 @@ class Store(ABC):
             writer = writer.option("overwriteSchema", "true")
         if fresh:
             writer = writer.options(**tables.properties(table)).partitionBy(*declared.partition)
+        frame.sparkSession.conf.set(SKIP_EMPTY, "false")
         writer.save(self.path(table))
         return int(cast(str, frame.sparkSession.conf.get(LAST_VERSION)))

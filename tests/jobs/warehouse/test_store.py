@@ -110,6 +110,23 @@ def test_rows_are_written_added_and_replaced(store: Store) -> None:
 
 
 @pytest.mark.spark
+def test_a_write_that_changes_nothing_is_a_commit(opener: Opener, tmp_path: Path) -> None:
+    """What a stage has done is read from its commit, also where there was nothing to replace."""
+    store = opener(tmp_path)
+    store.write(frame(store, 1), "anomalies", COMMIT)
+    other = CommitInfo("run", "another", "mark 2")
+    nothing = tables.rows("anomalies", [])
+    assert store.write(nothing, "anomalies", other, where="rank = 2") == 1
+    assert store.write(frame(store), "anomalies", other, where="rank = 2") == 2
+    assert store.write(nothing, "anomalies", other, append=True) == 3
+    assert store.write(frame(store), "anomalies", other, append=True) == 4
+    again = opener(tmp_path)
+    assert [commit.version for commit in again.commits("anomalies")] == [4, 3, 2, 1, 0]
+    assert again.newest("anomalies", "another") == CommitInfo("run", "another", "mark 2", {}, 4)
+    assert ids(again) == [1]
+
+
+@pytest.mark.spark
 def test_a_table_is_declared_and_is_dropped(store: Store) -> None:
     store.write(frame(store, 1), "anomalies", COMMIT)
     assert store.read("anomalies").schema == SCHEMA
