@@ -14,16 +14,16 @@ vectors: cosine similarities, exact and bounded, of many vectors; whitening (Num
 
 The module `arrow` is the only one that knows Arrow and pandas:
 
-arrow
-    binary_matrix: rows of equal length of a binary column as bytes
-    bytes_column: a list column of float32 as a binary column
-    float_matrix: rows of a binary column as float32
-    groups: runs of equal key in batches that are sorted by it
-    list_column: a matrix as a list column
-    list_series: a matrix as a pandas column
-    masks: rows of a binary column as whole numbers
-    matrix: rows of equal length of a list column as a matrix
-    ragged: rows of any length of a list column
-    record_batch: columns by name as one batch of a schema
-    series_matrix: a pandas column of bytes of equal length as a matrix
+arrow.py
+    binary_matrix — rows of equal length of a binary column as bytes
+    bytes_column — a list column of float32 as a binary column
+    float_matrix — rows of a binary column as float32
+    groups — runs of equal key in batches that are sorted by it
+    list_column — a matrix as a list column
+    list_series — a matrix as a pandas column
+    masks — rows of a binary column as whole numbers
+    matrix — rows of equal length of a list column as a matrix
+    ragged — rows of any length of a list column
+    record_batch — columns by name as one batch of a schema
+    series_matrix — a pandas column of bytes of equal length as a matrix
 """

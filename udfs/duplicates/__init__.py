@@ -1,27 +1,27 @@
 """Which images of a group are kept, the thresholds for that, and an independent audit.
 
-greedy
-    Reference: reference images prepared once, to be compared with batches of candidates
-    cover: the greedy cover of a group at one threshold
-    covers: greedy covers of a group at several thresholds
-cover_search
-    Cover: what a cover decided for each candidate
-    CoverSearch: a search for the keepers of candidates
-    ImageVectors: the vectors of reference images and candidates together
-    KeptImages: the images that are kept so far, prepared for the bounds
-    blocks: indices in consecutive parts
-    check_search: check thresholds and block size
-    checked_mask: check a mask by threshold and image
-    checked_order: check an order of candidates
-thresholds
-    AngleMoments: count, mean, spread and range of angles
-    BisectionSearch: halvings towards the lowest threshold that keeps enough images
-    angle_histogram: the histogram of angles
-    keep_share: the threshold that keeps a share of a group
-    kept_counts: how many images of a group each threshold keeps
-    pair_angles: the angles of all pairs of rows
-    pair_rate: the threshold above which lies a share of the pairs
-audit
-    cosines: cosines of the rows of two matrices, in plain float64
-    pairs_above: pairs of a sampled image and a row above a threshold, in plain float64
+greedy.py
+    Reference — reference images prepared once, to be compared with batches of candidates
+    cover — the greedy cover of a group at one threshold
+    covers — greedy covers of a group at several thresholds
+cover_search.py
+    Cover — what a cover decided for each candidate
+    CoverSearch — a search for the keepers of candidates
+    ImageVectors — the vectors of reference images and candidates together
+    KeptImages — the images that are kept so far, prepared for the bounds
+    blocks — indices in consecutive parts
+    check_search — check thresholds and block size
+    checked_mask — check a mask by threshold and image
+    checked_order — check an order of candidates
+thresholds.py
+    AngleMoments — count, mean, spread and range of angles
+    BisectionSearch — halvings towards the lowest threshold that keeps enough images
+    angle_histogram — the histogram of angles
+    keep_share — the threshold that keeps a share of a group
+    kept_counts — how many images of a group each threshold keeps
+    pair_angles — the angles of all pairs of rows
+    pair_rate — the threshold above which lies a share of the pairs
+audit.py
+    cosines — cosines of the rows of two matrices, in plain float64
+    pairs_above — pairs of a sampled image and a row above a threshold, in plain float64
 """
