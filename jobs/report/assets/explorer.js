@@ -81,10 +81,10 @@ function explorer(host) {
     const [kept, all] = [rule.of_class[index], data.images[index]];
     const inside = make("span", { class: "fill" });
     inside.style.width = `${(100 * kept) / all}%`;
-    const found = rule.found ? ` at T = ${rule.found[index]}` : "";
+    const threshold = rule.found ? ` at T = ${rule.found[index]}` : "";
     const row = [
       make("span", { class: "of", title: data.labels[index] }, data.labels[index]),
-      make("span", { class: "track", title: percent(kept / all) + found }, inside),
+      make("span", { class: "track", title: percent(kept / all) + threshold }, inside),
       make("span", { class: "n" }, make("b", {}, count(kept)), ` of ${count(all)}`),
     ];
     const parts = document.createDocumentFragment();
