@@ -160,8 +160,9 @@ class Store(ABC):
         """Write rows in one commit and return the table's new version.
 
         The whole table is replaced, and its columns with it; or rows are added (`append`); or the
-        rows that fulfil a condition (`where`, an SQL predicate) are replaced. Raises SchemaError
-        naming every column that differs from the declaration in tables.py.
+        rows that fulfil a condition (`where`, an SQL predicate) are replaced. In the last two cases
+        the table gets the columns that it lacks, such as one that an earlier version did not write.
+        Raises SchemaError naming every column that differs from the declaration in tables.py.
         """
         schema = from_arrow_schema(rows.schema) if isinstance(rows, pa.Table) else rows.schema
         tables.check(table, schema)
@@ -222,12 +223,9 @@ class Store(ABC):
             .mode("append" if append else "overwrite")
             .option("userMetadata", commit.json())
         )
+        writer = writer.option("mergeSchema" if append or where else "overwriteSchema", "true")
         if where:
             writer = writer.option("replaceWhere", where)
-        elif append:
-            writer = writer.option("mergeSchema", "true")
-        else:
-            writer = writer.option("overwriteSchema", "true")
         if fresh:
             writer = writer.options(**tables.properties(table)).partitionBy(*declared.partition)
         frame.sparkSession.conf.set(SKIP_EMPTY, "false")

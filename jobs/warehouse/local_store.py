@@ -161,10 +161,9 @@ class LocalStore(Store):
         if fresh:
             options["configuration"] = tables.properties(table)
             options["partition_by"] = list(tables.TABLES[table].partition)
-        elif where:
-            options["predicate"] = where
         else:
-            options["schema_mode"] = "merge" if append else "overwrite"
+            options["schema_mode"] = "merge" if append or where else "overwrite"
+            options["predicate"] = where
         options["commit_properties"] = commit.properties()
         deltalake.write_deltalake(self._uri(table), rows, **options)
         return int(self._table(table).version())

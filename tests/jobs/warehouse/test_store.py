@@ -158,6 +158,22 @@ def test_a_partition_is_replaced_alone(store: Store) -> None:
 
 
 @pytest.mark.spark
+@pytest.mark.parametrize("change", [{"where": "run_id = 'old'"}, {"append": True}])
+def test_a_table_of_an_earlier_version_gets_its_new_column(
+    store: Store, change: dict[str, Any]
+) -> None:
+    """Before `runs` had the column `depends`; the first write may replace what a dead run left."""
+    names = tables.TABLES["runs"].schema.names
+    started = {"run_id": "old", "stage": "train", "state": "started"}
+    old = tables.rows("runs", [dict.fromkeys(names) | started]).drop_columns(["depends"])
+    write_deltalake(store.path("runs"), old, partition_by=["run_id"])
+    failed = dict.fromkeys(names) | started | {"state": "failed", "depends": "{}"}
+    store.write(tables.rows("runs", [failed]), "runs", COMMIT, **change)
+    states = sorted((row["state"], row["depends"]) for row in store.query("runs"))
+    assert states == [("failed", "{}")] + [("started", None)] * ("append" in change)
+
+
+@pytest.mark.spark
 def test_callers_columns_come_and_go(store: Store) -> None:
     images = tables.TABLES["images"].schema
     plain = arrow_frames.frame(
