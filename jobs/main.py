@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE)
         return 0 if job else 2
     if job not in JOBS:
-        print(f"there is no job '{job}'\n{USAGE}")
+        print(f"there is no job '{job}'\n{USAGE}", file=sys.stderr)
         return 2
     die_with_parent()
     attach_terminal()
@@ -135,7 +135,7 @@ def run(job: str, settings: Settings) -> None:
     stages = stages_of(job, settings)
     if settings.dry_run:
         spark = session.start(job)
-        log_plan(Run(spark, settings, job, pipeline.STAGES), stages)
+        plan(Run(spark, settings, job, pipeline.STAGES), job)
         spark.stop()
         return
     with lock(settings.warehouse):
@@ -153,6 +153,13 @@ def run(job: str, settings: Settings) -> None:
             current.close()
         current.console.results(current.results(), current.seconds)
         spark.stop()
+
+
+def plan(run: Run, job: str) -> None:
+    """Log what a job would do, without doing it."""
+    if job == PIPELINE:
+        pipeline.check_columns(run)
+    log_plan(run, stages_of(job, run.settings))
 
 
 def stages_of(job: str, settings: Settings) -> list[Stage]:

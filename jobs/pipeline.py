@@ -42,5 +42,11 @@ def main(run: Run) -> None:
         if stage.enabled(run.settings):
             run.execute(stage)
         if stage is ingest.STAGE:  # a wrong column is reported before hours of training
-            groups.check_columns(run.warehouse.read("images"), run.settings.prune)
+            check_columns(run)
     console_summary.summarise(run)
+
+
+def check_columns(run: Run) -> None:
+    """Raise SettingsError if the table `images` lacks columns that the settings of prune name."""
+    if run.warehouse.exists("images"):  # a dry run may come before the first ingest
+        groups.check_columns(run.warehouse.read("images"), run.settings.prune)

@@ -68,8 +68,18 @@ class Plan:
         """The stages that would be done, of those added so far."""
         return [step.stage for step in self.steps if step.redo]
 
+    @property
+    def _within_classes(self) -> bool:
+        """Whether prune compares within groups, which are taken to be about the classes."""
+        return bool(self.run.settings.prune.group_by or self.run.settings.prune.never_across)
+
     def add(self, stage: Stage) -> None:
-        """Add a stage. Raises MissingError if an input is missing that no earlier stage writes."""
+        """Add a stage.
+
+        Raises MissingError if an input is missing that no earlier stage writes, and SettingsError
+        if the stage cannot run with these settings.
+        """
+        stage.check_enabled(self.run.settings)
         reads, outputs = stage.reads(self.run), stage.outputs(self.run)
         depends: Any = None
         input_ids: dict[str, str] | None = None
@@ -175,6 +185,8 @@ class Plan:
         parts = {"new": new, "changed": changed, "vanished": vanished}
         self.files = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
         self.images, self._sizes = source.count * tiles, [row["count"] * tiles for row in classes]
+        if not self._within_classes:
+            self._sizes = [sum(self._sizes)]
         self._new_images = (source.count if anew else new + changed) * tiles
 
     def _file_changes(self, source: sources.Source) -> tuple[int, int, int]:
@@ -222,8 +234,7 @@ class Plan:
 
     def _class_sizes(self) -> list[dict[str, Any]]:
         """Count the images of each class, or all if prune does not compare within classes."""
-        prune = self.run.settings.prune
-        label = "label" if prune.group_by or prune.never_across else "'all'"
+        label = "label" if self._within_classes else "'all'"
         sql = f"SELECT {label} AS label, count(*) AS n FROM rows GROUP BY 1"
         return self.run.warehouse.query("images", sql)
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from pyspark.sql import SparkSession
 
-from jobs.errors import MissingError, SettingsError
+from jobs.errors import MissingError
 from jobs.runtime.stage import (
     UNFINISHED,
     RunContext,
@@ -51,8 +51,7 @@ class Run(RunContext):
 
         Raises SettingsError if the stage cannot run with these settings.
         """
-        if stage.refusal and not stage.enabled(self.settings):
-            raise SettingsError(f"{stage.name}: {stage.refusal}")
+        stage.check_enabled(self.settings)
         clock = time.monotonic()
         stage_run = self.open(stage)
         if stage_run.finished:

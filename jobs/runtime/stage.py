@@ -19,7 +19,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from jobs.errors import JobError
+from jobs.errors import JobError, SettingsError
 from jobs.runtime.console import Console
 from jobs.runtime.progress import Progress, SparkProgress
 from jobs.runtime.run_log import RunLog
@@ -118,6 +118,11 @@ class Stage:
     model_id: Callable[[RunContext], str | None] = _no_model
     afterwards: Callable[[StageRun], None] = _does_nothing
     imports: tuple[str, ...] = ()
+
+    def check_enabled(self, settings: Settings) -> None:
+        """Raise SettingsError if the stage refuses to run with settings that do not enable it."""
+        if self.refusal and not self.enabled(settings):
+            raise SettingsError(f"{self.name}: {self.refusal}")
 
     def outputs(self, run: RunContext) -> tuple[str, ...]:
         """The tables that the stage writes in this run."""

@@ -19,8 +19,8 @@ from jobs import main as command
 from jobs import pipeline
 from jobs.acquisition import ingest
 from jobs.autoencoder import encode, train
-from jobs.dry_run.plan import differences, log_plan
-from jobs.errors import MissingError
+from jobs.dry_run.plan import differences
+from jobs.errors import MissingError, SettingsError
 from jobs.runtime.run import Run
 from tests.support.commands import QUICK, flags
 from tests.support.folders import ROOT
@@ -70,7 +70,7 @@ def plan(
         wanted = command.parse(job, [*given, *flags(*QUICK, *settings)])
         current = Run(spark, wanted, job, pipeline.STAGES)
         before = listing(warehouse.parent)
-        log_plan(current, command.stages_of(job, wanted))
+        command.plan(current, job)
         current.close()
         assert listing(warehouse.parent) == before
         events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -152,7 +152,9 @@ def test_without_a_warehouse_all_would_be_done_and_none_is_made(plan: Any, tmp_p
     assert list(stages) == list(STAGES) == whole["redo"]
     assert stages["ingest"]["why"] == "never done here"
     assert stages["ingest"]["images"] == 400  # the broken file is not known to be one
-    assert whole["pairs"] == 3 * 133 * (3 * 133 - 3) / 6 or whole["pairs"] > 0
+    assert whole["pairs"] == (2 * 132 * 131 + 136 * 135) / 2, "one class has the broken file"
+    _, whole, _ = plan("ingest.tile=64", "ingest.stride=8", "prune.group_by=[]", warehouse=where)
+    assert whole["pairs"] == 400 * 399 / 2, "all images are compared with each other"
     assert "seconds" not in stages["ingest"], "this warehouse never did it"
 
 
@@ -163,6 +165,17 @@ def test_a_single_job(plan: Any, tmp_path: Path) -> None:
     assert stages["publish"]["why"] == 'publish.rule = "fixed:0.97", was "fixed:0.999"'
     with pytest.raises(MissingError, match=r"spark-submit.sh encode first"):
         plan(job="project", warehouse=tmp_path / "w")
+
+
+@pytest.mark.spark
+def test_what_a_run_would_refuse_at_once_a_dry_run_refuses(plan: Any) -> None:
+    for job in ("modes", "leaks", "conflicts", "anomalies", "generate"):
+        with pytest.raises(SettingsError, match=f"^{job}: "):
+            plan(job=job)
+    with pytest.raises(SettingsError, match="no_such_column"):
+        plan("prune.order=['no_such_column']")
+    with pytest.raises(SettingsError, match="no_such_column"):
+        plan("prune.order=no_such_column", more=("--overwrite", "train"))
 
 
 @pytest.mark.spark
