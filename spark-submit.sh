@@ -37,10 +37,16 @@ if ! "$PYSPARK_PYTHON" -c 'import pyspark' 2>/dev/null; then
   echo "pyspark is not installed for $PYSPARK_PYTHON: run make setup, or set PYSPARK_PYTHON" >&2
   exit 1
 fi
-case " ${arguments[*]-} " in
-  "  " | *" -h "* | *" --help "*) # needs no Java
-    PYTHONPATH=$here exec "$PYSPARK_PYTHON" "$here/jobs/main.py" ${arguments[@]+"${arguments[@]}"} ;;
-esac
+# Usage needs no Java. A job has the name of its file.
+usage=yes
+for file in "$here/jobs/${arguments[0]-}.py" "$here"/jobs/*/"${arguments[0]-}.py"; do
+  if [ -f "$file" ]; then usage=; fi
+done
+case " ${arguments[*]-} " in *" -h "* | *" --help "*) usage=yes ;; esac
+if [ -n "$usage" ]; then
+  export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH}
+  exec "$PYSPARK_PYTHON" "$here/jobs/main.py" ${arguments[@]+"${arguments[@]}"}
+fi
 if [ -n "${SPARK_HOME:-}" ] && ! ls "$SPARK_HOME"/jars/spark-core_*-4.2.*.jar >/dev/null 2>&1; then
   echo "SPARK_HOME=$SPARK_HOME is no Spark 4.2, which Delta's jars need: pyspark's own is taken" >&2
   unset SPARK_HOME

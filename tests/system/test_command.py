@@ -49,13 +49,16 @@ def job(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[st
 
 def test_the_script_answers_by_itself_without_java(tmp_path: Path) -> None:
     """No job, an unknown job, help, an unknown profile and an unknown source of jars."""
+    (tmp_path / "java").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "java").chmod(0o755)
+    no_java = f"{tmp_path}:{os.environ['PATH']}"
     for arguments, code in (([], 2), (["prun"], 2), (["--help"], 0), (["-h"], 0)):
-        answer = shell(*arguments)
+        answer = shell(*arguments, PATH=no_java, JAVA_HOME="")
         assert answer.returncode == code
         said = answer.stdout + answer.stderr
         assert "usage: ./spark-submit.sh JOB" in said
         assert f"sample {' '.join(STAGES)} pipeline" in said
-    assert "there is no job 'prun'" in shell("prun").stdout
+    assert "there is no job 'prun'" in shell("prun").stderr
     answer = shell("sample", PROFILE="desk")
     assert (answer.returncode, "use local or cluster" in answer.stderr) == (2, True)
     answer = shell("sample", DELTA_JARS="somewhere")
