@@ -163,7 +163,7 @@ def stages_of(job: str, settings: Settings) -> list[Stage]:
 
 
 def execute(run: Run, job: str) -> None:
-    """Run the stage, or the pipeline, that a job is."""
+    """Run the job: one stage, or the pipeline."""
     if job == PIPELINE:
         pipeline.main(run)
     else:
@@ -178,7 +178,7 @@ def _import(modules: Sequence[str]) -> None:
 
 
 def log_format(arguments: Sequence[str]) -> str:
-    """Return --log-format of a command line from which `parse` could make no settings."""
+    """Return --log-format, read from a command line that `parse` refused."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--log-format", default=FORMATS[0])
     return str(parser.parse_known_args(arguments)[0].log_format)

@@ -25,7 +25,8 @@ from jobs.warehouse.parquet_write import ArrowTransform
 
 VERSION = 1
 FILE_BYTES = 256 << 20  # size to aim at for a file of the table images
-EXPANSION = 10  # size of a JPEG's pixels over its own; vectors do not grow
+# Stored pixels are assumed to take 10 times the bytes of the source file; vectors do not grow.
+EXPANSION = 10
 FILE_KEY = ["path", "size_bytes", "modified_at"]  # a file with all three equal is not read again
 IMAGES = tables.TABLES["images"].schema
 REJECTS = tables.TABLES["rejects"].schema
@@ -75,7 +76,7 @@ class ReusableRows:
 def reusable_rows(
     stage_run: StageRun, source: sources.Source, decoding: str
 ) -> ReusableRows | None:
-    """Return rows of an earlier run that hold for unchanged files; None if all are to be read.
+    """Return rows that can be reused for unchanged files; None if every file is to be read.
 
     decoding: the fingerprint of `decoded_by`, which that run must have recorded. Rejects that may
     turn out otherwise when the file is read again are not among them.

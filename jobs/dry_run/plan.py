@@ -23,8 +23,10 @@ from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage, check_consistent, recorded
 
 COMPARING = ("prune", "leaks", "conflicts")  # stages whose work grows with the pairs of images
-# The key of the listing's hash in `depends` of ingest. No reason names it, since files are counted.
+# In `depends` of ingest, the key of the hash of all files. It is not shown as a reason, since the
+# counts of new, changed and vanished files say more.
 LISTING = "content"
+REASON_UNKNOWN = "its last run did not finish, or this version computes it differently"
 FRAMES = 64  # files whose size in pixels is taken as typical of all
 FILE_KEY = ["size_bytes", "modified_at"]
 
@@ -34,7 +36,7 @@ class Step:
     """A stage of a plan: whether it would be done and why.
 
     images: those that it would go through. pairs: those that it would compare at most. seconds:
-    what that would take; None if the stage was never done on this warehouse.
+    what that would take; None if the stage was never run in this warehouse.
     """
 
     stage: str
@@ -48,8 +50,8 @@ class Step:
 class Plan:
     """The stages of a command, which are added one after the other by `add`.
 
-    files: the counts of new, changed and vanished files, once `ingest` was added and would be done.
-    images: those of the table `images` after the run. history: the rows of the table `runs`.
+    files: the counts of new, changed and vanished files, filled by `add(ingest)` if ingest would
+    run. images: those of the table `images` after the run. history: the rows of the table `runs`.
     """
 
     def __init__(self, run: Run) -> None:
@@ -60,7 +62,7 @@ class Plan:
         self.images = self._count("images")
         self._sizes = [float(row["n"]) for row in self._class_sizes()]
         self._new_images = 0.0  # images to be decoded
-        # The `output_id` that a table would have after its stage; None if it cannot be told before.
+        # A table's `output_id` after its stage; None if it cannot be known before the run.
         self._expected_ids: dict[tuple[str, str], str | None] = {}
 
     @property
@@ -113,7 +115,8 @@ class Plan:
     def _input_ids(self, stage: Stage, reads: Mapping[str, str]) -> dict[str, str] | None:
         """The `output_id` that each input would have when the stage reads it.
 
-        None if one of them cannot be told before. Raises MissingError if one does not exist.
+        None if one of them cannot be known before the run. Raises MissingError if one does not
+        exist.
         """
         input_ids = {}
         for table, writer in reads.items():
@@ -147,7 +150,7 @@ class Plan:
         if stage.name in self.run.settings.overwrite:
             return f"--overwrite {stage.name}"
         if last is None:
-            return "never done here"
+            return "never run in this warehouse"
         commits = {table: self.run.warehouse.newest(table, name) for table, name in reads.items()}
         versions = dict(last["versions_read"] or {})
         reasons += [f"{' and '.join(redone)} would be done"] if redone else []
@@ -156,7 +159,7 @@ class Plan:
             for table, commit in commits.items()
             if not redone and commit and versions.get(table, commit.version) < commit.version
         ]
-        return "; ".join(reasons) or "it was not finished, or is done otherwise by this version"
+        return "; ".join(reasons) or REASON_UNKNOWN
 
     def _count_files(self, *, anew: bool) -> None:
         """Count new, changed and vanished files, and the images that all of them become.
@@ -228,7 +231,7 @@ class Plan:
         return self.run.warehouse.query("images", sql)
 
     def _seconds(self, step: Step) -> float | None:
-        """Scale the longest run of a stage to today's images; None if it was never done here.
+        """Scale the longest run of a stage to today's images; None if it never ran here.
 
         A stage that compares pairs is scaled by the square.
         """
@@ -306,7 +309,7 @@ def _log_total(run: Run, plan: Plan) -> None:
     text = f"  {plan.images:,.0f} images; {len(steps)} of {len(plan.steps)} stages would be done"
     if seconds:
         text += f", about {duration(sum(seconds))} by earlier runs of this warehouse"
-        text += f", beside {', '.join(never_done)}, which it never did" if never_done else ""
+        text += f", beside {', '.join(never_done)}, which never ran in it" if never_done else ""
     log(
         text,
         event="plan",

@@ -1,4 +1,4 @@
-"""The stage `prune`: decides by every rule which images are kept and which are duplicates of these.
+"""The stage `prune`: decides which images are kept, and which of these each other one duplicates.
 
 docs/method.md, "Which images stay" and "Thresholds that set themselves".
 """
@@ -117,7 +117,7 @@ def checked_sublabels(stage_run: StageRun) -> DataFrame | None:
 class CandidateCounts:
     """How many candidates there are, and the hash that later shows whether they are the same.
 
-    by_group: images that are compared, in each group in which something is pending.
+    by_group: the number of compared images per group, without groups that are already decided.
     images: all images, counted once for each space.
     hash: of all images, by `decision_hash`.
     """

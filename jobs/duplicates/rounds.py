@@ -1,8 +1,8 @@
 """Groups that are too large for one task, decided in rounds (docs/method.md, "Which images stay").
 
-In a round the driver settles the next window of open images: references and pending images, in
-order. The images of it that are kept are sent to the executors, which compare them with all images
-that follow. The work tables `placed` and `rounds` hold what a run that was stopped resumes from;
+In a round the driver decides the next `prune.window` images, in order, that are references or still
+undecided. Those that it keeps are sent to the executors, which compare them with all images that
+follow. The work tables `placed` and `rounds` hold what a run that was stopped resumes from;
 they are dropped when the selection is written.
 """
 

@@ -1,9 +1,10 @@
 """Declare a stage, a step of the pipeline from tables to tables, and give it what it works with.
 
-A stage's file ends in `STAGE = Stage(…)`; `jobs/pipeline.py` lists all of them in order. From these
-declarations follow the order of a pipeline, the list of jobs, the names that `--overwrite` takes,
-the stage that has to run first, the plan of a dry run, and what the report says of tables that the
-settings do not ask for. `StageRun` is what `main` of a stage reads, writes and reports through.
+A stage's file ends in `STAGE = Stage(…)`; `jobs/pipeline.py` lists all of them in order. These
+declarations determine the order of a pipeline, the list of jobs, the names that `--overwrite`
+takes, the stage that has to run first, the plan of a dry run, and what the report says of tables
+that the settings do not ask for. `StageRun` is what `main` of a stage reads, writes
+and reports through.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class RunContext:
         self._once: dict[Callable[[RunContext], Any], Any] = {}
 
     def once(self, make: Callable[[RunContext], Answer]) -> Answer:
-        """Return `make(run)`, which is called only once in a run."""
+        """Cache and return `make(run)`, for example the listing of the source."""
         if make not in self._once:
             self._once[make] = make(self)
         return cast(Answer, self._once[make])
@@ -161,14 +162,15 @@ def _replaced(value: Any, replace: Callable[[Details], Any]) -> Any:
 def check_consistent(reads: Mapping[str, str], fingerprints: Mapping[str, str]) -> None:
     """Raise JobError if tables that one stage wrote have different fingerprints.
 
-    The stage then died after it had written some of them.
+    This happens if the stage died between two of its tables.
     """
     for writer in dict.fromkeys(reads.values()):
         written = [table for table, stage in reads.items() if stage == writer]
         if len({fingerprints[table] for table in written}) > 1:
             raise JobError(
-                f"{writer} ended between the tables {', '.join(written)}: run ./spark-submit.sh "
-                f"{writer} again first (or pipeline, which does all)"
+                f"the last run of {writer} stopped after it had written only some of "
+                f"{', '.join(written)}: run ./spark-submit.sh {writer} again first (or pipeline, "
+                "which does all)"
             )
 
 

@@ -150,10 +150,10 @@ def test_without_a_warehouse_all_would_be_done_and_none_is_made(plan: Any, tmp_p
     stages, whole, _ = plan("ingest.tile=64", "ingest.stride=8", warehouse=where)
     assert not where.exists()
     assert list(stages) == list(STAGES) == whole["redo"]
-    assert stages["ingest"]["why"] == "never done here"
+    assert stages["ingest"]["why"] == "never run in this warehouse"
     assert stages["ingest"]["images"] == 400  # the broken file is not known to be one
     assert whole["pairs"] == 3 * 133 * (3 * 133 - 3) / 6 or whole["pairs"] > 0
-    assert "seconds" not in stages["ingest"], "this warehouse never did it"
+    assert "seconds" not in stages["ingest"], "it never ran in this warehouse"
 
 
 @pytest.mark.spark
@@ -209,4 +209,4 @@ def test_a_warehouse_of_a_version_that_recorded_less_is_still_planned(
     _, whole, _ = plan(warehouse=warehouse)
     assert whole["redo"] == []
     stages, _, _ = plan("prune.thresholds=[0.999, 0.5]", warehouse=warehouse)
-    assert stages["prune"]["why"].startswith("it was not finished, or is done otherwise")
+    assert stages["prune"]["why"].startswith("its last run did not finish, or this version")
