@@ -17,7 +17,7 @@ from pyspark.sql import types as T
 from jobs.acquisition import sources
 from jobs.errors import SettingsError
 from jobs.runtime import session
-from jobs.runtime.stage import Details, RunContext, Stage, StageRun
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun
 from jobs.settings.acquisition import Ingest
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import fingerprint
@@ -62,7 +62,13 @@ def decoded_by(run: RunContext) -> dict[str, Any]:
 
 def depends(run: RunContext) -> dict[str, Any]:
     """What decides how source files are read, and the hash of their listing."""
-    return {"decoding": Details(decoded_by(run)), "content": run.once(sources.of_run).content}
+    inputs = decoded_by(run)
+    constant = ("tasks", "vector_name")  # see Source.decoded_by
+    named = {f"ingest.{key}": value for key, value in inputs.items() if key not in constant}
+    return {
+        "decoding": NamedValues(named, hashed=fingerprint(inputs)),
+        "content": run.once(sources.of_run).content,
+    }
 
 
 @dataclass(frozen=True)

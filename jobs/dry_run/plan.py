@@ -7,7 +7,7 @@ Nothing is decoded or written, and no lock is taken, since readers of Delta tabl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -20,7 +20,7 @@ from jobs.errors import MissingError
 from jobs.runtime.console import stage_column
 from jobs.runtime.progress import duration
 from jobs.runtime.run import Run
-from jobs.runtime.stage import Stage, check_consistent, recorded
+from jobs.runtime.stage import NamedValues, Stage, check_consistent
 
 COMPARING = ("prune", "leaks", "conflicts")  # stages whose work grows with the pairs of images
 # In `depends` of ingest, the key of the hash of all files. It is not shown as a reason, since the
@@ -143,7 +143,7 @@ class Plan:
         done = [row for row in self.history if (row["stage"], row["state"]) == (stage.name, "done")]
         last = max(done, key=lambda row: row["started"], default=None)
         before = last.get("depends") if last and depends is not None else None
-        reasons = list(differences(before, recorded(depends), stage.name))
+        reasons = list(differences(before, depends, stage.name))
         if stage.name == "ingest":
             self._count_files(anew=bool(reasons) or "ingest" in self.run.settings.overwrite)
             reasons += [f"{self.files} files"] if self.files and last else []
@@ -253,26 +253,53 @@ class Plan:
         return float(longest * (ratio**2 if step.pairs else ratio))
 
 
-def differences(before: str | None, now: Any, name: str) -> Iterator[str]:
+def differences(before: str | None, now: Any, stage: str) -> Iterator[str]:
     """Yield a message for each value in `depends` of a stage that differs from before.
 
     Args:
         before: the JSON that the table `runs` has; None if the version of then recorded none.
-        now: the present value.
-        name: the stage's name, with which the name of a value begins.
+        now: what `Stage.depends` returns now.
+        stage: the stage's name. It is also the section of settings whose names stand alone in
+            `depends`, so `seed` of prune is shown as `prune.seed`.
     """
     if before is not None:
-        yield from _differences(json.loads(before), json.loads(json.dumps(now)), name)
+        yield from _differences(json.loads(before), now, stage)
 
 
 def _differences(before: Any, now: Any, name: str) -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
+    if isinstance(now, NamedValues):
+        if before == _as_json(now.hashed):  # recorded by a version that did not name its values
+            return
+        if before is not None and not isinstance(before, dict):
+            names = ", ".join(now.values)
+            yield f"{names} = {json.dumps(now.hashed)}, was {json.dumps(before)}"
+            return
+        before, now = _with_full_names(before or {}, now.values), now.values
+    if isinstance(before, dict) and isinstance(now, Mapping | None):
+        now = now or {}
         for key in dict.fromkeys([*before, *now]):
             if key != LISTING:
-                path = name if key == name else f"{name}.{key}"  # the section of the same name
-                yield from _differences(before.get(key), now.get(key), path)
-    elif before != now:
+                yield from _differences(before.get(key), now.get(key), _full_name(key, name))
+    elif before != _as_json(now):
         yield f"{name} = {json.dumps(now)}, was {json.dumps(before)}"
+
+
+def _full_name(key: str, name: str) -> str:
+    """The name to show of a key in the part `name` of `depends`."""
+    if "." in key:
+        return key  # of NamedValues
+    return name if key == name else f"{name}.{key}"  # `train` of train is the section
+
+
+def _with_full_names(before: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Values as they are named now; versions before named a setting without its section."""
+    full_names = {name.rpartition(".")[2]: name for name in names}
+    named = {full_names.get(key, key): value for key, value in before.items()}
+    return {key: value for key, value in named.items() if "." in key}
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
 
 
 def log_plan(run: Run, stages: Sequence[Stage]) -> None:

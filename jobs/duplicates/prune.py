@@ -32,7 +32,7 @@ from jobs.duplicates.rules import Rules
 from jobs.duplicates.selection import select, with_groups
 from jobs.errors import JobError
 from jobs.runtime.console import abbreviated
-from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.duplicates import RAW, Prune, Rule
 from jobs.warehouse import tables
 
@@ -79,7 +79,17 @@ def reads(run: RunContext) -> dict[str, str]:
 
 def depends(run: RunContext) -> dict[str, Any]:
     """The settings that decide which image is kept, and whether earlier decisions hold."""
-    return decision_settings(run.settings) | {"mode": run.settings.prune.mode}
+    leaks = run.settings.leaks
+    decisions = decision_settings(run.settings) | {"mode": run.settings.prune.mode}
+    if leaks.remove:
+        named = {
+            "leaks.remove": leaks.remove,
+            "leaks.split": leaks.split,
+            "leaks.warehouse": leaks.warehouse,
+            "leaks.scope": leaks.scope,
+        }
+        decisions["leaks"] = NamedValues(named, hashed=decisions["leaks"])
+    return decisions
 
 
 def grouped_images(stage_run: StageRun) -> DataFrame:

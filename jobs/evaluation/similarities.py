@@ -26,7 +26,7 @@ from jobs.evaluation.pair_sampling import (
     SamplingPlan,
     sampled_images,
 )
-from jobs.runtime.stage import RunContext, Stage, StageRun
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun
 from jobs.settings.duplicates import Prune
 from jobs.settings.evaluation import Calibrate
 from jobs.settings.model import published_space
@@ -66,9 +66,16 @@ def depends(run: RunContext) -> dict[str, Any]:
             f"publish.space = {space!r}: not among the computed spaces ({', '.join(prune.space)})"
         )
     return {
-        "spaces": [prune.space, space],
-        "images": [prune.seed, prune.order],
-        "pairs": [settings.pairs, settings.seed],
+        "spaces": NamedValues(
+            {"prune.space": prune.space, "publish.space": space}, hashed=[prune.space, space]
+        ),
+        "images": NamedValues(
+            {"prune.seed": prune.seed, "prune.order": prune.order}, hashed=[prune.seed, prune.order]
+        ),
+        "pairs": NamedValues(
+            {"calibrate.pairs": settings.pairs, "calibrate.seed": settings.seed},
+            hashed=[settings.pairs, settings.seed],
+        ),
     }
 
 

@@ -59,10 +59,16 @@ class RunContext:
 
 
 @dataclass(frozen=True)
-class Details:
-    """A long part of `depends`. The fingerprint contains its hash; `runs` records it in full."""
+class NamedValues:
+    """A part of `depends` that is recorded by names, but hashed in another form.
 
-    content: Any
+    values: what the table `runs` records, by the full names of settings, such as `prune.seed`. What
+    is no setting has a name of this form too. hashed: JSON that the fingerprint contains instead.
+    If this form changed, finished outputs would no longer count as up to date.
+    """
+
+    values: Mapping[str, Any]
+    hashed: Any
 
 
 def _reads_nothing(run: RunContext) -> Mapping[str, str]:
@@ -94,7 +100,8 @@ class Stage:
     reads: the input tables, each with the stage that must have written it (see `written_by`).
     writes: the output tables.
     depends: JSON of all settings and other inputs that decide the outputs. It is hashed for the
-        fingerprint, and recorded in the table `runs` so that a dry run can tell what differs.
+        fingerprint, and recorded in the table `runs` so that a dry run can tell what differs. A key
+        is a setting of the stage's own section; settings of others stand in `NamedValues`.
     version: a number to raise when the outputs of the same inputs change.
     enabled: whether a pipeline with these settings runs the stage.
     to_enable: flags that enable it, as an example for messages.
@@ -140,17 +147,17 @@ class Stage:
 
 
 def hashed(depends: Any) -> Any:
-    """Return `depends` as the fingerprint contains it, with the hashes of `Details`."""
-    return _replaced(depends, lambda details: fingerprint(details.content))
+    """Return `depends` as the fingerprint contains it, with `hashed` of each `NamedValues`."""
+    return _replaced(depends, lambda part: part.hashed)
 
 
 def recorded(depends: Any) -> Any:
-    """Return `depends` as the table `runs` records it, with the contents of `Details`."""
-    return _replaced(depends, lambda details: details.content)
+    """Return `depends` as the table `runs` records it, with `values` of each `NamedValues`."""
+    return _replaced(depends, lambda part: part.values)
 
 
-def _replaced(value: Any, replace: Callable[[Details], Any]) -> Any:
-    if isinstance(value, Details):
+def _replaced(value: Any, replace: Callable[[NamedValues], Any]) -> Any:
+    if isinstance(value, NamedValues):
         return replace(value)
     if isinstance(value, Mapping):
         return {key: _replaced(part, replace) for key, part in value.items()}
