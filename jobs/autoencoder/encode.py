@@ -161,12 +161,12 @@ def write_latents(
     """
     count = stage_run.count("images")
     if reusable is None:
-        stage_run.images = count
+        stage_run.progress_total = count
         stage_run.write(make(images, True), "latents", metadata=metadata)
         return
     narrow = images.select(*KEY, "label", "split")
     reused = reusable.count()
-    stage_run.images = count - reused
+    stage_run.progress_total = count - reused
     kept = reusable.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
     new = make(images.join(reusable.select(KEY), on=KEY, how="left_anti"), False)
     if unchanged(reusable, narrow) and stage_run.warehouse.count("latents") == reused:

@@ -42,7 +42,7 @@ def main(stage_run: StageRun) -> None:
     settings = stage_run.settings.estimate
     latents = stage_run.read("latents").select(LATENT.names)
     sizes = class_sizes(stage_run)
-    stage_run.images = sum(sizes.values())
+    stage_run.progress_total = sum(sizes.values())
     with ExitStack() as persisted:
         largest = stage_run.settings.prune.largest_class
         snapshot = stage_run.snapshot("latents")

@@ -40,7 +40,7 @@ class Step:
     """
 
     stage: str
-    redo: bool
+    would_run: bool
     reason: str
     images: float = 0.0
     pairs: float = 0.0
@@ -66,9 +66,9 @@ class Plan:
         self._expected_ids: dict[tuple[str, str], str | None] = {}
 
     @property
-    def redone(self) -> list[str]:
+    def running(self) -> list[str]:
         """The stages that would be done, of those added so far."""
-        return [step.stage for step in self.steps if step.redo]
+        return [step.stage for step in self.steps if step.would_run]
 
     def add(self, stage: Stage) -> None:
         """Add a stage. Raises MissingError if an input is missing that no earlier stage writes."""
@@ -79,7 +79,7 @@ class Plan:
             depends = stage.depends(self.run)
             input_ids = self._input_ids(stage, reads)
         except MissingError:  # such as a model that is not trained yet
-            if not self.redone:
+            if not self.running:
                 raise
         fingerprint, pending = "", ["output"]
         if input_ids is not None:
@@ -90,10 +90,10 @@ class Plan:
         if not pending:
             self.steps.append(Step(stage.name, False, "up to date"))
             return
-        redone = [writer for writer in dict.fromkeys(reads.values()) if writer in self.redone]
+        causes = [writer for writer in dict.fromkeys(reads.values()) if writer in self.running]
         if input_ids is None:
-            redone = redone or self.redone[-1:]
-        self.steps.append(Step(stage.name, True, self._reason(stage, depends, reads, redone)))
+            causes = causes or self.running[-1:]
+        self.steps.append(Step(stage.name, True, self._reason(stage, depends, reads, causes)))
         for table in outputs:
             output_id = self._output_id(table, stage, fingerprint) if fingerprint else None
             self._expected_ids[table, stage.name] = output_id
@@ -101,12 +101,12 @@ class Plan:
     def estimate(self) -> None:
         """Set images, pairs and seconds of the steps that would be done."""
         for step in self.steps:
-            if step.redo:
+            if step.would_run:
                 step.images = self.images
                 if step.stage == "ingest":
                     step.images = self._new_images
                 elif step.stage == "encode":
-                    encoded = 0 if "train" in self.redone else self._count("latents")
+                    encoded = 0 if "train" in self.running else self._count("latents")
                     step.images = min(self.images, max(self._new_images, self.images - encoded))
                 elif step.stage in COMPARING:
                     step.pairs = sum(n * (n - 1) / 2 for n in self._sizes)
@@ -134,11 +134,11 @@ class Plan:
         return f"{fingerprint}|{platform}" if platform else fingerprint
 
     def _reason(
-        self, stage: Stage, depends: Any, reads: Mapping[str, str], redone: Sequence[str]
+        self, stage: Stage, depends: Any, reads: Mapping[str, str], causes: Sequence[str]
     ) -> str:
         """Say what differs from the run that did the stage last.
 
-        redone: the stages before it that would be done and because of which it would be done.
+        causes: the stages before it that would be done and because of which it would be done.
         """
         done = [row for row in self.history if (row["stage"], row["state"]) == (stage.name, "done")]
         last = max(done, key=lambda row: row["started"], default=None)
@@ -153,11 +153,11 @@ class Plan:
             return "never run in this warehouse"
         commits = {table: self.run.warehouse.newest(table, name) for table, name in reads.items()}
         versions = dict(last["versions_read"] or {})
-        reasons += [f"{' and '.join(redone)} would be done"] if redone else []
+        reasons += [f"{' and '.join(causes)} would be done"] if causes else []
         reasons += [
             f"{table} is at version {commit.version}, was {versions[table]}"
             for table, commit in commits.items()
-            if not redone and commit and versions.get(table, commit.version) < commit.version
+            if not causes and commit and versions.get(table, commit.version) < commit.version
         ]
         return "; ".join(reasons) or REASON_UNKNOWN
 
@@ -309,8 +309,8 @@ def log_plan(run: Run, stages: Sequence[Stage]) -> None:
         plan.add(stage)
     plan.estimate()
     for step in plan.steps:
-        text, fields = step.reason, {"redo": step.redo, "why": step.reason}
-        if step.redo:
+        text, fields = step.reason, {"redo": step.would_run, "why": step.reason}
+        if step.would_run:
             work = (
                 f"{step.pairs:,.0f} pairs at most" if step.pairs else f"{step.images:,.0f} images"
             )
@@ -328,9 +328,9 @@ def _log_total(run: Run, plan: Plan) -> None:
     """Log files, images, stages and time of the whole plan."""
     log = run.console.line
     log()
-    if "ingest" in plan.redone:
+    if "ingest" in plan.running:
         log(f"  {run.once(sources.of_run).count:,} files ({plan.files or 'none new'})")
-    steps = [step for step in plan.steps if step.redo]
+    steps = [step for step in plan.steps if step.would_run]
     seconds = [step.seconds for step in steps if step.seconds is not None]
     never_done = [step.stage for step in steps if step.seconds is None]
     text = f"  {plan.images:,.0f} images; {len(steps)} of {len(plan.steps)} stages would be done"
@@ -340,7 +340,7 @@ def _log_total(run: Run, plan: Plan) -> None:
     log(
         text,
         event="plan",
-        redo=plan.redone,
+        redo=plan.running,
         images=round(plan.images),
         pairs=round(sum(step.pairs for step in steps if step.stage == "prune")),
         seconds=round(sum(seconds), 1),

@@ -193,6 +193,8 @@ STAGE = Stage(
     depends=depends,
     version=VERSION,
     enabled=lambda settings: settings.leaks.enabled,
-    to_enable="--set 'leaks.split=[\"test\"]'",
-    refusal="nothing to compare with: give leaks.split, such as ['test'], or leaks.warehouse",
+    example_flags="--set 'leaks.split=[\"test\"]'",
+    message_if_disabled=(
+        "nothing to compare with: give leaks.split, such as ['test'], or leaks.warehouse"
+    ),
 )

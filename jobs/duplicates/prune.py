@@ -102,11 +102,11 @@ def grouped_images(stage_run: StageRun) -> DataFrame:
     reference = settings.leaks.split if settings.leaks.remove else ()
     vectors = spaces.vectors(stage_run, settings.prune.space)
     return groups.grouped(
-        vectors, images, projections, settings.prune, reference, checked_sublabels(stage_run)
+        vectors, images, projections, settings.prune, reference, sublabels_if_used(stage_run)
     )
 
 
-def checked_sublabels(stage_run: StageRun) -> DataFrame | None:
+def sublabels_if_used(stage_run: StageRun) -> DataFrame | None:
     """The table `sublabels`; None where no group is made of sub-labels.
 
     Raises JobError where an image has no sub-label under its label.

@@ -101,7 +101,7 @@ def compare(
 ) -> None:
     """Compare the images of each class once, and write both tables from the result."""
     counts = {row["group"]: int(row["count"]) for row in rows.groupBy("group").count().collect()}
-    stage_run.images = sum(counts.values())
+    stage_run.progress_total = sum(counts.values())
     by_rule = thresholds_by_rule(stage_run, space)
     if counts and not by_rule:
         raise JobError(

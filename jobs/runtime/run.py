@@ -51,8 +51,8 @@ class Run(RunContext):
 
         Raises SettingsError if the stage cannot run with these settings.
         """
-        if stage.refusal and not stage.enabled(self.settings):
-            raise SettingsError(f"{stage.name}: {stage.refusal}")
+        if stage.message_if_disabled and not stage.enabled(self.settings):
+            raise SettingsError(f"{stage.name}: {stage.message_if_disabled}")
         clock = time.monotonic()
         stage_run = self.open(stage)
         if stage_run.finished:

@@ -104,8 +104,9 @@ class Stage:
         is a setting of the stage's own section; settings of others stand in `NamedValues`.
     version: a number to raise when the outputs of the same inputs change.
     enabled: whether a pipeline with these settings runs the stage.
-    to_enable: flags that enable it, as an example for messages.
-    refusal: the message with which the stage's own job fails if it is not enabled; "" lets it run.
+    example_flags: flags that enable it, as an example for messages.
+    message_if_disabled: the message with which the stage's own job fails if the stage is not
+        enabled; "" lets it run.
     is_current: whether the output has a given fingerprint. It replaces the look at the commits of
         tables, for outputs that are not only tables.
     model_id: the model that the stage uses, for the table `runs`. It may raise JobError.
@@ -120,8 +121,8 @@ class Stage:
     depends: Callable[[RunContext], Any] = _depends_on_nothing
     version: int = 1
     enabled: Callable[[Settings], bool] = _always
-    to_enable: str = ""
-    refusal: str = ""
+    example_flags: str = ""
+    message_if_disabled: str = ""
     is_current: Callable[[RunContext, str], bool] | None = None
     model_id: Callable[[RunContext], str | None] = _no_model
     afterwards: Callable[[StageRun], None] = _does_nothing
@@ -186,11 +187,12 @@ class StageRun:
     """One stage being run. It reads and writes all its tables through this object.
 
     Input tables are read at the versions pinned when the stage started. `main` of the stage sets
-    `rows` (counts for the table `runs`), `summary` (its line on the console) and `images`.
+    `rows` (counts for the table `runs`), `summary` (its line on the console) and
+    `progress_total`.
 
     fingerprint: what the outputs will carry. inputs: the commits that finished the input tables.
     reads, writes: the versions read and written, by table. pending: outputs that are not up to
-    date. images: how many the longest step goes through, for the rate on the console.
+    date. progress_total: images that the longest step goes through, for the rate on the console.
     """
 
     run: RunContext
@@ -206,7 +208,7 @@ class StageRun:
     rows: dict[str, int] = field(default_factory=dict)
     model_id: str | None = None
     summary: str = ""
-    images: int | None = None
+    progress_total: int | None = None
     _progress: Callable[[], Progress | None] | None = None
 
     @property
@@ -338,7 +340,9 @@ class StageRun:
 
     def progress(self) -> Progress | None:
         """How far the stage is: as it reports itself, else by the Spark tasks that are done."""
-        return self._progress() if self._progress else self.run.spark_progress.current(self.images)
+        if self._progress:
+            return self._progress()
+        return self.run.spark_progress.current(self.progress_total)
 
     @contextmanager
     def progress_from(self, progress: Callable[[], Progress | None]) -> Iterator[None]:

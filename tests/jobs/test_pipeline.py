@@ -89,8 +89,8 @@ def test_stages_that_a_pipeline_skips_say_how_to_ask_for_them() -> None:
         "calibrate",
     ]
     for stage in skipped:
-        assert stage.refusal
-        flag = stage.to_enable.removeprefix("--set ").strip("'")
+        assert stage.message_if_disabled
+        flag = stage.example_flags.removeprefix("--set ").strip("'")
         if stage.name != "calibrate":  # whose file of labels must be there
             assert stage.enabled(build({}, (flag,), images="x")), stage.name
 

@@ -239,7 +239,7 @@ def test_the_name_of_given_vectors_is_named_as_a_reason(
     plan = Plan(Run(spark, renamed, "encode", pipeline.STAGES))
     for job in (ingest, encode):
         plan.add(job.STAGE)
-    assert [(step.stage, step.redo, step.reason) for step in plan.steps] == [
+    assert [(step.stage, step.would_run, step.reason) for step in plan.steps] == [
         ("ingest", False, "up to date"),
         ("encode", True, 'ingest.vector_name = "other", was "clip"'),
     ]
