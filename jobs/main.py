@@ -23,15 +23,15 @@ from jobs.dry_run.plan import log_plan
 from jobs.errors import JobError, SettingsError
 from jobs.runtime import session
 from jobs.runtime.console import Console
-from jobs.runtime.lock import lock
-from jobs.runtime.process import attach_terminal, die_with_parent, interrupted
+from jobs.runtime.process import attach_terminal, die_with_parent, interrupted, silence_py4j
 from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage
 from jobs.settings.load import build, read_file
 from jobs.settings.model import FORMATS, Settings
+from jobs.warehouse.lock import lock
 
 # The environment variable in which spark-submit.sh gives the path of the project's settings file.
-SETTINGS = "LATENT_DEDUP_SETTINGS"
+SETTINGS_VARIABLE = "LATENT_DEDUP_SETTINGS"
 # The jobs are `sample`, which needs neither Spark nor a warehouse, each stage, and the pipeline.
 SAMPLE, PIPELINE = "sample", "pipeline"
 STAGES = {stage.name: stage for stage in pipeline.STAGES}
@@ -71,7 +71,8 @@ def _parser(job: str) -> argparse.ArgumentParser:
         description="Options of spark-submit itself come after `--`.",
         allow_abbrev=False,
     )
-    settings_file = os.environ.get(SETTINGS, f"conf/{os.environ.get('PROFILE', 'local')}.toml")
+    profile = f"conf/{os.environ.get('PROFILE', 'local')}.toml"
+    settings_file = os.environ.get(SETTINGS_VARIABLE, profile)
     parser.add_argument("--images", default="", metavar="PATH", help="folder or table to read")
     parser.add_argument("--warehouse", default="build/warehouse", metavar="DIR")
     parser.add_argument("--settings", default=settings_file, metavar="FILE")
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsError as wrong:
         mistakes = str(wrong).replace("\n", "\n  ")
         message = f"{job}: the settings need a change:\n  {mistakes}"
-        Console(log_format=log_format(arguments)).error(message, code=2)
+        Console(log_format=log_format_without_settings(arguments)).error(message, code=2)
         return 2
     return guarded(job, run_sample if job == SAMPLE else run, settings)
 
@@ -133,6 +134,8 @@ def run(job: str, settings: Settings) -> None:
     Modules that take long to import are loaded while Spark starts. A dry run takes no lock.
     """
     stages = stages_of(job, settings)
+    if not settings.verbose:
+        silence_py4j()
     if settings.dry_run:
         spark = session.start(job)
         plan(Run(spark, settings, job, pipeline.STAGES), job)
@@ -169,12 +172,12 @@ def stages_of(job: str, settings: Settings) -> list[Stage]:
     return [stage for stage in pipeline.STAGES if stage.enabled(settings)]
 
 
-def execute(run: Run, job: str) -> None:
-    """Run the stage, or the pipeline, that a job is."""
+def execute(current: Run, job: str) -> None:
+    """Run the job: one stage, or the pipeline."""
     if job == PIPELINE:
-        pipeline.main(run)
+        pipeline.main(current)
     else:
-        run.execute(STAGES[job])
+        current.execute(STAGES[job])
 
 
 def _import(modules: Sequence[str]) -> None:
@@ -184,18 +187,18 @@ def _import(modules: Sequence[str]) -> None:
             importlib.import_module(module)
 
 
-def log_format(arguments: Sequence[str]) -> str:
-    """Return --log-format of a command line from which `parse` could make no settings."""
+def log_format_without_settings(arguments: Sequence[str]) -> str:
+    """Return --log-format, read from a command line that `parse` refused."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--log-format", default=FORMATS[0])
     return str(parser.parse_known_args(arguments)[0].log_format)
 
 
-def guarded(job: str, run: Callable[[str, Settings], None], settings: Settings) -> int:
-    """Call `run`, report how it fails on the console, and return the exit code."""
+def guarded(job: str, action: Callable[[str, Settings], None], settings: Settings) -> int:
+    """Call `action`, report how it fails on the console, and return the exit code."""
     console = Console.of(settings)
     try:
-        run(job, settings)
+        action(job, settings)
     except KeyboardInterrupt:
         message = f"{job}: interrupted; the same command goes on where this one stopped"
         console.error(message if console.json else f"\n{message}", code=130)

@@ -17,7 +17,7 @@ from pyspark.sql import types as T
 from jobs.acquisition import sources
 from jobs.errors import SettingsError
 from jobs.runtime import session
-from jobs.runtime.stage import Details, RunContext, Stage, StageRun
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun
 from jobs.settings.acquisition import Ingest
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import fingerprint
@@ -25,7 +25,8 @@ from jobs.warehouse.parquet_write import ArrowTransform
 
 VERSION = 1
 FILE_BYTES = 256 << 20  # size to aim at for a file of the table images
-EXPANSION = 10  # size of a JPEG's pixels over its own; vectors do not grow
+# Stored pixels are assumed to take 10 times the bytes of the source file; vectors do not grow.
+EXPANSION = 10
 FILE_KEY = ["path", "size_bytes", "modified_at"]  # a file with all three equal is not read again
 IMAGES = tables.TABLES["images"].schema
 REJECTS = tables.TABLES["rejects"].schema
@@ -34,15 +35,15 @@ REJECTS = tables.TABLES["rejects"].schema
 def main(stage_run: StageRun) -> None:
     """Source files or a table's rows → images, rejects."""
     source = stage_run.run.once(sources.of_run)
-    decoding = fingerprint(decoded_by(stage_run.run))
+    decoding_fingerprint = fingerprint(decoding_inputs(stage_run.run))
     source.log_notices(stage_run.console)
-    stage_run.images = source.count
-    reusable = reusable_rows(stage_run, source, decoding)
+    stage_run.progress_total = source.count
+    reusable = reusable_rows(stage_run, source, decoding_fingerprint)
     check_types(stage_run, source)
     candidates, duplicate_ids = unique(source, stage_run.settings.ingest)
     previous = previous_images(stage_run, source)
     record_vanished(stage_run, candidates, source, previous)
-    write_images(stage_run, candidates, reusable, source, decoding)
+    write_images(stage_run, candidates, reusable, source, decoding_fingerprint)
     if previous is None and all_used(stage_run, source):
         rejects: DataFrame | pa.Table = tables.rows("rejects", [])
     else:
@@ -53,15 +54,21 @@ def main(stage_run: StageRun) -> None:
     summarise(stage_run)
 
 
-def decoded_by(run: RunContext) -> dict[str, Any]:
+def decoding_inputs(run: RunContext) -> dict[str, Any]:
     """What decides how source files become images: settings, the root and this version."""
     source = run.once(sources.of_run)
-    return source.decoded_by(run.settings.ingest) | {"version": VERSION}
+    return source.decoding_inputs(run.settings.ingest) | {"version": VERSION}
 
 
 def depends(run: RunContext) -> dict[str, Any]:
     """What decides how source files are read, and the hash of their listing."""
-    return {"decoding": Details(decoded_by(run)), "content": run.once(sources.of_run).content}
+    inputs = decoding_inputs(run)
+    constant = ("tasks", "vector_name")  # see Source.decoding_inputs
+    named = {f"ingest.{key}": value for key, value in inputs.items() if key not in constant}
+    return {
+        "decoding": NamedValues(named, hashed=fingerprint(inputs)),
+        "content": run.once(sources.of_run).content,
+    }
 
 
 @dataclass(frozen=True)
@@ -73,17 +80,17 @@ class ReusableRows:
 
 
 def reusable_rows(
-    stage_run: StageRun, source: sources.Source, decoding: str
+    stage_run: StageRun, source: sources.Source, decoding_fingerprint: str
 ) -> ReusableRows | None:
-    """Return rows of an earlier run that hold for unchanged files; None if all are to be read.
+    """Return rows that can be reused for unchanged files; None if every file is to be read.
 
-    decoding: the fingerprint of `decoded_by`, which that run must have recorded. Rejects that may
+    decoding_fingerprint: of `decoding_inputs`, which that run must have recorded. Rejects that may
     turn out otherwise when the file is read again are not among them.
     """
     commit = stage_run.previous_commit("images")
     if commit is None or not source.is_folder or "ingest" in stage_run.settings.overwrite:
         return None
-    if commit.metadata.get("decoding") != decoding:
+    if commit.metadata.get("decoding") != decoding_fingerprint:
         return None
     images, rejects = stage_run.previous("images"), stage_run.previous("rejects")
     assert images is not None  # it has a commit
@@ -190,7 +197,7 @@ def write_images(
     candidates: DataFrame,
     reusable: ReusableRows | None,
     source: sources.Source,
-    decoding: str,
+    decoding_fingerprint: str,
 ) -> None:
     """Write `images`: the rows of unchanged files as they are, those of other candidates decoded.
 
@@ -198,26 +205,28 @@ def write_images(
     """
     if "images" not in stage_run.pending:
         return
-    metadata = images_metadata(stage_run.settings.ingest, source, decoding)
+    metadata = images_metadata(stage_run.settings.ingest, source, decoding_fingerprint)
     if reusable is None:
         stage_run.write(decoded(stage_run, candidates, source), "images", metadata=metadata)
         return
     unchanged = reusable.images.select(FILE_KEY).unionByName(reusable.rejects.select(FILE_KEY))
     new = candidates.join(unchanged.distinct(), on=FILE_KEY, how="left_anti")
-    kept = reusable.images.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
-    kept = kept.select(reusable.images.columns)
-    stage_run.images = None  # how many are new is not counted
+    reused = reusable.images.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
+    reused = reused.select(reusable.images.columns)
+    stage_run.progress_total = None  # how many are new is not counted
     rows = decoded(stage_run, new.select(candidates.columns), source)
-    if kept.count() == reusable.images.count():
+    if reused.count() == reusable.images.count():
         stage_run.write(rows, "images", append=True, metadata=metadata)
     else:
-        stage_run.write(kept.unionByName(rows.mapped()), "images", metadata=metadata)
+        stage_run.write(reused.unionByName(rows.mapped()), "images", metadata=metadata)
 
 
-def images_metadata(settings: Ingest, source: sources.Source, decoding: str) -> dict[str, Any]:
+def images_metadata(
+    settings: Ingest, source: sources.Source, decoding_fingerprint: str
+) -> dict[str, Any]:
     """What the commit of `images` records for later runs and for the stages that read it."""
     return {
-        "decoding": decoding,
+        "decoding": decoding_fingerprint,
         "pixels": fingerprint(settings.decoding | {"version": VERSION}),
         "root": source.root,
         "renamed": source.renamed,
@@ -266,17 +275,17 @@ def rejected(
     used = stage_run.read("images").select(base.alias("image_id")).distinct()
     complete = candidates.where(_is_complete())
     unusable = complete.join(used, on="image_id", how="left_anti").select(candidates.columns)
-    kept = arrow_frames.frame(stage_run.spark, [], REJECTS)
+    reused = arrow_frames.frame(stage_run.spark, [], REJECTS)
     if reusable is not None:
-        kept = reusable.rejects.join(unusable.select(FILE_KEY), on=FILE_KEY, how="left_semi")
-        kept = kept.select(REJECTS.names).where("error_code != 'missing_label'")
-        unusable = unusable.join(kept.select(FILE_KEY), on=FILE_KEY, how="left_anti")
+        reused = reusable.rejects.join(unusable.select(FILE_KEY), on=FILE_KEY, how="left_semi")
+        reused = reused.select(REJECTS.names).where("error_code != 'missing_label'")
+        unusable = unusable.join(reused.select(FILE_KEY), on=FILE_KEY, how="left_anti")
         unusable = unusable.select(candidates.columns)
     shared = unusable.repartition(session.slots(stage_run.spark))
     failed = arrow_frames.mapped(
         shared, source.reader(stage_run.settings.ingest).reject_rows, REJECTS
     )
-    return failed.unionByName(kept).unionByName(incomplete(candidates))
+    return failed.unionByName(reused).unionByName(incomplete(candidates))
 
 
 def incomplete(candidates: DataFrame) -> DataFrame:

@@ -68,7 +68,7 @@ class Source:
         """The column by which an image of an earlier run is looked up among the candidates."""
         return "path" if self.is_folder else "image_id"
 
-    def decoded_by(self, ingest: Ingest) -> dict[str, Any]:
+    def decoding_inputs(self, ingest: Ingest) -> dict[str, Any]:
         """The settings and the root that decide which rows the candidates become, as JSON.
 
         `tasks` and `vector_name` decide nothing and always have the same value here.
@@ -77,7 +77,7 @@ class Source:
 
     def fingerprint(self, ingest: Ingest) -> str:
         """The hash of the content and of the settings that it is read with."""
-        return fingerprint(self.decoded_by(ingest) | {"content": self.content})
+        return fingerprint(self.decoding_inputs(ingest) | {"content": self.content})
 
     def reader(self, ingest: Ingest) -> CandidateReader:
         """The reader that turns the candidates into images on the executors."""

@@ -19,7 +19,7 @@ from jobs.acquisition.vector_reader import GIVEN, VECTOR, VECTORS, VectorReader
 from jobs.autoencoder import models
 from jobs.errors import JobError
 from jobs.runtime import session
-from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.parquet_write import ArrowTransform, passthrough
@@ -75,7 +75,9 @@ def model_id_of(run: RunContext) -> str:
 
 def depends(run: RunContext) -> dict[str, Any]:
     """The model, and the number of orientations if there are several."""
-    return {"model_id": model_id_of(run)} | orientations(run.settings)
+    model, name = model_of(run), run.settings.ingest.vector_name
+    given = NamedValues({"ingest.vector_name": name}, hashed=name)
+    return {"model_id": model.model_id if model else given} | orientations(run.settings)
 
 
 def orientations(settings: Settings) -> dict[str, int]:
@@ -159,12 +161,12 @@ def write_latents(
     """
     count = stage_run.count("images")
     if reusable is None:
-        stage_run.images = count
+        stage_run.progress_total = count
         stage_run.write(make(images, True), "latents", metadata=metadata)
         return
     narrow = images.select(*KEY, "label", "split")
     reused = reusable.count()
-    stage_run.images = count - reused
+    stage_run.progress_total = count - reused
     kept = reusable.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
     new = make(images.join(reusable.select(KEY), on=KEY, how="left_anti"), False)
     if unchanged(reusable, narrow) and stage_run.warehouse.count("latents") == reused:

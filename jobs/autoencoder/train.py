@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs.autoencoder import models
 from jobs.errors import JobError
-from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.autoencoder import Train
 from udfs.autoencoder.weights import load_model, normalises
 
@@ -36,7 +36,17 @@ def main(stage_run: StageRun) -> None:
 def depends(run: RunContext) -> dict[str, Any]:
     """The settings that decide the model; the images themselves are not part of it."""
     models.check_pixels(run.warehouse)
-    return models.training_inputs(run.settings)
+    ingest, inputs = run.settings.ingest, models.training_inputs(run.settings)
+    decoding = {
+        "ingest.tile": ingest.tile,
+        "ingest.stride": ingest.stride,
+        "ingest.max_pixels": ingest.max_pixels,
+    }
+    return inputs | {
+        "decoding": NamedValues(decoding, hashed=inputs["decoding"]),
+        # The id of the given model: it counts what the file contains, not where it lies.
+        "given": NamedValues({"train.model": inputs["given"]}, hashed=inputs["given"]),
+    }
 
 
 def is_current(run: RunContext, fingerprint: str) -> bool:

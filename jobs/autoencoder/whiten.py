@@ -19,7 +19,7 @@ from jobs.autoencoder import spaces
 from jobs.autoencoder.latents import model_of, stored_width
 from jobs.errors import JobError
 from jobs.runtime import session
-from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.duplicates import WHITENED
 from jobs.warehouse import arrow_frames, partitioning, tables
 from udfs import arrow
@@ -53,7 +53,10 @@ def main(stage_run: StageRun) -> None:
 def depends(run: RunContext) -> dict[str, Any]:
     """Whether an earlier fit may be used again, and the largest number of axes."""
     prune = run.settings.prune
-    return {"append": prune.mode == "append", "axes": prune.axes}
+    return {
+        "append": NamedValues({"prune.mode": prune.mode}, hashed=prune.mode == "append"),
+        "axes": NamedValues({"prune.axes": prune.axes}, hashed=prune.axes),
+    }
 
 
 def moments(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

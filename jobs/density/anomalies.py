@@ -45,8 +45,8 @@ STAGE = Stage(
     depends=lambda run: {"quantile": run.settings.anomalies.quantile},
     version=VERSION,
     enabled=lambda settings: bool(settings.anomalies.quantile),
-    to_enable="--set anomalies.quantile=0.01",
-    refusal=(
+    example_flags="--set anomalies.quantile=0.01",
+    message_if_disabled=(
         "set anomalies.quantile, such as 0.01: images less dense than that percentile of their "
         "class are listed"
     ),

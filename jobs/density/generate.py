@@ -246,8 +246,8 @@ STAGE = Stage(
     depends=depends,
     version=VERSION,
     enabled=lambda settings: bool(settings.generate.count),
-    to_enable="--set generate.count=12",
-    refusal="set generate.count, such as 20: new images of each class",
+    example_flags="--set generate.count=12",
+    message_if_disabled="set generate.count, such as 20: new images of each class",
     is_current=is_written,
     model_id=model_id,
 )

@@ -121,8 +121,8 @@ STAGE = Stage(
     depends=depends,
     version=VERSION,
     enabled=lambda settings: bool(settings.modes.draws),
-    to_enable="--set modes.draws=200",
-    refusal=(
+    example_flags="--set modes.draws=200",
+    message_if_disabled=(
         "set modes.draws, such as 200: as many histograms are drawn for each component of a class, "
         "to tell modes from chance"
     ),

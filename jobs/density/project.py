@@ -24,7 +24,7 @@ from jobs.density.chunks import class_sums, cut, repartitioned_by_chunk
 from jobs.density.marginals import Density
 from jobs.density.projection_tasks import CHUNKWISE, PROJECTED, SUMS, LogDensityTask
 from jobs.runtime import session
-from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.evaluation import Estimate
 from jobs.warehouse import arrow_frames, partitioning, tables
 from jobs.warehouse.parquet_scan import ParquetSnapshot
@@ -42,7 +42,7 @@ def main(stage_run: StageRun) -> None:
     settings = stage_run.settings.estimate
     latents = stage_run.read("latents").select(LATENT.names)
     sizes = class_sizes(stage_run)
-    stage_run.images = sum(sizes.values())
+    stage_run.progress_total = sum(sizes.values())
     with ExitStack() as persisted:
         largest = stage_run.settings.prune.largest_class
         snapshot = stage_run.snapshot("latents")
@@ -59,7 +59,10 @@ def main(stage_run: StageRun) -> None:
 def depends(run: RunContext) -> dict[str, Any]:
     """The settings of the axes and of the histograms."""
     settings = run.settings.estimate
-    return {"basis": settings.basis, "step": settings.step, "components": settings.components}
+    values = {"basis": settings.basis, "step": settings.step, "components": settings.components}
+    return {
+        key: NamedValues({f"estimate.{key}": value}, hashed=value) for key, value in values.items()
+    }
 
 
 def project(

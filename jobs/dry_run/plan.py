@@ -7,7 +7,7 @@ Nothing is decoded or written, and no lock is taken, since readers of Delta tabl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -20,11 +20,13 @@ from jobs.errors import MissingError
 from jobs.runtime.console import stage_column
 from jobs.runtime.progress import duration
 from jobs.runtime.run import Run
-from jobs.runtime.stage import Stage, check_consistent, recorded
+from jobs.runtime.stage import NamedValues, Stage, check_consistent
 
 COMPARING = ("prune", "leaks", "conflicts")  # stages whose work grows with the pairs of images
-# The key of the listing's hash in `depends` of ingest. No reason names it, since files are counted.
+# In `depends` of ingest, the key of the hash of all files. It is not shown as a reason, since the
+# counts of new, changed and vanished files say more.
 LISTING = "content"
+REASON_UNKNOWN = "its last run did not finish, or this version computes it differently"
 FRAMES = 64  # files whose size in pixels is taken as typical of all
 FILE_KEY = ["size_bytes", "modified_at"]
 
@@ -34,11 +36,11 @@ class Step:
     """A stage of a plan: whether it would be done and why.
 
     images: those that it would go through. pairs: those that it would compare at most. seconds:
-    what that would take; None if the stage was never done on this warehouse.
+    what that would take; None if the stage was never run in this warehouse.
     """
 
     stage: str
-    redo: bool
+    would_run: bool
     reason: str
     images: float = 0.0
     pairs: float = 0.0
@@ -48,8 +50,8 @@ class Step:
 class Plan:
     """The stages of a command, which are added one after the other by `add`.
 
-    files: the counts of new, changed and vanished files, once `ingest` was added and would be done.
-    images: those of the table `images` after the run. history: the rows of the table `runs`.
+    files: the counts of new, changed and vanished files, filled by `add(ingest)` if ingest would
+    run. images: those of the table `images` after the run. history: the rows of the table `runs`.
     """
 
     def __init__(self, run: Run) -> None:
@@ -60,13 +62,13 @@ class Plan:
         self.images = self._count("images")
         self._sizes = [float(row["n"]) for row in self._class_sizes()]
         self._new_images = 0.0  # images to be decoded
-        # The `output_id` that a table would have after its stage; None if it cannot be told before.
+        # A table's `output_id` after its stage; None if it cannot be known before the run.
         self._expected_ids: dict[tuple[str, str], str | None] = {}
 
     @property
-    def redone(self) -> list[str]:
+    def running(self) -> list[str]:
         """The stages that would be done, of those added so far."""
-        return [step.stage for step in self.steps if step.redo]
+        return [step.stage for step in self.steps if step.would_run]
 
     @property
     def _within_classes(self) -> bool:
@@ -87,7 +89,7 @@ class Plan:
             depends = stage.depends(self.run)
             input_ids = self._input_ids(stage, reads)
         except MissingError:  # such as a model that is not trained yet
-            if not self.redone:
+            if not self.running:
                 raise
         fingerprint, pending = "", ["output"]
         if input_ids is not None:
@@ -98,10 +100,10 @@ class Plan:
         if not pending:
             self.steps.append(Step(stage.name, False, "up to date"))
             return
-        redone = [writer for writer in dict.fromkeys(reads.values()) if writer in self.redone]
+        causes = [writer for writer in dict.fromkeys(reads.values()) if writer in self.running]
         if input_ids is None:
-            redone = redone or self.redone[-1:]
-        self.steps.append(Step(stage.name, True, self._reason(stage, depends, reads, redone)))
+            causes = causes or self.running[-1:]
+        self.steps.append(Step(stage.name, True, self._reason(stage, depends, reads, causes)))
         for table in outputs:
             output_id = self._output_id(table, stage, fingerprint) if fingerprint else None
             self._expected_ids[table, stage.name] = output_id
@@ -109,12 +111,12 @@ class Plan:
     def estimate(self) -> None:
         """Set images, pairs and seconds of the steps that would be done."""
         for step in self.steps:
-            if step.redo:
+            if step.would_run:
                 step.images = self.images
                 if step.stage == "ingest":
                     step.images = self._new_images
                 elif step.stage == "encode":
-                    encoded = 0 if "train" in self.redone else self._count("latents")
+                    encoded = 0 if "train" in self.running else self._count("latents")
                     step.images = min(self.images, max(self._new_images, self.images - encoded))
                 elif step.stage in COMPARING:
                     step.pairs = sum(n * (n - 1) / 2 for n in self._sizes)
@@ -123,7 +125,8 @@ class Plan:
     def _input_ids(self, stage: Stage, reads: Mapping[str, str]) -> dict[str, str] | None:
         """The `output_id` that each input would have when the stage reads it.
 
-        None if one of them cannot be told before. Raises MissingError if one does not exist.
+        None if one of them cannot be known before the run. Raises MissingError if one does not
+        exist.
         """
         input_ids = {}
         for table, writer in reads.items():
@@ -141,32 +144,32 @@ class Plan:
         return f"{fingerprint}|{platform}" if platform else fingerprint
 
     def _reason(
-        self, stage: Stage, depends: Any, reads: Mapping[str, str], redone: Sequence[str]
+        self, stage: Stage, depends: Any, reads: Mapping[str, str], causes: Sequence[str]
     ) -> str:
         """Say what differs from the run that did the stage last.
 
-        redone: the stages before it that would be done and because of which it would be done.
+        causes: the stages before it that would be done and because of which it would be done.
         """
         done = [row for row in self.history if (row["stage"], row["state"]) == (stage.name, "done")]
         last = max(done, key=lambda row: row["started"], default=None)
         before = last.get("depends") if last and depends is not None else None
-        reasons = list(differences(before, recorded(depends), stage.name))
+        reasons = list(differences(before, depends, stage.name))
         if stage.name == "ingest":
             self._count_files(anew=bool(reasons) or "ingest" in self.run.settings.overwrite)
             reasons += [f"{self.files} files"] if self.files and last else []
         if stage.name in self.run.settings.overwrite:
             return f"--overwrite {stage.name}"
         if last is None:
-            return "never done here"
+            return "never run in this warehouse"
         commits = {table: self.run.warehouse.newest(table, name) for table, name in reads.items()}
         versions = dict(last["versions_read"] or {})
-        reasons += [f"{' and '.join(redone)} would be done"] if redone else []
+        reasons += [f"{' and '.join(causes)} would be done"] if causes else []
         reasons += [
             f"{table} is at version {commit.version}, was {versions[table]}"
             for table, commit in commits.items()
-            if not redone and commit and versions.get(table, commit.version) < commit.version
+            if not causes and commit and versions.get(table, commit.version) < commit.version
         ]
-        return "; ".join(reasons) or "it was not finished, or is done otherwise by this version"
+        return "; ".join(reasons) or REASON_UNKNOWN
 
     def _count_files(self, *, anew: bool) -> None:
         """Count new, changed and vanished files, and the images that all of them become.
@@ -239,7 +242,7 @@ class Plan:
         return self.run.warehouse.query("images", sql)
 
     def _seconds(self, step: Step) -> float | None:
-        """Scale the longest run of a stage to today's images; None if it was never done here.
+        """Scale the longest run of a stage to today's images; None if it never ran here.
 
         A stage that compares pairs is scaled by the square.
         """
@@ -261,26 +264,53 @@ class Plan:
         return float(longest * (ratio**2 if step.pairs else ratio))
 
 
-def differences(before: str | None, now: Any, name: str) -> Iterator[str]:
+def differences(before: str | None, now: Any, stage: str) -> Iterator[str]:
     """Yield a message for each value in `depends` of a stage that differs from before.
 
     Args:
         before: the JSON that the table `runs` has; None if the version of then recorded none.
-        now: the present value.
-        name: the stage's name, with which the name of a value begins.
+        now: what `Stage.depends` returns now.
+        stage: the stage's name. It is also the section of settings whose names stand alone in
+            `depends`, so `seed` of prune is shown as `prune.seed`.
     """
     if before is not None:
-        yield from _differences(json.loads(before), json.loads(json.dumps(now)), name)
+        yield from _differences(json.loads(before), now, stage)
 
 
 def _differences(before: Any, now: Any, name: str) -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
+    if isinstance(now, NamedValues):
+        if before == _as_json(now.hashed):  # recorded by a version that did not name its values
+            return
+        if before is not None and not isinstance(before, dict):
+            names = ", ".join(now.values)
+            yield f"{names} = {json.dumps(now.hashed)}, was {json.dumps(before)}"
+            return
+        before, now = _with_full_names(before or {}, now.values), now.values
+    if isinstance(before, dict) and isinstance(now, Mapping | None):
+        now = now or {}
         for key in dict.fromkeys([*before, *now]):
             if key != LISTING:
-                path = name if key == name else f"{name}.{key}"  # the section of the same name
-                yield from _differences(before.get(key), now.get(key), path)
-    elif before != now:
+                yield from _differences(before.get(key), now.get(key), _full_name(key, name))
+    elif before != _as_json(now):
         yield f"{name} = {json.dumps(now)}, was {json.dumps(before)}"
+
+
+def _full_name(key: str, name: str) -> str:
+    """The name to show of a key in the part `name` of `depends`."""
+    if "." in key:
+        return key  # of NamedValues
+    return name if key == name else f"{name}.{key}"  # `train` of train is the section
+
+
+def _with_full_names(before: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Values as they are named now; versions before named a setting without its section."""
+    full_names = {name.rpartition(".")[2]: name for name in names}
+    named = {full_names.get(key, key): value for key, value in before.items()}
+    return {key: value for key, value in named.items() if "." in key}
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
 
 
 def log_plan(run: Run, stages: Sequence[Stage]) -> None:
@@ -290,8 +320,8 @@ def log_plan(run: Run, stages: Sequence[Stage]) -> None:
         plan.add(stage)
     plan.estimate()
     for step in plan.steps:
-        text, fields = step.reason, {"redo": step.redo, "why": step.reason}
-        if step.redo:
+        text, fields = step.reason, {"redo": step.would_run, "why": step.reason}
+        if step.would_run:
             work = (
                 f"{step.pairs:,.0f} pairs at most" if step.pairs else f"{step.images:,.0f} images"
             )
@@ -309,19 +339,19 @@ def _log_total(run: Run, plan: Plan) -> None:
     """Log files, images, stages and time of the whole plan."""
     log = run.console.line
     log()
-    if "ingest" in plan.redone:
+    if "ingest" in plan.running:
         log(f"  {run.once(sources.of_run).count:,} files ({plan.files or 'none new'})")
-    steps = [step for step in plan.steps if step.redo]
+    steps = [step for step in plan.steps if step.would_run]
     seconds = [step.seconds for step in steps if step.seconds is not None]
     never_done = [step.stage for step in steps if step.seconds is None]
     text = f"  {plan.images:,.0f} images; {len(steps)} of {len(plan.steps)} stages would be done"
     if seconds:
         text += f", about {duration(sum(seconds))} by earlier runs of this warehouse"
-        text += f", beside {', '.join(never_done)}, which it never did" if never_done else ""
+        text += f", beside {', '.join(never_done)}, which never ran in it" if never_done else ""
     log(
         text,
         event="plan",
-        redo=plan.redone,
+        redo=plan.running,
         images=round(plan.images),
         pairs=round(sum(step.pairs for step in steps if step.stage == "prune")),
         seconds=round(sum(seconds), 1),

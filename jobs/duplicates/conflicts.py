@@ -79,6 +79,8 @@ STAGE = Stage(
     depends=depends,
     version=VERSION,
     enabled=lambda settings: bool(settings.conflicts.threshold),
-    to_enable="--set conflicts.threshold=0.85",
-    refusal="set conflicts.threshold, such as 0.85: pairs above it under unlike labels are listed",
+    example_flags="--set conflicts.threshold=0.85",
+    message_if_disabled=(
+        "set conflicts.threshold, such as 0.85: pairs above it under unlike labels are listed"
+    ),
 )

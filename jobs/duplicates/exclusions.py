@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from jobs.density.low_density import made_of
 from jobs.duplicates.groups import check_columns
 from jobs.errors import JobError
-from jobs.runtime.stage import RunContext, StageRun
+from jobs.runtime.stage import NamedValues, RunContext, StageRun
 from jobs.settings.model import Settings
 
 
@@ -23,7 +23,15 @@ def depends(run: RunContext) -> dict[str, Any]:
     settings = run.settings
     if not settings.anomalies.remove:
         return {}
-    return {"anomalies": [made_of(run), settings.prune.protect, list(_reference_splits(settings))]}
+    anomalies, splits = made_of(run), _reference_splits(settings)
+    named = {
+        "anomalies.remove": settings.anomalies.remove,
+        **{f"anomalies.{key}": value for key, value in anomalies.items()},
+        "prune.protect": settings.prune.protect,
+        "leaks.split": splits,
+    }
+    hashed = [anomalies, settings.prune.protect, list(splits)]
+    return {"anomalies": NamedValues(named, hashed)}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ SENT = 2**21  # ranks that are sent to every executor at most, some 100 bytes ea
 
 PLACED, ROUNDS = "placed", "rounds"
 
+# In the table, `standing` and `undecided` are what the code calls `reference_mask` and
+# `pending_mask`. It keeps these names, so that a run that an earlier version began can be resumed.
 _PACKED = arrow_frames.struct(
     "image_id string, label string, group string, standing bigint, undecided bigint, latent binary"
 )
@@ -45,8 +47,7 @@ def place_groups(
         counts: how many there are in each large group; other groups are left out.
         order: sort keys of a group before the id.
 
-    A group is cut into files by rank, so that Spark skips files whose images are all decided. The
-    table calls the masks `standing` (references) and `undecided` (pending).
+    A group is cut into files by rank, so that Spark skips files whose images are all decided.
     """
     if resumable(stage_run, PLACED, sorted(counts)):
         return

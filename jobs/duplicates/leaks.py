@@ -20,7 +20,7 @@ from jobs.duplicates.leak_decisions import leak_settings
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.window_search import LeakScan, ReferenceWindow
 from jobs.errors import JobError, SettingsError
-from jobs.runtime.stage import RunContext, Stage, StageRun
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.store import Store, open_store
@@ -54,10 +54,20 @@ def reads(run: RunContext) -> dict[str, str]:
     return spaces.reads(run.settings.prune.space[:1])
 
 
-def depends(run: RunContext) -> list[Any]:
+def depends(run: RunContext) -> NamedValues:
     """The settings of the search, and the state of the other warehouse where one is named."""
     other = run.once(other_warehouse)
-    return [leak_settings(run.settings), other and _state(other)]
+    state = _state(other) if other else None
+    leaks, prune = run.settings.leaks, run.settings.prune
+    named = {
+        "leaks.split": leaks.split,
+        "leaks.warehouse": leaks.warehouse,
+        "leaks.scope": leaks.scope,
+        "leaks.latents_of_warehouse": state,
+        "prune.thresholds": list(prune.fixed),
+        "prune.space": prune.space[0],
+    }
+    return NamedValues(named, hashed=[leak_settings(run.settings), state])
 
 
 def other_warehouse(run: RunContext) -> Store | None:
@@ -183,6 +193,8 @@ STAGE = Stage(
     depends=depends,
     version=VERSION,
     enabled=lambda settings: settings.leaks.enabled,
-    to_enable="--set 'leaks.split=[\"test\"]'",
-    refusal="nothing to compare with: give leaks.split, such as ['test'], or leaks.warehouse",
+    example_flags="--set 'leaks.split=[\"test\"]'",
+    message_if_disabled=(
+        "nothing to compare with: give leaks.split, such as ['test'], or leaks.warehouse"
+    ),
 )

@@ -1,4 +1,4 @@
-"""The stage `prune`: decides by every rule which images are kept and which are duplicates of these.
+"""The stage `prune`: decides which images are kept, and which of these each other one duplicates.
 
 docs/method.md, "Which images stay" and "Thresholds that set themselves".
 """
@@ -32,7 +32,7 @@ from jobs.duplicates.rules import Rules
 from jobs.duplicates.selection import select, with_groups
 from jobs.errors import JobError
 from jobs.runtime.console import abbreviated
-from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.duplicates import RAW, Prune, Rule
 from jobs.warehouse import tables
 
@@ -79,7 +79,17 @@ def reads(run: RunContext) -> dict[str, str]:
 
 def depends(run: RunContext) -> dict[str, Any]:
     """The settings that decide which image is kept, and whether earlier decisions hold."""
-    return decision_settings(run.settings) | {"mode": run.settings.prune.mode}
+    leaks = run.settings.leaks
+    decisions = decision_settings(run.settings) | {"mode": run.settings.prune.mode}
+    if leaks.remove:
+        named = {
+            "leaks.remove": leaks.remove,
+            "leaks.split": leaks.split,
+            "leaks.warehouse": leaks.warehouse,
+            "leaks.scope": leaks.scope,
+        }
+        decisions["leaks"] = NamedValues(named, hashed=decisions["leaks"])
+    return decisions
 
 
 def grouped_images(stage_run: StageRun) -> DataFrame:
@@ -92,11 +102,11 @@ def grouped_images(stage_run: StageRun) -> DataFrame:
     reference = settings.leaks.split if settings.leaks.remove else ()
     vectors = spaces.vectors(stage_run, settings.prune.space)
     return groups.grouped(
-        vectors, images, projections, settings.prune, reference, checked_sublabels(stage_run)
+        vectors, images, projections, settings.prune, reference, sublabels_if_used(stage_run)
     )
 
 
-def checked_sublabels(stage_run: StageRun) -> DataFrame | None:
+def sublabels_if_used(stage_run: StageRun) -> DataFrame | None:
     """The table `sublabels`; None where no group is made of sub-labels.
 
     Raises JobError where an image has no sub-label under its label.
@@ -117,7 +127,7 @@ def checked_sublabels(stage_run: StageRun) -> DataFrame | None:
 class CandidateCounts:
     """How many candidates there are, and the hash that later shows whether they are the same.
 
-    by_group: images that are compared, in each group in which something is pending.
+    by_group: the number of compared images per group, without groups that are already decided.
     images: all images, counted once for each space.
     hash: of all images, by `decision_hash`.
     """

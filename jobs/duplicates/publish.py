@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from jobs.duplicates import exclusions
 from jobs.errors import JobError
-from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.checks import check_published
 from jobs.settings.duplicates import RAW, Publish
 from jobs.settings.model import published_space
@@ -73,10 +73,20 @@ def depends(run: RunContext) -> dict[str, Any]:
         "minimum_kept": settings.minimum_kept,
         "most_removed": settings.most_removed,
         "most_removed_of_class": settings.most_removed_of_class,
-        "split": [*settings.split, settings.seed] if settings.split else [],
+        "split": _named_split(settings),
         "space": published_space(run.settings),
         **exclusions.depends(run),
     }
+
+
+def _named_split(settings: Publish) -> NamedValues:
+    """The shares of the splits, and the seed by which they are drawn, where there are splits."""
+    if not settings.split:
+        return NamedValues({"publish.split": ()}, hashed=[])
+    return NamedValues(
+        {"publish.split": settings.split, "publish.seed": settings.seed},
+        hashed=[*settings.split, settings.seed],
+    )
 
 
 def published_selection(stage_run: StageRun) -> DataFrame:

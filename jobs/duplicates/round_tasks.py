@@ -18,11 +18,12 @@ from udfs.duplicates import greedy
 from udfs.duplicates.cover_search import Cover, Flags
 from udfs.vectors.cosine import Matrix
 
-REMOVALS = arrow_frames.struct("rule string, rank bigint, kept_rank bigint, similarity double")
+# What is decided by a rule. An image that is kept has the similarity NaN and the kept_rank -1.
+DECISIONS = arrow_frames.struct("rule string, rank bigint, kept_rank bigint, similarity double")
 
 
 @dataclass(frozen=True)
-class KeptImages:
+class WindowOfKept:
     """The images of a window that some rule keeps, on their way to the executors.
 
     ranks: (n,), of the images in their group, rising. vectors: (n, width).
@@ -40,12 +41,12 @@ class WindowScan:
 
     rules: Rules
     group: str
-    kept: Broadcast[KeptImages]
+    kept: Broadcast[WindowOfKept]
 
     def removals(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Rows with `rank`, `open` and `latent` to rows of REMOVALS.
+        """Rows with `rank`, `open` and `latent` to the rows of DECISIONS that remove.
 
         open: the bytes of the image's pending mask, the lowest first.
         """
@@ -74,7 +75,7 @@ class WindowScan:
 def removals(
     rules: Rules, ranks: NDArray[np.int64], covers: Sequence[Cover], keepers: NDArray[np.int64]
 ) -> dict[str, Any]:
-    """The columns of REMOVALS: what covers of images remove.
+    """The columns of DECISIONS: what covers of images remove.
 
     ranks: (n,), of the images. covers: one for each rule. keepers: the ranks of the images to which
     `Cover.keeper` points.

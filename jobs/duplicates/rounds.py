@@ -1,8 +1,8 @@
 """Groups that are too large for one task, decided in rounds (docs/method.md, "Which images stay").
 
-In a round the driver settles the next window of open images: references and pending images, in
-order. The images of it that are kept are sent to the executors, which compare them with all images
-that follow. The work tables `placed` and `rounds` hold what a run that was stopped resumes from;
+In a round the driver decides the next `prune.window` images, in order, that are references or still
+undecided. Those that it keeps are sent to the executors, which compare them with all images that
+follow. The work tables `placed` and `rounds` hold what a run that was stopped resumes from;
 they are dropped when the selection is written.
 """
 
@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 
 from jobs.duplicates.group_placement import PLACED, ROUNDS, resumable
 from jobs.duplicates.groups import space_column
-from jobs.duplicates.round_tasks import REMOVALS, KeptImages, WindowScan, removals
+from jobs.duplicates.round_tasks import DECISIONS, WindowOfKept, WindowScan, removals
 from jobs.duplicates.rules import Rules
 from jobs.runtime.progress import Progress
 from jobs.runtime.stage import StageRun
@@ -67,10 +67,10 @@ class Rounds:
         """Decide every group to its end; rounds that the table `rounds` holds are not repeated."""
         for name in sorted(groups):
             group = self._load(name)
-            start, first = time.monotonic(), group.next
+            start, start_rank = time.monotonic(), group.next
             while len(group.open()):
                 self._round(group)
-                self._show_progress(group, start, first)
+                self._show_progress(group, start, start_rank)
         self._stage_run.set_progress(None)
 
     def selection(self, groups: Sequence[str]) -> DataFrame:
@@ -100,14 +100,14 @@ class Rounds:
             "similarity",
         )
 
-    def _show_progress(self, group: _Group, start: float, first: int) -> None:
-        """Show how many images are decided; start, first: when, and at which rank, it began."""
+    def _show_progress(self, group: _Group, start: float, start_rank: int) -> None:
+        """Show how many images are decided; start, start_rank: when and at which rank it began."""
         total = len(group.pending_mask)
         pending = int(np.count_nonzero(group.pending_mask))
         decided = f"{total - pending:,} of {total:,} images decided"
         note = f"{group.name}: round {self._count}, {decided}"
-        done = group.next - first
-        share = done / max(1, total - first)
+        done = group.next - start_rank
+        share = done / max(1, total - start_rank)
         self._stage_run.set_progress(Progress(time.monotonic() - start, share, done, note))
 
     def _load(self, name: str) -> _Group:
@@ -123,10 +123,10 @@ class Rounds:
             ends = done.agg(F.max("last_rank").alias("rank"), F.max("round").alias("round")).first()
             if ends and ends.rank is not None:
                 group.next, self._count = ends.rank + 1, max(self._count, ends.round)
-                self._close(group, done)
+                self._remove_decided(group, done)
         return group
 
-    def _close(self, group: _Group, decided: DataFrame) -> None:
+    def _remove_decided(self, group: _Group, decided: DataFrame) -> None:
         """Take what rows of `rounds` decide out of the pending mask.
 
         The executors add the rows of an image up, so that one number for each image reaches the
@@ -174,64 +174,64 @@ class Rounds:
                 metadata={"for": self._stage_run.fingerprint},
             )
         round_ = (F.col("group") == group.name) & (F.col("round") == self._count)
-        self._close(group, self._stage_run.read(ROUNDS).where(round_))
+        self._remove_decided(group, self._stage_run.read(ROUNDS).where(round_))
         group.next = last + 1
 
     def _settle_window(
         self, group: _Group, ranks: NDArray[np.int64]
-    ) -> tuple[KeptImages, DataFrame]:
+    ) -> tuple[WindowOfKept, DataFrame]:
         """Decide the images of these ranks on the driver.
 
-        Returns the images that are kept by some rule, and rows of REMOVALS for all that is decided;
-        an image that is kept has the similarity NaN.
+        Returns the images that are kept by some rule, and rows of DECISIONS.
         """
         vectors = self._vectors(group, ranks)
         reference_mask = self._rules.flags(group.reference_mask[ranks])
         pending_mask = self._rules.flags(group.pending_mask[ranks])
-        first = int(np.count_nonzero(group.reference_mask[ranks]))  # references come first
+        reference_count = int(np.count_nonzero(group.reference_mask[ranks]))
+        decided_ranks = ranks[reference_count:]  # references come first
         covers = greedy.covers(
-            vectors[:first],
-            vectors[first:],
+            vectors[:reference_count],
+            vectors[reference_count:],
             self._rules.values(group.name),
             block=self._rules.block,
-            reference_mask=reference_mask[:, :first],
-            pending_mask=pending_mask[:, first:],
+            reference_mask=reference_mask[:, :reference_count],
+            pending_mask=pending_mask[:, reference_count:],
             device=self._rules.driver_device(),
         )
-        columns = removals(self._rules, ranks[first:], covers, ranks)
+        columns = removals(self._rules, decided_ranks, covers, ranks)
         for rule, cover in zip(self._rules.names, covers, strict=True):
-            kept = ranks[first:][cover.kept]
+            kept = decided_ranks[cover.kept]
             columns["rule"] = np.append(columns["rule"], np.full(len(kept), rule))
             columns["rank"] = np.append(columns["rank"], kept)
             columns["kept_rank"] = np.append(columns["kept_rank"], np.full(len(kept), -1))
             columns["similarity"] = np.append(columns["similarity"], np.full(len(kept), np.nan))
-        batch = arrow.record_batch(columns, arrow_frames.arrow_schema(REMOVALS))
-        frame = self._stage_run.spark.createDataFrame(pa.Table.from_batches([batch]), REMOVALS)
-        reference_mask[:, first:] = [cover.kept for cover in covers]
+        batch = arrow.record_batch(columns, arrow_frames.arrow_schema(DECISIONS))
+        frame = self._stage_run.spark.createDataFrame(pa.Table.from_batches([batch]), DECISIONS)
+        reference_mask[:, reference_count:] = [cover.kept for cover in covers]
         by_any = np.flatnonzero(reference_mask.any(axis=0))
-        kept_images = KeptImages(ranks[by_any], vectors[by_any], reference_mask[:, by_any])
+        kept_images = WindowOfKept(ranks[by_any], vectors[by_any], reference_mask[:, by_any])
         return kept_images, frame.coalesce(1)
 
     def _vectors(self, group: _Group, ranks: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of images, (n, width), in the order of their rising ranks."""
-        first, last = int(ranks[0]), int(ranks[-1])
-        wanted = np.zeros(last + 1 - first, np.int64)
-        wanted[ranks - first] = 1
-        between = self._placed(group.name, F.col("rank").between(first, last))
-        rows = _open_rows(between, wanted, first, 1).select("rank", "latent").toArrow()
+        offset, last = int(ranks[0]), int(ranks[-1])
+        wanted = np.zeros(last + 1 - offset, np.int64)
+        wanted[ranks - offset] = 1
+        between = self._placed(group.name, F.col("rank").between(offset, last))
+        rows = _open_rows(between, wanted, offset, 1).select("rank", "latent").toArrow()
         rows = rows.take(pa.array(np.argsort(rows.column("rank").to_numpy())))
         return arrow.float_matrix(rows.column("latent"))
 
     @contextmanager
-    def _later_removals(self, group: _Group, last: int, kept: KeptImages) -> Iterator[DataFrame]:
-        """Rows of REMOVALS: what kept images remove of all images behind the rank `last`.
+    def _later_removals(self, group: _Group, last: int, kept: WindowOfKept) -> Iterator[DataFrame]:
+        """Rows of DECISIONS: which images behind the rank `last` the kept ones remove.
 
         The frame must be used while the context is open.
         """
         later = group.pending_mask[last + 1 :]
         spark = self._stage_run.spark
         if not len(kept.ranks) or not later.any():
-            yield arrow_frames.frame(spark, [], REMOVALS)
+            yield arrow_frames.frame(spark, [], DECISIONS)
             return
         sent = spark.sparkContext.broadcast(kept)
         try:
@@ -239,19 +239,19 @@ class Rounds:
             rows = _open_rows(rows, later, last + 1, self._mask_bytes)
             scan = WindowScan(self._rules, group.name, sent)
             columns = rows.select("rank", "open", "latent")
-            removed = arrow_frames.mapped(columns, scan.removals, REMOVALS)
+            removed = arrow_frames.mapped(columns, scan.removals, DECISIONS)
             yield removed.repartition(1 + len(later) // FILE_IMAGES)  # else a file for each task
         finally:
             sent.destroy()
 
 
-def _open_rows(rows: DataFrame, masks: NDArray[np.int64], first: int, size: int) -> DataFrame:
+def _open_rows(rows: DataFrame, masks: NDArray[np.int64], offset: int, size: int) -> DataFrame:
     """Rows whose mask is not zero, with the low `size` bytes of it in the column `open`.
 
-    masks: (n,), by rank from `first` on. They are part of the query, so that rows which are decided
-    never leave the JVM.
+    masks: (n,), by rank from `offset` on. They are part of the query, so that rows which are
+    decided never leave the JVM.
     """
     packed = masks.astype("<i8").view(np.uint8).reshape(-1, 8)[:, :size].tobytes()
-    start = ((F.col("rank") - first) * size + 1).cast("int")
+    start = ((F.col("rank") - offset) * size + 1).cast("int")
     open_ = F.lit(bytearray(packed)).substr(start, F.lit(size))
     return rows.withColumn("open", open_).where(F.col("open") != F.lit(bytearray(size)))

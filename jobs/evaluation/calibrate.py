@@ -233,7 +233,7 @@ STAGE = Stage(
     depends=depends,
     version=VERSION,
     enabled=lambda settings: bool(settings.calibrate.labels),
-    to_enable="--set calibrate.labels=labels.csv",
-    refusal=NO_LABELS,
+    example_flags="--set calibrate.labels=labels.csv",
+    message_if_disabled=NO_LABELS,
     afterwards=print_next_commands,
 )

@@ -23,7 +23,7 @@ from jobs.evaluation.random_removal import (
     measure,
 )
 from jobs.runtime.console import abbreviated
-from jobs.runtime.stage import Stage, StageRun, written_by
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.evaluation import Estimate
 from jobs.warehouse import tables
 from udfs.density import histogram, marginal
@@ -233,11 +233,22 @@ def summary(lines: list[tuple[Any, ...]]) -> str:
     return f"kurtosis slope {abbreviated(slopes)}" if slopes else "too few classes for a slope"
 
 
+def depends(run: RunContext) -> dict[str, Any]:
+    """Return how many random removals are drawn, and their seed."""
+    settings = run.settings.estimate
+    return {
+        "control": NamedValues(
+            {"estimate.control": settings.control, "estimate.seed": settings.seed},
+            hashed=[settings.control, settings.seed],
+        )
+    }
+
+
 STAGE = Stage(
     "estimate",
     main,
     reads=lambda run: written_by("projections", "density", "selection", "audit"),
     writes=("density", "effect", "regression", "dependence"),
-    depends=lambda run: {"control": [run.settings.estimate.control, run.settings.estimate.seed]},
+    depends=depends,
     version=VERSION,
 )

@@ -26,7 +26,7 @@ from jobs.evaluation.pair_sampling import (
     SamplingPlan,
     sampled_images,
 )
-from jobs.runtime.stage import RunContext, Stage, StageRun
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun
 from jobs.settings.duplicates import Prune
 from jobs.settings.evaluation import Calibrate
 from jobs.settings.model import published_space
@@ -66,9 +66,16 @@ def depends(run: RunContext) -> dict[str, Any]:
             f"publish.space = {space!r}: not among the computed spaces ({', '.join(prune.space)})"
         )
     return {
-        "spaces": [prune.space, space],
-        "images": [prune.seed, prune.order],
-        "pairs": [settings.pairs, settings.seed],
+        "spaces": NamedValues(
+            {"prune.space": prune.space, "publish.space": space}, hashed=[prune.space, space]
+        ),
+        "images": NamedValues(
+            {"prune.seed": prune.seed, "prune.order": prune.order}, hashed=[prune.seed, prune.order]
+        ),
+        "pairs": NamedValues(
+            {"calibrate.pairs": settings.pairs, "calibrate.seed": settings.seed},
+            hashed=[settings.pairs, settings.seed],
+        ),
     }
 
 
@@ -94,7 +101,7 @@ def compare(
 ) -> None:
     """Compare the images of each class once, and write both tables from the result."""
     counts = {row["group"]: int(row["count"]) for row in rows.groupBy("group").count().collect()}
-    stage_run.images = sum(counts.values())
+    stage_run.progress_total = sum(counts.values())
     by_rule = thresholds_by_rule(stage_run, space)
     if counts and not by_rule:
         raise JobError(

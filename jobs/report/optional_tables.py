@@ -160,7 +160,7 @@ def states(
         last_done: the newest row of `runs` in which each stage was done.
 
     """
-    flags = {stage.name: stage.to_enable for stage in run.stages}
+    flags = {stage.name: stage.example_flags for stage in run.stages}
     states = {}
     for table in OPTIONAL:
         writer = writer_of(table)

@@ -38,10 +38,18 @@ def die_with_parent() -> None:
 
 
 def interrupted(number: int, frame: object) -> None:
-    """Handle Ctrl-C: raise KeyboardInterrupt and silence the log of py4j.
+    """Handle Ctrl-C: raise KeyboardInterrupt.
 
     The JVM gets the signal as well and is ending. Spark's own handler would ask it to cancel its
-    jobs in the middle of another request, and py4j would log the errors with their stacks.
+    jobs in the middle of another request.
+    """
+    silence_py4j()  # also with --verbose: what fails now fails because of the signal
+    raise KeyboardInterrupt
+
+
+def silence_py4j() -> None:
+    """Log no stacks of requests to the JVM that fail; the command says itself why it failed.
+
+    When the JVM ends, each thread that waits for an answer would log one.
     """
     logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # above all levels
-    raise KeyboardInterrupt

@@ -64,7 +64,7 @@ class Run(RunContext):
         return stage_run
 
     def open(self, stage: Stage) -> StageRun:
-        """Pin the inputs of a stage and find its pending outputs, without doing anything yet.
+        """Pin the inputs of a stage and find its pending outputs, without running the stage.
 
         Raises MissingError if an input was never written, and JobError if two inputs that one stage
         wrote come from different runs of it.
@@ -93,7 +93,7 @@ class Run(RunContext):
     def input(self, table: str, writer: str, reader: Stage) -> CommitInfo:
         """Return the commit by which the stage `writer` finished a table that `reader` reads.
 
-        Raises MissingError if it never did.
+        Raises MissingError if there is none.
         """
         commit = self.warehouse.newest(table, writer)
         if commit is None or commit.fingerprint == UNFINISHED:
@@ -184,7 +184,8 @@ class Run(RunContext):
         """Record that there was nothing to do.
 
         An earlier run of the stage may have died between its last commit and its row in `runs`. Its
-        outputs are then recorded as done now, since readers look up versions in that table.
+        outputs are then recorded as done now, because readers outside the project take consistent
+        versions from `runs`.
         """
         versions = self._versions(stage_run)
         state, last = self._last.get(stage_run.stage.name, ("", {}))

@@ -1,9 +1,10 @@
 """Declare a stage, a step of the pipeline from tables to tables, and give it what it works with.
 
-A stage's file ends in `STAGE = Stage(…)`; `jobs/pipeline.py` lists all of them in order. From these
-declarations follow the order of a pipeline, the list of jobs, the names that `--overwrite` takes,
-the stage that has to run first, the plan of a dry run, and what the report says of tables that the
-settings do not ask for. `StageRun` is what `main` of a stage reads, writes and reports through.
+A stage's file ends in `STAGE = Stage(…)`; `jobs/pipeline.py` lists all of them in order. These
+declarations determine the order of a pipeline, the list of jobs, the names that `--overwrite`
+takes, the stage that has to run first, the plan of a dry run, and what the report says of tables
+that the settings do not ask for. `StageRun` is what `main` of a stage reads, writes
+and reports through.
 """
 
 from __future__ import annotations
@@ -51,17 +52,23 @@ class RunContext:
         self._once: dict[Callable[[RunContext], Any], Any] = {}
 
     def once(self, make: Callable[[RunContext], Answer]) -> Answer:
-        """Return `make(run)`, which is called only once in a run."""
+        """Cache and return `make(run)`, for example the listing of the source."""
         if make not in self._once:
             self._once[make] = make(self)
         return cast(Answer, self._once[make])
 
 
 @dataclass(frozen=True)
-class Details:
-    """A long part of `depends`. The fingerprint contains its hash; `runs` records it in full."""
+class NamedValues:
+    """A part of `depends` that is recorded by names, but hashed in another form.
 
-    content: Any
+    values: what the table `runs` records, by the full names of settings, such as `prune.seed`. What
+    is no setting has a name of this form too. hashed: JSON that the fingerprint contains instead.
+    If this form changed, finished outputs would no longer count as up to date.
+    """
+
+    values: Mapping[str, Any]
+    hashed: Any
 
 
 def _reads_nothing(run: RunContext) -> Mapping[str, str]:
@@ -93,11 +100,13 @@ class Stage:
     reads: the input tables, each with the stage that must have written it (see `written_by`).
     writes: the output tables.
     depends: JSON of all settings and other inputs that decide the outputs. It is hashed for the
-        fingerprint, and recorded in the table `runs` so that a dry run can tell what differs.
+        fingerprint, and recorded in the table `runs` so that a dry run can tell what differs. A key
+        is a setting of the stage's own section; settings of others stand in `NamedValues`.
     version: a number to raise when the outputs of the same inputs change.
     enabled: whether a pipeline with these settings runs the stage.
-    to_enable: flags that enable it, as an example for messages.
-    refusal: the message with which the stage's own job fails if it is not enabled; "" lets it run.
+    example_flags: flags that enable it, as an example for messages.
+    message_if_disabled: the message with which the stage's own job fails if the stage is not
+        enabled; "" lets it run.
     is_current: whether the output has a given fingerprint. It replaces the look at the commits of
         tables, for outputs that are not only tables.
     model_id: the model that the stage uses, for the table `runs`. It may raise JobError.
@@ -112,8 +121,8 @@ class Stage:
     depends: Callable[[RunContext], Any] = _depends_on_nothing
     version: int = 1
     enabled: Callable[[Settings], bool] = _always
-    to_enable: str = ""
-    refusal: str = ""
+    example_flags: str = ""
+    message_if_disabled: str = ""
     is_current: Callable[[RunContext, str], bool] | None = None
     model_id: Callable[[RunContext], str | None] = _no_model
     afterwards: Callable[[StageRun], None] = _does_nothing
@@ -121,8 +130,8 @@ class Stage:
 
     def check_enabled(self, settings: Settings) -> None:
         """Raise SettingsError if the stage refuses to run with settings that do not enable it."""
-        if self.refusal and not self.enabled(settings):
-            raise SettingsError(f"{self.name}: {self.refusal}")
+        if self.message_if_disabled and not self.enabled(settings):
+            raise SettingsError(f"{self.name}: {self.message_if_disabled}")
 
     def outputs(self, run: RunContext) -> tuple[str, ...]:
         """The tables that the stage writes in this run."""
@@ -144,17 +153,17 @@ class Stage:
 
 
 def hashed(depends: Any) -> Any:
-    """Return `depends` as the fingerprint contains it, with the hashes of `Details`."""
-    return _replaced(depends, lambda details: fingerprint(details.content))
+    """Return `depends` as the fingerprint contains it, with `hashed` of each `NamedValues`."""
+    return _replaced(depends, lambda part: part.hashed)
 
 
 def recorded(depends: Any) -> Any:
-    """Return `depends` as the table `runs` records it, with the contents of `Details`."""
-    return _replaced(depends, lambda details: details.content)
+    """Return `depends` as the table `runs` records it, with `values` of each `NamedValues`."""
+    return _replaced(depends, lambda part: part.values)
 
 
-def _replaced(value: Any, replace: Callable[[Details], Any]) -> Any:
-    if isinstance(value, Details):
+def _replaced(value: Any, replace: Callable[[NamedValues], Any]) -> Any:
+    if isinstance(value, NamedValues):
         return replace(value)
     if isinstance(value, Mapping):
         return {key: _replaced(part, replace) for key, part in value.items()}
@@ -166,14 +175,15 @@ def _replaced(value: Any, replace: Callable[[Details], Any]) -> Any:
 def check_consistent(reads: Mapping[str, str], fingerprints: Mapping[str, str]) -> None:
     """Raise JobError if tables that one stage wrote have different fingerprints.
 
-    The stage then died after it had written some of them.
+    This happens if the stage died between two of its tables.
     """
     for writer in dict.fromkeys(reads.values()):
         written = [table for table, stage in reads.items() if stage == writer]
         if len({fingerprints[table] for table in written}) > 1:
             raise JobError(
-                f"{writer} ended between the tables {', '.join(written)}: run ./spark-submit.sh "
-                f"{writer} again first (or pipeline, which does all)"
+                f"the last run of {writer} stopped after it had written only some of "
+                f"{', '.join(written)}: run ./spark-submit.sh {writer} again first (or pipeline, "
+                "which does all)"
             )
 
 
@@ -182,11 +192,12 @@ class StageRun:
     """One stage being run. It reads and writes all its tables through this object.
 
     Input tables are read at the versions pinned when the stage started. `main` of the stage sets
-    `rows` (counts for the table `runs`), `summary` (its line on the console) and `images`.
+    `rows` (counts for the table `runs`), `summary` (its line on the console) and
+    `progress_total`.
 
     fingerprint: what the outputs will carry. inputs: the commits that finished the input tables.
     reads, writes: the versions read and written, by table. pending: outputs that are not up to
-    date. images: how many the longest step goes through, for the rate on the console.
+    date. progress_total: images that the longest step goes through, for the rate on the console.
     """
 
     run: RunContext
@@ -202,7 +213,7 @@ class StageRun:
     rows: dict[str, int] = field(default_factory=dict)
     model_id: str | None = None
     summary: str = ""
-    images: int | None = None
+    progress_total: int | None = None
     _progress: Callable[[], Progress | None] | None = None
 
     @property
@@ -334,7 +345,9 @@ class StageRun:
 
     def progress(self) -> Progress | None:
         """How far the stage is: as it reports itself, else by the Spark tasks that are done."""
-        return self._progress() if self._progress else self.run.spark_progress.current(self.images)
+        if self._progress:
+            return self._progress()
+        return self.run.spark_progress.current(self.progress_total)
 
     @contextmanager
     def progress_from(self, progress: Callable[[], Progress | None]) -> Iterator[None]:

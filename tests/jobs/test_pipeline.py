@@ -8,13 +8,16 @@ import inspect
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
 from jobs import pipeline
 from jobs.main import JOBS
 from jobs.runtime.console import STAGE_WIDTH
-from jobs.runtime.stage import Stage
+from jobs.runtime.run import Run
+from jobs.runtime.stage import Stage, hashed
 from jobs.settings.load import build
 from jobs.warehouse import tables
+from jobs.warehouse.commits import fingerprint
 
 ROOT = Path(pipeline.__file__).parent
 MODULES = {stage.name: inspect.getmodule(stage.main) for stage in pipeline.STAGES}
@@ -86,8 +89,8 @@ def test_stages_that_a_pipeline_skips_say_how_to_ask_for_them() -> None:
         "calibrate",
     ]
     for stage in skipped:
-        assert stage.refusal
-        flag = stage.to_enable.removeprefix("--set ").strip("'")
+        assert stage.message_if_disabled
+        flag = stage.example_flags.removeprefix("--set ").strip("'")
         if stage.name != "calibrate":  # whose file of labels must be there
             assert stage.enabled(build({}, (flag,), images="x")), stage.name
 
@@ -105,3 +108,36 @@ def test_names_fit_the_console() -> None:
 def test_a_stage_gives_its_outputs_by_name_or_by_function() -> None:
     assert Stage("a", lambda _: None, writes=("b",)).outputs(None) == ("b",)  # type: ignore[arg-type]
     assert Stage("a", lambda _: None, writes=lambda _: ("c",)).outputs(None) == ("c",)  # type: ignore[arg-type]
+
+
+@pytest.mark.spark
+def test_the_hashed_form_of_named_values_is_that_of_earlier_versions(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Else the outputs in existing warehouses would count as out of date."""
+    flags = (
+        "prune.mode=append",
+        "leaks.remove=true",
+        'leaks.split=["test"]',
+        'publish.split=["a:0.5", "b:0.5"]',
+        "prune.thresholds=[0.9]",
+        "publish.seed=3",
+    )
+    run = Run(spark, build({}, flags, images="x", warehouse=str(tmp_path / "w")), "pipeline")
+    forms = {
+        "whiten": {"append": True, "axes": 256},
+        "project": {"basis": "before", "step": "scott", "components": 3},
+        "estimate": {"control": [100, 0]},
+        "leaks": [[[["fixed:0.9", 0.9]], ["test"], "", "all", "whitened"], None],
+        "similarities": {
+            "spaces": [["whitened"], "whitened"],
+            "images": [0, []],
+            "pairs": [200, 0],
+        },
+    }
+    for name, form in forms.items():
+        assert fingerprint(hashed(BY_NAME[name].depends(run))) == fingerprint(form), name
+    assert hashed(BY_NAME["prune"].depends(run))["leaks"] == [("test",), "", "all"]
+    assert hashed(BY_NAME["publish"].depends(run))["split"] == ["a:0.5", "b:0.5", 3]
+    train = hashed(BY_NAME["train"].depends(run))
+    assert (train["decoding"], train["given"]) == ({"tiling": None, "max_pixels": 89478485}, "")

@@ -12,10 +12,10 @@ from pyspark.sql import SparkSession
 
 from benchmarks.session import start as start_session
 from jobs import pipeline
-from jobs.runtime.lock import lock
 from jobs.runtime.run import Run
 from jobs.settings.load import build
 from jobs.settings.model import Settings
+from jobs.warehouse.lock import lock
 from tests.support.folders import Once
 
 # One BLAS thread in this process: the workers have one as well.

@@ -20,7 +20,7 @@ STAGES = tuple(
 )
 
 
-ON_DEMAND = {
+NOT_IN_PAPER_SETTING = {
     "modes",
     "sublabels",
     "spaces",
@@ -33,7 +33,7 @@ ON_DEMAND = {
 }
 
 
-WRITTEN = tables.TABLES.keys() - ON_DEMAND - {"placed", "rounds"}
+WRITTEN = tables.TABLES.keys() - NOT_IN_PAPER_SETTING - {"placed", "rounds"}
 MOMENTS = {
     "kurtosis_before",
     "kurtosis_after",

@@ -24,7 +24,6 @@ TESTED_BY = {
     "jobs/warehouse/commits.py": "jobs/warehouse/test_store.py",
     "jobs/warehouse/files.py": "jobs/warehouse/test_store.py",
     "jobs/warehouse/local_store.py": "system/test_stores.py",
-    "jobs/warehouse/lock.py": "jobs/warehouse/test_store.py",
     "jobs/warehouse/partitioning.py": "jobs/warehouse/test_parquet_scan.py",
     "jobs/warehouse/spark_store.py": "jobs/warehouse/test_store.py",
 }

@@ -17,8 +17,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs import main as command
-from jobs.runtime.lock import lock
 from jobs.runtime.run import Run
+from jobs.warehouse.lock import lock
 from tests.support.folders import ROOT
 
 PAGES = ("docs/recipes.md", "docs/tutorial.md")

@@ -11,6 +11,7 @@ from typing import Any
 import deltalake
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
@@ -19,15 +20,17 @@ from jobs import main as command
 from jobs import pipeline
 from jobs.acquisition import ingest
 from jobs.autoencoder import encode, train
-from jobs.dry_run.plan import differences
+from jobs.dry_run.plan import Plan, differences
 from jobs.errors import MissingError, SettingsError
 from jobs.runtime.run import Run
+from jobs.runtime.stage import NamedValues, recorded
 from tests.support.commands import QUICK, flags
 from tests.support.folders import ROOT
 from tests.support.pictures import picture
 from tests.support.session import settings_for
 from tests.support.tables import STAGES
 
+SPLIT_REASON = 'publish.split = ["a:0.5", "b:0.5"], was ["train:0.7", "test:0.3"]'
 Done = tuple[Path, subprocess.CompletedProcess[str]]
 
 
@@ -41,6 +44,34 @@ def test_what_a_stage_depends_on_is_compared_key_by_key() -> None:
     ]
     assert list(differences(then, json.loads(then), "prune")) == []
     assert list(differences(None, now, "prune")) == []  # versions before recorded nothing
+
+
+ORDER = NamedValues({"prune.seed": 1, "prune.order": ["-width"]}, hashed=[1, ["-width"]])
+
+
+@pytest.mark.parametrize(
+    ("before", "reasons"),
+    [
+        ({"images": {"prune.seed": 1, "prune.order": ["-width"]}}, []),
+        ({"images": {"prune.seed": 0, "prune.order": ["-width"]}}, ["prune.seed = 1, was 0"]),
+        ({"images": {"seed": 0, "order": ["-width"], "tasks": 3}}, ["prune.seed = 1, was 0"]),
+        ({"images": [1, ["-width"]]}, []),
+        ({"images": [0, []]}, ['prune.seed, prune.order = [1, ["-width"]], was [0, []]']),
+        ({}, ["prune.seed = 1, was null", 'prune.order = ["-width"], was null']),
+    ],
+)
+def test_a_setting_of_another_section_is_named_in_full(before: Any, reasons: list[str]) -> None:
+    """Also if a version recorded it that did not name it, or not with its section."""
+    assert list(differences(json.dumps(before), {"images": ORDER}, "similarities")) == reasons
+
+
+def test_stages_whose_whole_depends_is_named_are_compared_as_well() -> None:
+    before = json.dumps(recorded(ORDER))
+    assert list(differences(before, ORDER, "leaks")) == []
+    later = NamedValues({"prune.seed": 2, "prune.order": ["-width"]}, hashed=[2, ["-width"]])
+    assert list(differences(before, later, "leaks")) == ["prune.seed = 2, was 1"]
+    gone = list(differences(json.dumps({"leaks": {"leaks.split": ["a"]}}), {}, "prune"))
+    assert gone == ['leaks.split = null, was ["a"]']
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
@@ -150,12 +181,12 @@ def test_without_a_warehouse_all_would_be_done_and_none_is_made(plan: Any, tmp_p
     stages, whole, _ = plan("ingest.tile=64", "ingest.stride=8", warehouse=where)
     assert not where.exists()
     assert list(stages) == list(STAGES) == whole["redo"]
-    assert stages["ingest"]["why"] == "never done here"
+    assert stages["ingest"]["why"] == "never run in this warehouse"
     assert stages["ingest"]["images"] == 400  # the broken file is not known to be one
     assert whole["pairs"] == (2 * 132 * 131 + 136 * 135) / 2, "one class has the broken file"
     _, whole, _ = plan("ingest.tile=64", "ingest.stride=8", "prune.group_by=[]", warehouse=where)
     assert whole["pairs"] == 400 * 399 / 2, "all images are compared with each other"
-    assert "seconds" not in stages["ingest"], "this warehouse never did it"
+    assert "seconds" not in stages["ingest"], "it never ran in this warehouse"
 
 
 @pytest.mark.spark
@@ -183,7 +214,10 @@ def test_what_a_run_would_refuse_at_once_a_dry_run_refuses(plan: Any) -> None:
     ("setting", "stage", "why"),
     [
         ("train.device=cuda", "train", 'train.device = "cuda", was "auto"'),
-        ("calibrate.pairs=100", "similarities", "similarities.pairs = [100, 0], was [200, 0]"),
+        ("calibrate.pairs=100", "similarities", "calibrate.pairs = 100, was 200"),
+        ("estimate.control=7", "estimate", "estimate.control = 7, was 100"),
+        ("ingest.tile=64", "ingest", "ingest.tile = 64, was 0"),
+        ('publish.split=["a:0.5", "b:0.5"]', "publish", SPLIT_REASON),
         ("prune.protect=width > 5", "prune", 'prune.protect = "width > 5", was ""'),
     ],
 )
@@ -194,6 +228,34 @@ def test_every_setting_that_redoes_a_stage_is_named(
     stages, _, _ = plan(setting)
     assert stages[stage]["redo"]
     assert stages[stage]["why"] == why
+
+
+@pytest.mark.spark
+def test_the_name_of_given_vectors_is_named_as_a_reason(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    table, warehouse = tmp_path / "vectors.parquet", tmp_path / "w"
+    vectors = [[float(i), 1.0, 2.0] for i in range(4)]
+    rows = pa.table({"id": list("abcd"), "label": ["x"] * 4, "v": pa.array(vectors)})
+    pq.write_table(rows, table)
+    flags = (
+        "ingest.source=parquet",
+        "ingest.id_column=id",
+        "ingest.vector_column=v",
+        "ingest.vector_name=clip",
+    )
+    for job in (ingest, encode):
+        run = Run(spark, settings_for(table, warehouse, *flags), "pipeline", pipeline.STAGES)
+        run.execute(job.STAGE)
+        run.close()
+    renamed = settings_for(table, warehouse, *flags[:-1], "ingest.vector_name=other")
+    plan = Plan(Run(spark, renamed, "encode", pipeline.STAGES))
+    for job in (ingest, encode):
+        plan.add(job.STAGE)
+    assert [(step.stage, step.would_run, step.reason) for step in plan.steps] == [
+        ("ingest", False, "up to date"),
+        ("encode", True, 'ingest.vector_name = "other", was "clip"'),
+    ]
 
 
 @pytest.mark.spark
@@ -222,4 +284,4 @@ def test_a_warehouse_of_a_version_that_recorded_less_is_still_planned(
     _, whole, _ = plan(warehouse=warehouse)
     assert whole["redo"] == []
     stages, _, _ = plan("prune.thresholds=[0.999, 0.5]", warehouse=warehouse)
-    assert stages["prune"]["why"].startswith("it was not finished, or is done otherwise")
+    assert stages["prune"]["why"].startswith("its last run did not finish, or this version")

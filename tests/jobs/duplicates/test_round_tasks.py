@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.duplicates.round_tasks import REMOVALS, KeptImages, WindowScan
+from jobs.duplicates.round_tasks import DECISIONS, WindowOfKept, WindowScan
 from jobs.duplicates.rules import Rules
 from jobs.warehouse.arrow_frames import arrow_schema
 from tests.support.vectors import sim, spectral
@@ -36,9 +36,9 @@ def batches() -> list[pa.RecordBatch]:
 
 
 def test_the_first_kept_image_above_the_threshold_removes_a_pending_image() -> None:
-    kept: Any = SimpleNamespace(value=KeptImages(KEPT, VECTORS[KEPT], REFERENCE_MASK))
+    kept: Any = SimpleNamespace(value=WindowOfKept(KEPT, VECTORS[KEPT], REFERENCE_MASK))
     scan = WindowScan(RULES, "raw/a", kept)
-    rows = pa.Table.from_batches(scan.removals(batches(), arrow_schema(REMOVALS))).to_pylist()
+    rows = pa.Table.from_batches(scan.removals(batches(), arrow_schema(DECISIONS))).to_pylist()
     removed = {(row["rule"], row["rank"]): (row["kept_rank"], row["similarity"]) for row in rows}
     expected = {}
     for level, (rule, threshold) in enumerate(zip(RULES.names, THRESHOLDS, strict=True)):

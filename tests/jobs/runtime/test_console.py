@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jobs.main import log_format
+from jobs.main import log_format_without_settings
 from jobs.runtime import console
 from jobs.runtime.console import Console
 from jobs.runtime.progress import Progress
@@ -242,5 +242,7 @@ def test_watching_asks_until_the_end_and_forgives(capsys: pytest.CaptureFixture[
 
 
 def test_the_format_is_known_where_the_settings_are_wrong() -> None:
-    assert log_format(["--set", "no.such=1", "--log-format=json", "--more"]) == "json"
-    assert log_format(["--images", "x"]) == "text"
+    assert (
+        log_format_without_settings(["--set", "no.such=1", "--log-format=json", "--more"]) == "json"
+    )
+    assert log_format_without_settings(["--images", "x"]) == "text"

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from jobs.errors import JobError
-from jobs.runtime.stage import Details, Stage, check_consistent, hashed, recorded, written_by
+from jobs.runtime.stage import NamedValues, Stage, check_consistent, hashed, recorded, written_by
 from jobs.warehouse.commits import fingerprint
 
 STAGE = Stage("prune", lambda stage_run: None, version=4)
@@ -40,11 +40,12 @@ def test_a_warehouse_of_before_there_were_declarations_is_up_to_date() -> None:
     )
 
 
-def test_details_are_hashed_for_the_fingerprint_and_recorded_as_they_are() -> None:
-    depends = {"decoding": Details({"tile": 64}), "list": [Details([1]), 2], "content": "c"}
-    assert recorded(depends) == {"decoding": {"tile": 64}, "list": [[1], 2], "content": "c"}
-    assert hashed(depends)["decoding"] == fingerprint({"tile": 64})
-    assert hashed(depends)["list"] == [fingerprint([1]), 2]
+def test_named_values_are_recorded_by_their_names_and_hashed_in_their_other_form() -> None:
+    order = NamedValues({"prune.seed": 1, "prune.order": []}, hashed=[1, []])
+    depends = {"images": order, "list": [order, 2], "content": "c"}
+    names = {"prune.seed": 1, "prune.order": []}
+    assert recorded(depends) == {"images": names, "list": [names, 2], "content": "c"}
+    assert hashed(depends) == {"images": [1, []], "list": [[1, []], 2], "content": "c"}
     assert json.loads(json.dumps(recorded(depends))) == recorded(depends)
     plain = {"thresholds": ("a", "b"), "seed": 0}
     assert fingerprint(hashed(plain)) == fingerprint(plain)  # tuples and lists hash alike
@@ -53,7 +54,10 @@ def test_details_are_hashed_for_the_fingerprint_and_recorded_as_they_are() -> No
 def test_tables_of_one_stage_must_be_of_one_run_of_it() -> None:
     reads = {"selection": "prune", "audit": "prune", "images": "ingest"}
     check_consistent(reads, {"selection": "a", "audit": "a", "images": "b"})
-    with pytest.raises(JobError, match=r"prune ended between the tables selection, audit: run"):
+    stopped = (
+        "the last run of prune stopped after it had written only some of selection, audit: run"
+    )
+    with pytest.raises(JobError, match=stopped):
         check_consistent(reads, {"selection": "a", "audit": "c", "images": "b"})
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import JobError
-from jobs.runtime.lock import lock
+from jobs.warehouse.lock import lock
 
 
 def test_a_warehouse_has_one_writer_at_a_time(tmp_path: Path) -> None:
