@@ -11,7 +11,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -103,11 +103,15 @@ class LocalFiles(Files):
             path.unlink(missing_ok=True)
 
     def _names(self, folder: str) -> list[str]:
-        return [
-            str(PurePosixPath(path.relative_to(self._root)))
-            for path in (self._root / folder).rglob("*")
-            if path.is_file()
-        ]
+        names = []
+        # Links are followed: a model's folder may be one, to share it with another warehouse.
+        for path, folders, files in os.walk(self._root / folder, followlinks=True):
+            real = Path(path).resolve()
+            above = {real, *real.parents}
+            folders[:] = [name for name in folders if Path(path, name).resolve() not in above]
+            paths = (Path(path, name) for name in files)
+            names += [path.relative_to(self._root) for path in paths if path.is_file()]
+        return [name.as_posix() for name in names]
 
     def _rename(self, old: str, new: str) -> None:
         (self._root / old).rename(self._root / new)

@@ -69,3 +69,15 @@ def test_vectors_have_no_pixels_for_a_model(tmp_path: Path) -> None:
     models.check_pixels(warehouse_at(tmp_path))
     with pytest.raises(JobError, match="was made of vectors and holds no pixels"):
         models.check_pixels(warehouse_at(tmp_path, vectors=True))
+
+
+def test_a_model_may_be_a_link_to_another_warehouses(tmp_path: Path) -> None:
+    """Links that lead back to a folder above are passed over."""
+    settings = build({}, [])
+    about = {"fingerprint": models.training_fingerprint(settings), "trained_at": "2026-01-01"}
+    model = models.store(warehouse_at(tmp_path / "first"), b"data", about)
+    folder = tmp_path / "second/models"
+    folder.mkdir(parents=True)
+    (folder / model.model_id).symlink_to(tmp_path / "first/models" / model.model_id)
+    (folder / "back").symlink_to(tmp_path / "second")
+    assert models.current(warehouse_at(tmp_path / "second"), settings).weights == b"data"
