@@ -97,7 +97,7 @@ class LocalFiles(Files):
 
     def delete(self, name: str) -> None:  # noqa: D102
         path = self._root / name
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

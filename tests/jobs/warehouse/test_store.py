@@ -363,6 +363,18 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(store: Store) -> None:
     assert list(root.iterdir()) == []
 
 
+def test_a_folder_that_is_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "one").write_bytes(b"1")
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w/images").symlink_to(elsewhere)
+    files = LocalFiles(tmp_path / "w")
+    assert files.replace("images", [("two", b"2")]) == 1
+    assert files.list("images") == ["images/two"]
+    assert [path.name for path in elsewhere.iterdir()] == ["one"]
+
+
 HOLD = """
 import sys
 from jobs.warehouse.lock import lock
