@@ -20,7 +20,7 @@ from jobs.errors import MissingError
 from jobs.runtime.console import stage_column
 from jobs.runtime.progress import duration
 from jobs.runtime.run import Run
-from jobs.runtime.stage import NamedValues, Stage, check_consistent
+from jobs.runtime.stage import NamedValues, Stage, check_consistent, hashed
 
 COMPARING = ("prune", "leaks", "conflicts")  # stages whose work grows with the pairs of images
 # In `depends` of ingest, the key of the hash of all files. It is not shown as a reason, since the
@@ -155,7 +155,7 @@ class Plan:
         before = last.get("depends") if last and depends is not None else None
         reasons = list(differences(before, depends, stage.name))
         if stage.name == "ingest":
-            self._count_files(anew=bool(reasons) or "ingest" in self.run.settings.overwrite)
+            self._count_files(anew=self._decodes_anew(hashed(depends)["decoding"]))
             reasons += [f"{self.files} files"] if self.files and last else []
         if stage.name in self.run.settings.overwrite:
             return f"--overwrite {stage.name}"
@@ -170,6 +170,15 @@ class Plan:
             if not causes and commit and versions.get(table, commit.version) < commit.version
         ]
         return "; ".join(reasons) or REASON_UNKNOWN
+
+    def _decodes_anew(self, decoding: str) -> bool:
+        """Return whether `ingest` would also decode files that did not change.
+
+        decoding: the fingerprint of how files are decoded, which the commit of `images` records.
+        """
+        commit = self.run.warehouse.newest("images", "ingest")
+        as_before = commit is not None and commit.metadata.get("decoding") == decoding
+        return not as_before or "ingest" in self.run.settings.overwrite
 
     def _count_files(self, *, anew: bool) -> None:
         """Count new, changed and vanished files, and the images that all of them become.

@@ -285,3 +285,5 @@ def test_a_warehouse_of_a_version_that_recorded_less_is_still_planned(
     assert whole["redo"] == []
     stages, _, _ = plan("prune.thresholds=[0.999, 0.5]", warehouse=warehouse)
     assert stages["prune"]["why"].startswith("its last run did not finish, or this version")
+    stages, _, _ = plan("ingest.tile=64", warehouse=warehouse)
+    assert stages["ingest"]["images"] == 100, "all files would be decoded, none of them changed"
