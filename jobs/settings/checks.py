@@ -111,10 +111,10 @@ def obstacles(settings: Settings, job: str) -> Iterator[str]:
         yield from _missing_file("train.model", settings.train.model)
     if pipeline or job == "report":
         yield from _missing_file("report.truth", settings.report.truth)
-    if pipeline or job == "calibrate":
+    if job == "calibrate":
         yield from _missing_file("calibrate.labels", settings.calibrate.labels)
-    if job == "calibrate" and not settings.calibrate.labels:
-        yield NO_LABELS
+        if not settings.calibrate.labels:
+            yield NO_LABELS
     if pipeline and settings.prune.by_sublabel and not settings.modes.draws:
         yield f"prune.group_by: {SUBLABEL} needs modes.draws, such as 200"
     if pipeline:

@@ -92,7 +92,6 @@ def test_what_would_stop_a_job_later(job: str, flags: list[str], told: str) -> N
         (["prune.group_by=['sublabel']"], r"sublabel needs modes\.draws, such as 200"),
         (["publish.rule=fixed:0.5"], r"not among the computed rules \(fixed:0\.9, "),
         (["publish.space=raw"], r"not among the computed spaces \(whitened\)"),
-        (["calibrate.labels=lost"], r"calibrate\.labels = 'lost': there is no such file"),
     ],
 )
 def test_what_would_stop_a_pipeline_later(flags: list[str], told: str) -> None:
