@@ -169,7 +169,7 @@ def stages_of(job: str, settings: Settings) -> list[Stage]:
     """Return the stages that a job runs with these settings."""
     if job != PIPELINE:
         return [STAGES[job]]
-    return [stage for stage in pipeline.STAGES if stage.enabled(settings)]
+    return pipeline.stages_of(settings)
 
 
 def execute(current: Run, job: str) -> None:

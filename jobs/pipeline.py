@@ -14,6 +14,7 @@ from jobs.evaluation import calibrate, estimate, similarities
 from jobs.report import console_summary, report
 from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage
+from jobs.settings.model import Settings
 
 STAGES: tuple[Stage, ...] = (
     ingest.STAGE,
@@ -35,12 +36,16 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
+def stages_of(settings: Settings) -> list[Stage]:
+    """Return the stages that a pipeline with these settings runs, in their order."""
+    return [stage for stage in STAGES if stage.in_pipeline and stage.enabled(settings)]
+
+
 def main(run: Run) -> None:
     """Source files → every table that the settings ask for, the report, and a summary."""
     run.console.line(f"  {run.settings.images} → {run.warehouse.root}")
-    for stage in STAGES:
-        if stage.enabled(run.settings):
-            run.execute(stage)
+    for stage in stages_of(run.settings):
+        run.execute(stage)
         if stage is ingest.STAGE:  # a wrong column is reported before hours of training
             check_columns(run)
     console_summary.summarise(run)

@@ -233,6 +233,7 @@ STAGE = Stage(
     depends=depends,
     version=VERSION,
     enabled=lambda settings: bool(settings.calibrate.labels),
+    in_pipeline=False,  # its labels are of pairs that an earlier pipeline drew
     example_flags="--set calibrate.labels=labels.csv",
     message_if_disabled=NO_LABELS,
     afterwards=print_next_commands,

@@ -103,7 +103,8 @@ class Stage:
         fingerprint, and recorded in the table `runs` so that a dry run can tell what differs. A key
         is a setting of the stage's own section; settings of others stand in `NamedValues`.
     version: a number to raise when the outputs of the same inputs change.
-    enabled: whether a pipeline with these settings runs the stage.
+    enabled: whether the stage can run, and a pipeline runs it, with these settings.
+    in_pipeline: False for a stage that is only ever run as a job of its own.
     example_flags: flags that enable it, as an example for messages.
     message_if_disabled: the message with which the stage's own job fails if the stage is not
         enabled; "" lets it run.
@@ -121,6 +122,7 @@ class Stage:
     depends: Callable[[RunContext], Any] = _depends_on_nothing
     version: int = 1
     enabled: Callable[[Settings], bool] = _always
+    in_pipeline: bool = True
     example_flags: str = ""
     message_if_disabled: str = ""
     is_current: Callable[[RunContext, str], bool] | None = None

@@ -95,6 +95,14 @@ def test_stages_that_a_pipeline_skips_say_how_to_ask_for_them() -> None:
             assert stage.enabled(build({}, (flag,), images="x")), stage.name
 
 
+def test_a_pipeline_does_not_calibrate_even_where_labels_are_named(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("pair_id,same\n")
+    settings = build({}, (f"calibrate.labels={labels}",), images="x")
+    assert BY_NAME["calibrate"].enabled(settings)
+    assert "calibrate" not in [stage.name for stage in pipeline.stages_of(settings)]
+
+
 def test_the_modules_that_take_long_can_be_imported_ahead() -> None:
     for stage in pipeline.STAGES:
         for module in stage.imports:
