@@ -125,7 +125,8 @@ class SpaceAudit:
         counts = kept_counts(selection, settings.rules, images)
         similar, pairs = similar_kept_pairs(selection, latents, table, kept, counts)
         keepers = keeper_latents(reference, removed)
-        unjustified = unjustified_removals(selection, table, removed, keepers)
+        candidates = settings.candidate_thresholds
+        unjustified = unjustified_removals(selection, table, removed, keepers, candidates)
         return cls(kept, removed, pairs, similar, unjustified)
 
     def row(self, rule: Rule, space: str) -> dict[str, Any]:
@@ -240,17 +241,20 @@ def unjustified_removals(
     table: pa.Table,
     removed: Rows,
     keepers: pa.Table | None = None,
+    candidates: Mapping[str, float] | None = None,
 ) -> Rows:
     """Removals whose keeper does not justify them.
 
     A keeper must be kept in the group by the rule, or be a reference image, and have a similarity
-    above T that is the stored one.
+    above T that is the stored one. Under a rule that asks for a proof, the similarity from which
+    pairs are registered takes the place of T.
 
     Args:
         selection: all decisions of the space.
         table: `latents_of` the sample.
         removed: the sampled rows that remove an image.
         keepers: `keeper_latents`, of reference images.
+        candidates: by space, the similarity above which pairs are registered.
     """
     if not removed:
         return []
@@ -265,7 +269,7 @@ def unjustified_removals(
     for row, cosine in zip(rest, _cosines(table, row_of, rest), strict=True):
         is_kept = (row["kept_id"], row["rule"], row["group"]) in kept
         is_kept |= row["kept_id"] in references
-        if not (is_kept and _is_as_stored(row, cosine)):
+        if not (is_kept and _is_as_stored(row, cosine, candidates or {})):
             wrong.append(row)
     return wrong
 
@@ -286,8 +290,9 @@ def _cosines(table: pa.Table, row_of: Mapping[str, int], removed: Rows) -> list[
     return [float(cosine) for cosine in audit.cosines(matrix[images], matrix[keepers])]
 
 
-def _is_as_stored(row: Mapping[str, Any], cosine: float) -> bool:
+def _is_as_stored(row: Mapping[str, Any], cosine: float, candidates: Mapping[str, float]) -> bool:
     """Whether a cosine is above T, and equal to the stored similarity, within the tolerance."""
-    stored = row["similarity"]
-    above = cosine > row["threshold"] - audit.TOLERANCE
+    stored, threshold = row["similarity"], row["threshold"]
+    least = candidates[row["space"]] if threshold is None else threshold
+    above = cosine > least - audit.TOLERANCE
     return bool(above and stored is not None and abs(cosine - stored) <= audit.TOLERANCE)

@@ -9,6 +9,7 @@ import functools
 import operator
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from pyspark.sql import functions as F
 
 from jobs.autoencoder import spaces
 from jobs.duplicates import audit, groups, thresholds
+from jobs.duplicates.alignments import TABLE
 from jobs.duplicates.candidates import COMPARED, in_order, with_masks
 from jobs.duplicates.cover_tasks import CoverProgress
 from jobs.duplicates.earlier_decisions import (
@@ -28,13 +30,14 @@ from jobs.duplicates.earlier_decisions import (
 )
 from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.duplicates.leak_decisions import leak_decisions, leak_reference
+from jobs.duplicates.proving import Exhausted, Proving
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.selection import select, with_groups
 from jobs.errors import JobError
 from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.duplicates import RAW, Prune, Rule
-from jobs.warehouse import arrow_frames, tables
+from jobs.warehouse import tables
 
 VERSION = 5
 
@@ -66,7 +69,7 @@ def reads(run: RunContext) -> dict[str, str]:
     """The vectors of each space, and the tables that the settings name columns of."""
     prune = run.settings.prune
     inputs = spaces.reads((RAW, *prune.space))
-    if groups.needs_images(prune):
+    if groups.needs_images(prune) or prune.overlaps:
         inputs |= written_by("images")
     if groups.DENSITY in groups.order_columns(prune.order):
         inputs |= written_by("projections")
@@ -95,7 +98,7 @@ def depends(run: RunContext) -> dict[str, Any]:
 def grouped_images(stage_run: StageRun) -> DataFrame:
     """The images of all spaces with their group, their order and whether they are protected."""
     settings = stage_run.settings
-    images = stage_run.read("images") if "images" in stage_run.reads else None
+    images = stage_run.read("images") if groups.needs_images(settings.prune) else None
     if images is not None:
         groups.check_columns(images, settings.prune)
     projections = stage_run.read("projections") if "projections" in stage_run.reads else None
@@ -175,25 +178,30 @@ def write_selection(
     leaks: DataFrame | None,
     *,
     append: bool,
-) -> None:
-    """Decide the candidates and write `selection`; then drop the work tables of large groups."""
+) -> Exhausted:
+    """Decide the candidates and write `selection`; then drop the work tables of large groups.
+
+    Returns how many kept images used up the tries of rules that ask for a proof.
+    """
     progress = CoverProgress.begin(stage_run.spark)
-    selection = arrow_frames.completed(
-        select(stage_run, candidates, counts.by_group, rules, progress),
-        tables.TABLES["selection"].schema,
-    )
-    if leaks is not None:
-        new = candidates.where("NOT decided_earlier AND NOT protected").select("image_id")
-        selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
     metadata = {
         "decided": decision_settings(stage_run.settings),
         "images": [counts.images, counts.hash],
         "fit": whitening_fit(stage_run),
     }
-    with stage_run.progress_from(lambda: progress.current(counts.by_group)):
-        stage_run.write(selection, "selection", append=append, metadata=metadata)
+    with ExitStack() as stack:
+        proving = Proving(stage_run, rules.proofs, stack) if rules.proofs else None
+        selection = select(stage_run, candidates, counts.by_group, rules, progress, proving)
+        if leaks is not None:
+            new = candidates.where("NOT decided_earlier AND NOT protected").select("image_id")
+            selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
+        if proving:
+            proving.finish()
+        with stage_run.progress_from(lambda: progress.current(counts.by_group)):
+            stage_run.write(selection, "selection", append=append, metadata=metadata)
     for table in (PLACED, ROUNDS):
         stage_run.discard(table)
+    return proving.exhausted if proving else Counter()
 
 
 @dataclass(frozen=True)
@@ -266,11 +274,17 @@ def in_display_order(rules: Iterable[Rule]) -> list[Rule]:
     return sorted(rules, key=lambda rule: (rule.threshold is None, -(rule.threshold or 0)))
 
 
+def writes(run: RunContext) -> tuple[str, ...]:
+    """The decisions, and the alignments where rules ask for a proof."""
+    alignments = (TABLE,) if run.settings.prune.overlaps else ()
+    return (*alignments, "selection", "thresholds", "audit")
+
+
 STAGE = Stage(
     "prune",
     main,
     reads=reads,
-    writes=("selection", "thresholds", "audit"),
+    writes=writes,
     depends=depends,
     version=VERSION,
 )
