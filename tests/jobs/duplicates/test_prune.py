@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from jobs.runtime.run import Run
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.store import open_store
 from tests.support.given_latents import ROUNDS_OF, GivenLatents
 from udfs.vectors import cosine
+
+EVIDENCE = arrow_frames.struct(tables.EVIDENCE).names
 
 
 def test_tasks_select_as_defined(given: GivenLatents) -> None:
