@@ -238,7 +238,7 @@ class Rounds:
         group.next = last + 1
 
     def _rows(self, outcomes: DataFrame, group: _Group, last: int) -> DataFrame:
-        """Rows of `rounds` for those of DECISIONS or OUTCOMES; `kept` is null in `exhausted` ones."""
+        """Rows of `rounds`, from DECISIONS or OUTCOMES; `kept` is null in those of `exhausted`."""
         kept = F.isnan("similarity")
         rows = outcomes.withColumns(
             {
