@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from jobs.duplicates.pictures import PictureRows, source_shifts
 from jobs.runtime.stage import StageRun
 from jobs.warehouse import arrow_frames, tables
-from udfs.duplicates.pair_alignments import KnownAlignments, TriedPairs, identity
+from udfs.duplicates.pair_alignments import KnownAlignments, TriedPairs
 from udfs.registration import Alignments
 
 TABLE = "alignments"
@@ -108,7 +108,7 @@ def known_of(rows: pa.Table, pictures: PictureRows, first: int = 0) -> KnownAlig
     numbers = values.flatten().to_numpy().reshape(-1, len(FIELDS))
     compared = np.flatnonzero(others >= 0)
     columns = dict(zip(FIELDS, numbers[compared].T, strict=True))
-    kinds = vars(identity(0))
+    kinds = vars(Alignments.empty(0))
     alignments = Alignments(
         **{name: column.astype(kinds[name].dtype) for name, column in columns.items()}
     )

@@ -116,31 +116,41 @@ class PictureRows:
             first += len(part)
         return grey
 
+    def all_grey(self) -> NDArray[np.uint8]:
+        """All grey pictures: (n, 64, 64); those of one part are not copied."""
+        return self.grey[0] if len(self.grey) == 1 else np.concatenate(self.grey)
+
     def content_numbers(self) -> Indices:
         """Equal numbers for equal contents, NO_CONTENT where there is none: (n,)."""
         codes = self.contents.dictionary_encode().indices.fill_null(NO_CONTENT)
         return np.asarray(codes.to_numpy(zero_copy_only=False), np.int64)
 
 
-@dataclass(frozen=True)
 class PictureAligner:
-    """Registers pictures by their indices; only those that are asked for are prepared."""
+    """Registers pictures by their indices; nothing is prepared before a pair is asked for."""
 
-    pictures: PictureRows
-    orientations: int
-    device: str
+    def __init__(
+        self, pictures: PictureRows, orientations: int, device: str, threads: int = 1
+    ) -> None:
+        """Take the pictures; orientations, device and threads are those of `Registrar`."""
+        self._pictures = pictures
+        self._options = orientations, device, threads
+        self._registrar: Registrar | None = None
 
     def align(self, images: Indices, others: Indices) -> Alignments:
         """Register images[j] with others[j], for all j."""
-        chosen, position = np.unique(np.concatenate([images, others]), return_inverse=True)
-        aspect = self.pictures.width[chosen] / self.pictures.height[chosen]
-        registrar = Registrar(
-            self.pictures.grey_at(chosen),
-            aspect,
-            orientations=self.orientations,
-            device=self.device,
-        )
-        return registrar.align(position[: len(images)], position[len(images) :])
+        if self._registrar is None:
+            pictures = self._pictures
+            aspect = pictures.width / pictures.height
+            orientations, device, threads = self._options
+            self._registrar = Registrar(
+                pictures.all_grey(),
+                aspect,
+                orientations=orientations,
+                device=device,
+                threads=threads,
+            )
+        return self._registrar.align(images, others)
 
 
 def source_shifts(
@@ -153,7 +163,7 @@ def source_shifts(
     """
     root = np.sqrt(pictures.width[others] / pictures.height[others])
     size = np.sqrt(pictures.width[images] * pictures.height[images])
-    factor = size / alignments.scale / SIDE  # a flat pair has no scale: NaN
+    factor = size / alignments.scale / SIDE
     return alignments.shift_x * root * factor, alignments.shift_y / root * factor
 
 

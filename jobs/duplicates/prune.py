@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from jobs.autoencoder import spaces
 from jobs.duplicates import audit, groups, thresholds
 from jobs.duplicates.alignments import TABLE
-from jobs.duplicates.candidates import COMPARED, in_order, with_masks
+from jobs.duplicates.candidates import COMPARED, in_order, with_masks, with_places
 from jobs.duplicates.cover_tasks import CoverProgress
 from jobs.duplicates.earlier_decisions import (
     decision_hash,
@@ -31,6 +31,8 @@ from jobs.duplicates.earlier_decisions import (
 )
 from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.duplicates.leak_decisions import leak_decisions, leak_reference
+from jobs.duplicates.pictures import pictures
+from jobs.duplicates.proof_audit import ProofAudit
 from jobs.duplicates.proving import Exhausted, Proving
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.selection import select, with_groups
@@ -52,7 +54,9 @@ def main(stage_run: StageRun) -> None:
     candidates = with_masks(members, list(prune.rules), earlier=earlier, leaks=leaks)
     counts = CandidateCounts.of(candidates)
     rules = rules_by_group(candidates, counts.by_group, prune, earlier)
-    write_selection(stage_run, candidates, counts, rules, leaks, append=earlier is not None)
+    exhausted = write_selection(
+        stage_run, candidates, counts, rules, leaks, append=earlier is not None
+    )
     kept = kept_counts(stage_run)
     stage_run.write(threshold_rows(kept, prune), "thresholds")
     audit.check(
@@ -62,6 +66,7 @@ def main(stage_run: StageRun) -> None:
         counts.images // len(prune.space),
         prune,
         leak_reference(stage_run, members),
+        proof_audit(stage_run, candidates, exhausted) if prune.overlaps else None,
     )
     summarise(stage_run, kept, len(counts.by_group) // len(prune.space))
 
@@ -203,6 +208,23 @@ def write_selection(
     for table in (PLACED, ROUNDS):
         stage_run.discard(table)
     return proving.exhausted if proving else Counter()
+
+
+def proof_audit(stage_run: StageRun, candidates: DataFrame, exhausted: Exhausted) -> ProofAudit:
+    """What the audit of rules that ask for a proof needs.
+
+    exhausted: images that used up their tries in this run. In mode append, those of earlier runs
+    are added, as the earlier audit counted them.
+    """
+    prune = stage_run.settings.prune
+    earlier = stage_run.previous("audit") if prune.mode == "append" else None
+    if earlier is not None and "out_of_tries" in earlier.columns:
+        counted = earlier.where("out_of_tries > 0").collect()
+        exhausted += Counter({(row["space"], row["rule"]): row["out_of_tries"] for row in counted})
+    ranks = with_places(candidates, prune, with_removed=True).select(
+        "image_id", "group", F.col("place").alias("rank"), "decided_earlier"
+    )
+    return ProofAudit(prune, pictures(stage_run), ranks, exhausted)
 
 
 @dataclass(frozen=True)

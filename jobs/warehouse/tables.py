@@ -119,7 +119,7 @@ TABLES: dict[str, Table] = {
             "audit",
             ("prune",),
             f"{_RULE}, threshold double, kept_checked bigint, pairs_checked bigint, "
-            "removed_checked bigint, too_similar bigint, unjustified bigint",
+            "removed_checked bigint, too_similar bigint, unjustified bigint, out_of_tries bigint",
         ),
         Table(
             "placed",

@@ -24,7 +24,6 @@ pair_alignments.py
     KnownAlignments — alignments of earlier runs
     PairAlignments — alignments of pairs: identical, known or registered
     TriedPairs — pairs that were tried, with their alignments
-    identity — the alignments of identical pictures
 thresholds.py
     AngleMoments — count, mean, spread and range of angles
     BisectionSearch — halvings towards the lowest threshold that keeps enough images

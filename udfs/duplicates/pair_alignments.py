@@ -18,7 +18,6 @@ from udfs.vectors.cosine import Indices, Vector
 
 Flags = NDArray[np.bool_]
 NO_CONTENT = -1  # in place of a content: the picture equals no other one
-_BLOCKS = 64  # of 8×8 pixels in a picture, all of which agree where two are identical
 
 
 class Aligner(Protocol):
@@ -47,7 +46,7 @@ class TriedPairs:
     def concatenate(cls, parts: Sequence[Self]) -> Self:
         """All pairs of some parts."""
         no_index, no_flag = np.empty(0, np.int64), np.empty(0, np.bool_)
-        none = cls(no_index, no_index, np.empty(0), identity(0), no_flag, no_flag)
+        none = cls(no_index, no_index, np.empty(0), Alignments.empty(0), no_flag, no_flag)
         parts = [none, *parts]
         return cls(
             np.concatenate([part.images for part in parts]),
@@ -57,24 +56,6 @@ class TriedPairs:
             np.concatenate([part.identical for part in parts]),
             np.concatenate([part.is_new for part in parts]),
         )
-
-
-def identity(count: int) -> Alignments:
-    """The alignments of so many pairs of identical pictures."""
-    one, zero = np.ones(count), np.zeros(count)
-    return Alignments(
-        registration=one,
-        agreement=one,
-        blocks=np.full(count, _BLOCKS),
-        overlap=one,
-        overlap_other=one,
-        scale=one,
-        rotation=zero,
-        shift_x=zero,
-        shift_y=zero,
-        orientation=np.zeros(count, np.int64),
-        flat=np.zeros(count, np.bool_),
-    )
 
 
 @dataclass(frozen=True)
@@ -96,7 +77,7 @@ class KnownAlignments:
     @classmethod
     def none(cls) -> Self:
         """Nothing is known."""
-        return cls(np.empty(0, np.int64), np.empty(0, np.int64), identity(0))
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64), Alignments.empty(0))
 
     def rows(self, images: Indices, others: Indices) -> Indices:
         """The row of each pair, −1 where it is not known."""
@@ -135,7 +116,7 @@ class PairAlignments:
         is_new = known < 0
         kinds = np.where(identical, 0, np.where(is_new, 2, 1))
         stored, registered = np.flatnonzero(kinds == 1), np.flatnonzero(kinds == 2)
-        parts = [identity(int(np.count_nonzero(identical)))]
+        parts = [Alignments.identical(int(np.count_nonzero(identical)))]
         if len(stored):
             parts.append(self._known.alignments.take(known[stored]))
         if len(registered):

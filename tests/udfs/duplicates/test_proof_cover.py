@@ -15,7 +15,6 @@ from udfs.duplicates.pair_alignments import (
     KnownAlignments,
     PairAlignments,
     TriedPairs,
-    identity,
 )
 from udfs.duplicates.proof_cover import (
     ProofCover,
@@ -42,7 +41,7 @@ class Table:
     def align(self, images: Indices, others: Indices) -> Alignments:
         numbers = np.arange(1 << 20) if self.first is None else self.first
         self.asked += list(zip(numbers[images].tolist(), numbers[others].tolist(), strict=True))
-        one = identity(len(images))
+        one = Alignments.identical(len(images))
         draws = [
             np.random.default_rng([self.seed, int(numbers[i]), int(numbers[k])]).random(3)
             for i, k in zip(images, others, strict=True)
