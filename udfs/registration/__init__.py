@@ -13,6 +13,9 @@ registrar.py
 alignment.py
     Alignments — the transforms of pairs, their scores and their evidence
     proved — whether pairs are proved to show the same
+check.py
+    rescored — the score of a transform, by other code, for the audit
+    registered_anew — the best transform of another search
 kernels.py
     loops over pixels, compiled by Numba
 """
