@@ -7,6 +7,7 @@ Both are slow: some milliseconds, and half a second, for a pair.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +76,7 @@ def registered_anew(
     return rescored(grey, other, found)
 
 
-def _maximum(function: object, start: Floats, tolerance: float) -> Floats:
+def _maximum(function: Callable[[Floats], float], start: Floats, tolerance: float) -> Floats:
     options = {"xtol": tolerance, "ftol": tolerance / 10, "maxfev": 300}
     steps = np.diag([0.05, 0.05, 1.0, 1.0])
     found = scipy.optimize.minimize(
