@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -77,11 +78,9 @@ def registered_anew(
 
 
 def _maximum(function: Callable[[Floats], float], start: Floats, tolerance: float) -> Floats:
-    options = {"xtol": tolerance, "ftol": tolerance / 10, "maxfev": 300}
-    steps = np.diag([0.05, 0.05, 1.0, 1.0])
-    found = scipy.optimize.minimize(
-        function, start, method="Powell", options=options | {"direc": steps}
-    )
+    options: dict[str, Any] = {"xtol": tolerance, "ftol": tolerance / 10, "maxfev": 300}
+    options["direc"] = np.diag([0.05, 0.05, 1.0, 1.0])
+    found = scipy.optimize.minimize(function, start, method="Powell", options=options)
     return np.asarray(found.x)
 
 
