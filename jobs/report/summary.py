@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from jobs.report import effect_tables, ground_truth, provenance
 from jobs.report.selections import Selection, selections
 from jobs.runtime.stage import StageRun
-from jobs.settings.duplicates import Rule
+from jobs.settings.duplicates import OVERLAP, Rule
 from jobs.settings.model import Settings, published_space
 
 EXAMPLES = 3  # of each error code
@@ -78,6 +78,11 @@ class Summary:
         """The index of the published rule in `rules`; 0 if it is none of them."""
         indices = [index for index, row in enumerate(self.rules) if self.is_published(row)]
         return indices[0] if indices else 0
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether the published rule removes what registration proves."""
+        return Rule.of(self.published).kind == OVERLAP
 
     @property
     def published_title(self) -> str:
