@@ -119,19 +119,20 @@ TABLES: dict[str, Table] = {
             "audit",
             ("prune",),
             f"{_RULE}, threshold double, kept_checked bigint, pairs_checked bigint, "
-            "removed_checked bigint, too_similar bigint, unjustified bigint",
+            "removed_checked bigint, too_similar bigint, unjustified bigint, out_of_tries bigint",
         ),
         Table(
             "placed",
             ("prune",),
             "group string, rank bigint, image_id string, label string, standing bigint, "
-            "undecided bigint, latent binary",
+            "undecided bigint, place bigint, content string, width int, height int, "
+            "latent binary, grey binary",
         ),
         Table(
             "rounds",
             ("prune",),
             "group string, round int, last_rank bigint, rule string, rank bigint, kept boolean, "
-            f"kept_rank bigint, similarity double, {EVIDENCE}",
+            f"kept_rank bigint, similarity double, {EVIDENCE}, exhausted boolean",
         ),
         Table(
             "leaks",
