@@ -15,7 +15,7 @@ from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
 from jobs.settings.duplicates import RAW
 from jobs.settings.model import Settings
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.store import open_store
 
 
@@ -56,7 +56,7 @@ def leak_decisions(stage_run: StageRun) -> DataFrame | None:
         F.concat(warehouse, F.lit("#"), "reference_id")
     )
     rows = stage_run.read("leaks").withColumns({"kept": F.lit(False), "kept_id": keeper})
-    return rows.select(*tables.TABLES["selection"].schema.names)
+    return arrow_frames.completed(rows, tables.TABLES["selection"].schema)
 
 
 def leak_reference(stage_run: StageRun, members: DataFrame) -> DataFrame | None:

@@ -34,9 +34,9 @@ from jobs.errors import JobError
 from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.duplicates import RAW, Prune, Rule
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 
-VERSION = 4
+VERSION = 5
 
 
 def main(stage_run: StageRun) -> None:
@@ -178,7 +178,10 @@ def write_selection(
 ) -> None:
     """Decide the candidates and write `selection`; then drop the work tables of large groups."""
     progress = CoverProgress.begin(stage_run.spark)
-    selection = select(stage_run, candidates, counts.by_group, rules, progress)
+    selection = arrow_frames.completed(
+        select(stage_run, candidates, counts.by_group, rules, progress),
+        tables.TABLES["selection"].schema,
+    )
     if leaks is not None:
         new = candidates.where("NOT decided_earlier AND NOT protected").select("image_id")
         selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
@@ -218,7 +221,10 @@ def kept_counts(stage_run: StageRun) -> list[KeptCount]:
 
 
 def threshold_rows(counts: Sequence[KeptCount], prune: Prune) -> pa.Table:
-    """Rows of `thresholds`: for each class, rule and space T, the rule's target, the share kept."""
+    """Rows of `thresholds`: for each class, rule and space T, the rule's target, the share kept.
+
+    For rules that ask for a proof there is the least similarity of candidates in place of T.
+    """
     targets = {name: rule.target for name, rule in prune.rules.items()}
     rows = [
         (
@@ -227,6 +233,7 @@ def threshold_rows(counts: Sequence[KeptCount], prune: Prune) -> pa.Table:
             count.space,
             count.threshold,
             targets[count.rule],
+            prune.candidate_thresholds[count.space] if count.rule in prune.overlaps else None,
             count.kept / count.images,
         )
         for count in counts

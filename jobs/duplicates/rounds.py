@@ -25,7 +25,7 @@ from jobs.duplicates.round_tasks import DECISIONS, WindowOfKept, WindowScan, rem
 from jobs.duplicates.rules import Rules
 from jobs.runtime.progress import Progress
 from jobs.runtime.stage import StageRun
-from jobs.warehouse import arrow_frames
+from jobs.warehouse import arrow_frames, tables
 from udfs import arrow
 from udfs.duplicates import greedy
 
@@ -167,7 +167,7 @@ class Rounds:
                 F.when(~kept, F.col("similarity")).alias("similarity"),
             )
             self._stage_run.write(
-                decided,
+                arrow_frames.completed(decided, tables.TABLES[ROUNDS].schema),
                 ROUNDS,
                 append=True,
                 finished=False,

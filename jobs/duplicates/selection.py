@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from jobs.autoencoder import latents, spaces
 from jobs.duplicates.candidates import COMPARED, in_order
@@ -22,7 +23,14 @@ from jobs.runtime.stage import StageRun
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, partitioning, tables
 
-SELECTION = tables.TABLES["selection"].schema
+# What a rule without registration decides: the columns of `selection` but those of the evidence.
+SELECTION = T.StructType(
+    [
+        column
+        for column in tables.TABLES["selection"].schema
+        if column.name not in arrow_frames.struct(tables.EVIDENCE).names
+    ]
+)
 
 
 def select(

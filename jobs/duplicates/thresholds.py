@@ -58,14 +58,14 @@ def determined(
     """
     rules = settings.rules
     common = tuple(settings.fixed.get(name, np.nan) for name in rules)
-    computed = [rule for rule in rules.values() if rule.threshold is None]
+    computed = list(settings.searched.values())
     by_group: dict[str, tuple[float, ...]] = {}
     if computed and counts:
         values = _computed(compared, counts, settings, order, computed, earlier)
         by_group = {
             group: tuple(
-                values[group][name] if rule.threshold is None else rule.threshold
-                for name, rule in rules.items()
+                values[group][name] if rule.is_searched else threshold
+                for (name, rule), threshold in zip(rules.items(), common, strict=True)
             )
             for group in counts
         }

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from jobs.errors import SettingsError
-from jobs.settings.duplicates import RATE, SHARE, SUBLABEL
+from jobs.settings.duplicates import OVERLAP, RATE, SHARE, SUBLABEL
 from jobs.settings.evaluation import NO_LABELS
 from jobs.settings.model import Settings, published_space
 from udfs.density import modes
@@ -19,6 +19,7 @@ def contradictions(settings: Settings) -> list[str]:
     """Return the contradictions between settings, whatever the job is."""
     return [
         *_ingest(settings),
+        *_candidates(settings),
         *_leaks(settings),
         *_density(settings),
         *_too_few_draws(settings),
@@ -45,10 +46,24 @@ def _vectors(settings: Settings) -> Iterator[str]:
         yield "train.model: encodes pixels, and with ingest.vector_column there are none"
     if settings.encode.orientations > 1:
         yield "encode.orientations: turns pixels, and with ingest.vector_column there are none"
+    if settings.prune.overlaps:
+        yield (
+            f"prune.thresholds: {OVERLAP} rules lay pixels over each other, and with "
+            "ingest.vector_column there are none: give numbers, such as [0.9, 0.85, 0.8]"
+        )
     if settings.generate.count:
         yield (
             "generate.count: images are decoded by the model, and with ingest.vector_column there "
             "is none"
+        )
+
+
+def _candidates(settings: Settings) -> Iterator[str]:
+    candidates, spaces = settings.prune.candidates, settings.prune.space
+    if candidates and len(candidates) != len(spaces):
+        yield (
+            f"prune.candidates: holds {len(candidates)} numbers; give one for each of prune.space "
+            f"({', '.join(spaces)}), or none"
         )
 
 

@@ -58,6 +58,13 @@ _IMAGE = (
     "width int, height int, size_bytes bigint, modified_at timestamp"
 )
 _RULE = "rule string, space string"
+# How the removed image is laid over the one that stays, and how well they agree; null where no
+# registration proved the removal.
+EVIDENCE = (
+    "registration double, agreement double, overlap double, scale double, rotation double, "
+    "shift_x double, shift_y double, shift_x_source double, shift_y_source double, "
+    "orientation int"
+)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -90,13 +97,23 @@ TABLES: dict[str, Table] = {
         Table(
             "thresholds",
             ("prune",),
-            f"label string, {_RULE}, threshold double, asked double, reached double",
+            f"label string, {_RULE}, threshold double, asked double, candidates double, "
+            "reached double",
         ),
         Table(
             "selection",
             ("prune",),
             f"image_id string, label string, {_RULE}, threshold double, kept boolean, "
-            "kept_id string, similarity double",
+            f"kept_id string, similarity double, {EVIDENCE}",
+        ),
+        Table(
+            "alignments",
+            ("prune",),
+            "image_id string, other_id string, image_content string, other_content string, "
+            "space string, similarity double, registration double, agreement double, blocks int, "
+            "overlap double, overlap_other double, scale double, rotation double, "
+            "shift_x double, shift_y double, shift_x_source double, shift_y_source double, "
+            "orientation int, flat boolean",
         ),
         Table(
             "audit",
@@ -114,7 +131,7 @@ TABLES: dict[str, Table] = {
             "rounds",
             ("prune",),
             "group string, round int, last_rank bigint, rule string, rank bigint, kept boolean, "
-            "kept_rank bigint, similarity double",
+            f"kept_rank bigint, similarity double, {EVIDENCE}",
         ),
         Table(
             "leaks",

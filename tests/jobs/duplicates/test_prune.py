@@ -29,6 +29,7 @@ def test_selection_keeps_both_promises(finished: Run) -> None:
     selection = finished.warehouse.read("selection").collect()
     assert {row.threshold for row in selection} == {0.999, 0.97}
     assert any(not row.kept for row in selection)
+    assert {row[name] for row in selection for name in EVIDENCE} == {None}
     for threshold in (0.999, 0.97):
         for label in ("field", "town"):
             rows = [r for r in selection if (r.label, r.threshold) == (label, threshold)]

@@ -38,6 +38,11 @@ UNFIXED = 'prune.thresholds="keep_share:0.5"'
         ([*VECTORS, "ingest.tile=64"], r"ingest\.tile: cuts frames"),
         ([*VECTORS, "train.model=m"], r"train\.model: encodes pixels"),
         ([*VECTORS, "encode.orientations=8"], r"encode\.orientations: turns pixels"),
+        ([*VECTORS, 'prune.thresholds="overlap:0.7"'], r"overlap rules lay pixels over each"),
+        (
+            ["prune.candidates=[0.5, 0.6]"],
+            r"holds 2 numbers; give one for each of prune\.space \(w",
+        ),
         ([*VECTORS, "generate.count=2"], r"generate\.count: images are decoded by the model"),
     ],
 )
