@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.settings.duplicates import Rule
+from jobs.settings.duplicates import FIXED, OVERLAP, Rule
 
+ORDER = {OVERLAP: 0, FIXED: 1}  # of the kinds of rules; those that search for T come last
 KEY = ("rule", "space")  # the columns that identify a selection
 
 
@@ -36,8 +37,8 @@ class Selection:
 def selections(counts: Iterable[Mapping[str, Any]]) -> list[Selection]:
     """Return the selections of rows with a rule and a space, space by space.
 
-    In each space the given thresholds come first, the highest before the others, then the rules
-    that search for one.
+    In each space the overlap rules come first, then the given thresholds, the highest before the
+    others, then the rules that search for one.
     """
     rules = {(row["space"], row["rule"]): Rule.of(row["rule"]) for row in counts}
     several = len({space for space, _ in rules}) > 1
@@ -45,15 +46,12 @@ def selections(counts: Iterable[Mapping[str, Any]]) -> list[Selection]:
         rules.items(),
         key=lambda item: (
             item[0][0],
-            item[1].threshold is None,
-            -(item[1].threshold or 0),
+            ORDER.get(item[1].kind, len(ORDER)),
             item[1].kind,
             -item[1].target,
         ),
     )
     return [
-        Selection(
-            name, space, rule.title + (f" {space}" if several else ""), rule.threshold is None
-        )
+        Selection(name, space, rule.title + (f" {space}" if several else ""), rule.is_searched)
         for (space, name), rule in ordered
     ]

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from jobs.report import effect_tables, ground_truth, provenance
 from jobs.report.selections import Selection, selections
 from jobs.runtime.stage import StageRun
-from jobs.settings.duplicates import Rule
+from jobs.settings.duplicates import OVERLAP, Rule
 from jobs.settings.model import Settings, published_space
 
 EXAMPLES = 3  # of each error code
@@ -85,6 +85,12 @@ class Summary:
         titles = [str(row["title"]) for row in self.rules if self.is_published(row)]
         return titles[0] if titles else self.published
 
+    @property
+    def published_overlap(self) -> float | None:
+        """The least overlap that the published rule asks for; None if it is no overlap rule."""
+        overlaps = [rule["overlap"] for rule in self.rules if self.is_published(rule)]
+        return overlaps[0] if overlaps else None
+
     def is_published(self, rule: Mapping[str, Any]) -> bool:
         """Return whether the table `curated` was made by this one of `rules`."""
         return (rule["rule"], rule["space"]) == (self.published, self.published_space)
@@ -138,6 +144,7 @@ def _rules(
     """Return how many images each rule keeps, and their share of all."""
     rules = []
     for selection in shown:
+        rule = Rule.of(selection.rule)
         kept = sum(row["kept"] for row in counts if selection.is_of(row))
         rules.append(
             {
@@ -145,7 +152,8 @@ def _rules(
                 "space": selection.space,
                 "title": selection.title,
                 "finds": selection.is_searched,
-                "threshold": Rule.of(selection.rule).threshold,
+                "threshold": rule.threshold,
+                "overlap": rule.target if rule.kind == OVERLAP else None,
                 "kept": kept,
                 "share": kept / total if total else 0.0,
             }

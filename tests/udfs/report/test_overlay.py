@@ -31,7 +31,9 @@ def test_an_orientation_moves_each_pixel_to_where_numpy_puts_it(orientation: int
     mirrored = numbers[:, ::-1] if orientation >= 4 else numbers
     other = np.rot90(mirrored, orientation % 4)
     rows, columns = np.divmod(np.arange(0, SIDE * SIDE, 97), SIDE)
-    there = np.array([np.argwhere(other == numbers[y, x])[0][::-1] for y, x in zip(rows, columns)])
+    there = np.array(
+        [np.argwhere(other == numbers[y, x])[0][::-1] for y, x in zip(rows, columns, strict=True)]
+    )
     here = frame(np.column_stack([columns, rows]).astype(float))
     assert np.allclose(moved(placement(1.0, 0.0, (0.0, 0.0), orientation), here), frame(there))
 
