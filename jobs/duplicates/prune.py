@@ -8,8 +8,9 @@ from __future__ import annotations
 import functools
 import operator
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Self
 
 import pyarrow as pa
@@ -209,7 +210,7 @@ class KeptCount:
 
 
 def kept_counts(stage_run: StageRun) -> list[KeptCount]:
-    """The counts for each class, rule, space and threshold, by label, space and falling T."""
+    """The counts for each class, rule, space and threshold, sorted by label, space and rule."""
     keys = "label, rule, space, threshold"
     rows = stage_run.query(
         "selection",
@@ -217,7 +218,15 @@ def kept_counts(stage_run: StageRun) -> list[KeptCount]:
         f"FROM rows GROUP BY {keys}",
     )
     counts = [KeptCount(**row) for row in rows]
-    return sorted(counts, key=lambda count: (count.label, count.space, -(count.threshold or 0)))
+    return sorted(
+        counts,
+        key=lambda count: (
+            count.label,
+            count.space,
+            Rule.of(count.rule).sort_key,
+            -(count.threshold or 0),
+        ),
+    )
 
 
 def threshold_rows(counts: Sequence[KeptCount], prune: Prune) -> pa.Table:
@@ -252,18 +261,13 @@ def summarise(stage_run: StageRun, counts: Sequence[KeptCount], group_count: int
     shares = []
     for space in prune.space:
         suffix = f" {space}" if len(prune.space) > 1 else ""
-        for rule in in_display_order(prune.rules.values()):
-            short = rule.name if rule.threshold is None else f"{rule.threshold:g}"
+        for rule in sorted(prune.rules.values(), key=attrgetter("sort_key")):
             key = (space, rule.name)
-            stage_run.rows[f"kept_{short}{suffix.replace(' ', '_')}"] = kept[key]
-            shares.append(f"{kept[key] / total[key]:.0%} at {short}{suffix}")
+            name = rule.name if rule.threshold is None else rule.short
+            stage_run.rows[f"kept_{name}{suffix.replace(' ', '_')}"] = kept[key]
+            shares.append(f"{kept[key] / total[key]:.0%} at {rule.short}{suffix}")
     word = "classes" if groups.by_label(prune) else "groups"
     stage_run.summary = f"{group_count:,} {word}; kept {abbreviated(shares)}"
-
-
-def in_display_order(rules: Iterable[Rule]) -> list[Rule]:
-    """Given thresholds from the highest to the lowest, then rules whose threshold is computed."""
-    return sorted(rules, key=lambda rule: (rule.threshold is None, -(rule.threshold or 0)))
 
 
 STAGE = Stage(

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.settings.duplicates import FIXED, OVERLAP, Rule
+from jobs.settings.duplicates import Rule
 
-ORDER = {OVERLAP: 0, FIXED: 1}  # of the kinds of rules; those that search for T come last
 KEY = ("rule", "space")  # the columns that identify a selection
 
 
@@ -16,7 +15,7 @@ KEY = ("rule", "space")  # the columns that identify a selection
 class Selection:
     """What a rule keeps in a space.
 
-    is_searched: T is searched for, perhaps another in each class, instead of given.
+    is_searched: T is computed, perhaps another in each class.
     """
 
     rule: str
@@ -37,20 +36,12 @@ class Selection:
 def selections(counts: Iterable[Mapping[str, Any]]) -> list[Selection]:
     """Return the selections of rows with a rule and a space, space by space.
 
-    In each space the overlap rules come first, then the given thresholds, the highest before the
-    others, then the rules that search for one.
+    In each space the rules that ask for an overlap come first, then the given thresholds, then the
+    rules that compute one; of each kind that of the largest number first.
     """
     rules = {(row["space"], row["rule"]): Rule.of(row["rule"]) for row in counts}
     several = len({space for space, _ in rules}) > 1
-    ordered = sorted(
-        rules.items(),
-        key=lambda item: (
-            item[0][0],
-            ORDER.get(item[1].kind, len(ORDER)),
-            item[1].kind,
-            -item[1].target,
-        ),
-    )
+    ordered = sorted(rules.items(), key=lambda item: (item[0][0], item[1].sort_key))
     return [
         Selection(name, space, rule.title + (f" {space}" if several else ""), rule.is_searched)
         for (space, name), rule in ordered

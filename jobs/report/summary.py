@@ -80,16 +80,15 @@ class Summary:
         return indices[0] if indices else 0
 
     @property
+    def is_proved(self) -> bool:
+        """Whether the published rule removes what registration proves."""
+        return self.published.startswith(f"{OVERLAP}:")
+
+    @property
     def published_title(self) -> str:
         """The name of the published rule, for people."""
         titles = [str(row["title"]) for row in self.rules if self.is_published(row)]
         return titles[0] if titles else self.published
-
-    @property
-    def published_overlap(self) -> float | None:
-        """The least overlap that the published rule asks for; None if it is no overlap rule."""
-        overlaps = [rule["overlap"] for rule in self.rules if self.is_published(rule)]
-        return overlaps[0] if overlaps else None
 
     def is_published(self, rule: Mapping[str, Any]) -> bool:
         """Return whether the table `curated` was made by this one of `rules`."""

@@ -38,6 +38,7 @@ CANDIDATES = {RAW: 0.85, WHITENED: 0.55}
 FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pair_rate"
 OVERLAP = "overlap"  # not a threshold of the cosine: pictures are laid over each other
 SEARCHED = (SHARE, SHARE_OF_ALL, RATE)  # T is computed from the images
+KINDS = (OVERLAP, FIXED, *SEARCHED)  # in the order of lists for people
 MOST_RULES = 60  # a 64-bit mask holds an image's state under each rule
 SUBLABEL = "sublabel"  # in prune.group_by: the clusters of `modes`, not a column of images
 MODES = ("all", "append")
@@ -66,7 +67,7 @@ class Rule:
         if not isinstance(value, str):
             return cls(FIXED, float(value))
         kind, _, number = value.partition(":")
-        if kind not in (FIXED, *SEARCHED, OVERLAP):
+        if kind not in KINDS:
             raise ValueError(kind)
         return cls(kind, float(number))
 
@@ -80,6 +81,18 @@ class Rule:
         """The name for people: `T = 0.95`, `overlap ≥ 0.7`, `keep_share 0.5`."""
         relation = {FIXED: "T = ", OVERLAP: f"{OVERLAP} ≥ "}.get(self.kind, f"{self.kind} ")
         return f"{relation}{self.target:g}"
+
+    @property
+    def short(self) -> str:
+        """The name where there is little room: `0.95`, `overlap ≥ 0.7`, `keep_share:0.5`."""
+        if self.kind == FIXED:
+            return f"{self.target:g}"
+        return self.title if self.kind == OVERLAP else self.name
+
+    @property
+    def sort_key(self) -> tuple[int, float]:
+        """The key that sorts rules for people: by kind, and the largest number first."""
+        return KINDS.index(self.kind), -self.target
 
     @property
     def threshold(self) -> float | None:

@@ -69,7 +69,7 @@ EVIDENCE = (
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        Table("images", ("ingest",), f"{_IMAGE}, pixels binary", more=True),
+        Table("images", ("ingest",), f"{_IMAGE}, pixels_sha256 string, pixels binary", more=True),
         Table(
             "rejects",
             ("ingest", "encode"),

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 
+from jobs.duplicates import prune
 from jobs.runtime.run import Run
+from jobs.settings.duplicates import Prune
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.store import open_store
 from tests.support.given_latents import ROUNDS_OF, GivenLatents
 from udfs.vectors import cosine
+
+EVIDENCE = arrow_frames.struct(tables.EVIDENCE).names
 
 
 def test_tasks_select_as_defined(given: GivenLatents) -> None:
@@ -18,6 +26,25 @@ def test_tasks_select_as_defined(given: GivenLatents) -> None:
     version = open_store(given.spark, str(given.folder)).version("selection")
     again = given.prune(*ROUNDS_OF)  # sizes of tasks and windows decide nothing
     assert again.warehouse.version("selection") == version
+
+
+def test_the_summary_names_each_kind_of_rule() -> None:
+    settings = Prune((0.8, 0.9, "pair_rate:0.01", "overlap:0.7"), space=("raw",))
+    stage_run: Any = SimpleNamespace(settings=SimpleNamespace(prune=settings), rows={}, summary="")
+    counts = [
+        prune.KeptCount("a", rule, "raw", None, 10, kept)
+        for rule, kept in zip(settings.rules, (4, 6, 5, 9), strict=True)
+    ]
+    prune.summarise(stage_run, counts, 1)
+    assert stage_run.rows == {
+        "kept_overlap:0.7": 9,
+        "kept_0.9": 6,
+        "kept_0.8": 4,
+        "kept_pair_rate:0.01": 5,
+    }
+    assert stage_run.summary == (
+        "1 classes; kept 90% at overlap ≥ 0.7, 60% at 0.9, 40% at 0.8, 50% at pair_rate:0.01"
+    )
 
 
 def test_selection_keeps_both_promises(finished: Run) -> None:

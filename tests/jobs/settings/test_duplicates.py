@@ -93,6 +93,8 @@ def test_a_rule_is_read_back_from_its_name(kind: str, number: float) -> None:
 def test_a_rule_is_titled_for_people() -> None:
     titles = [Rule.of(rule).title for rule in (0.95, "keep_share:0.50", "overlap:0.70")]
     assert titles == ["T = 0.95", "keep_share 0.5", "overlap ≥ 0.7"]
+    short = [Rule.of(rule).short for rule in (0.95, "keep_share:0.50", "overlap:0.70")]
+    assert short == ["0.95", "keep_share:0.5", "overlap ≥ 0.7"]
 
 
 def test_each_kind_of_rule_is_listed_apart() -> None:
