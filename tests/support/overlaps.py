@@ -66,7 +66,7 @@ class View:
         cosine, sine = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
         x = (cosine * right - sine * down) / (self.width / 2 * self.size)
         y = (sine * right + cosine * down) / (self.height / 2 * self.size)
-        return (np.abs(x) <= 1) & (np.abs(y) <= 1)
+        return np.asarray((np.abs(x) <= 1) & (np.abs(y) <= 1))
 
     def picture(self, ground: NDArray[np.float64]) -> NDArray[np.uint8]:
         """The stored picture as 64×64 pixels, sampled finely and averaged."""
@@ -80,7 +80,7 @@ class View:
         seen = np.stack(levels, axis=2).reshape(decode.SIDE, 4, decode.SIDE, 4, 3).mean(axis=(1, 3))
         back = np.rot90(seen, -(self.orientation % 4))
         stored = back[:, ::-1] if self.orientation >= 4 else back
-        return np.rint(255 * np.clip(stored, 0, 1)).astype(np.uint8)
+        return np.asarray(np.rint(255 * np.clip(stored, 0, 1)), np.uint8)
 
 
 def evidence(view: View, other: View, registration: float) -> Evidence:
