@@ -7,7 +7,6 @@ Both are slow: some milliseconds, and half a second, for a pair.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,8 +76,9 @@ def registered_anew(
     return rescored(grey, other, found)
 
 
-def _maximum(function: Callable[[Floats], float], start: Floats, tolerance: float) -> Floats:
-    options: dict[str, Any] = {"xtol": tolerance, "ftol": tolerance / 10, "maxfev": 300}
+def _maximum(function: Any, start: Floats, tolerance: float) -> Floats:
+    """Where Powell's method finds a function, to be minimised, the lowest."""
+    options: Any = {"xtol": tolerance, "ftol": tolerance / 10, "maxfev": 300}
     options["direc"] = np.diag([0.05, 0.05, 1.0, 1.0])
     found = scipy.optimize.minimize(function, start, method="Powell", options=options)
     return np.asarray(found.x)

@@ -90,6 +90,7 @@ class Registrar:
         aspect: NDArray[np.floating] | None = None,
         *,
         orientations: int = 1,
+        device: str = "cpu",
         threads: int = 1,
     ) -> None:
         """Registrar of pictures (n, 64, 64) uint8.
@@ -98,6 +99,7 @@ class Registrar:
             grey: the rounded mean of the three channels, see `pictures.grey_of`.
             aspect: (n,), width over height of the originals; None for squares.
             orientations: 1, or 8 to turn and mirror the first picture of a pair too.
+            device: "cpu".
             threads: that register at a time.
 
         Raises ValueError where shapes or values do not fit.
@@ -107,6 +109,8 @@ class Registrar:
         aspects = np.ones(len(grey)) if aspect is None else np.asarray(aspect, np.float64)
         if aspects.shape != (len(grey),) or not np.all(aspects > 0):
             raise ValueError("aspect must hold a positive number for each picture")
+        if device != "cpu":
+            raise ValueError(f"device must be cpu, not {device!r}")
         if orientations not in (1, ORIENTATIONS):
             raise ValueError(f"orientations must be 1 or {ORIENTATIONS}")
         self._grey = grey
