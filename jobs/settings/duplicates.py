@@ -105,6 +105,11 @@ class Rule:
         return self.kind in SEARCHED
 
 
+def asks_for_proof(rule: str) -> bool:
+    """Return whether the name of a rule, which may be of no rule at all, asks for an overlap."""
+    return rule.startswith(f"{OVERLAP}:")
+
+
 def _rule_mistake(value: float | str) -> str | None:
     """Return what is wrong with one of prune.thresholds, or None."""
     try:

@@ -222,7 +222,8 @@ TABLES: dict[str, Table] = {
             "pairs",
             ("similarities",),
             "pair_id string, label string, space string, image_id string, other_id string, "
-            "similarity double, low double, high double, population double, drawn int, "
+            "similarity double, registration double, agreement double, overlap double, "
+            "proved boolean, low double, high double, population double, drawn int, "
             "weight double",
         ),
         Table(
