@@ -23,8 +23,8 @@ from jobs.duplicates.proving import Exhausted
 from jobs.settings.duplicates import Prune
 from jobs.warehouse import arrow_frames
 from udfs.duplicates.pair_alignments import NO_CONTENT
-from udfs.registration import Alignments, proved
-from udfs.registration.check import recheck
+from udfs.registration import Alignments, proved, turned
+from udfs.registration.check import rescored
 
 Rows = list[dict[str, Any]]
 PAIRS = 4  # kept images with which a sampled one is registered anew, by rule
@@ -169,6 +169,9 @@ def _recomputed(
         if row.get(field.name) is not None:
             columns[field.name][:] = row[field.name]
     grey = pictures.grey_at(np.array([image, keeper]))
+    orientation = int(alignment.orientation[0])
     aspects = pictures.width[[image, keeper]] / pictures.height[[image, keeper]]
-    score, overlap = recheck(grey[0], grey[1], (float(aspects[0]), float(aspects[1])), alignment)
-    return float(score), float(overlap)
+    own = aspects[:1] if orientation % 2 == 0 else 1 / aspects[:1]
+    (matrix,) = alignment.matrices(own, aspects[1:])
+    score = rescored(turned(grey[0], orientation), grey[1], matrix)
+    return score.registration, score.overlap

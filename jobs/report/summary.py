@@ -143,6 +143,7 @@ def _rules(
     """Return how many images each rule keeps, and their share of all."""
     rules = []
     for selection in shown:
+        rule = Rule.of(selection.rule)
         kept = sum(row["kept"] for row in counts if selection.is_of(row))
         rules.append(
             {
@@ -150,7 +151,8 @@ def _rules(
                 "space": selection.space,
                 "title": selection.title,
                 "finds": selection.is_searched,
-                "threshold": Rule.of(selection.rule).threshold,
+                "threshold": rule.threshold,
+                "overlap": rule.target if asks_for_proof(rule.name) else None,
                 "kept": kept,
                 "share": kept / total if total else 0.0,
             }
