@@ -69,7 +69,8 @@ def test_every_pair_of_labels_is_shown_when_there_are_many_conflicts(tmp_path: P
 
 def test_a_leak_is_shown_once_at_its_strictest_rule(tmp_path: Path) -> None:
     """An overlap comes before any threshold, and of each kind the largest number."""
-    rules = [*(("x", f"fixed:{t}", t) for t in (0.93, 0.95, 0.97))]
+    rules: list[tuple[str, str, float | None]]
+    rules = [("x", f"fixed:{threshold}", threshold) for threshold in (0.93, 0.95, 0.97)]
     rules += [("y", "fixed:0.99", 0.99), ("y", "overlap:0.7", None), ("y", "overlap:0.9", None)]
     rows = [
         {"image_id": image, "label": "a", "reference_label": "b", "threshold": threshold}
