@@ -29,8 +29,9 @@ from jobs.settings.validators import (
 
 RAW, WHITENED = "raw", "whitened"  # similarity is the cosine of latents, or of whitened latents
 SPACES = (RAW, WHITENED)
-# Those of the raw space are the paper's; benchmarks/defaults.py shows how the middle one of the
-# whitened space was chosen.
+OVERLAPS = ("overlap:0.9", "overlap:0.7", "overlap:0.5")  # the default where there are pixels
+# The default for vectors that are brought along without pixels. Those of the raw space are the
+# paper's; benchmarks/defaults.py shows how the middle one of the whitened space was chosen.
 THRESHOLDS = {RAW: (0.97, 0.95, 0.93), WHITENED: (0.9, 0.85, 0.8)}
 # Pairs above these are registered under an overlap rule. They are far below THRESHOLDS, for here
 # the cosine only proposes.

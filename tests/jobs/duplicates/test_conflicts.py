@@ -33,7 +33,8 @@ def test_conflicts_may_be_proved(spark: SparkSession, tmp_path: Path) -> None:
         alike = sim(images.latents[one], images.latents[other]) > 0.5
         if alike and images.images[one]["label"] != images.images[other]["label"]:
             found = registrar.align(np.array([i]), np.array([j]))
-            proof = proved(found, 0.5, 0.6)[0] and found.overlap[0] >= 0.7
+            overlap = max(found.overlap[0], found.overlap_other[0])
+            proof = proved(found, 0.5, 0.6)[0] and overlap >= 0.7
             if proof or images.content(one) == images.content(other):
                 expected.add((one, other))
     rows = rows_of(images, "conflicts")

@@ -18,7 +18,7 @@ UNFIXED = 'prune.thresholds="keep_share:0.5"'
     ("flags", "told"),
     [
         (["ingest.stride=32"], r"ingest\.stride: needs ingest\.tile"),
-        (['prune.space=["raw", "whitened"]'], r"prune\.thresholds: name them"),
+        ([*VECTORS, 'prune.space=["raw", "whitened"]'], r"prune\.thresholds: name them"),
         (["leaks.split=test", UNFIXED], r"leaks: needs a number, or overlap:0\.7, among prune"),
         (
             ["leaks.split=test", "leaks.remove=true", UNFIXED],
@@ -59,7 +59,7 @@ def test_what_does_not_go_together_is_one_line(flags: list[str], told: str) -> N
         ["ingest.stride=32", "ingest.tile=64"],
         ["leaks.split=test", "leaks.remove=true"],
         ["leaks.split=test", "leaks.remove=true", 'prune.thresholds="overlap:0.7"'],
-        ["leaks.warehouse=w", 'prune.space=["raw", "whitened"]', "prune.thresholds=[0.9]"],
+        ["leaks.warehouse=w", 'prune.space=["raw", "whitened"]'],
         ["anomalies.remove=true", "anomalies.quantile=0.01"],
         ["generate.components=4", "estimate.components=4"],
         ["modes.draws=59"],
@@ -97,7 +97,7 @@ def test_what_would_stop_a_job_later(job: str, flags: list[str], told: str) -> N
     ("flags", "told"),
     [
         (["prune.group_by=['sublabel']"], r"sublabel needs modes\.draws, such as 200"),
-        (["publish.rule=fixed:0.5"], r"not among the computed rules \(fixed:0\.9, "),
+        (["publish.rule=fixed:0.5"], r"not among the computed rules \(overlap:0\.9, "),
         (["publish.space=raw"], r"not among the computed spaces \(whitened\)"),
     ],
 )
