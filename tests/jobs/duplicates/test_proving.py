@@ -179,8 +179,8 @@ def test_a_batch_is_appended_as_in_one_run(
         "rounds": ("prune.largest_class=10", "prune.window=8"),
     }.items():
         batches = GivenPictures(pictured.spark, pictured.folder.with_name(name), SIZES)
-        for names in (early, None):
-            batches.write(names)
+        for batch in (early, names):
+            batches.write(batch)
             batches.prune(*PROOF_FLAGS, "prune.mode=append", *flags)
         assert batches.selection() == whole.selection()
 
