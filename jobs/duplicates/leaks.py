@@ -173,9 +173,16 @@ def first_hits(
 
 
 def first_of(hits: pa.Table) -> pa.Table:
-    """For each candidate and rule the hit of the smallest reference id, by its UTF-8 bytes."""
-    order = pa.compute.sort_indices(hits, [("reference_id", "ascending")])  # Arrow compares bytes
-    ordered = hits.take(order)
+    """For each candidate and rule the hit of the smallest reference id, by its UTF-8 bytes.
+
+    Of hits that were proved it is the most similar one.
+    """
+    is_proved = pa.compute.is_valid(hits.column("registration"))
+    distance = pa.compute.negate(hits.column("similarity"))
+    keys = hits.append_column("distance", pa.compute.if_else(is_proved, distance, 0.0))
+    # Arrow compares strings by their bytes.
+    by = [("distance", "ascending"), ("reference_id", "ascending")]
+    ordered = hits.take(pa.compute.sort_indices(keys, by))
     rows = ordered.append_column("row", pa.array(range(len(ordered)), pa.int64()))
     firsts = rows.group_by(["image_id", "rule"]).aggregate([("row", "min")]).column("row_min")
     return ordered.take(firsts)
