@@ -1,5 +1,7 @@
 # make demo   render a small survey, find its near-copies, write the report
 # make test   everything that must hold; sets itself up
+# make test-whole  the tests that run the whole pipeline several times: a killed pipeline, a cluster, the
+#             other kind of warehouse
 # make browser  Debian's chromium, in which the tests open the report's page; needs root
 # make setup  only the environment: .venv and Delta's jars
 
@@ -14,7 +16,7 @@ DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
 # Of what Delta brings, what pip's Spark has already, and would clash with.
 SPARE := io.delta:delta-kernel-api,io.delta:delta-kernel-defaults,io.delta:delta-kernel-unitycatalog,io.unitycatalog:unitycatalog-client,io.unitycatalog:unitycatalog-hadoop
 
-.PHONY: setup browser demo test lint format clean
+.PHONY: setup browser demo test test-whole lint format clean
 
 setup: $(VENV)/.done build/ivy/.done build/classes.jsa
 
@@ -60,7 +62,10 @@ lint: setup
 	$(BIN)/shellcheck spark-submit.sh .ci/run
 
 test: lint
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not whole"
+
+test-whole: setup
+	$(BIN)/pytest -n 2 --dist load -m whole
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -15,7 +15,7 @@ from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from jobs.duplicates.groups import space_column, space_of
-from jobs.duplicates.rules import Rules
+from jobs.duplicates.rules import Proofs, Rules
 from jobs.duplicates.threshold_tasks import (
     ANGLE_CELLS,
     KEPT_COUNTS,
@@ -69,7 +69,8 @@ def determined(
             )
             for group in counts
         }
-    return Rules(tuple(rules), common, by_group, settings.block, settings.device)
+    proofs = Proofs.asked(settings)
+    return Rules(tuple(rules), common, by_group, settings.block, settings.device, proofs)
 
 
 def _computed(

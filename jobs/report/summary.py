@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from jobs.report import effect_tables, ground_truth, provenance
 from jobs.report.selections import Selection, selections
 from jobs.runtime.stage import StageRun
-from jobs.settings.duplicates import OVERLAP, Rule
+from jobs.settings.duplicates import Rule, asks_for_proof
 from jobs.settings.model import Settings, published_space
 
 EXAMPLES = 3  # of each error code
@@ -82,7 +82,7 @@ class Summary:
     @property
     def is_proved(self) -> bool:
         """Whether the published rule removes what registration proves."""
-        return self.published.startswith(f"{OVERLAP}:")
+        return asks_for_proof(self.published)
 
     @property
     def published_title(self) -> str:
@@ -152,7 +152,7 @@ def _rules(
                 "title": selection.title,
                 "finds": selection.is_searched,
                 "threshold": rule.threshold,
-                "overlap": rule.target if rule.kind == OVERLAP else None,
+                "overlap": rule.target if asks_for_proof(rule.name) else None,
                 "kept": kept,
                 "share": kept / total if total else 0.0,
             }

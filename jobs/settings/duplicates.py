@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from jobs.settings.validators import (
     Columns,
@@ -29,8 +29,9 @@ from jobs.settings.validators import (
 
 RAW, WHITENED = "raw", "whitened"  # similarity is the cosine of latents, or of whitened latents
 SPACES = (RAW, WHITENED)
-# Those of the raw space are the paper's; benchmarks/defaults.py shows how the middle one of the
-# whitened space was chosen.
+OVERLAPS = ("overlap:0.9", "overlap:0.7", "overlap:0.5")  # the default where there are pixels
+# The default for vectors that are brought along without pixels. Those of the raw space are the
+# paper's; benchmarks/defaults.py shows how the middle one of the whitened space was chosen.
 THRESHOLDS = {RAW: (0.97, 0.95, 0.93), WHITENED: (0.9, 0.85, 0.8)}
 # Pairs above these are registered under an overlap rule. They are far below THRESHOLDS, for here
 # the cosine only proposes.
@@ -105,6 +106,11 @@ class Rule:
         return self.kind in SEARCHED
 
 
+def asks_for_proof(rule: str) -> bool:
+    """Return whether the name of a rule, which may be of no rule at all, asks for an overlap."""
+    return rule.startswith(f"{OVERLAP}:")
+
+
 def _rule_mistake(value: float | str) -> str | None:
     """Return what is wrong with one of prune.thresholds, or None."""
     try:
@@ -137,6 +143,19 @@ def check_thresholds(values: Sequence[float | str]) -> Sequence[float | str]:
     if len(values) > MOST_RULES:
         raise ValueError(f"holds {len(values)} rules; at most {MOST_RULES} are allowed")
     return values
+
+
+def check_likeness(value: Any) -> float | str:
+    """Allow a number between 0 and 1, or an overlap as in prune.thresholds."""
+    if isinstance(value, str):
+        if not asks_for_proof(value) or _rule_mistake(value):
+            raise ValueError(f"must be a number, or {OVERLAP}:0.7 with a share of at most 1")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number, or {OVERLAP}:0.7")
+    if not 0 <= value <= 1:
+        raise ValueError("must lie between 0 and 1")
+    return float(value)
 
 
 def check_spaces(values: Sequence[str]) -> Sequence[str]:
@@ -272,8 +291,18 @@ class Leaks(Section):
 class Conflicts(Section):
     """Which pairs of unlike labels are listed."""
 
-    threshold: Annotated[Number, between(0, 1)] = 0.0
+    threshold: Annotated[float | str, BeforeValidator(check_likeness)] = 0.0
     most: Annotated[Whole, between(1, 1_000_000_000)] = 1_000_000
+
+    @property
+    def rule(self) -> Rule:
+        """The rule by which two images are alike."""
+        return Rule.of(self.threshold)
+
+    @property
+    def overlap(self) -> float | None:
+        """The least overlap that is to be proved; None where the cosine alone decides."""
+        return self.rule.target if self.rule.kind == OVERLAP else None
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ def spark_home(tmp_path: Path) -> Path:
     return home
 
 
+@pytest.mark.whole
 def test_separate_executors_write_the_same_tables(
     spark: SparkSession,
     survey: Path,

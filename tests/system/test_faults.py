@@ -134,6 +134,7 @@ def states(spark: SparkSession, warehouse: Path) -> list[tuple[str, str]]:
     return [(row.stage, row.state) for row in rows]
 
 
+@pytest.mark.whole
 def test_a_pipeline_killed_at_three_stages_ends_with_the_same_tables(
     spark: SparkSession,
     survey: Path,

@@ -93,7 +93,8 @@ class SourceLocator:
         """Return the locator for a function, or None where nothing can be written."""
         try:
             cache = numba.config.CACHE_DIR or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-            folder = Path(cache).expanduser() / "latent-dedup" / package_digest()
+            package = function.__module__.rpartition(".")[0]
+            folder = Path(cache).expanduser() / "latent-dedup" / package_digest(package)
             locator = cls(folder, function.__code__.co_firstlineno)
             locator.ensure_cache_path()
         except (OSError, RuntimeError):  # RuntimeError: the home directory is unknown
@@ -110,8 +111,8 @@ class SourceLocator:
         return str(self._folder)
 
     def get_source_stamp(self) -> str:
-        """Return what changes whenever the source changes."""
-        return package_digest()
+        """Return what changes whenever the source changes: the name of the folder."""
+        return self._folder.name
 
     def get_disambiguator(self) -> str:
         """Return what distinguishes functions of one name: the line of their definition."""
@@ -119,20 +120,20 @@ class SourceLocator:
 
 
 @functools.cache
-def package_digest() -> str:
-    """Return the sha256 of all modules of this package and of the processor, in hexadecimal.
+def package_digest(package: str = __name__.rpartition(".")[0]) -> str:
+    """Return the sha256 of a package's modules, of this one's and of the processor, in hexadecimal.
 
     `pkgutil` lists and reads the modules, in a folder or in a zip. Raises OSError where their
     source cannot be read.
     """
-    name = __name__.rpartition(".")[0]
-    modules = pkgutil.iter_modules(sys.modules[name].__path__)
     digest = hashlib.sha256()
-    for file in sorted(["__init__.py", *(f"{module.name}.py" for module in modules)]):
-        source = pkgutil.get_data(name, file)
-        if source is None:
-            raise OSError(f"the source of {name}, {file}, cannot be read")
-        digest.update(f"{file} {len(source)} ".encode() + source)
+    for name in dict.fromkeys((__name__.rpartition(".")[0], package)):
+        modules = pkgutil.iter_modules(sys.modules[name].__path__)
+        for file in sorted(["__init__.py", *(f"{module.name}.py" for module in modules)]):
+            source = pkgutil.get_data(name, file)
+            if source is None:
+                raise OSError(f"the source of {name}, {file}, cannot be read")
+            digest.update(f"{file} {len(source)} ".encode() + source)
     processor = f"{codegen.get_host_cpu_features()} {llvmlite.binding.get_host_cpu_name()}"
     digest.update(processor.encode())
     return digest.hexdigest()

@@ -1,0 +1,120 @@
+"""What registration found about pairs of pictures, and whether it proves that they show the same.
+
+The transform of a pair takes the pixel (x, y) of the first picture, after it was turned to its
+orientation, to u = S·((x + ½)/32 − 1, (y + ½)/32 − 1) with S = diag(√a, 1/√a), a being the width
+over the height of its original; then to v = scale·(x′, y′) + t with x′ = cos θ·u_x + sin θ·u_y and
+y′ = −sin θ·u_x + cos θ·u_y, θ being the rotation; and then, by the other picture's S⁻¹·v, to a
+place in the other picture, from −1 to 1. So a scale below 1 means that the first picture shows a
+part of the other one, enlarged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Whole = NDArray[np.int64]
+
+LEAST_BLOCKS = 6  # blocks of 8×8 pixels that must have contrast in both pictures
+
+
+@dataclass(frozen=True)
+class Alignments:
+    """The best transforms of m pairs, each entry an array (m,).
+
+    registration: the zero-mean normalised correlation R of both pictures over their overlap, in
+        [−1, 1]; NaN for flat pictures.
+    agreement: the correlation, in [−1, 1], of the two pictures' derivatives along the direction in
+        which they vary least. A single straight edge, or stripes, correlate with any other, but
+        not along themselves.
+    blocks: how many of the 64 blocks of 8×8 pixels have contrast in both pictures.
+    overlap: the share of the first picture that lies inside the other one, in [0, 1].
+    overlap_other: the share of the other picture that lies inside the first one.
+    scale, rotation: of the transform; degrees, anticlockwise as seen.
+    shift_x, shift_y: where the first picture's centre lies in the other one, from its centre, in
+        pixels of the 64×64 frame.
+    orientation: in which the first picture was turned, as `pictures.turned` counts.
+    flat: whether less than a tenth of the overlap has contrast: there is nothing to register.
+    """
+
+    registration: Floats
+    agreement: Floats
+    blocks: Whole
+    overlap: Floats
+    overlap_other: Floats
+    scale: Floats
+    rotation: Floats
+    shift_x: Floats
+    shift_y: Floats
+    orientation: Whole
+    flat: Flags
+
+    def __len__(self) -> int:
+        return len(self.registration)
+
+    def take(self, pairs: NDArray[np.int64] | Flags) -> Alignments:
+        """The alignments of some of the pairs."""
+        return Alignments(*(getattr(self, field.name)[pairs] for field in fields(self)))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Alignments]) -> Alignments:
+        """The alignments of several sets of pairs, one after the other."""
+        parts = parts or [cls.empty(0)]
+        return cls(
+            *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls))
+        )
+
+    @classmethod
+    def empty(cls, count: int) -> Alignments:
+        """Alignments of pairs of flat pictures, to be filled in."""
+        zeros = [np.zeros(count) for _ in range(7)]
+        unknown = np.full(count, np.nan)
+        agreement, overlap, other, scale, rotation, shift_x, shift_y = zeros
+        blocks, orientation = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        flat = np.ones(count, np.bool_)
+        return cls(
+            unknown, agreement, blocks, overlap, other, scale + 1, rotation, shift_x, shift_y,
+            orientation, flat,
+        )  # fmt: skip
+
+    @classmethod
+    def identical(cls, count: int) -> Alignments:
+        """Alignments of pairs whose pictures are equal pixel by pixel."""
+        found = cls.empty(count)
+        for array in (found.registration, found.agreement, found.overlap, found.overlap_other):
+            array[:] = 1
+        found.blocks[:] = 64
+        found.flat[:] = False
+        return found
+
+    def matrices(self, aspects: Floats, other_aspects: Floats) -> Floats:
+        """Matrices (m, 2, 3) from pixels of the first picture to pixels of the other one.
+
+        Both in pixels of the 64×64 frames, from their centres. aspects: (m,), width over height of
+        the originals, of the first picture as it is turned.
+        """
+        root, other = np.sqrt(aspects), np.sqrt(other_aspects)
+        angle = np.radians(self.rotation)
+        a, b = self.scale * np.cos(angle), self.scale * np.sin(angle)
+        first = np.stack([a * root / other, b / (root * other), self.shift_x], axis=1)
+        second = np.stack([-b * root * other, a * other / root, self.shift_y], axis=1)
+        return np.stack([first, second], axis=1)
+
+
+def proved(alignments: Alignments, proof: float, agreement: float) -> Flags:
+    """Whether each pair is proved to show the same: (m,).
+
+    Its registration and its agreement must reach these values, and at least LEAST_BLOCKS blocks
+    must have contrast in both pictures.
+    """
+    return np.asarray(
+        ~alignments.flat
+        & (np.nan_to_num(alignments.registration, nan=-1.0) >= proof)
+        & (alignments.agreement >= agreement)
+        & (alignments.blocks >= LEAST_BLOCKS)
+    )

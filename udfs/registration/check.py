@@ -1,0 +1,180 @@
+"""Registration once more, for the audit: plain SciPy in float64, without the loops of the engine.
+
+Use `rescored` for the score of a transform that is given, and `registered_anew` to search for one.
+Both are slow: some milliseconds, and half a second, for a pair.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+import scipy.signal
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from udfs.registration.pictures import FLOOR, NEAR, SIDE, Greys
+
+Floats = NDArray[np.float64]
+
+# What two correct implementations may differ by: the engine computes in float32.
+TOLERANCE = 0.01
+_TRIED = 4  # shifts and turns of the grid from which a maximum is sought
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one transform of one pair, as `alignment.Alignments` defines its fields.
+
+    matrix: (2, 3), from pixels of the first picture to those of the other, from their centres.
+    """
+
+    registration: float
+    agreement: float
+    overlap: float
+    matrix: Floats
+
+
+def rescored(grey: Greys, other: Greys, matrix: Floats) -> Score:
+    """The score of a transform: pictures (64, 64) uint8, matrix (2, 3) → its score.
+
+    Flat pictures give a registration of 0.
+    """
+    own, warped = grey / 255.0, _warped(other / 255.0, matrix)
+    inside = _inside(matrix)
+    t, w = _normalised(own), _normalised(warped)
+    agreement = _agreement(t, w, inside)
+    return Score(_correlation(t, w, inside), agreement, float(inside.mean()), matrix)
+
+
+def registered_anew(
+    grey: Greys, other: Greys, aspect: float = 1.0, other_aspect: float = 1.0
+) -> Score:
+    """The best transform that a search finds: a grid with all shifts, then Powell's method.
+
+    aspect, other_aspect: width over height of the originals.
+    """
+    own, picture = grey / 255.0, other / 255.0
+    starts = _grid(own, picture, math.sqrt(aspect), math.sqrt(other_aspect))
+    blurred = _normalised(own, 2.5), _normalised(picture, 2.5)
+    exact = _normalised(own)
+
+    def rough(p: Floats) -> float:
+        matrix = _matrix(p, aspect, other_aspect)
+        return -_penalised(blurred[0], _warped(blurred[1], matrix), matrix)
+
+    def fine(p: Floats) -> float:
+        matrix = _matrix(p, aspect, other_aspect)
+        return -_penalised(exact, _normalised(_warped(picture, matrix)), matrix)
+
+    rough_ends = [_maximum(rough, start, 0.02) for start in starts]
+    best = max(rough_ends, key=lambda p: -rough(p))
+    found = _matrix(_maximum(fine, best, 0.002), aspect, other_aspect)
+    return rescored(grey, other, found)
+
+
+def _maximum(function: Any, start: Floats, tolerance: float) -> Floats:
+    """Where Powell's method finds a function, to be minimised, the lowest."""
+    options: Any = {"xtol": tolerance, "ftol": tolerance / 10, "maxfev": 300}
+    options["direc"] = np.diag([0.05, 0.05, 1.0, 1.0])
+    found = scipy.optimize.minimize(function, start, method="Powell", options=options)
+    return np.asarray(found.x)
+
+
+def _penalised(t: Floats, w: Floats, matrix: Floats) -> float:
+    """The correlation, and less than any where too little overlaps or the scale is out of range."""
+    inside = _inside(matrix)
+    scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    if inside.mean() < 0.25 or not 1 / 1.5 < scale < 1.5:
+        return -1.0
+    return _correlation(t, w, inside)
+
+
+def _grid(own: Floats, picture: Floats, root: float, other_root: float) -> list[Floats]:
+    """The parameters (log scale, rotation, shifts) of the highest correlations of a grid."""
+    found = []
+    template = _normalised(own, 2.5)
+    normalised = _normalised(picture, 2.5)
+    ones = np.ones((SIDE, SIDE))
+    for scale in (0.72, 0.8, 0.9, 1.0, 1.11, 1.25, 1.39):
+        for degrees in range(-15, 16, 5):
+            p = np.array([math.log(scale), math.radians(degrees), 0.0, 0.0])
+            matrix = _matrix(p, root**2, other_root**2)
+            inside = _inside(matrix).astype(float)
+            turned = _warped(normalised, matrix) * inside
+            products = scipy.signal.fftconvolve(turned, template[::-1, ::-1])
+            area = scipy.signal.fftconvolve(inside, ones)
+            value = products / np.sqrt(np.maximum(area, 0.25 * SIDE**2))
+            y, x = np.unravel_index(np.argmax(value), value.shape)
+            # The template moved by this shift lies on the turned picture.
+            shift = matrix[:, :2] @ np.array([x - (SIDE - 1), y - (SIDE - 1)])
+            found.append((float(value[y, x]), np.array([p[0], p[1], shift[0], shift[1]])))
+    found.sort(key=lambda each: -each[0])
+    return [p for _, p in found[:_TRIED]]
+
+
+def _matrix(p: Floats, aspect: float, other_aspect: float) -> Floats:
+    """The matrix of a log scale, a rotation in radians and shifts in pixels of the frame."""
+    root, other = math.sqrt(aspect), math.sqrt(other_aspect)
+    a, b = math.exp(p[0]) * math.cos(p[1]), math.exp(p[0]) * math.sin(p[1])
+    units, inverse = np.diag([root, 1 / root]), np.diag([1 / other, other])
+    turn = inverse @ np.array([[a, b], [-b, a]]) @ units
+    return np.column_stack([turn, p[2:4]])
+
+
+def _places(matrix: Floats) -> Floats:
+    """Where each pixel falls, from the centre: (2, 64, 64), x before y."""
+    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    moved = np.tensordot(matrix[:, :2], np.stack([x, y]), axes=1)
+    return np.asarray(moved + matrix[:, 2][:, None, None])
+
+
+def _inside(matrix: Floats) -> NDArray[np.bool_]:
+    return np.asarray((np.abs(_places(matrix)) <= SIDE / 2).all(axis=0))
+
+
+def _warped(picture: Floats, matrix: Floats) -> Floats:
+    x, y = _places(matrix) + (SIDE - 1) / 2
+    return np.asarray(map_coordinates(picture, [y, x], order=1, mode="mirror"))
+
+
+def _normalised(picture: Floats, deviation: float = NEAR) -> Floats:
+    high = picture - gaussian_filter(picture, deviation, mode="mirror", truncate=3)
+    contrast = gaussian_filter(high * high, 1.5 * deviation, mode="mirror", truncate=3)
+    return np.asarray(high / np.sqrt(contrast + float(FLOOR) ** 2))
+
+
+def _correlation(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
+    a, b = t[inside], w[inside]
+    if len(a) < 2 or a.std() < 1e-6 or b.std() < 1e-6:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _agreement(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
+    """The correlation of derivatives along the direction in which both pictures vary least."""
+
+    def gradients(picture: Floats) -> tuple[Floats, Floats]:
+        smooth = gaussian_filter(picture, 1.0, mode="mirror", truncate=3)
+        gx, gy = np.zeros_like(smooth), np.zeros_like(smooth)
+        gx[:, 1:-1] = (smooth[:, 2:] - smooth[:, :-2]) / 2
+        gy[1:-1] = (smooth[2:] - smooth[:-2]) / 2
+        return gx, gy
+
+    own, other = gradients(t), gradients(w)
+    xx, xy, yy = (
+        sum(gaussian_filter(g[i] * g[j], 3.0, mode="mirror", truncate=3) for g in (own, other))
+        for i, j in ((0, 0), (0, 1), (1, 1))
+    )
+    tensor = np.moveaxis(np.array([[xx, xy], [xy, yy]]), (0, 1), (-2, -1))
+    weaker = np.linalg.eigh(tensor)[1][..., 0]  # of the smaller eigenvalue
+    u, v = (g[0] * weaker[..., 0] + g[1] * weaker[..., 1] for g in (own, other))
+    rows, columns = np.indices(inside.shape)
+    within = inside & (rows >= 2) & (rows < SIDE - 2) & (columns >= 2) & (columns < SIDE - 2)
+    for axis, step in ((0, 2), (0, -2), (1, 2), (1, -2)):
+        within &= np.roll(inside, step, axis)
+    energy = float((u[within] ** 2).sum() * (v[within] ** 2).sum())
+    return float((u[within] * v[within]).sum() / math.sqrt(energy)) if energy > 1e-12 else 0.0

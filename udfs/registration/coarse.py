@@ -1,0 +1,125 @@
+"""The coarse search: at which scale, rotation and shift two pictures may show the same.
+
+Use `template_spectra` and `other_spectra` once for each picture, and `starts` for a pair. At half
+size the picture is turned and shrunk to a grid of rotations and scales, and correlated with the
+other picture at every shift by Fourier transforms. To enlarge the other picture, the first one is
+shrunk: both then stay within their frame.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from udfs.registration import kernels
+from udfs.registration.pictures import SIDE, Floats, Prepared
+
+Spectra = NDArray[np.complex64]
+
+ROTATIONS = (-12.0, -6.0, 0.0, 6.0, 12.0)  # degrees
+SHRINKINGS = (1.0, 0.86, 0.74)
+LEAST_OVERLAP = 0.2  # of the first picture; the search leaves out shifts with less
+_HALF = SIDE // 2
+# The side to which pictures are padded. Shifts of up to 8 pixels of half size meet no copy of the
+# other picture beyond its edge, and larger ones only a narrow strip of one.
+_PADDED = 40
+# Planes: the first picture's rotation and shrinking, and the other picture's shrinking.
+_PLANES = [(r, 0, k) for r in range(5) for k in range(3)]
+_PLANES += [(r, k, 0) for r in range(5) for k in (1, 2)]
+_OWN = np.array([3 * rotation + own for rotation, own, _ in _PLANES])
+_OTHER = np.array([other for _, _, other in _PLANES])
+_ANGLE = np.radians([ROTATIONS[rotation] for rotation, _, _ in _PLANES])
+_OTHER_SHRINKING = np.array(SHRINKINGS)[_OTHER]
+_RATIO = np.array([SHRINKINGS[own] for _, own, _ in _PLANES]) / _OTHER_SHRINKING
+
+
+def template_spectra(picture: Prepared) -> Spectra:
+    """Conjugated spectra of the picture at all rotations and shrinkings: (15, 40, 21)."""
+    matrices = [_shown(float(picture.root), r, s) for r in ROTATIONS for s in SHRINKINGS]
+    return np.conj(_spectra(picture, np.array(matrices, np.float32)))
+
+
+def other_spectra(picture: Prepared, root: float) -> Spectra:
+    """Spectra of the picture at all shrinkings, in a frame of that root: (3, 40, 21)."""
+    matrices = [_into_frame(root, float(picture.root)) / s for s in SHRINKINGS]
+    return _spectra(picture, np.array(matrices, np.float32))
+
+
+def starts(
+    own: Spectra, other: Spectra, root: float, count: int
+) -> tuple[Floats, NDArray[np.float64]]:
+    """The best transforms of the grid: correlations (count,) and transforms (count, 4).
+
+    A transform is (a, b, tx, ty) of v = [[a, b], [−b, a]]·u + t, in pixels of half size and units
+    of equal length. The correlation is divided by the root of the overlap, so that it has the same
+    spread for pictures that are unlike, whatever the overlap.
+    """
+    product = np.empty((len(_PLANES), *other.shape[1:]), np.complex64)
+    kernels.multiplied(own, _OWN, other, _OTHER, product)
+    shape = (_PADDED, _PADDED)
+    correlation = scipy.fft.irfft2(product, s=shape, overwrite_x=True)
+    values, places = np.empty(count, np.float32), np.empty((count, 2), np.int64)
+    kernels.highest(correlation, _weights(), values, places)
+    planes, shifts = places[:, 0], np.stack([places[:, 1] % _PADDED, places[:, 1] // _PADDED])
+    shifts[shifts > _PADDED // 2] -= _PADDED
+    # The first picture is seen through R(θ)/own and the other one through 1/other, both in units of
+    # equal length; so the transform between them is R(−θ)·own/other.
+    shrinking = _OTHER_SHRINKING[planes]
+    transforms = np.empty((count, 4))
+    transforms[:, 0] = _RATIO[planes] * np.cos(_ANGLE[planes])
+    transforms[:, 1] = -_RATIO[planes] * np.sin(_ANGLE[planes])
+    transforms[:, 2] = shifts[0] * root / shrinking
+    transforms[:, 3] = shifts[1] / root / shrinking
+    return values, transforms
+
+
+def _shown(root: float, degrees: float, shrinking: float) -> NDArray[np.float64]:
+    """The matrix through which a picture is seen turned and shrunk."""
+    angle = math.radians(degrees)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    units = np.diag([root, 1 / root])
+    return np.asarray(np.linalg.inv(units) @ turn @ units / shrinking)
+
+
+def _into_frame(root: float, other_root: float) -> NDArray[np.float64]:
+    """The matrix through which the other picture is seen with the units of the first one."""
+    return np.diag([root / other_root, other_root / root])
+
+
+def _spectra(picture: Prepared, matrices: Floats) -> Spectra:
+    shown = np.empty((len(matrices), _HALF, _HALF), np.float32)
+    kernels.resampled(picture.coarse[0], matrices, shown)
+    spectra: Spectra = scipy.fft.rfft2(shown, s=(_PADDED, _PADDED))
+    return spectra
+
+
+@functools.cache
+def _weights() -> Floats:
+    """What entries of the planes are multiplied by: 1/√overlap, and 0 where it is too small.
+
+    The overlap is that of square pictures; it only decides which transforms are tried first.
+    """
+    ones = np.ones((_HALF, _HALF), np.float32)
+    own = np.empty((len(ROTATIONS) * len(SHRINKINGS), _HALF, _HALF), np.float32)
+    matrices = [_shown(1.0, r, s) for r in ROTATIONS for s in SHRINKINGS]
+    kernels.resampled(ones, np.array(matrices, np.float32), own)
+    other = np.empty((len(SHRINKINGS), _HALF, _HALF), np.float32)
+    kernels.resampled(ones, np.array([np.eye(2) / s for s in SHRINKINGS], np.float32), other)
+    side = 2 * _HALF
+    spectra = np.conj(np.fft.rfft2(own, s=(side, side)))[_OWN]
+    areas = np.fft.irfft2(spectra * np.fft.rfft2(other, s=(side, side))[_OTHER], s=(side, side))
+    # An entry stands for a shift and, beyond the edge, for its copies: the largest overlap counts.
+    lags = np.arange(_PADDED)
+    overlaps = np.zeros((len(_PLANES), _PADDED, _PADDED))
+    for ys in (lags, lags - _PADDED):
+        for xs in (lags, lags - _PADDED):
+            valid = (abs(ys)[:, None] < _HALF) & (abs(xs) < _HALF)
+            overlaps = np.maximum(overlaps, np.where(valid, areas[:, ys[:, None], xs], 0))
+    size = np.array([SHRINKINGS[own] ** 2 * _HALF**2 for _, own, _ in _PLANES])[:, None, None]
+    share = overlaps / size
+    weights = np.where(share >= LEAST_OVERLAP, 1 / np.sqrt(np.maximum(share, LEAST_OVERLAP)), 0)
+    return np.asarray(weights / size, np.float32)

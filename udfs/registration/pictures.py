@@ -1,0 +1,106 @@
+"""Grey pictures of 64×64 pixels, and what registration computes once for each of them.
+
+Use `grey_of` for the grey picture of stored pixels, `turned` for its eight orientations, and
+`Prepared.of` for the contrast-normalised picture with its gradients.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from udfs.registration import kernels
+
+Greys = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+SIDE = 64  # pixels of a picture's side
+ORIENTATIONS = 8
+FLOOR = np.float32(0.015)  # contrast that noise and rounding have, of a range of 1
+NEAR = 1.5  # pixels: the deviation of the Gaussian that a pixel's surroundings are weighted by
+_NARROW, _BROAD = 1.0, 3.0  # pixels: of derivatives, and of the structure tensor
+
+
+def grey_of(pixels: NDArray[np.uint8]) -> Greys:
+    """The mean of the three channels, rounded: (n, 64·64·3) or (n, 64, 64, 3) → (n, 64, 64).
+
+    >>> grey_of(np.full((1, 64, 64, 3), [10, 20, 31], np.uint8))[0, 0, 0]
+    np.uint8(20)
+    """
+    channels = pixels.reshape(-1, SIDE, SIDE, 3).astype(np.uint16)
+    grey: Greys = ((2 * channels.sum(axis=3) + 3) // 6).astype(np.uint8)
+    return grey
+
+
+def turned(grey: Greys, orientation: int) -> Greys:
+    """A picture (64, 64) in one of its eight orientations.
+
+    0 to 3: turned anticlockwise by so many quarters; 4 to 7: mirrored left to right, and then
+    turned by so many quarters less 4.
+    """
+    mirrored = grey[:, ::-1] if orientation >= 4 else grey
+    return np.ascontiguousarray(np.rot90(mirrored, orientation % 4))
+
+
+def gaussian(deviation: float) -> Floats:
+    """The weights of a Gaussian, up to three deviations, which sum to 1."""
+    radius = int(3 * deviation + 0.5)
+    weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * deviation**2))
+    return np.asarray(weights / weights.sum(), np.float32)
+
+
+@functools.cache
+def kernels_of_contrast(deviation: float) -> tuple[Floats, Floats]:
+    """The Gaussians of the surroundings' mean and, 1.5 times as wide, of their contrast."""
+    return gaussian(deviation), gaussian(1.5 * deviation)
+
+
+@functools.cache
+def kernels_of_structure() -> tuple[Floats, Floats]:
+    """The Gaussians of derivatives and of the structure tensor."""
+    return gaussian(_NARROW), gaussian(_BROAD)
+
+
+@dataclass
+class Prepared:
+    """A picture with what registration needs of it.
+
+    root: √(width/height) of the original. grey: (64, 64) in [0, 1]. fine: (4, 64, 64), the
+    normalised picture, its gradients along x and y in units of equal length, and its contrast.
+    coarse: (3, 32, 32), the same at half size without the contrast.
+    """
+
+    root: np.float32
+    grey: Floats
+    fine: Floats
+    coarse: Floats
+    _structure: Floats | None = None
+
+    @classmethod
+    def of(cls, grey: Greys, aspect: float = 1.0) -> Prepared:
+        """Prepare a picture (64, 64); aspect: width over height of the original."""
+        root = np.float32(math.sqrt(aspect))
+        values = grey.astype(np.float32) / np.float32(255)
+        fine = np.empty((4, SIDE, SIDE), np.float32)
+        coarse = np.empty((3, SIDE // 2, SIDE // 2), np.float32)
+        # At half size the search looks at structures of 2.5 pixels of full size.
+        half = kernels_of_contrast(1.25)
+        kernels.prepare(values, root, *kernels_of_contrast(NEAR), *half, FLOOR, fine, coarse)
+        return cls(root, values, fine, coarse)
+
+    @property
+    def textured(self) -> float:
+        """The share of the pixels whose contrast is above the floor."""
+        return float(np.mean(self.fine[3] > FLOOR * FLOOR))
+
+    @property
+    def structure(self) -> Floats:
+        """Smoothed derivatives and structure tensor (5, 64, 64), computed when first needed."""
+        if self._structure is None:
+            self._structure = np.empty((5, SIDE, SIDE), np.float32)
+            kernels.structure(self.fine[0], *kernels_of_structure(), self._structure)
+        return self._structure

@@ -1,0 +1,217 @@
+"""Registration of pairs of pictures: the transform that lays one over the other, and its score.
+
+Use `Registrar` for the pictures of a group: it computes what belongs to a picture once, and keeps
+what was used last. The search: the best of a grid of scales, rotations and all shifts, at half size
+(`coarse`); Gauss–Newton steps on the normalised correlation, at half and then at full size
+(inverse compositional, after Baker & Matthews, "Lucas–Kanade 20 years on", IJCV 56, 2004; the
+correlation as the objective after Evangelidis & Psarakis, PAMI 30, 2008); then the score and its
+evidence at the transform that was found (`alignment`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from udfs.registration import coarse, kernels
+from udfs.registration.alignment import Alignments
+from udfs.registration.coarse import Spectra
+from udfs.registration.pictures import (
+    FLOOR,
+    NEAR,
+    ORIENTATIONS,
+    SIDE,
+    Greys,
+    Prepared,
+    kernels_of_contrast,
+    kernels_of_structure,
+    turned,
+)
+
+Indices = NDArray[np.int64]
+Value = TypeVar("Value")
+
+FLAT = 0.1  # with a smaller share of pixels that have contrast, there is nothing to register
+HOPELESS = 0.35  # the correlation at half size with which a pair is refused without further work
+STARTS = 5  # transforms of the grid that are refined
+FIRST_STEPS = 4  # Gauss–Newton steps from each of these; the best two go on
+STEPS = 16  # further steps at each size, at most
+LEAST_OVERLAP = 0.25
+LARGEST_SCALE, LARGEST_ROTATION = 1.45, 16.0  # of a transform that is accepted; degrees
+_UNPROVED = 0.35  # a registration with which no pair is proved, whatever the settings
+_LARGEST_STEP = 1.6  # the scale that a transform may have on the way
+_TEMPLATES, _OTHERS = 256, 2048  # prepared pictures that are kept: 0.3 and 0.1 MB each
+
+
+class _Recent(Generic[Value]):
+    """Values by key, made when asked for; those that were not used for longest are dropped."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[tuple[float, ...], Value] = OrderedDict()
+
+    def get(self, key: tuple[float, ...], make: Callable[[], Value]) -> Value:
+        """The value of a key."""
+        value = self._values.pop(key, None)
+        if value is None:
+            value = make()
+        self._values[key] = value
+        if len(self._values) > self._most:
+            self._values.popitem(last=False)
+        return value
+
+
+class _Cache:
+    """What one thread computed of pictures and keeps for further pairs."""
+
+    def __init__(self) -> None:
+        self.templates: _Recent[tuple[Prepared, Spectra]] = _Recent(_TEMPLATES)
+        self.pictures: _Recent[Prepared] = _Recent(_OTHERS)
+        self.spectra: _Recent[Spectra] = _Recent(_OTHERS)
+
+
+class Registrar:
+    """Registers pairs of a set of pictures.
+
+    The outcome of a pair depends on its two pictures and their aspects alone, not on what else is
+    registered, in which order or by how many threads.
+    """
+
+    def __init__(
+        self,
+        grey: Greys,
+        aspect: NDArray[np.floating] | None = None,
+        *,
+        orientations: int = 1,
+        device: str = "cpu",
+        threads: int = 1,
+    ) -> None:
+        """Registrar of pictures (n, 64, 64) uint8.
+
+        Args:
+            grey: the rounded mean of the three channels, see `pictures.grey_of`.
+            aspect: (n,), width over height of the originals; None for squares.
+            orientations: 1, or 8 to turn and mirror the first picture of a pair too.
+            device: "cpu".
+            threads: that register at a time.
+
+        Raises ValueError where shapes or values do not fit.
+        """
+        if grey.shape[1:] != (SIDE, SIDE) or grey.dtype != np.uint8:
+            raise ValueError(f"grey must be (n, {SIDE}, {SIDE}) of uint8, not {grey.shape}")
+        aspects = np.ones(len(grey)) if aspect is None else np.asarray(aspect, np.float64)
+        if aspects.shape != (len(grey),) or not np.all(aspects > 0):
+            raise ValueError("aspect must hold a positive number for each picture")
+        if device != "cpu":
+            raise ValueError(f"device must be cpu, not {device!r}")
+        if orientations not in (1, ORIENTATIONS):
+            raise ValueError(f"orientations must be 1 or {ORIENTATIONS}")
+        self._grey = grey
+        self._aspects = aspects
+        self._orientations = orientations
+        self._caches = [_Cache() for _ in range(max(1, threads))]
+
+    def align(self, images: Indices, others: Indices) -> Alignments:
+        """Register pairs: the first picture's frame onto the other's, (m,) and (m,) indices."""
+        images, others = np.asarray(images, np.int64), np.asarray(others, np.int64)
+        found = Alignments.empty(len(images))
+        pairs = np.lexsort((others, images))  # so that a picture is prepared once
+        parts = np.array_split(pairs, len(self._caches))
+        if len(self._caches) == 1 or len(pairs) < 2 * len(self._caches):
+            self._align_part(self._caches[0], pairs, images, others, found)
+            return found
+        with ThreadPoolExecutor(len(self._caches)) as pool:
+            tasks = [
+                pool.submit(self._align_part, cache, part, images, others, found)
+                for cache, part in zip(self._caches, parts, strict=True)
+            ]
+            for task in tasks:
+                task.result()
+        return found
+
+    def _align_part(
+        self, cache: _Cache, pairs: Indices, images: Indices, others: Indices, found: Alignments
+    ) -> None:
+        for pair in pairs.tolist():
+            self._align_pair(cache, int(images[pair]), int(others[pair]), pair, found)
+
+    def _align_pair(
+        self, cache: _Cache, image: int, other: int, pair: int, found: Alignments
+    ) -> None:
+        """Register one pair, and enter what was found at the index `pair`."""
+        reference = cache.pictures.get((other,), partial(self._prepared, other, 0))
+        if reference.textured < FLAT:
+            return
+        candidates = []
+        for orientation in range(self._orientations):
+            template, spectra = cache.templates.get(
+                (image, orientation), partial(self._template, image, orientation)
+            )
+            if template.textured < FLAT:
+                return
+            root = float(template.root)
+            other_spectra = cache.spectra.get(
+                (other, root), partial(coarse.other_spectra, reference, root)
+            )
+            values, transforms = coarse.starts(spectra, other_spectra, root, STARTS)
+            candidates.append((float(values[0]), -orientation, template, transforms))
+        _, turning, template, transforms = max(candidates, key=lambda each: each[:2])
+        _enter(template, reference, transforms, pair, found)
+        found.orientation[pair] = -turning
+
+    def _template(self, image: int, orientation: int) -> tuple[Prepared, Spectra]:
+        template = self._prepared(image, orientation)
+        return template, coarse.template_spectra(template)
+
+    def _prepared(self, image: int, orientation: int) -> Prepared:
+        aspect = float(self._aspects[image])
+        grey = turned(self._grey[image], orientation)
+        return Prepared.of(grey, aspect if orientation % 2 == 0 else 1 / aspect)
+
+
+def _enter(
+    template: Prepared,
+    reference: Prepared,
+    transforms: NDArray[np.float64],
+    pair: int,
+    found: Alignments,
+) -> None:
+    """Refine the transforms of a pair, and enter the best one with its score and evidence."""
+    matrix = np.zeros((2, 3), np.float32)
+    correlation, refined = kernels.refine(
+        template.fine, template.coarse, template.root, reference.fine[0], reference.coarse[0],
+        reference.root, transforms, FIRST_STEPS, STEPS, LEAST_OVERLAP, _LARGEST_STEP, HOPELESS,
+        matrix,
+    )  # fmt: skip
+    found.flat[pair] = False
+    found.registration[pair] = max(correlation, 0.0)
+    if not refined:
+        return
+    root, other_root = float(template.root), float(reference.root)
+    a, b = matrix[0, 0] * other_root / root, matrix[0, 1] * root * other_root
+    scale, rotation = math.hypot(a, b), math.degrees(math.atan2(b, a))
+    within = 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE and abs(rotation) <= LARGEST_ROTATION
+    if not within:
+        found.registration[pair] = min(found.registration[pair], HOPELESS)
+        return
+    out = np.empty(5)
+    kernels.judge(
+        template.fine, template.structure, reference.grey, matrix, *kernels_of_contrast(NEAR),
+        FLOOR, *kernels_of_structure(), _UNPROVED, out,
+    )  # fmt: skip
+    found.agreement[pair], found.blocks[pair], found.overlap[pair] = out[1], int(out[2]), out[3]
+    found.overlap_other[pair] = min(1.0, out[3] * scale**2)
+    found.scale[pair], found.rotation[pair] = scale, rotation
+    found.shift_x[pair], found.shift_y[pair] = matrix[0, 2], matrix[1, 2]
+    if out[4] < FLAT:
+        found.flat[pair] = True
+        found.registration[pair] = np.nan
+    else:
+        found.registration[pair] = out[0]
