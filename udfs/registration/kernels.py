@@ -545,11 +545,11 @@ def judge(
     blocks = 0
     for by in range(0, n, 8):
         for bx in range(0, n, 8):
-            own = 0
+            contrasts = 0
             for y in range(by, by + 8):
                 for x in range(bx, bx + 8):
-                    own += inside[y, x] and fine[3, y, x] > limit and contrast[y, x] > limit
-            blocks += own >= 32
+                    contrasts += inside[y, x] and fine[3, y, x] > limit and contrast[y, x] > limit
+            blocks += contrasts >= 32
     out[1], out[2], out[3], out[4] = 0.0, blocks, count / (n * n), textured / pixels
     if out[0] < unproved:
         return

@@ -38,7 +38,7 @@ from udfs.registration.pictures import (
 Indices = NDArray[np.int64]
 Value = TypeVar("Value")
 
-FLAT = 0.1  # with a smaller share of pixels that have contrast, there is nothing to register
+FLAT = 0.02  # with a smaller share of pixels that have contrast, there is nothing to register
 HOPELESS = 0.35  # the correlation at half size with which a pair is refused without further work
 STARTS = 5  # transforms of the grid that are refined
 FIRST_STEPS = 4  # Gauss–Newton steps from each of these; the best two go on
