@@ -8,6 +8,8 @@ pictures.py
     Prepared — what is computed once for each picture
 coarse.py
     starts — the transforms of a grid at which two pictures correlate most
+limits.py
+    numbers that both the CPU's and a device's search hold to
 registrar.py
     Registrar — registers pairs of a set of pictures
 alignment.py
@@ -18,6 +20,8 @@ check.py
     registered_anew — the best transform of another search
 kernels.py
     loops over pixels, compiled by Numba
+gpu/
+    the same on a torch device, in batches of pairs
 """
 
 from udfs.registration.alignment import Alignments, proved
