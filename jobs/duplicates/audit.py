@@ -151,10 +151,11 @@ class SpaceAudit:
             similar += near
             pairs |= registered
             by_proof = [row for row in removed if row["rule"] in settings.overlaps]
+            references = set(keepers.column("image_id").to_pylist()) if keepers else set()
             wrong = {(row["image_id"], row["rule"]) for row in unjustified}
             unjustified += [
                 row
-                for row in proofs.unproved(by_proof)
+                for row in proofs.unproved(by_proof, references)
                 if (row["image_id"], row["rule"]) not in wrong
             ]
         return cls(kept, removed, pairs, similar, unjustified)

@@ -25,9 +25,13 @@ def leak_settings(settings: Settings) -> list[Any]:
     The stage `leaks` records them with the table.
     """
     leaks = settings.leaks
-    thresholds = [list(rule) for rule in settings.prune.fixed.items()]
-    space = settings.prune.space[0]
-    search = [thresholds, list(leaks.split), leaks.warehouse, leaks.scope]
+    prune, space = settings.prune, settings.prune.space[0]
+    rules: list[Any] = [list(rule) for rule in prune.fixed.items()]
+    if prune.overlaps:
+        rules += prune.overlaps
+        rules += [prune.candidate_thresholds[space], prune.proof, prune.agreement]
+        rules += [prune.tries, prune.orientations]
+    search = [rules, list(leaks.split), leaks.warehouse, leaks.scope]
     # The raw space is not named: tables from before there was a choice of spaces are still valid.
     return search if space == RAW else [*search, space]
 

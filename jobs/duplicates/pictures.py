@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
 from jobs.warehouse import arrow_frames
+from jobs.warehouse.base_store import Store
 from udfs import arrow
 from udfs.duplicates.pair_alignments import NO_CONTENT
 from udfs.registration import Alignments, Registrar, grey_of
@@ -37,6 +39,20 @@ _GREY = SIDE * SIDE  # bytes
 def pictures(stage_run: StageRun) -> DataFrame:
     """Rows of PICTURES, one for each image; `grey` is null for images without pixels."""
     return stage_run.scan("images", _STORED, grey_rows, PICTURES).mapped()
+
+
+def pictures_of(other: Store) -> DataFrame:
+    """Rows of PICTURES of another warehouse.
+
+    Raises JobError where its images have none that can be compared.
+    """
+    if not other.exists("images") or "pixels_sha256" not in other.read("images").columns:
+        raise JobError(
+            f"leaks.warehouse = {other.root!r}: an earlier version wrote its images, or it has "
+            "none: run ingest on it, or give numbers in prune.thresholds"
+        )
+    version = other.version("images")
+    return other.scan("images", _STORED, grey_rows, PICTURES, version=version).mapped()
 
 
 def contents(stage_run: StageRun) -> DataFrame:

@@ -9,7 +9,7 @@ sampled removed images the score and the overlap are computed again at the store
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -77,11 +77,14 @@ class ProofAudit:
         ]
         return near, Counter(row["rule"] for row in rows)
 
-    def unproved(self, removed: Iterable[Mapping[str, Any]]) -> Rows:
+    def unproved(
+        self, removed: Iterable[Mapping[str, Any]], references: Collection[str] = ()
+    ) -> Rows:
         """Those removals whose stored evidence is no proof, or not what is computed again.
 
         removed: rows of `selection`. Keepers without a picture here, which lie in another
-        warehouse, are left out.
+        warehouse, are left out. references: ids of images for which others were removed as leaks;
+        there the larger of both overlaps counts.
         """
         rows = [dict(row) for row in removed]
         pictures = self._pictures_of(row[name] for row in rows for name in ("image_id", "kept_id"))
@@ -94,17 +97,22 @@ class ProofAudit:
                 continue
             identical = numbers[image] == numbers[keeper] != NO_CONTENT
             score, overlap = (1.0, 1.0) if identical else _recomputed(row, pictures, image, keeper)
-            if not self._is_proof(row, score, overlap):
+            is_leak = row["kept_id"] in references
+            if not self._is_proof(row, score, overlap, is_leak=is_leak):
                 unproved.append(row)
         return unproved
 
-    def _is_proof(self, row: Mapping[str, Any], score: float, overlap: float) -> bool:
+    def _is_proof(
+        self, row: Mapping[str, Any], score: float, overlap: float, *, is_leak: bool
+    ) -> bool:
         """Whether the stored evidence is a proof, and equal to what was computed again."""
         if row["registration"] is None or row["overlap"] is None:
             return False
         asked = row["registration"] >= self.settings.proof
         asked &= row["agreement"] >= self.settings.agreement
-        asked &= row["overlap"] >= self.settings.overlaps[row["rule"]]
+        # The share of the other image is scale² times as large: that is the ratio of their areas.
+        larger = row["overlap"] * max(1, row["scale"] ** 2 if is_leak else 1)
+        asked &= larger >= self.settings.overlaps[row["rule"]] - (TOLERANCE if is_leak else 0)
         equal = abs(score - row["registration"]) <= TOLERANCE
         return bool(asked and equal and abs(overlap - row["overlap"]) <= TOLERANCE)
 

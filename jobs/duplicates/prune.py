@@ -39,7 +39,7 @@ from jobs.duplicates.selection import select, with_groups
 from jobs.errors import JobError
 from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
-from jobs.settings.duplicates import RAW, Prune, Rule
+from jobs.settings.duplicates import OVERLAP, RAW, Prune, Rule
 from jobs.warehouse import tables
 
 VERSION = 5
@@ -48,6 +48,8 @@ VERSION = 5
 def main(stage_run: StageRun) -> None:
     """Tables latents, vectors, images and sublabels → selection, thresholds, audit."""
     prune = stage_run.settings.prune
+    if prune.overlaps:
+        check_pictures(stage_run)
     members = grouped_images(stage_run)
     earlier = earlier_selection(stage_run, members)
     leaks = leak_decisions(stage_run)
@@ -99,6 +101,23 @@ def depends(run: RunContext) -> dict[str, Any]:
         }
         decisions["leaks"] = NamedValues(named, hashed=decisions["leaks"])
     return decisions
+
+
+def check_pictures(stage_run: StageRun) -> None:
+    """Raise JobError where the table `images` holds nothing that can be laid over each other."""
+    commit = stage_run.warehouse.newest("images", "ingest")
+    if commit and commit.metadata.get("vectors"):
+        raise JobError(
+            f"{OVERLAP} rules lay pixels over each other, and the table images was made of vectors "
+            "and holds none: give numbers in prune.thresholds, such as [0.9, 0.85, 0.8]; with the "
+            "settings of [ingest] that ingest was given they are the default"
+        )
+    if "pixels_sha256" not in stage_run.read("images").columns:
+        raise JobError(
+            "the table images was written by an earlier version: run ./spark-submit.sh ingest and "
+            f"encode first (or pipeline, which does all), or give numbers instead of {OVERLAP} "
+            "rules in prune.thresholds"
+        )
 
 
 def grouped_images(stage_run: StageRun) -> DataFrame:

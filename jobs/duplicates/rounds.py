@@ -8,6 +8,7 @@ they are dropped when the selection is written.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,11 +22,9 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.duplicates import alignments
 from jobs.duplicates.alignments import with_known
 from jobs.duplicates.group_placement import PLACED, ROUNDS, resumable
-from jobs.duplicates.groups import space_column, space_of
-from jobs.duplicates.pictures import PictureAligner, PictureRows
+from jobs.duplicates.groups import space_column
 from jobs.duplicates.proof_tasks import EVIDENCE
 from jobs.duplicates.proving import PICTURE, Exhausted, Proving
 from jobs.duplicates.round_tasks import (
@@ -33,18 +32,12 @@ from jobs.duplicates.round_tasks import (
     OUTCOMES,
     WindowOfKept,
     WindowScan,
-    keeps,
-    proved_rows,
-    removals,
 )
 from jobs.duplicates.rules import Rules
+from jobs.duplicates.window_covers import Window, settle
 from jobs.runtime.progress import Progress
 from jobs.runtime.stage import StageRun
 from jobs.warehouse import arrow_frames, tables
-from udfs import arrow
-from udfs.duplicates import greedy
-from udfs.duplicates.pair_alignments import PairAlignments
-from udfs.duplicates.proof_cover import proof_covers
 
 FILE_IMAGES = 2**22  # images of a group whose removals lie in one file of `rounds`
 
@@ -259,68 +252,17 @@ class Rounds:
 
         Returns the images that are kept by some rule, and rows of DECISIONS, or of OUTCOMES.
         """
-        rules, proofs = self._rules, self._rules.proofs
-        rows = self._window_rows(group, ranks)
-        vectors = arrow.float_matrix(rows.column("latent"))
-        reference_mask = rules.flags(group.reference_mask[ranks])
-        pending_mask = rules.flags(group.pending_mask[ranks])
-        first = int(np.count_nonzero(group.reference_mask[ranks]))  # references come first
-        kept = reference_mask.copy()
-        schema = arrow_frames.arrow_schema(self._schema)
-        batches: list[pa.RecordBatch] = []
-        if levels := rules.by_threshold:
-            covers = greedy.covers(
-                vectors[:first],
-                vectors[first:],
-                rules.thresholds(group.name),
-                block=rules.block,
-                reference_mask=reference_mask[levels, :first],
-                pending_mask=pending_mask[levels, first:],
-                device=rules.driver_device(),
-            )
-            kept[levels, first:] = [cover.kept for cover in covers]
-            columns = removals(rules.threshold_names, ranks[first:], covers, ranks)
-            batches.append(arrow.padded_batch(columns, len(columns["rule"]), schema))
-        places = pictures = None
-        if proofs:
-            levels = rules.by_proof
-            places, pictures = group.places[ranks], PictureRows.of(rows)
-            proved = proof_covers(
-                vectors[:first],
-                vectors[first:],
-                rules.proof_rules(proofs, space_of(group.name)),
-                PairAlignments(
-                    PictureAligner(pictures, proofs.orientations, rules.driver_device()),
-                    pictures.content_numbers(),
-                    alignments.known_of(rows, pictures),
-                ),
-                block=rules.block,
-                places=places,
-                reference_mask=reference_mask[levels, :first],
-                pending_mask=pending_mask[levels, first:],
-                device=rules.driver_device(),
-            )
-            kept[levels, first:] = [cover.kept for cover in proved.covers]
-            batches += proved_rows(
-                rules.proof_names,
-                space_of(group.name),
-                ranks[first:],
-                proved,
-                ranks,
-                pictures,
-                schema,
-            )
-        columns = keeps(rules.names, ranks[first:], list(kept[:, first:]))
-        batches.append(arrow.padded_batch(columns, len(columns["rule"]), schema))
-        frame = self._stage_run.spark.createDataFrame(pa.Table.from_batches(batches), self._schema)
-        by_any = np.flatnonzero(kept.any(axis=0))
-        kept_images = WindowOfKept(
-            ranks[by_any],
-            vectors[by_any],
-            kept[:, by_any],
-            None if places is None else places[by_any],
-            pictures and pictures.take(by_any),
+        window = Window(
+            group.name,
+            ranks,
+            group.places[ranks],
+            self._window_rows(group, ranks),
+            self._rules.flags(group.reference_mask[ranks]),
+            self._rules.flags(group.pending_mask[ranks]),
         )
+        schema = arrow_frames.arrow_schema(self._schema)
+        kept_images, decided = settle(self._rules, window, schema, os.cpu_count() or 1)
+        frame = self._stage_run.spark.createDataFrame(decided, self._schema)
         return kept_images, frame.coalesce(1)
 
     def _window_rows(self, group: _Group, ranks: NDArray[np.int64]) -> pa.Table:

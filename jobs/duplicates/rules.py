@@ -40,10 +40,13 @@ class Proofs:
     @classmethod
     def asked(cls, settings: Prune) -> Self | None:
         """The proofs that the settings ask for; None where no rule does."""
-        if not settings.overlaps:
-            return None
+        return cls.of(settings, settings.overlaps) if settings.overlaps else None
+
+    @classmethod
+    def of(cls, settings: Prune, overlaps: Mapping[str, float]) -> Self:
+        """Proofs as the settings describe them, of these overlaps."""
         return cls(
-            settings.overlaps,
+            overlaps,
             settings.candidate_thresholds,
             settings.proof,
             settings.agreement,
@@ -111,9 +114,16 @@ class Rules:
 
     @classmethod
     def given(cls, settings: Prune) -> Self:
-        """The rules whose threshold stands in the settings."""
-        fixed = settings.fixed
-        return cls(tuple(fixed), tuple(fixed.values()), {}, settings.block, settings.device)
+        """The rules that need no search: their threshold, or overlap, stands in the settings."""
+        common = settings.fixed | dict.fromkeys(settings.overlaps, np.nan)
+        return cls(
+            tuple(common),
+            tuple(common.values()),
+            {},
+            settings.block,
+            settings.device,
+            Proofs.asked(settings),
+        )
 
     def task_device(self) -> str:
         """The device on which this task computes; torch is loaded for a GPU alone."""

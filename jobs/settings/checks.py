@@ -51,6 +51,11 @@ def _vectors(settings: Settings) -> Iterator[str]:
             f"prune.thresholds: {OVERLAP} rules lay pixels over each other, and with "
             "ingest.vector_column there are none: give numbers, such as [0.9, 0.85, 0.8]"
         )
+    if settings.conflicts.overlap is not None:
+        yield (
+            f"conflicts.threshold: {OVERLAP} rules lay pixels over each other, and with "
+            "ingest.vector_column there are none: give a number, such as 0.85"
+        )
     if settings.generate.count:
         yield (
             "generate.count: images are decoded by the model, and with ingest.vector_column there "
@@ -74,10 +79,12 @@ def _leaks(settings: Settings) -> Iterator[str]:
             "prune.thresholds: name them, for what is usual in one space is not in the other: "
             f"numbers for one, or {SHARE}:0.5 or {RATE}:0.001, which mean the same in both"
         )
-    if leaks.remove and (not prune.fixed or len(prune.space) > 1):
-        yield "leaks.remove: needs one prune.space and a number among prune.thresholds"
-    elif leaks.enabled and not prune.fixed:
-        yield "leaks: needs a number among prune.thresholds, above which images leak"
+    given = prune.fixed or prune.overlaps
+    rules = f"a number, or {OVERLAP}:0.7, among prune.thresholds"
+    if leaks.remove and (not given or len(prune.space) > 1):
+        yield f"leaks.remove: needs one prune.space and {rules}"
+    elif leaks.enabled and not given:
+        yield f"leaks: needs {rules}, by which images leak"
     if leaks.split and leaks.warehouse:
         yield "leaks: give leaks.split or leaks.warehouse, not both"
     if leaks.remove and not leaks.enabled:

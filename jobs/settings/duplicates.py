@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from jobs.settings.validators import (
     Columns,
@@ -29,8 +29,9 @@ from jobs.settings.validators import (
 
 RAW, WHITENED = "raw", "whitened"  # similarity is the cosine of latents, or of whitened latents
 SPACES = (RAW, WHITENED)
-# Those of the raw space are the paper's; benchmarks/defaults.py shows how the middle one of the
-# whitened space was chosen.
+OVERLAPS = ("overlap:0.9", "overlap:0.7", "overlap:0.5")  # the default where there are pixels
+# The default for vectors that are brought along without pixels. Those of the raw space are the
+# paper's; benchmarks/defaults.py shows how the middle one of the whitened space was chosen.
 THRESHOLDS = {RAW: (0.97, 0.95, 0.93), WHITENED: (0.9, 0.85, 0.8)}
 # Pairs above these are registered under an overlap rule. They are far below THRESHOLDS, for here
 # the cosine only proposes.
@@ -144,6 +145,19 @@ def check_thresholds(values: Sequence[float | str]) -> Sequence[float | str]:
     return values
 
 
+def check_likeness(value: Any) -> float | str:
+    """Allow a number between 0 and 1, or an overlap as in prune.thresholds."""
+    if isinstance(value, str):
+        if not asks_for_proof(value) or _rule_mistake(value):
+            raise ValueError(f"must be a number, or {OVERLAP}:0.7 with a share of at most 1")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number, or {OVERLAP}:0.7")
+    if not 0 <= value <= 1:
+        raise ValueError("must lie between 0 and 1")
+    return float(value)
+
+
 def check_spaces(values: Sequence[str]) -> Sequence[str]:
     """Allow one of SPACES, or both."""
     if not values or not set(values) <= set(SPACES):
@@ -207,8 +221,8 @@ class Prune(Section):
         AfterValidator(check_cosines),
         listed(int, float, called="numbers"),
     ] = ()
-    proof: Annotated[Number, between(0.4, 1)] = 0.5
-    agreement: Annotated[Number, between(0, 1)] = 0.6
+    proof: Annotated[Number, between(0.4, 1)] = 0.4
+    agreement: Annotated[Number, between(0, 1)] = 0.5
     tries: Annotated[Whole, between(1, 16_384)] = 64
     orientations: Annotated[Whole, AfterValidator(check_orientations)] = 1
     space: Annotated[Texts, AfterValidator(check_spaces)] = (WHITENED,)
@@ -277,8 +291,18 @@ class Leaks(Section):
 class Conflicts(Section):
     """Which pairs of unlike labels are listed."""
 
-    threshold: Annotated[Number, between(0, 1)] = 0.0
+    threshold: Annotated[float | str, BeforeValidator(check_likeness)] = 0.0
     most: Annotated[Whole, between(1, 1_000_000_000)] = 1_000_000
+
+    @property
+    def rule(self) -> Rule:
+        """The rule by which two images are alike."""
+        return Rule.of(self.threshold)
+
+    @property
+    def overlap(self) -> float | None:
+        """The least overlap that is to be proved; None where the cosine alone decides."""
+        return self.rule.target if self.rule.kind == OVERLAP else None
 
 
 @dataclass(frozen=True)

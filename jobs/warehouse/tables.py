@@ -65,6 +65,8 @@ EVIDENCE = (
     "shift_x double, shift_y double, shift_x_source double, shift_y_source double, "
     "orientation int"
 )
+# The same where the larger of both overlaps counts.
+EVIDENCE_BOTH_WAYS = EVIDENCE.replace("overlap double", "overlap double, overlap_other double")
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -139,13 +141,13 @@ TABLES: dict[str, Table] = {
             ("leaks",),
             f"image_id string, label string, split string, {_RULE}, threshold double, "
             "reference_id string, reference_label string, reference_split string, "
-            "reference_warehouse string, similarity double",
+            f"reference_warehouse string, similarity double, {EVIDENCE_BOTH_WAYS}",
         ),
         Table(
             "conflicts",
             ("conflicts",),
             "image_id string, label string, other_id string, other_label string, space string, "
-            "threshold double, similarity double",
+            f"threshold double, similarity double, {EVIDENCE_BOTH_WAYS}",
         ),
         Table(
             "anomalies",

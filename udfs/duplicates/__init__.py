@@ -23,6 +23,7 @@ pair_alignments.py
     Aligner — what registers pictures
     KnownAlignments — alignments of earlier runs
     PairAlignments — alignments of pairs: identical, known or registered
+    LargerOverlaps — the same, where it is enough that one image shows the other
     TriedPairs — pairs that were tried, with their alignments
 thresholds.py
     AngleMoments — count, mean, spread and range of angles

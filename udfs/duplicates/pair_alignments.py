@@ -7,7 +7,7 @@ registered that was registered before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -125,3 +125,28 @@ class PairAlignments:
         position[np.argsort(kinds, kind="stable")] = np.arange(len(images))
         alignments = Alignments.concatenate(parts).take(position)
         return TriedPairs(images, others, similarity, alignments, identical, is_new)
+
+
+class LargerOverlaps(PairAlignments):
+    """Alignments whose overlap is the larger of both: it is enough if one image shows the other.
+
+    Use it where neither image is to be removed for the other, or whichever is the smaller part.
+    """
+
+    def __init__(
+        self, aligner: Aligner, content: Indices, known: KnownAlignments | None = None
+    ) -> None:
+        """Take what registers, and what is known, as `PairAlignments` does."""
+        super().__init__(aligner, content, known)
+        self._tried: list[TriedPairs] = []
+
+    def tried(self, images: Indices, others: Indices, similarity: Vector) -> TriedPairs:
+        """The alignments as above; `both_ways` keeps them with both overlaps."""
+        pairs = super().tried(images, others, similarity)
+        self._tried.append(pairs)
+        overlap = np.maximum(pairs.alignments.overlap, pairs.alignments.overlap_other)
+        return replace(pairs, alignments=replace(pairs.alignments, overlap=overlap))
+
+    def both_ways(self) -> TriedPairs:
+        """All pairs that were tried so far, in their order, with both overlaps as they are."""
+        return TriedPairs.concatenate(self._tried)

@@ -116,7 +116,7 @@ def test_numbers_beside_proofs_decide_as_alone(pictured: GivenPictures) -> None:
     expected = pictured.defined() | pictured.proved_selection()
     pictured.prune(*both)
     assert pictured.selection() == expected
-    pictured.prune(*both, *ROUNDS_OF, "prune.seed=1", "prune.audit=400", "prune.order=['image_id']")
+    pictured.prune(*both, *ROUNDS_OF, "prune.order=['image_id']")
     assert pictured.selection() == expected
 
 
@@ -134,9 +134,9 @@ def test_no_pair_is_registered_twice(
     selection = pictured.selection()
     for flags in (PROOF_FLAGS, (*PROOF_FLAGS, *more)):  # nothing is left to be registered
         no_registration(monkeypatch)
-        pictured.prune(*flags, "prune.largest_class=1", "prune.window=1000", "prune.tries=2")
+        order = "prune.order=['image_id']"  # the order that there is, under another name
+        pictured.prune(*flags, order, "prune.largest_class=1", "prune.window=1000")
         assert pairs_of(pictured).keys() == second.keys()
-    pictured.prune(*PROOF_FLAGS, *more)
     assert pictured.selection() == selection
 
 
@@ -169,29 +169,38 @@ def test_a_batch_is_appended_as_in_one_run(
     """Places count images that are removed already, so blocks and tries are those of one run."""
     monkeypatch.setattr("jobs.duplicates.rules.PLACES", 7)
     names = sorted(pictured.images, key=str.encode)
-    early, late = names[:20] + names[61:75], names[20:61] + names[75:]
+    early, late = names[:20] + names[61:75], names[20:61] + names[75:]  # large; one, small
     assert all(a < b for a in early for b in late if a.split("/")[0] == b.split("/")[0])
     whole = GivenPictures(pictured.spark, pictured.folder.with_name("whole"), SIZES)
     whole.write()
     whole.prune(*PROOF_FLAGS)
-    for flags in ((), ("prune.largest_class=10", "prune.window=8")):
-        pictured.write(early)
-        pictured.prune(*PROOF_FLAGS, "prune.mode=all", "--overwrite")
-        pictured.write()
-        pictured.prune(*PROOF_FLAGS, "prune.mode=append", *flags)
-        assert pictured.selection() == whole.selection()
+    for name, flags in {
+        "tasks": (),
+        "rounds": ("prune.largest_class=10", "prune.window=8"),
+    }.items():
+        batches = GivenPictures(pictured.spark, pictured.folder.with_name(name), SIZES)
+        for batch in (early, None):
+            batches.write(batch)
+            batches.prune(*PROOF_FLAGS, "prune.mode=append", *flags)
+        assert batches.selection() == whole.selection()
 
 
-def test_protected_images_and_groups_of_several_labels(pictured: GivenPictures) -> None:
-    flags = ("prune.protect=label = 'small'", "prune.group_by=['camera']")
+def test_protected_images_come_first_and_groups_are_those_of_the_settings(
+    pictured: GivenPictures,
+) -> None:
+    flags = ("prune.protect=split = 'test'", "prune.never_across=['camera']")
     pictured.prune(*PROOF_FLAGS, *flags)
     selection = pictured.selection()
+    keepers = set()
     for (name, _), (kept, keeper, _) in selection.items():
-        assert kept or not name.startswith("small")
+        image = pictured.images[name]
+        assert kept or image["split"] != "test"
         if keeper:
-            assert pictured.images[keeper]["camera"] == pictured.images[name]["camera"]
-    assert any(k and k.startswith("small") for _, k, _ in selection.values())
-    pictured.prune(*PROOF_FLAGS, *flags, *ROUNDS_OF, "prune.largest_class=20", "prune.seed=2")
+            assert pictured.images[keeper]["camera"] == image["camera"]
+            keepers.add(pictured.images[keeper]["split"])
+    assert keepers == {"train", "test", None}
+    order = "prune.order=['image_id']"  # the order that there is, under another name
+    pictured.prune(*PROOF_FLAGS, *flags, order, "prune.largest_class=20", "prune.window=8")
     assert pictured.selection() == selection
 
 

@@ -6,11 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from jobs.duplicates import prune
+from jobs.errors import JobError
 from jobs.runtime.run import Run
 from jobs.settings.duplicates import Prune
 from jobs.warehouse import arrow_frames, tables
+from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.store import open_store
 from tests.support.given_latents import ROUNDS_OF, GivenLatents
 from udfs.vectors import cosine
@@ -26,6 +29,24 @@ def test_tasks_select_as_defined(given: GivenLatents) -> None:
     version = open_store(given.spark, str(given.folder)).version("selection")
     again = given.prune(*ROUNDS_OF)  # sizes of tasks and windows decide nothing
     assert again.warehouse.version("selection") == version
+
+
+def test_overlap_rules_need_pictures(given: GivenLatents) -> None:
+    """The images of vectors have none; those of an earlier version have no hash of theirs."""
+    flags = ('prune.thresholds=["overlap:0.7"]', "publish.rule=overlap:0.7")
+    warehouse = open_store(given.spark, str(given.folder))
+    images = warehouse.read("images")
+    vectors = CommitInfo("vectors", "ingest", "vectors", metadata={"vectors": True})
+    warehouse.write(images, "images", vectors)
+    with pytest.raises(JobError, match=r"made of vectors and holds none: give numbers in prune"):
+        given.prune(*flags)
+    path = warehouse.path("images")
+    earlier = CommitInfo("earlier", "ingest", "earlier")
+    writer = images.drop("pixels_sha256").write.format("delta").mode("overwrite")
+    writer.option("overwriteSchema", "true").option("userMetadata", earlier.json()).save(path)
+    with pytest.raises(JobError, match=r"by an earlier version: run \./spark-submit\.sh ingest"):
+        given.prune(*flags)
+    given.prune()  # numbers need none
 
 
 def test_the_summary_names_each_kind_of_rule() -> None:

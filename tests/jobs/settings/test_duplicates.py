@@ -55,6 +55,9 @@ from jobs.settings.load import build
         ('prune.order=["-"]', "no name"),
         ("leaks.scope=class", "must be one of all, label"),
         ("conflicts.threshold=2", "between 0 and 1"),
+        ("conflicts.threshold=overlap:0", "must be a number, or overlap:0.7"),
+        ("conflicts.threshold=pair_rate:0.1", "must be a number, or overlap:0.7"),
+        ("conflicts.threshold=true", "must be a number, or overlap:0.7"),
         ("publish.space=white", 'must be one of raw, whitened, ""'),
         ("publish.minimum_kept=-1", "must lie between"),
         ("publish.most_removed=1.5", "between 0 and 1"),
@@ -103,6 +106,13 @@ def test_each_kind_of_rule_is_listed_apart() -> None:
     assert prune.fixed == {"fixed:0.9": 0.9}
     assert prune.overlaps == {"overlap:0.7": 0.7, "overlap:1.0": 1.0}
     assert list(prune.searched) == ["pair_rate:0.001"]
+
+
+def test_conflicts_ask_for_a_number_or_an_overlap() -> None:
+    alike = build({}, ["conflicts.threshold=1"]).conflicts
+    assert (alike.threshold, alike.overlap, alike.rule.threshold) == (1.0, None, 1.0)
+    proved = build({}, ["conflicts.threshold=overlap:0.70"]).conflicts
+    assert (proved.overlap, proved.rule.name, proved.rule.threshold) == (0.7, "overlap:0.7", None)
 
 
 def test_candidates_have_a_default_for_each_space() -> None:
