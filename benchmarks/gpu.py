@@ -49,7 +49,7 @@ OBJECTIVES = (
     ("reconstruction+instance", TOLD, BFLOAT16),
 )
 CUDA = "cuda:0"
-EACH, LATER = 32, 64  # tiles that a tile is registered with, of so many after it
+EACH, LATER = 8, 16  # tiles that a tile is registered with, of so many after it
 CALLS = (64, 1024, 16384, 262144)  # pairs that are registered by one call
 CALLED = 32  # such calls, at most, in a measurement
 
