@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from udfs.registration.gpu.pictures import PictureBatch, frame, normalised, sampled, structure
-from udfs.registration.limits import UNPROVED
-from udfs.registration.limits import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS
+from udfs.registration.limits import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS, UNPROVED
 from udfs.registration.pictures import BROAD, FLOOR, NARROW, NEAR, SIDE
 
 _PAIRS = 1024  # at a time: 0.5 MB each
