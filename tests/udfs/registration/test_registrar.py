@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from udfs.registration import Alignments, Registrar, proved, turned
 from udfs.registration.limits import LARGEST_SCALE
 
-PROOF, AGREEMENT = 0.4, 0.35
+PROOF, AGREEMENT = 0.4, 0.3
 CENTRE = 128.0
 Floats = NDArray[np.float64]
 

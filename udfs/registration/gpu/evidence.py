@@ -12,17 +12,13 @@ import torch
 from torch import Tensor
 
 from udfs.registration.gpu.pictures import PictureBatch, frame, normalised, sampled, structure
-from udfs.registration.limits import UNPROVED
+from udfs.registration.limits import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS, UNPROVED
 from udfs.registration.pictures import BROAD, FLOOR, NARROW, NEAR, SIDE
 
 _PAIRS = 1024  # at a time: 0.5 MB each
 _BLOCK = 8  # pixels of a block's side
 _BLOCKS = SIDE // _BLOCK
 _EDGE = 2  # pixels around those whose derivatives are compared
-# As in `kernels.judge`.
-_DISTINCT = 0.1  # with a lower agreement other shifts are not looked at
-_NEAREST, _FARTHEST = 3, 9  # pixels: the shifts at which a pair must agree less
-_LEAST_COMMON = 200  # pixels that a shifted pair must have in common
 _PADDED = SIDE + 16  # the side of Fourier transforms: no shift meets a copy beyond the edge
 _UNCERTAIN = 1e-5  # of a pair's sum of squares: with less, rounding decides about a shift
 
@@ -103,7 +99,7 @@ def _agreement(own: Tensor, other: Tensor, inside: Tensor) -> Tensor:
     v = (gradient * directions).sum(dim=1, keepdim=True)
     products = torch.cat([u * v, u * u, v * v, within], dim=1).sum(dim=(2, 3))
     agreement = _normalised_product(products, 0.0)
-    rows = (agreement >= _DISTINCT).nonzero()[:, 0]
+    rows = (agreement >= LEAST_AGREEMENT).nonzero()[:, 0]
     products = _shifted_products(u[rows], directions[rows], gradient[rows], within[rows])
     least = _UNCERTAIN * products[:, 1:3, :1].amin(dim=1)
     elsewhere = _normalised_product(products, least)
@@ -149,25 +145,15 @@ def _shifted_products(u: Tensor, directions: Tensor, gradient: Tensor, within: T
 
 @functools.cache
 def _shifts(device: torch.device) -> tuple[Tensor, Tensor]:
-    """No shift, and those at which a pair must agree less: y and x.
-
-    Every second one of a half-plane is taken: what repeats does so on both sides.
-    """
-    shifts = [
-        (dy, dx)
-        for dy in range(_FARTHEST + 1)
-        for dx in range(-_FARTHEST, _FARTHEST + 1)
-        if (dy + dx) % 2 == 0 and (dy > 0 or dx > 0)
-        if _NEAREST**2 <= dy * dy + dx * dx <= _FARTHEST**2
-    ]
-    dy, dx = torch.tensor([(0, 0), *shifts], device=device).unbind(dim=1)
+    """No shift, and those at which a pair must agree less: y and x."""
+    dy, dx = torch.tensor([(0, 0), *SHIFTS], device=device).unbind(dim=1)
     return dy, dx
 
 
 def _normalised_product(products: Tensor, least: Tensor | float) -> Tensor:
     """Σuv/√(Σu²·Σv²) of sums (k, 4, …); 0 where too little is common, or it varies too little."""
     uv, uu, vv, common = products.unbind(dim=1)
-    known = (common > _LEAST_COMMON - 0.5) & (uu > least) & (vv > least) & (uu * vv > 1e-12)
+    known = (common > LEAST_COMMON - 0.5) & (uu > least) & (vv > least) & (uu * vv > 1e-12)
     return torch.where(known, uv / torch.where(known, uu * vv, 1.0).sqrt(), 0.0)
 
 
