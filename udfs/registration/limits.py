@@ -13,8 +13,8 @@ UNPROVED = 0.35  # a registration with which no pair is proved, whatever the set
 LARGEST_STEP = 1.6  # the scale that a transform may have on the way
 LEAST_AGREEMENT = 0.1  # below it, the agreement at other shifts is not looked at
 LEAST_COMMON = 200  # pixels that a shift must leave of the overlap
-# Every second shift (down, right) by 3 to 9 pixels of a half-plane, where a pair must agree less:
-# what repeats does so on both sides.
+# Every second shift (down, right) by 3 to 9 pixels of a half-plane, at which a pair must agree
+# less: what repeats does so on both sides.
 SHIFTS = tuple(
     (dy, dx)
     for dy in range(10)
