@@ -94,9 +94,10 @@ def check(
 def _raise_violations(similar: Rows, unjustified: Rows) -> None:
     """Raise JobError with the first violation as an example, if there is one."""
     for row in similar[:1]:
+        by_proof = row["rule"].startswith(f"{OVERLAP}:")
         raise JobError(
-            f"the audit of {row['rule']} found {len(similar)} pairs of kept images that are "
-            "near-copies by the rule, as "
+            f"the audit of {row['rule']} found {len(similar)} pairs of kept images "
+            f"{'that are proved near-copies' if by_proof else 'above T'}, as "
             f"{row['sample_id']} and {row['image_id']} of {row['group']} ({row['cosine']:.15f}): "
             f"{ADVICE}"
         )
