@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.udfs.registration.test_registrar import pairs, scene, similarity, view
+from tests.support.scenes import pairs, scene, similarity, view
 from udfs.registration import Registrar, check
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
+from tests.support.devices import DEVICES
 from tests.support.vectors import spectral, units
 from udfs.vectors.cosine import margin, products
 from udfs.vectors.gpu import DeviceProducts
-
-no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-DEVICES = ["cpu", pytest.param("cuda", marks=no_gpu)]
 
 
 @pytest.mark.parametrize("device", DEVICES)

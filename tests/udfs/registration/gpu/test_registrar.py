@@ -8,19 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
+from tests.support.devices import DEVICES
 from tests.support.folders import ROOT
-from tests.udfs.registration.test_registrar import AGREEMENT, PROOF, pairs, scene, similarity, view
+from tests.support.scenes import AGREEMENT, PROOF, pairs, scene, similarity, view
 from udfs.acquisition.decode import decode
 from udfs.registration import Alignments, Registrar, grey_of, proved
 from udfs.registration.gpu.registrar import DeviceRegistrar
 from udfs.registration.limits import HOPELESS
 from udfs.registration.pictures import SIDE, Greys
 
-no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-DEVICES = ["cpu", pytest.param("cuda", marks=no_gpu)]
 NEAR = 1e-3  # what a registration or an agreement may differ by
 Indices = NDArray[np.int64]
 
