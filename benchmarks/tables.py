@@ -27,9 +27,9 @@ def rows(warehouse: str, table: str, space: str, columns: list[str]) -> Rows:
 
 
 def in_turn(found: Rows) -> list[Rule]:
-    """The rules of a table: given thresholds first, the highest before the others."""
+    """The rules of a table, in the order of the report."""
     rules = [Rule.of(name) for name in {row["rule"] for row in found}]
-    return sorted(rules, key=lambda rule: (rule.threshold is None, rule.kind, -rule.target))
+    return sorted(rules, key=lambda rule: rule.sort_key)
 
 
 def images_left(warehouse: str, space: str) -> None:
@@ -42,7 +42,7 @@ def images_left(warehouse: str, space: str) -> None:
     kept = Counter((row["label"], row["rule"]) for row in selection if row["kept"])
     heads = []
     for rule in rules:
-        heads += [*(["T"] if rule.threshold is None else []), rule.title, "share"]
+        heads += [*(["T"] if rule.is_searched else []), rule.title, "share"]
     print(f"| class | no removal | {' | '.join(heads)} |\n| --- {'| --- ' * (1 + len(heads))}|")
     for label in [None, *sorted(every)]:
         total = sum(every.values()) if label is None else every[label]
@@ -50,7 +50,7 @@ def images_left(warehouse: str, space: str) -> None:
         for rule in rules:
             of = [label] if label is not None else list(every)
             count = sum(kept[one, rule.name] for one in of)
-            if rule.threshold is None:
+            if rule.is_searched:
                 cells.append("" if label is None else f"{found[label, rule.name]:.4f}")
             cells += [f"{count:,}", f"{count / total:.1%}"]
         print(f"| {' | '.join(cells)} |")

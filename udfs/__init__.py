@@ -9,7 +9,7 @@ autoencoder: the convolutional autoencoder that turns images into latents (torch
 density: histograms, B-spline densities, principal components, modes, and points drawn from them
 duplicates: which images of a group are kept, at which threshold, and the audit of that
 evaluation: similarities of pairs, their precision, and the effect of random removals
-report: charts
+report: charts, and how pictures are laid over each other
 vectors: cosine similarities, exact and bounded, of many vectors; whitening (Numba; torch on a GPU)
 
 The module `arrow` is the only one that knows Arrow and pandas:

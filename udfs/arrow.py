@@ -64,9 +64,13 @@ def bytes_column(column: pa.Array) -> pa.BinaryArray:
 
     Raises ValueError as `matrix` does.
     """
-    rows = matrix(column)
-    n, width = rows.shape
-    offsets = np.arange(n + 1, dtype=np.int32) * np.int32(4 * width)
+    return packed_column(np.ascontiguousarray(matrix(column)).view(np.uint8))
+
+
+def packed_column(rows: NDArray[np.uint8]) -> pa.BinaryArray:
+    """Rows of bytes as a binary column, without a copy: (n, size) → n rows."""
+    n, size = rows.shape
+    offsets = np.arange(n + 1, dtype=np.int32) * np.int32(size)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))]
     return pa.Array.from_buffers(pa.binary(), n, buffers)
 
@@ -159,6 +163,14 @@ def record_batch(columns: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
     """One batch of a schema: its columns are taken by name and cast to its types."""
     arrays = [_array(columns[field.name], field.type) for field in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def padded_batch(columns: dict[str, Any], rows: int, schema: pa.Schema) -> pa.RecordBatch:
+    """One batch of a schema, as `record_batch` has it; columns that are missing are null."""
+    nulls = {
+        field.name: pa.nulls(rows, field.type) for field in schema if field.name not in columns
+    }
+    return record_batch(columns | nulls, schema)
 
 
 def _array(values: Sequence[Any] | pa.Array, kind: pa.DataType) -> pa.Array:

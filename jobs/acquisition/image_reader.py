@@ -79,7 +79,7 @@ def status_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterato
         yield arrow.record_batch(columns, schema)
 
 
-_COMPUTED = ("image_id", "sha256", "width", "height", "pixels")
+_COMPUTED = ("image_id", "sha256", "width", "height", "pixels_sha256", "pixels")
 
 
 def _contents(batch: pa.RecordBatch) -> Iterator[bytes | OSError]:
@@ -124,6 +124,7 @@ def _image_batch(
         "sha256": [digest for _, digest, _ in decoded],
         "width": [tile.width for _, _, tile in decoded],
         "height": [tile.height for _, _, tile in decoded],
+        "pixels_sha256": [tile.pixels_sha256 for _, _, tile in decoded],
         "pixels": [tile.pixels for _, _, tile in decoded],
     }
     return arrow.record_batch(columns, schema)

@@ -23,7 +23,8 @@ from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import fingerprint
 from jobs.warehouse.parquet_write import ArrowTransform
 
-VERSION = 1
+VERSION = 2
+PIXELS_VERSION = 1  # raised when the column `pixels` changes; until then latents stay valid
 FILE_BYTES = 256 << 20  # size to aim at for a file of the table images
 # Stored pixels are assumed to take 10 times the bytes of the source file; vectors do not grow.
 EXPANSION = 10
@@ -227,7 +228,7 @@ def images_metadata(
     """What the commit of `images` records for later runs and for the stages that read it."""
     return {
         "decoding": decoding_fingerprint,
-        "pixels": fingerprint(settings.decoding | {"version": VERSION}),
+        "pixels": fingerprint(settings.decoding | {"version": PIXELS_VERSION}),
         "root": source.root,
         "renamed": source.renamed,
         "tiled": bool(settings.tiling),

@@ -8,9 +8,11 @@ earlier_decisions, leak_decisions
     what is decided before prune begins
 selection, cover_tasks
     the decisions, and those on small groups, whole in tasks
-rounds, round_tasks, group_placement
+rounds, round_tasks, window_covers, group_placement
     the decisions on groups that are too large for a task
-audit, audit_tasks
+proving, proof_tasks, pictures, alignments
+    the rules that ask for a proof: pictures on their way to the tasks, and pairs to be used again
+audit, audit_tasks, proof_audit
     the check of a selection
 window_search
     all images with all others, for leaks and conflicts

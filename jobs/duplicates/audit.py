@@ -18,9 +18,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.duplicates.audit_tasks import SIMILAR, SampledLatents
+from jobs.duplicates.proof_audit import ProofAudit
 from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
-from jobs.settings.duplicates import Prune, Rule
+from jobs.settings.duplicates import OVERLAP, Prune, Rule
 from jobs.warehouse import arrow_frames, tables
 from udfs import arrow
 from udfs.duplicates import audit
@@ -41,6 +42,7 @@ def check(
     images: int,
     settings: Prune,
     reference: DataFrame | None = None,
+    proofs: ProofAudit | None = None,
 ) -> None:
     """Audit about `prune.audit` images at every rule, and write the table `audit`.
 
@@ -52,6 +54,7 @@ def check(
         images: how many there are in each space.
         settings: the section [prune].
         reference: images that justify a removal in any group; `latents` may hold them as well.
+        proofs: where rules ask for a proof.
 
     Raises JobError naming an example where a promise is broken.
     """
@@ -62,12 +65,22 @@ def check(
         in_space = F.col("space") == space
         try:
             checked = SpaceAudit.of(
-                selection.where(in_space), latents.where(in_space), images, settings, reference
+                space,
+                selection.where(in_space),
+                latents.where(in_space),
+                images,
+                settings,
+                reference,
+                proofs,
             )
         except JobError:  # an earlier audit, even with this fingerprint, says nothing any more
             stage_run.write(tables.rows("audit", []), "audit", finished=False)
             raise
-        rows += [checked.row(rule, space) for rule in settings.rules.values()]
+        exhausted = proofs.exhausted if proofs else {}
+        rows += [
+            checked.row(rule, space, exhausted.get((space, rule.name), 0))
+            for rule in settings.rules.values()
+        ]
         similar += checked.similar
         unjustified += checked.unjustified
     stage_run.write(tables.rows("audit", rows), "audit", finished=not (similar or unjustified))
@@ -82,7 +95,8 @@ def _raise_violations(similar: Rows, unjustified: Rows) -> None:
     """Raise JobError with the first violation as an example, if there is one."""
     for row in similar[:1]:
         raise JobError(
-            f"the audit of {row['rule']} found {len(similar)} pairs of kept images above T, as "
+            f"the audit of {row['rule']} found {len(similar)} pairs of kept images that are "
+            "near-copies by the rule, as "
             f"{row['sample_id']} and {row['image_id']} of {row['group']} ({row['cosine']:.15f}): "
             f"{ADVICE}"
         )
@@ -98,7 +112,8 @@ class SpaceAudit:
     """What was checked in one space, and the violations.
 
     kept, removed: the sampled rows of the selection. pairs: how many pairs of kept images were
-    compared, by rule. similar: pairs of kept images above T. unjustified: removals without cause.
+    compared, by rule. similar: pairs of kept images above T, or proved to be near-copies.
+    unjustified: removals without cause.
     """
 
     kept: Rows
@@ -110,11 +125,13 @@ class SpaceAudit:
     @classmethod
     def of(
         cls,
+        space: str,
         selection: DataFrame,
         latents: DataFrame,
         images: int,
         settings: Prune,
         reference: DataFrame | None,
+        proofs: ProofAudit | None = None,
     ) -> Self:
         """Audit one space; see `check`."""
         sampled = is_sampled(F.col("image_id"), min(1.0, settings.audit / max(1, images)))
@@ -125,11 +142,26 @@ class SpaceAudit:
         counts = kept_counts(selection, settings.rules, images)
         similar, pairs = similar_kept_pairs(selection, latents, table, kept, counts)
         keepers = keeper_latents(reference, removed)
-        unjustified = unjustified_removals(selection, table, removed, keepers)
+        candidates = settings.candidate_thresholds
+        unjustified = unjustified_removals(selection, table, removed, keepers, candidates)
+        if proofs:
+            near, registered = similar_by_proof(
+                selection, latents, table, kept, candidates[space], proofs
+            )
+            similar += near
+            pairs |= registered
+            by_proof = [row for row in removed if row["rule"] in settings.overlaps]
+            references = set(keepers.column("image_id").to_pylist()) if keepers else set()
+            wrong = {(row["image_id"], row["rule"]) for row in unjustified}
+            unjustified += [
+                row
+                for row in proofs.unproved(by_proof, references)
+                if (row["image_id"], row["rule"]) not in wrong
+            ]
         return cls(kept, removed, pairs, similar, unjustified)
 
-    def row(self, rule: Rule, space: str) -> dict[str, Any]:
-        """The row of a rule in the table `audit`."""
+    def row(self, rule: Rule, space: str, exhausted: int = 0) -> dict[str, Any]:
+        """The row of a rule in the table `audit`; exhausted: images that used up their tries."""
 
         def count(rows: Rows) -> int:
             return sum(row["rule"] == rule.name for row in rows)
@@ -143,6 +175,7 @@ class SpaceAudit:
             "removed_checked": count(self.removed),
             "too_similar": count(self.similar),
             "unjustified": count(self.unjustified),
+            "out_of_tries": exhausted if rule.kind == OVERLAP else None,
         }
 
 
@@ -210,6 +243,7 @@ def similar_kept_pairs(
     """
     pairs: dict[str, int] = {}
     lowest: dict[str, float] = {}
+    sampled = [row for row in sampled if not row["rule"].startswith(f"{OVERLAP}:")]
     for row in sampled:
         group, rule = row["group"], row["rule"]
         pairs[rule] = pairs.get(rule, 0) + counts[group, rule] - 1
@@ -235,22 +269,47 @@ def similar_kept_pairs(
     return [row.asDict() for row in violations], pairs
 
 
+def similar_by_proof(
+    selection: DataFrame,
+    latents: DataFrame,
+    table: pa.Table,
+    sampled: Rows,
+    candidates: float,
+    proofs: ProofAudit,
+) -> tuple[Rows, dict[str, int]]:
+    """Kept images that registration proves near-copies of a kept one, and pairs by rule.
+
+    sampled: the sampled rows that keep an image. candidates: the similarity above which pairs are
+    registered. The other arguments are those of `similar_kept_pairs`.
+    """
+    by_proof = [row for row in sampled if row["rule"] in proofs.settings.overlaps]
+    ids = pa.array([row["image_id"] for row in by_proof], pa.string())
+    rows = table.filter(pa.compute.is_in(table.column("image_id"), ids))
+    if not rows.num_rows:
+        return [], {}
+    lowest = dict.fromkeys(rows.column("group").unique().to_pylist(), candidates)
+    return proofs.similar(selection, latents, SampledLatents.of(rows, lowest))
+
+
 def unjustified_removals(
     selection: DataFrame,
     table: pa.Table,
     removed: Rows,
     keepers: pa.Table | None = None,
+    candidates: Mapping[str, float] | None = None,
 ) -> Rows:
     """Removals whose keeper does not justify them.
 
     A keeper must be kept in the group by the rule, or be a reference image, and have a similarity
-    above T that is the stored one.
+    above T that is the stored one. Under a rule that asks for a proof, the similarity from which
+    pairs are registered takes the place of T.
 
     Args:
         selection: all decisions of the space.
         table: `latents_of` the sample.
         removed: the sampled rows that remove an image.
         keepers: `keeper_latents`, of reference images.
+        candidates: by space, the similarity above which pairs are registered.
     """
     if not removed:
         return []
@@ -265,7 +324,7 @@ def unjustified_removals(
     for row, cosine in zip(rest, _cosines(table, row_of, rest), strict=True):
         is_kept = (row["kept_id"], row["rule"], row["group"]) in kept
         is_kept |= row["kept_id"] in references
-        if not (is_kept and _is_as_stored(row, cosine)):
+        if not (is_kept and _is_as_stored(row, cosine, candidates or {})):
             wrong.append(row)
     return wrong
 
@@ -286,8 +345,9 @@ def _cosines(table: pa.Table, row_of: Mapping[str, int], removed: Rows) -> list[
     return [float(cosine) for cosine in audit.cosines(matrix[images], matrix[keepers])]
 
 
-def _is_as_stored(row: Mapping[str, Any], cosine: float) -> bool:
+def _is_as_stored(row: Mapping[str, Any], cosine: float, candidates: Mapping[str, float]) -> bool:
     """Whether a cosine is above T, and equal to the stored similarity, within the tolerance."""
-    stored = row["similarity"]
-    above = cosine > row["threshold"] - audit.TOLERANCE
+    stored, threshold = row["similarity"], row["threshold"]
+    least = candidates[row["space"]] if threshold is None else threshold
+    above = cosine > least - audit.TOLERANCE
     return bool(above and stored is not None and abs(cosine - stored) <= audit.TOLERANCE)

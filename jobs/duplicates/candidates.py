@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.duplicates.groups import by_order
@@ -62,6 +62,24 @@ def _mask(rows: DataFrame, rules: Sequence[str], condition: Column, name: str) -
         bits = F.when(F.col("rule") == rule, F.lit(1 << level).cast("bigint")).otherwise(bits)
     chosen = F.when(condition, bits).otherwise(F.lit(0).cast("bigint"))
     return rows.groupBy("image_id", "space").agg(F.bit_or(chosen).alias(name))
+
+
+def with_places(candidates: DataFrame, settings: Prune, *, with_removed: bool) -> DataFrame:
+    """Candidates with the column `place`: the rank in the whole group, from 0.
+
+    with_removed: whether groups have images that are not compared, because they are removed
+    already. Else the places are null: they are the images' positions. Decided and protected images
+    come first. So an image has the same place whatever other rules there are, and in one run on all
+    images as in mode append.
+    """
+    if not with_removed:
+        return candidates.withColumn("place", F.lit(None).cast("bigint"))
+    fixed = (F.col("decided_earlier") | F.col("protected")).desc()
+    window = Window.partitionBy("group").orderBy(fixed, *by_order(settings), "image_id")
+    keys = [name for name in candidates.columns if name.startswith("order_")]
+    narrow = candidates.select("image_id", "group", "decided_earlier", "protected", *keys)
+    place = (F.row_number().over(window) - 1).cast("bigint").alias("place")
+    return candidates.join(narrow.select("image_id", "group", place), on=["image_id", "group"])
 
 
 def in_order(settings: Prune) -> list[Column]:

@@ -1,13 +1,14 @@
 """Greedy covers of whole groups, as tasks on the executors, and how far these tasks are.
 
 Use `GroupCovers` where Spark brings the groups to the tasks, and `ClassCovers` where tasks read
-classes from the files of a table. What is decided is defined in udfs/duplicates/greedy.py.
+classes from the files of a table. What is decided is defined in udfs/duplicates/greedy.py, and for
+rules that ask for a proof in proof_cover.py.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,11 +20,14 @@ from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
 from jobs.duplicates.groups import space_of
+from jobs.duplicates.proof_tasks import group_proofs
 from jobs.duplicates.rules import Rules
 from jobs.runtime.progress import Progress
 from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.duplicates import greedy
+from udfs.duplicates.cover_search import Cover, Flags
+from udfs.vectors.cosine import Matrix
 
 ROWS = 16_384  # rows of small groups that leave a task as one batch
 
@@ -66,9 +70,11 @@ class GroupCovers:
     def rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Candidates, sorted by group and order, to rows of `selection`.
+        """Candidates, sorted by group and order, to rows of `selection`, or of OUTCOMES.
 
-        An image has one row for each rule by which it is pending.
+        An image has one row for each rule by which it is pending. Where rules ask for a proof, the
+        candidates need the columns of `proof_tasks.group_proofs`, and OUTCOMES have the pairs that
+        were tried.
         """
         waiting: list[pa.RecordBatch] = []
         for group, candidates in arrow.groups(batches, "group"):
@@ -86,38 +92,63 @@ class GroupCovers:
         latents = np.ascontiguousarray(arrow.matrix(candidates.column("latent")))
         reference_mask = candidates.column("reference_mask").to_numpy()
         first = int(np.count_nonzero(reference_mask))  # references come before the others
-        pending = self.rules.flags(candidates.column("pending_mask").to_numpy()[first:])
-        thresholds = self.rules.values(group)
-        covers = greedy.covers(
-            latents[:first],
-            latents[first:],
-            thresholds,
-            block=self.rules.block,
-            reference_mask=self.rules.flags(reference_mask[:first]),
-            pending_mask=pending,
-            device=self.rules.task_device(),
-        )
+        kept: list[Flags] = []
+        if self.rules.by_threshold:
+            covers = self._covers(group, candidates, latents, first)
+            kept += [cover.kept for cover in covers]
+            yield from self._cover_rows(group, candidates, first, covers, schema)
+        if self.rules.proofs:
+            proofs = group_proofs(self.rules, self.rules.proofs, group, candidates, latents, first)
+            kept += proofs.kept
+            yield from proofs.rows(schema)
         self.progress.groups.add(1)
         self.progress.images.add(len(latents) - first)
-        kept_by_any = np.any([cover.kept for cover in covers], axis=0)
-        self.progress.kept.add(int(np.count_nonzero(kept_by_any)))
+        self.progress.kept.add(int(np.count_nonzero(np.any(kept, axis=0))))
+
+    def _covers(self, group: str, candidates: pa.Table, latents: Matrix, first: int) -> list[Cover]:
+        """The covers of the rules with a threshold."""
+        levels = self.rules.by_threshold
+        reference_mask, pending_mask = (
+            self.rules.flags(candidates.column(name).to_numpy())[levels]
+            for name in ("reference_mask", "pending_mask")
+        )
+        return greedy.covers(
+            latents[:first],
+            latents[first:],
+            self.rules.thresholds(group),
+            block=self.rules.block,
+            reference_mask=reference_mask[:, :first],
+            pending_mask=pending_mask[:, first:],
+            device=self.rules.task_device(),
+        )
+
+    def _cover_rows(
+        self,
+        group: str,
+        candidates: pa.Table,
+        first: int,
+        covers: Sequence[Cover],
+        schema: pa.Schema,
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of the rules with a threshold; first: the position of the first candidate."""
+        pending = self.rules.flags(candidates.column("pending_mask").to_numpy()[first:])
         ids, labels = (candidates.column(name).combine_chunks() for name in ("image_id", "label"))
-        for rule, threshold, cover, decided in zip(
-            self.rules.names, thresholds, covers, pending, strict=True
+        for level, threshold, cover in zip(
+            self.rules.by_threshold, self.rules.thresholds(group), covers, strict=True
         ):
-            chosen = np.flatnonzero(decided)
+            chosen = np.flatnonzero(pending[level])
             kept = cover.kept[chosen]
             columns = {
                 "image_id": ids.take(pa.array(first + chosen)),
                 "label": labels.take(pa.array(first + chosen)),
-                "rule": [rule] * len(chosen),
+                "rule": [self.rules.names[level]] * len(chosen),
                 "space": [space_of(group)] * len(chosen),
                 "threshold": np.full(len(chosen), threshold),
                 "kept": pa.array(kept),
                 "kept_id": ids.take(pa.array(cover.keeper[chosen], mask=kept)),
                 "similarity": pa.array(cover.similarity[chosen], mask=kept),
             }
-            yield arrow.record_batch(columns, schema)
+            yield arrow.padded_batch(columns, len(chosen), schema)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,16 @@ def decision_settings(settings: Settings) -> dict[str, Any]:
         "never_across": prune.never_across,
         "protect": prune.protect,
     }
-    if any(rule.threshold is None for rule in prune.rules.values()):
+    if prune.searched:
         depends["seed"] = prune.seed
+    if prune.overlaps:
+        depends |= {
+            "candidates": prune.candidate_thresholds,
+            "proof": prune.proof,
+            "agreement": prune.agreement,
+            "tries": prune.tries,
+            "orientations": prune.orientations,
+        }
     if leaks.remove:
         depends["leaks"] = [leaks.split, leaks.warehouse, leaks.scope]
     return depends

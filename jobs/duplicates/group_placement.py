@@ -24,7 +24,8 @@ PLACED, ROUNDS = "placed", "rounds"
 # In the table, `standing` and `undecided` are what the code calls `reference_mask` and
 # `pending_mask`. It keeps these names, so that a run that an earlier version began can be resumed.
 _PACKED = arrow_frames.struct(
-    "image_id string, label string, group string, standing bigint, undecided bigint, latent binary"
+    "image_id string, label string, group string, standing bigint, undecided bigint, "
+    "place bigint, content string, width int, height int, latent binary, grey binary"
 )
 
 
@@ -53,10 +54,9 @@ def place_groups(
         return
     chosen = compared.where(F.col("group").isin(list(counts)))
     ranked = _ranked(chosen, order)
-    columns = chosen.withColumnsRenamed(
-        {"reference_mask": "standing", "pending_mask": "undecided"}
-    ).select(*_PACKED.names)
-    packed = arrow_frames.mapped(columns, pack, _PACKED)
+    columns = chosen.withColumnsRenamed({"reference_mask": "standing", "pending_mask": "undecided"})
+    # Without rules that ask for a proof, there are no pictures: their columns are null.
+    packed = arrow_frames.mapped(arrow_frames.completed(columns, _PACKED), pack, _PACKED)
     if sum(counts.values()) <= SENT:  # else latents go twice through Spark's shuffle
         ranked = F.broadcast(ranked)
     files = [-(-count // FILE_IMAGES) for count in counts.values()]

@@ -15,7 +15,7 @@ from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
 from jobs.settings.duplicates import RAW
 from jobs.settings.model import Settings
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.store import open_store
 
 
@@ -25,9 +25,13 @@ def leak_settings(settings: Settings) -> list[Any]:
     The stage `leaks` records them with the table.
     """
     leaks = settings.leaks
-    thresholds = [list(rule) for rule in settings.prune.fixed.items()]
-    space = settings.prune.space[0]
-    search = [thresholds, list(leaks.split), leaks.warehouse, leaks.scope]
+    prune, space = settings.prune, settings.prune.space[0]
+    rules: list[Any] = [list(rule) for rule in prune.fixed.items()]
+    if prune.overlaps:
+        rules += prune.overlaps
+        rules += [prune.candidate_thresholds[space], prune.proof, prune.agreement]
+        rules += [prune.tries, prune.orientations]
+    search = [rules, list(leaks.split), leaks.warehouse, leaks.scope]
     # The raw space is not named: tables from before there was a choice of spaces are still valid.
     return search if space == RAW else [*search, space]
 
@@ -56,7 +60,7 @@ def leak_decisions(stage_run: StageRun) -> DataFrame | None:
         F.concat(warehouse, F.lit("#"), "reference_id")
     )
     rows = stage_run.read("leaks").withColumns({"kept": F.lit(False), "kept_id": keeper})
-    return rows.select(*tables.TABLES["selection"].schema.names)
+    return arrow_frames.completed(rows, tables.TABLES["selection"].schema)
 
 
 def leak_reference(stage_run: StageRun, members: DataFrame) -> DataFrame | None:

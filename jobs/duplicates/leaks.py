@@ -6,6 +6,7 @@ removes these images (`leak_decisions`).
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
@@ -17,15 +18,17 @@ from jobs.autoencoder import spaces
 from jobs.autoencoder.latents import frame_width
 from jobs.duplicates import window_search
 from jobs.duplicates.leak_decisions import leak_settings
+from jobs.duplicates.pictures import pictures, pictures_of
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.window_search import LeakScan, ReferenceWindow
 from jobs.errors import JobError, SettingsError
-from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
+from jobs.settings.duplicates import Rule
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.store import Store, open_store
 
-VERSION = 1
+VERSION = 2
 
 
 def main(stage_run: StageRun) -> None:
@@ -50,8 +53,10 @@ def main(stage_run: StageRun) -> None:
 
 
 def reads(run: RunContext) -> dict[str, str]:
-    """The table with the vectors of the first space."""
-    return spaces.reads(run.settings.prune.space[:1])
+    """The table with the vectors of the first space, and images where rules ask for a proof."""
+    prune = run.settings.prune
+    images = written_by("images") if prune.overlaps else {}
+    return spaces.reads(prune.space[:1]) | images
 
 
 def depends(run: RunContext) -> NamedValues:
@@ -64,9 +69,17 @@ def depends(run: RunContext) -> NamedValues:
         "leaks.warehouse": leaks.warehouse,
         "leaks.scope": leaks.scope,
         "leaks.latents_of_warehouse": state,
-        "prune.thresholds": list(prune.fixed),
+        "prune.thresholds": [*prune.fixed, *prune.overlaps],
         "prune.space": prune.space[0],
     }
+    if prune.overlaps:
+        named |= {
+            "prune.candidates": prune.candidate_thresholds[prune.space[0]],
+            "prune.proof": prune.proof,
+            "prune.agreement": prune.agreement,
+            "prune.tries": prune.tries,
+            "prune.orientations": prune.orientations,
+        }
     return NamedValues(named, hashed=[leak_settings(run.settings), state])
 
 
@@ -103,15 +116,20 @@ def compared(stage_run: StageRun, other: Store | None) -> tuple[DataFrame, DataF
 
     Raises JobError where the latents of the other warehouse cannot be compared with these.
     """
-    space = stage_run.settings.prune.space[0]
+    prune, space = stage_run.settings.prune, stage_run.settings.prune.space[0]
     images = spaces.vectors(stage_run, [space])[space]
+    if prune.overlaps:
+        images = images.join(pictures(stage_run), on="image_id", how="left")
     if other is None:
         splits = list(stage_run.settings.leaks.split)
         of_split = F.coalesce(F.col("split").isin(splits), F.lit(False))
         return images.where(of_split), images.where(~of_split)
     reference = other.read("latents", other.version("latents"))
     check_comparable(reference, stage_run.read("latents"), other.root)
-    return spaces.vectors_of_other(stage_run.warehouse, other, space), images
+    reference = spaces.vectors_of_other(stage_run.warehouse, other, space)
+    if prune.overlaps:
+        reference = reference.join(pictures_of(other), on="image_id", how="left")
+    return reference, images
 
 
 def check_comparable(reference: DataFrame, latents: DataFrame, root: str) -> None:
@@ -136,10 +154,11 @@ def first_hits(
     reference: DataFrame, candidates: DataFrame, count: int, settings: Settings
 ) -> pa.Table:
     """Rows of HITS: each candidate's first reference image, by rule; count: reference images."""
-    rules = Rules.given(settings.prune)
+    rules, space = Rules.given(settings.prune), settings.prune.space[0]
 
     def compare(_: Column, window: Broadcast[ReferenceWindow]) -> pa.Table:
-        return LeakScan(rules, settings.leaks.scope == "label", window).table(candidates)
+        by_label = settings.leaks.scope == "label"
+        return LeakScan(rules, space, by_label, window).table(candidates)
 
     hits = arrow_frames.arrow_schema(window_search.HITS).empty_table()
     for table in window_search.each_window(reference, count, settings.prune.window, compare):
@@ -159,29 +178,33 @@ def first_of(hits: pa.Table) -> pa.Table:
 def leak_rows(stage_run: StageRun, hits: pa.Table, root: str | None) -> DataFrame:
     """Rows of the table `leaks`; root: of the other warehouse."""
     prune = stage_run.settings.prune
-    thresholds = F.create_map(*(F.lit(x) for pair in prune.fixed.items() for x in pair))
+    threshold: Column = F.lit(None)
+    for rule, value in prune.fixed.items():
+        threshold = F.when(F.col("rule") == rule, F.lit(value)).otherwise(threshold)
     return (
         stage_run.spark.createDataFrame(hits, window_search.HITS)
         .withColumns(
             {
                 "space": F.lit(prune.space[0]),
-                "threshold": thresholds[F.col("rule")],
+                "threshold": threshold.cast("double"),
                 "reference_warehouse": F.lit(root).cast("string"),
             }
         )
         .select(tables.TABLES["leaks"].schema.names)
-        .sort("label", "image_id", F.desc("threshold"))
+        .sort("label", "image_id", F.desc_nulls_first("threshold"), F.desc("rule"))
     )
 
 
 def summarise(stage_run: StageRun, reference: int) -> None:
-    """Set how many images leak at each threshold; reference: the number of reference images."""
-    counts = stage_run.query(
-        "leaks",
-        "SELECT threshold, count(*) AS images FROM rows GROUP BY threshold ORDER BY threshold DESC",
-    )
-    stage_run.rows |= {f"leaks_{row['threshold']:g}": int(row["images"]) for row in counts}
-    shares = ", ".join(f"{row['images']:,} at {row['threshold']:g}" for row in counts)
+    """Set how many images leak at each rule; reference: the number of reference images."""
+    rows = stage_run.query("leaks", "SELECT rule, count(*) AS images FROM rows GROUP BY rule")
+    counts = {Rule.of(row["rule"]): int(row["images"]) for row in rows}
+    ordered = sorted(counts, key=attrgetter("sort_key"))
+    stage_run.rows |= {
+        f"leaks_{rule.name if rule.threshold is None else rule.short}": counts[rule]
+        for rule in ordered
+    }
+    shares = ", ".join(f"{counts[rule]:,} at {rule.short}" for rule in ordered)
     stage_run.summary = f"{reference:,} reference images; resembled by {shares or 'none'}"
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import functools
 import operator
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Self
 
 import pyarrow as pa
@@ -18,7 +20,8 @@ from pyspark.sql import functions as F
 
 from jobs.autoencoder import spaces
 from jobs.duplicates import audit, groups, thresholds
-from jobs.duplicates.candidates import COMPARED, in_order, with_masks
+from jobs.duplicates.alignments import TABLE
+from jobs.duplicates.candidates import COMPARED, in_order, with_masks, with_places
 from jobs.duplicates.cover_tasks import CoverProgress
 from jobs.duplicates.earlier_decisions import (
     decision_hash,
@@ -28,27 +31,34 @@ from jobs.duplicates.earlier_decisions import (
 )
 from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.duplicates.leak_decisions import leak_decisions, leak_reference
+from jobs.duplicates.pictures import pictures
+from jobs.duplicates.proof_audit import ProofAudit
+from jobs.duplicates.proving import Exhausted, Proving
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.selection import select, with_groups
 from jobs.errors import JobError
 from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
-from jobs.settings.duplicates import RAW, Prune, Rule
+from jobs.settings.duplicates import OVERLAP, RAW, Prune, Rule
 from jobs.warehouse import tables
 
-VERSION = 4
+VERSION = 5
 
 
 def main(stage_run: StageRun) -> None:
     """Tables latents, vectors, images and sublabels → selection, thresholds, audit."""
     prune = stage_run.settings.prune
+    if prune.overlaps:
+        check_pictures(stage_run)
     members = grouped_images(stage_run)
     earlier = earlier_selection(stage_run, members)
     leaks = leak_decisions(stage_run)
     candidates = with_masks(members, list(prune.rules), earlier=earlier, leaks=leaks)
     counts = CandidateCounts.of(candidates)
     rules = rules_by_group(candidates, counts.by_group, prune, earlier)
-    write_selection(stage_run, candidates, counts, rules, leaks, append=earlier is not None)
+    exhausted = write_selection(
+        stage_run, candidates, counts, rules, leaks, append=earlier is not None
+    )
     kept = kept_counts(stage_run)
     stage_run.write(threshold_rows(kept, prune), "thresholds")
     audit.check(
@@ -58,6 +68,7 @@ def main(stage_run: StageRun) -> None:
         counts.images // len(prune.space),
         prune,
         leak_reference(stage_run, members),
+        proof_audit(stage_run, candidates, exhausted) if prune.overlaps else None,
     )
     summarise(stage_run, kept, len(counts.by_group) // len(prune.space))
 
@@ -66,7 +77,7 @@ def reads(run: RunContext) -> dict[str, str]:
     """The vectors of each space, and the tables that the settings name columns of."""
     prune = run.settings.prune
     inputs = spaces.reads((RAW, *prune.space))
-    if groups.needs_images(prune):
+    if groups.needs_images(prune) or prune.overlaps:
         inputs |= written_by("images")
     if groups.DENSITY in groups.order_columns(prune.order):
         inputs |= written_by("projections")
@@ -92,10 +103,27 @@ def depends(run: RunContext) -> dict[str, Any]:
     return decisions
 
 
+def check_pictures(stage_run: StageRun) -> None:
+    """Raise JobError where the table `images` holds nothing that can be laid over each other."""
+    commit = stage_run.warehouse.newest("images", "ingest")
+    if commit and commit.metadata.get("vectors"):
+        raise JobError(
+            f"{OVERLAP} rules lay pixels over each other, and the table images was made of vectors "
+            "and holds none: give numbers in prune.thresholds, such as [0.9, 0.85, 0.8]; with the "
+            "settings of [ingest] that ingest was given they are the default"
+        )
+    if "pixels_sha256" not in stage_run.read("images").columns:
+        raise JobError(
+            "the table images was written by an earlier version: run ./spark-submit.sh ingest and "
+            f"encode first (or pipeline, which does all), or give numbers instead of {OVERLAP} "
+            "rules in prune.thresholds"
+        )
+
+
 def grouped_images(stage_run: StageRun) -> DataFrame:
     """The images of all spaces with their group, their order and whether they are protected."""
     settings = stage_run.settings
-    images = stage_run.read("images") if "images" in stage_run.reads else None
+    images = stage_run.read("images") if groups.needs_images(settings.prune) else None
     if images is not None:
         groups.check_columns(images, settings.prune)
     projections = stage_run.read("projections") if "projections" in stage_run.reads else None
@@ -175,22 +203,47 @@ def write_selection(
     leaks: DataFrame | None,
     *,
     append: bool,
-) -> None:
-    """Decide the candidates and write `selection`; then drop the work tables of large groups."""
+) -> Exhausted:
+    """Decide the candidates and write `selection`; then drop the work tables of large groups.
+
+    Returns how many kept images used up the tries of rules that ask for a proof.
+    """
     progress = CoverProgress.begin(stage_run.spark)
-    selection = select(stage_run, candidates, counts.by_group, rules, progress)
-    if leaks is not None:
-        new = candidates.where("NOT decided_earlier AND NOT protected").select("image_id")
-        selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
     metadata = {
         "decided": decision_settings(stage_run.settings),
         "images": [counts.images, counts.hash],
         "fit": whitening_fit(stage_run),
     }
-    with stage_run.progress_from(lambda: progress.current(counts.by_group)):
-        stage_run.write(selection, "selection", append=append, metadata=metadata)
+    with ExitStack() as stack:
+        proving = Proving(stage_run, rules.proofs, stack) if rules.proofs else None
+        selection = select(stage_run, candidates, counts.by_group, rules, progress, proving)
+        if leaks is not None:
+            new = candidates.where("NOT decided_earlier AND NOT protected").select("image_id")
+            selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
+        if proving:
+            proving.finish()
+        with stage_run.progress_from(lambda: progress.current(counts.by_group)):
+            stage_run.write(selection, "selection", append=append, metadata=metadata)
     for table in (PLACED, ROUNDS):
         stage_run.discard(table)
+    return proving.exhausted if proving else Counter()
+
+
+def proof_audit(stage_run: StageRun, candidates: DataFrame, exhausted: Exhausted) -> ProofAudit:
+    """What the audit of rules that ask for a proof needs.
+
+    exhausted: images that used up their tries in this run. In mode append, those of earlier runs
+    are added, as the earlier audit counted them.
+    """
+    prune = stage_run.settings.prune
+    earlier = stage_run.previous("audit") if prune.mode == "append" else None
+    if earlier is not None and "out_of_tries" in earlier.columns:
+        counted = earlier.where("out_of_tries > 0").collect()
+        exhausted += Counter({(row["space"], row["rule"]): row["out_of_tries"] for row in counted})
+    ranks = with_places(candidates, prune, with_removed=True).select(
+        "image_id", "group", F.col("place").alias("rank"), "decided_earlier"
+    )
+    return ProofAudit(prune, pictures(stage_run), ranks, exhausted)
 
 
 @dataclass(frozen=True)
@@ -206,7 +259,7 @@ class KeptCount:
 
 
 def kept_counts(stage_run: StageRun) -> list[KeptCount]:
-    """The counts for each class, rule, space and threshold, by label, space and falling T."""
+    """The counts for each class, rule, space and threshold, sorted by label, space and rule."""
     keys = "label, rule, space, threshold"
     rows = stage_run.query(
         "selection",
@@ -214,11 +267,22 @@ def kept_counts(stage_run: StageRun) -> list[KeptCount]:
         f"FROM rows GROUP BY {keys}",
     )
     counts = [KeptCount(**row) for row in rows]
-    return sorted(counts, key=lambda count: (count.label, count.space, -(count.threshold or 0)))
+    return sorted(
+        counts,
+        key=lambda count: (
+            count.label,
+            count.space,
+            Rule.of(count.rule).sort_key,
+            -(count.threshold or 0),
+        ),
+    )
 
 
 def threshold_rows(counts: Sequence[KeptCount], prune: Prune) -> pa.Table:
-    """Rows of `thresholds`: for each class, rule and space T, the rule's target, the share kept."""
+    """Rows of `thresholds`: for each class, rule and space T, the rule's target, the share kept.
+
+    For rules that ask for a proof there is the least similarity of candidates in place of T.
+    """
     targets = {name: rule.target for name, rule in prune.rules.items()}
     rows = [
         (
@@ -227,6 +291,7 @@ def threshold_rows(counts: Sequence[KeptCount], prune: Prune) -> pa.Table:
             count.space,
             count.threshold,
             targets[count.rule],
+            prune.candidate_thresholds[count.space] if count.rule in prune.overlaps else None,
             count.kept / count.images,
         )
         for count in counts
@@ -245,25 +310,26 @@ def summarise(stage_run: StageRun, counts: Sequence[KeptCount], group_count: int
     shares = []
     for space in prune.space:
         suffix = f" {space}" if len(prune.space) > 1 else ""
-        for rule in in_display_order(prune.rules.values()):
-            short = rule.name if rule.threshold is None else f"{rule.threshold:g}"
+        for rule in sorted(prune.rules.values(), key=attrgetter("sort_key")):
             key = (space, rule.name)
-            stage_run.rows[f"kept_{short}{suffix.replace(' ', '_')}"] = kept[key]
-            shares.append(f"{kept[key] / total[key]:.0%} at {short}{suffix}")
+            name = rule.name if rule.threshold is None else rule.short
+            stage_run.rows[f"kept_{name}{suffix.replace(' ', '_')}"] = kept[key]
+            shares.append(f"{kept[key] / total[key]:.0%} at {rule.short}{suffix}")
     word = "classes" if groups.by_label(prune) else "groups"
     stage_run.summary = f"{group_count:,} {word}; kept {abbreviated(shares)}"
 
 
-def in_display_order(rules: Iterable[Rule]) -> list[Rule]:
-    """Given thresholds from the highest to the lowest, then rules whose threshold is computed."""
-    return sorted(rules, key=lambda rule: (rule.threshold is None, -(rule.threshold or 0)))
+def writes(run: RunContext) -> tuple[str, ...]:
+    """The decisions, and the alignments where rules ask for a proof."""
+    alignments = (TABLE,) if run.settings.prune.overlaps else ()
+    return (*alignments, "selection", "thresholds", "audit")
 
 
 STAGE = Stage(
     "prune",
     main,
     reads=reads,
-    writes=("selection", "thresholds", "audit"),
+    writes=writes,
     depends=depends,
     version=VERSION,
 )

@@ -188,9 +188,9 @@ def curate(images: DataFrame, selection: DataFrame) -> DataFrame:
     size = F.coalesce(F.col("group_size"), F.lit(1))
     kept = selection.where("kept").select("image_id", "rule", "space")
     declared = tables.TABLES["curated"].schema.names
-    callers = [name for name in images.columns if name not in declared and name != "pixels"]
+    callers = [name for name in images.columns if name.lower() not in tables.RESERVED]
     return (
-        images.drop("pixels")
+        images.drop("pixels_sha256", "pixels")
         .join(kept, on="image_id", how="inner")
         .join(groups, on="image_id", how="left")
         .withColumns({"group_size": size, "weight": 1 / size})

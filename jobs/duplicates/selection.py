@@ -6,15 +6,19 @@ Small groups are decided whole, each in one task (`cover_tasks`); large ones in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from jobs.autoencoder import latents, spaces
 from jobs.duplicates.candidates import COMPARED, in_order
 from jobs.duplicates.cover_tasks import ClassCovers, CoverProgress, GroupCovers
 from jobs.duplicates.group_placement import place_groups
-from jobs.duplicates.groups import by_label, needs_images, rest_of
+from jobs.duplicates.groups import by_label, needs_images, rest_of, space_of
+from jobs.duplicates.proof_tasks import OUTCOMES
+from jobs.duplicates.proving import CANDIDATE, Proving
 from jobs.duplicates.rounds import Rounds
 from jobs.duplicates.rules import Rules
 from jobs.runtime import session
@@ -22,7 +26,15 @@ from jobs.runtime.stage import StageRun
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, partitioning, tables
 
-SELECTION = tables.TABLES["selection"].schema
+# What a rule without registration decides: the columns of `selection` but those of the evidence.
+SELECTION = T.StructType(
+    [
+        column
+        for column in tables.TABLES["selection"].schema
+        if column.name not in arrow_frames.struct(tables.EVIDENCE).names
+    ]
+)
+COMPARED_COLUMNS = ("image_id", "label", "group", "reference_mask", "pending_mask", "latent")
 
 
 def select(
@@ -31,31 +43,56 @@ def select(
     counts: Mapping[str, int],
     rules: Rules,
     progress: CoverProgress,
+    proving: Proving | None = None,
 ) -> DataFrame:
     """Rows of `selection`: what is decided in small and in large groups, and protected images.
 
-    counts: images that are compared in each group. Large groups are settled at once, round by
-    round; the others when the frame is written.
+    counts: images that are compared in each group. proving: where rules ask for a proof. Large
+    groups are settled at once, round by round; the others when the frame is written, or, with
+    proofs, at once.
     """
     settings, prune = stage_run.settings, stage_run.settings.prune
-    compared = candidates.where(COMPARED)
+    compared = (proving.prepared(candidates) if proving else candidates).where(COMPARED)
     order = in_order(prune)
     width = latents.stored_width(stage_run)
     most = scaled_limit(prune.largest_class, width)
     small = {group: count for group, count in counts.items() if count <= most}
     large = {group: count for group, count in counts.items() if count > most}
     covers = GroupCovers(rules, progress)
-    selection = rows_from_files(stage_run, small, covers)
-    if selection is None:
-        selection = rows_by_shuffle(compared, small, covers, order)
+    parts = small_groups(stage_run, compared, small, covers, order, proving)
     if prune.protect or settings.leaks.remove:
-        selection = selection.unionByName(protected_rows(candidates, rules))
+        parts.append(protected_rows(candidates, rules))
     if large:
         place_groups(stage_run, compared, large, order)
-        rounds = Rounds(stage_run, rules, scaled_limit(prune.window, width))
+        rounds = Rounds(stage_run, rules, scaled_limit(prune.window, width), proving)
         rounds.settle(list(large))
-        selection = selection.unionByName(rounds.selection(list(large)))
-    return selection
+        if proving:
+            proving.exhausted += rounds.exhausted(list(large))
+        parts.append(rounds.selection(list(large)))
+    completed = (arrow_frames.completed(part, tables.TABLES["selection"].schema) for part in parts)
+    return reduce(DataFrame.unionByName, completed)
+
+
+def small_groups(
+    stage_run: StageRun,
+    compared: DataFrame,
+    counts: Mapping[str, int],
+    covers: GroupCovers,
+    order: Sequence[Column],
+    proving: Proving | None,
+) -> list[DataFrame]:
+    """Rows of `selection` of groups that fit into a task each, in one frame or more."""
+    if proving is None:
+        rows = rows_from_files(stage_run, counts, covers)
+        return [rows_by_shuffle(compared, counts, covers, order) if rows is None else rows]
+    parts = []
+    for space in stage_run.settings.prune.space:
+        of_space = {group: count for group, count in counts.items() if space_of(group) == space}
+        rows = proving.with_known(compared.where(F.col("space") == space))
+        outcomes = rows_by_shuffle(rows, of_space, covers, order, CANDIDATE, OUTCOMES)
+        with stage_run.progress_from(lambda: covers.progress.current(counts)):
+            parts.append(proving.stored(outcomes))
+    return parts
 
 
 def scaled_limit(images: int, width: int) -> int:
@@ -94,15 +131,22 @@ def rows_from_files(
 
 
 def rows_by_shuffle(
-    compared: DataFrame, counts: Mapping[str, int], covers: GroupCovers, order: Sequence[Column]
+    compared: DataFrame,
+    counts: Mapping[str, int],
+    covers: GroupCovers,
+    order: Sequence[Column],
+    columns: Sequence[str] = COMPARED_COLUMNS,
+    schema: T.StructType = SELECTION,
 ) -> DataFrame:
-    """The rows of small groups, which Spark's shuffle brings whole and in order to the tasks."""
+    """The rows of small groups, which Spark's shuffle brings whole and in order to the tasks.
+
+    columns: of the candidates, that the tasks need. schema: of the rows, as `GroupCovers` has it.
+    """
     slots = session.slots(compared.sparkSession)
     tasks = partitioning.repartitioned_by_group(
         compared, dict(counts), slots, cost, order, key="group"
     )
-    columns = ("image_id", "label", "group", "reference_mask", "pending_mask", "latent")
-    return arrow_frames.mapped(tasks.select(*columns), covers.rows, SELECTION)
+    return arrow_frames.mapped(tasks.select(*columns), covers.rows, schema)
 
 
 def cost(images: int) -> float:

@@ -15,7 +15,7 @@ from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from jobs.duplicates.groups import space_column, space_of
-from jobs.duplicates.rules import Rules
+from jobs.duplicates.rules import Proofs, Rules
 from jobs.duplicates.threshold_tasks import (
     ANGLE_CELLS,
     KEPT_COUNTS,
@@ -58,18 +58,19 @@ def determined(
     """
     rules = settings.rules
     common = tuple(settings.fixed.get(name, np.nan) for name in rules)
-    computed = [rule for rule in rules.values() if rule.threshold is None]
+    computed = list(settings.searched.values())
     by_group: dict[str, tuple[float, ...]] = {}
     if computed and counts:
         values = _computed(compared, counts, settings, order, computed, earlier)
         by_group = {
             group: tuple(
-                values[group][name] if rule.threshold is None else rule.threshold
-                for name, rule in rules.items()
+                values[group][name] if rule.is_searched else threshold
+                for (name, rule), threshold in zip(rules.items(), common, strict=True)
             )
             for group in counts
         }
-    return Rules(tuple(rules), common, by_group, settings.block, settings.device)
+    proofs = Proofs.asked(settings)
+    return Rules(tuple(rules), common, by_group, settings.block, settings.device, proofs)
 
 
 def _computed(

@@ -22,7 +22,15 @@ from jobs.settings.duplicates import Prune, Rule
 from jobs.settings.evaluation import NO_LABELS
 from jobs.settings.model import Settings
 from jobs.warehouse import tables
-from udfs.evaluation.precision import Pairs, Threshold, curve, reaching
+from udfs.evaluation.precision import (
+    Interval,
+    Pairs,
+    Part,
+    Threshold,
+    curve,
+    of_part,
+    reaching,
+)
 
 VERSION = 1
 SPACES = "SELECT DISTINCT space FROM rows"
@@ -52,28 +60,48 @@ class LabelledPairs:
         return pair_labels.shared_thresholds(self.by_rule)
 
 
+@dataclass(frozen=True)
+class LabelledProofs:
+    """The labels of registered pairs, and the precision of each rule that asks for a proof.
+
+    by_rule: the estimates for the pairs that a rule proves, the largest overlap first.
+    """
+
+    space: str
+    labels: dict[str, bool]
+    by_rule: dict[Rule, Part]
+
+
 def main(stage_run: StageRun) -> None:
-    """Estimate the precision at each T from the labels, and write the table `calibration`."""
+    """Estimate the precision at each T, or of each overlap, and write the table `calibration`."""
     settings = stage_run.settings
     pairs = read_labelled_pairs(stage_run)
-    rows = calibration_rows(
-        pairs.estimates, pairs.shared, pairs.space, settings.calibrate.precision
-    )
+    if isinstance(pairs, LabelledProofs):
+        rows = [_proof_row(rule, pairs.space, part) for rule, part in pairs.by_rule.items()]
+        stage_run.summary = proof_summary(pairs, settings)
+    else:
+        rows = calibration_rows(
+            pairs.estimates, pairs.shared, pairs.space, settings.calibrate.precision
+        )
+        stage_run.summary = summary(pairs.estimates, pairs.shared, len(pairs.labels), settings)
     stage_run.write(tables.rows("calibration", rows), "calibration")
     stage_run.rows |= {"labels": len(pairs.labels), "same": sum(pairs.labels.values())}
-    stage_run.summary = summary(pairs.estimates, pairs.shared, len(pairs.labels), settings)
 
 
 def print_next_commands(stage_run: StageRun) -> None:
-    """Print the commands that publish at the smallest T of the wanted precision.
+    """Print the commands that publish at the smallest T, or overlap, of the wanted precision.
 
     The stage may have been skipped as up to date, so the labels are read here again.
     """
     pairs = read_labelled_pairs(stage_run)
     spaces = sorted(row["space"] for row in stage_run.query("thresholds", SPACES))
-    commands = next_commands(
-        stage_run.settings, pairs.estimates, list(pairs.by_rule), pairs.space, spaces
-    )
+    if isinstance(pairs, LabelledProofs):
+        commands = commands_by_proof(stage_run.settings, pairs, spaces)
+    else:
+        proofs = [rule.name for rule in pair_labels.overlap_rules(stage_run, pairs.space)]
+        commands = next_commands(
+            stage_run.settings, pairs.estimates, [*pairs.by_rule, *proofs], pairs.space, spaces
+        )
     for command in commands:
         stage_run.console.line(f"  next      {command}")
 
@@ -92,8 +120,8 @@ def digest(path: str) -> str:
         raise JobError(f"calibrate.labels = {path!r}: cannot be read: {error}") from error
 
 
-def read_labelled_pairs(stage_run: StageRun) -> LabelledPairs:
-    """Read the labels of the pairs that were drawn, and estimate the precision at each T.
+def read_labelled_pairs(stage_run: StageRun) -> LabelledPairs | LabelledProofs:
+    """Read the labels of the pairs that were drawn, and estimate the precision of each rule.
 
     Raises JobError if no pairs were drawn, or if the labels hold a mistake.
     """
@@ -101,18 +129,40 @@ def read_labelled_pairs(stage_run: StageRun) -> LabelledPairs:
     if not rows:
         raise JobError(
             "there are no pairs to label: no class has two images above the lowest edge around "
-            "prune.thresholds, or no T is below 1"
+            "prune.thresholds, or that were registered and are not wholly unlike, or no T is "
+            "below 1"
         )
     space = rows[0].space
     labels = pair_labels.read(stage_run.settings.calibrate.labels, {row.pair_id for row in rows})
+    if is_registered(rows[0]):
+        rules = pair_labels.overlap_rules(stage_run, space)
+        return LabelledProofs(space, labels, parts_by_rule(rows, labels, rules))
     by_rule = pair_labels.thresholds_by_rule(stage_run, space)
     shared = pair_labels.shared_thresholds(by_rule)
     return LabelledPairs(space, labels, by_rule, curve(pairs_of(rows, labels), shared.values()))
 
 
-def pairs_of(rows: Sequence[Row], labels: Mapping[str, bool]) -> Pairs:
-    """Return the rows of the table `pairs` as arrays, with their labels (−1: not labelled)."""
-    columns = ("similarity", "low", "high", "population", "weight")
+def is_registered(pair: Row) -> bool:
+    """Whether the pairs were drawn in strata of registration; earlier versions drew none so."""
+    return "proved" in pair and pair["proved"] is not None
+
+
+def parts_by_rule(
+    rows: Sequence[Row], labels: Mapping[str, bool], rules: Iterable[Rule]
+) -> dict[Rule, Part]:
+    """Return the estimates for the pairs that each rule proves: with at least its overlap."""
+    pairs = pairs_of(rows, labels, "registration")
+    is_proved = np.array([row["proved"] for row in rows], np.bool_)
+    overlap = np.array([row["overlap"] for row in rows], np.float64)
+    return {rule: of_part(pairs, is_proved & (overlap >= rule.target)) for rule in rules}
+
+
+def pairs_of(rows: Sequence[Row], labels: Mapping[str, bool], measure: str = "similarity") -> Pairs:
+    """Return the rows of the table `pairs` as arrays, with their labels (−1: not labelled).
+
+    measure: the column by which the pairs were divided into strata.
+    """
+    columns = (measure, "low", "high", "population", "weight")
     similarity, low, high, population, weight = (
         np.array([row[name] for row in rows], np.float64) for name in columns
     )
@@ -160,6 +210,66 @@ def _calibration_row(rule: str, space: str, estimate: Threshold) -> dict[str, ob
     }
 
 
+def _proof_row(rule: Rule, space: str, part: Part) -> dict[str, object]:
+    """Return a row of the table `calibration`: the estimate for a rule that asks for a proof."""
+    precision = part.precision
+    return {
+        "rule": rule.name,
+        "space": space,
+        "threshold": None,
+        "precision": precision.share if precision else None,
+        "precision_low": precision.low if precision else None,
+        "precision_high": precision.high if precision else None,
+        "pairs": part.pairs,
+        "found": part.recall,
+    }
+
+
+def proof_summary(pairs: LabelledProofs, settings: Settings) -> str:
+    """Return the precision of the published rule, or of the smallest overlap if it is no proof."""
+    if not pairs.by_rule:
+        return f"no rule asks for an overlap, {len(pairs.labels)} pairs"
+    published = [rule for rule in pairs.by_rule if rule.name == settings.publish.rule]
+    rule = published[0] if published else list(pairs.by_rule)[-1]
+    text = _precision_text(pairs.by_rule[rule].precision, rule.short, "that it proves")
+    return f"{text}, {len(pairs.labels)} pairs"
+
+
+def _precision_text(precision: Interval | None, where: str, unlabelled: str) -> str:
+    if precision is None:
+        return f"no precision at {where}: strata {unlabelled} without a label"
+    share, low, high = 100 * precision.share, 100 * precision.low, 100 * precision.high
+    return f"precision {share:.1f} % ({low:.1f}–{high:.1f} %) at {where}"
+
+
+def commands_by_proof(
+    settings: Settings, pairs: LabelledProofs, spaces: Sequence[str]
+) -> list[str]:
+    """Return the command that publishes at the smallest overlap of the wanted precision.
+
+    It must be reached at every larger overlap too. None if no rule reaches it.
+    """
+    best = None
+    for rule, part in pairs.by_rule.items():
+        if part.precision is None:
+            continue
+        if part.precision.share < settings.calibrate.precision:
+            break
+        best = rule
+    return [_publish_command(settings, best, pairs.space, spaces)] if best else []
+
+
+def _publish_command(settings: Settings, rule: Rule, space: str, spaces: Sequence[str]) -> str:
+    warehouse = f"--warehouse {shlex.quote(settings.warehouse)}"
+    command = f"./spark-submit.sh publish {warehouse} --set publish.rule={rule.name}"
+    return command if _is_default(spaces) else f"{command} --set publish.space={space}"
+
+
+def _is_default(spaces: Sequence[str]) -> bool:
+    """Return whether commands need not name the spaces."""
+    return tuple(spaces) == Prune().space
+
+
 def summary(
     estimates: Sequence[Threshold], rules: Mapping[str, float], count: int, settings: Settings
 ) -> str:
@@ -171,11 +281,7 @@ def summary(
         settings.publish.rule, min(rules.values(), default=estimates[0].threshold)
     )
     precision = next(each.precision for each in estimates if each.threshold == threshold)
-    if precision is None:
-        text = f"no precision at {threshold:g}: strata above it without a label"
-    else:
-        share, low, high = 100 * precision.share, 100 * precision.low, 100 * precision.high
-        text = f"precision {share:.1f} % ({low:.1f}–{high:.1f} %) at {threshold:g}"
+    text = _precision_text(precision, f"{threshold:g}", "above it")
     smallest = reaching(estimates, settings.calibrate.precision)
     reached = f"from T = {smallest.threshold:g}" if smallest else "at no T"
     return f"{text}, {count} pairs; {100 * settings.calibrate.precision:g} % {reached}"
@@ -204,16 +310,13 @@ def next_commands(
     if smallest is None:
         return []
     rule = Rule.of(smallest.threshold)
-    warehouse = f"--warehouse {shlex.quote(settings.warehouse)}"
-    publish = f"./spark-submit.sh publish {warehouse} --set publish.rule={rule.name}"
-    is_default_space = tuple(spaces) == Prune().space
-    if not is_default_space:
-        publish += f" --set publish.space={space}"
+    publish = _publish_command(settings, rule, space, spaces)
     if rule.name in rules:
         return [publish]
     thresholds = _toml_thresholds([*map(Rule.of, rules), rule])
+    warehouse = f"--warehouse {shlex.quote(settings.warehouse)}"
     prune = f"./spark-submit.sh prune {warehouse} --set {shlex.quote(thresholds)}"
-    if not is_default_space:
+    if not _is_default(spaces):
         quoted = ", ".join(f'"{name}"' for name in spaces)
         prune += f" --set {shlex.quote(f'prune.space=[{quoted}]')}"
     return [prune, publish]

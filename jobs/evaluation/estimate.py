@@ -24,6 +24,7 @@ from jobs.evaluation.random_removal import (
 )
 from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
+from jobs.settings.duplicates import Rule
 from jobs.settings.evaluation import Estimate
 from jobs.warehouse import tables
 from udfs.density import histogram, marginal
@@ -223,11 +224,10 @@ def _slope_band(
 def summary(lines: list[tuple[Any, ...]]) -> str:
     """Return the slope of component 1 at each rule, for the console."""
     first = [line for line in lines if line[3] == 1 and line[4]]
-    first.sort(key=lambda line: (line[0].startswith("fixed:"), line[0], line[1]), reverse=True)
+    first.sort(key=lambda line: (Rule.of(line[0]).sort_key, line[1]))
     several_spaces = len({line[1] for line in first}) > 1
     slopes = [
-        f"{line[4]:.2f} at {line[0].removeprefix('fixed:')}"
-        + (f" {line[1]}" if several_spaces else "")
+        f"{line[4]:.2f} at {Rule.of(line[0]).short}" + (f" {line[1]}" if several_spaces else "")
         for line in first
     ]
     return f"kurtosis slope {abbreviated(slopes)}" if slopes else "too few classes for a slope"

@@ -8,10 +8,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
+from jobs.settings.duplicates import Rule, asks_for_proof
 
 SAME = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 COLUMNS = ("pair_id", "same")
@@ -104,6 +106,13 @@ def thresholds_by_rule(stage_run: StageRun, space: str) -> dict[str, list[float]
         if row["space"] == space:
             by_rule.setdefault(row["rule"], []).append(row["threshold"])
     return by_rule
+
+
+def overlap_rules(stage_run: StageRun, space: str) -> list[Rule]:
+    """Return the rules of a space that ask for a proof, that of the largest overlap first."""
+    rows = stage_run.query("thresholds", "SELECT DISTINCT rule, space FROM rows")
+    names = [row["rule"] for row in rows if row["space"] == space]
+    return sorted(map(Rule.of, filter(asks_for_proof, names)), key=attrgetter("sort_key"))
 
 
 def shared_thresholds(by_rule: Mapping[str, Sequence[float]]) -> dict[str, float]:

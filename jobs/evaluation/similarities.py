@@ -26,14 +26,15 @@ from jobs.evaluation.pair_sampling import (
     SamplingPlan,
     sampled_images,
 )
+from jobs.evaluation.proof_sampling import draw_registered_pairs
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun
-from jobs.settings.duplicates import Prune
+from jobs.settings.duplicates import Prune, asks_for_proof
 from jobs.settings.evaluation import Calibrate
-from jobs.settings.model import published_space
+from jobs.settings.model import Settings, published_space
 from jobs.warehouse import arrow_frames, tables
 from udfs.evaluation import strata
 
-VERSION = 1
+VERSION = 2
 SIMILARITIES = tables.TABLES["similarities"].schema.names
 QUARTILES = (0.25, 0.5, 0.75)
 
@@ -41,9 +42,12 @@ QUARTILES = (0.25, 0.5, 0.75)
 def main(stage_run: StageRun) -> None:
     """Compare the images of each class, and write the tables `similarities` and `pairs`."""
     prune = within_classes(stage_run.run)
-    space = published_space(stage_run.settings)
-    settings = stage_run.settings.calibrate
-    compare(stage_run, candidates(stage_run, prune), prune, settings, space)
+    compare(stage_run, candidates(stage_run, prune), prune)
+
+
+def by_proof(settings: Settings) -> bool:
+    """Whether the published rule asks for a proof: pairs are drawn in strata of registration."""
+    return asks_for_proof(settings.publish.rule)
 
 
 def within_classes(run: RunContext) -> Prune:
@@ -76,13 +80,30 @@ def depends(run: RunContext) -> dict[str, Any]:
             {"calibrate.pairs": settings.pairs, "calibrate.seed": settings.seed},
             hashed=[settings.pairs, settings.seed],
         ),
+        **_proof(run.settings),
     }
 
 
-def reads(prune: Prune) -> dict[str, str]:
+def _proof(settings: Settings) -> dict[str, Any]:
+    """Return what decides which pairs are proved; nothing where they are drawn by similarity."""
+    prune = settings.prune
+    if not by_proof(settings):
+        return {}
+    named = {
+        "prune.candidates": prune.candidate_thresholds[published_space(settings)],
+        "prune.proof": prune.proof,
+        "prune.agreement": prune.agreement,
+    }
+    return {"proof": NamedValues(named, hashed=list(named.values()))}
+
+
+def reads(run: RunContext) -> dict[str, str]:
     """Return the tables that are read, with the stages that write them."""
+    prune, proof = within_classes(run), by_proof(run.settings)
     inputs = spaces.reads(prune.space) | {"thresholds": "prune"}
-    if groups.needs_images(prune):
+    if proof:
+        inputs |= {"alignments": "prune"}
+    if proof or groups.needs_images(prune):
         inputs |= {"images": "ingest"}
     if groups.DENSITY in groups.order_columns(prune.order):
         inputs |= {"projections": "project"}
@@ -91,31 +112,31 @@ def reads(prune: Prune) -> dict[str, str]:
 
 def candidates(stage_run: StageRun, prune: Prune) -> DataFrame:
     """Return the images with their vectors in each space, their class as group, and their order."""
-    images = stage_run.read("images") if "images" in stage_run.reads else None
+    images = stage_run.read("images") if groups.needs_images(prune) else None
     projections = stage_run.read("projections") if "projections" in stage_run.reads else None
     return groups.grouped(spaces.vectors(stage_run, prune.space), images, projections, prune)
 
 
-def compare(
-    stage_run: StageRun, rows: DataFrame, prune: Prune, settings: Calibrate, space: str
-) -> None:
-    """Compare the images of each class once, and write both tables from the result."""
+def compare(stage_run: StageRun, rows: DataFrame, prune: Prune) -> None:
+    """Compare the images of each class once, and write both tables.
+
+    The pairs to be labelled come from the same comparison, or from what was registered.
+    """
+    space, settings = published_space(stage_run.settings), stage_run.settings.calibrate
+    proof = by_proof(stage_run.settings)
     counts = {row["group"]: int(row["count"]) for row in rows.groupBy("group").count().collect()}
     stage_run.progress_total = sum(counts.values())
-    by_rule = thresholds_by_rule(stage_run, space)
-    if counts and not by_rule:
-        raise JobError(
-            f"the table thresholds has none of the space {space}: run ./spark-submit.sh prune with "
-            "these settings first"
-        )
-    edges = strata.edges(stratum_thresholds(by_rule))
+    edges = [] if proof else similarity_edges(stage_run, space, needed=bool(counts))
     comparison = ClassComparison(counts, space, edges, settings.pairs, settings.seed)
     compared = arrow_frames.mapped(
         sampled_images(rows, counts, prune), comparison.rows, SIMILARITIES_AND_PAIRS
     ).persist(StorageLevel.DISK_ONLY)
     try:
         stage_run.write(compared.select(*SIMILARITIES), "similarities")
-        pairs = draw_pairs(compared.where(F.col("space") == space), edges, settings, space)
+        if proof:
+            pairs = draw_registered_pairs(stage_run, prune, settings, space)
+        else:
+            pairs = draw_pairs(compared.where(F.col("space") == space), edges, settings, space)
         stage_run.write(tables.rows("pairs", pairs), "pairs")
         total = compared.agg(F.sum(F.expr("aggregate(counts, 0L, (a, b) -> a + b)"))).collect()
     finally:
@@ -126,6 +147,20 @@ def compare(
     stage_run.summary = (
         f"{similarities:,} similarities; {len(pairs)} pairs to label, {filled} strata"
     )
+
+
+def similarity_edges(stage_run: StageRun, space: str, *, needed: bool) -> list[float]:
+    """Return the edges of the strata of similarity.
+
+    needed: whether there are images. Raises JobError where there are, but no threshold.
+    """
+    by_rule = thresholds_by_rule(stage_run, space)
+    if needed and not by_rule:
+        raise JobError(
+            f"the table thresholds has none of the space {space}: run ./spark-submit.sh prune with "
+            "these settings first"
+        )
+    return strata.edges(stratum_thresholds(by_rule))
 
 
 def stratum_thresholds(by_rule: Mapping[str, Sequence[float]]) -> list[float]:
@@ -156,7 +191,7 @@ def draw_pairs(
 STAGE = Stage(
     "similarities",
     main,
-    reads=lambda run: reads(within_classes(run)),
+    reads=reads,
     writes=("similarities", "pairs"),
     depends=depends,
     version=VERSION,

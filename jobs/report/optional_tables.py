@@ -36,11 +36,12 @@ SELECT image_id, label, other_id, other_label, similarity, total FROM (
     PARTITION BY label, other_label ORDER BY similarity DESC, image_id, other_id) AS turn
   FROM rows) ORDER BY turn, similarity DESC, image_id, other_id LIMIT {MOST_ROWS}
 """
-# An image may leak at several thresholds; it is shown at the highest.
+# An image may leak at several rules; it is shown at that of the largest overlap or threshold.
 LEAKS = f"""
 SELECT *, count(*) OVER () AS total, row_number() OVER (
   PARTITION BY label, reference_label ORDER BY similarity DESC, image_id) AS turn FROM (
-  SELECT *, row_number() OVER (PARTITION BY image_id ORDER BY threshold DESC, space) AS first
+  SELECT *, row_number() OVER (
+    PARTITION BY image_id ORDER BY threshold DESC NULLS FIRST, rule DESC, space) AS first
   FROM rows) WHERE first = 1 ORDER BY turn, similarity DESC, image_id LIMIT {MOST_ROWS}
 """
 ANOMALIES = f"""

@@ -6,8 +6,9 @@ Images, classes and rules stand in them by number, so that each name is in the p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from jobs.report.gallery import Group, Groups, Member
@@ -69,15 +70,17 @@ def page_data(
         "anomalies": [_anomaly(row, thumbnails, labels) for row in optional.of("anomalies")],
     }
     order = _published_first(summary)
-    examples = {rule: _examples(_groups_of(groups, summary, rule), thumbnails) for rule in order}
-    shared = _share_out([_groups_of(groups, summary, rule) for rule in order], thumbnails, labels)
-    listed = dict(zip(order, shared, strict=True))
+    ordered = [_groups_of(groups, summary, rule) for rule in order]
+    examples = dict(zip(order, (_examples(each, thumbnails) for each in ordered), strict=True))
+    weakest = dict(zip(order, (_weakest(each, thumbnails) for each in ordered), strict=True))
+    listed = dict(zip(order, _share_out(ordered, thumbnails, labels), strict=True))
     rules = range(len(summary.rules))
     return lists | {
         "rules": [_rule(summary, optional, rule, classes) for rule in rules],
         "published": summary.published_index,
         "total": summary.images_encoded,
         "examples": [examples[rule] for rule in rules],
+        "weakest": [weakest[rule] for rule in rules],
         "groups": [listed[rule] for rule in rules],
         "modes": _modes(optional, labels),
         "densities": list(densities),
@@ -120,6 +123,7 @@ def _rule(
         "rule": rule["rule"],
         "space": rule["space"],
         "threshold": rule["threshold"],
+        "overlap": rule["overlap"],
         "kept": rule["kept"],
         "of_class": [cell["kept"] for cell in cells],
         "found": [cell["found"] for cell in cells] if rule["finds"] else None,
@@ -128,21 +132,34 @@ def _rule(
 
 
 def _examples(groups: Groups, thumbnails: Thumbnails) -> list[list[Any]]:
-    """Return the pairs nearest to T: [kept, removed, similarity, similarity − T].
+    """Return the pairs nearest to T, or to the least overlap: [kept, removed, similarity, margin].
 
     The classes take turns, so that the pairs are of as many classes as possible.
     """
+    return _first_pairs(groups, thumbnails, attrgetter("margin"))
+
+
+def _weakest(groups: Groups, thumbnails: Thumbnails) -> list[list[Any]]:
+    """Return the pairs with the lowest registration in the same way; none without evidence."""
+    has_evidence = any(group.members[0].evidence for group in groups.shown)
+    return _first_pairs(groups, thumbnails, attrgetter("fit")) if has_evidence else []
+
+
+def _first_pairs(
+    groups: Groups, thumbnails: Thumbnails, doubt: Callable[[Member], float]
+) -> list[list[Any]]:
+    """Return EXAMPLES pairs, one of a group, with the smallest `doubt` first."""
     turns: dict[str, int] = {}
     ordered = []
-    for group in sorted(groups.shown, key=lambda group: (group.members[0].margin, group.kept_id)):
+    pairs = [(min(group.members, key=doubt), group) for group in groups.shown]
+    for member, group in sorted(pairs, key=lambda pair: (doubt(pair[0]), pair[1].kept_id)):
         turns[group.label] = turns.get(group.label, 0) + 1
-        ordered.append((turns[group.label], group.members[0].margin, group))
+        ordered.append((turns[group.label], doubt(member), member, group))
     ordered.sort(key=lambda item: item[:2])
-    chosen = [group for _, _, group in ordered[:EXAMPLES]]
-    chosen.sort(key=lambda group: group.members[0].margin)
+    chosen = sorted(ordered[:EXAMPLES], key=lambda item: item[1])
     return [
-        [thumbnails.number(group.kept_id), *_member(group.members[0], thumbnails)[:3]]
-        for group in chosen
+        [thumbnails.number(group.kept_id), *_member(member, thumbnails)]
+        for _, _, member, group in chosen
     ]
 
 
@@ -184,7 +201,7 @@ def _images(group: Group) -> Iterable[str]:
 
 
 def _member(member: Member, thumbnails: Thumbnails) -> list[Any]:
-    """Return a removed image: [image, similarity, similarity − T]."""
+    """Return a removed image: [image, similarity, margin]."""
     similarity, margin = round(member.similarity, DIGITS), round(member.margin, DIGITS)
     return [thumbnails.number(member.image_id), similarity, margin]
 

@@ -19,6 +19,7 @@ from udfs.evaluation import regression
 FOLDER = "assets"  # of the templates, the style and the scripts
 SCRIPTS = (
     "elements.js",
+    "overlay.js",
     "viewer.js",
     "paging.js",
     "explorer.js",

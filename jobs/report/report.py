@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from jobs.report import gallery, ground_truth, optional_tables, provenance, thumbnails
+from jobs.report import gallery, ground_truth, optional_tables, proofs, provenance, thumbnails
 from jobs.report.optional_tables import OptionalTables
 from jobs.report.page_data import page_data, shown_classes
 from jobs.report.summary import Summary, summarise
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 
-VERSION = 3
+VERSION = 4
 FOLDER = "report"
 HEAD = 1000  # the fingerprint stands within so many bytes of the page
 CONTACT_SHEET = "generated_images/contact_sheet.png"
@@ -53,7 +53,7 @@ def reads(run: RunContext) -> dict[str, str]:
     decisions = ("images", "latents", "selection", "thresholds", "curated")
     effects = ("effect", "regression", "dependence")
     always = written_by(*decisions, *effects, rejects="encode", density="estimate")
-    return always | optional_tables.complete(run)
+    return always | proofs.reads(run) | optional_tables.complete(run)
 
 
 def depends(run: RunContext) -> dict[str, Any]:
@@ -94,7 +94,13 @@ def script_data(stage_run: StageRun, summary: Summary, optional: OptionalTables)
     images = thumbnails.Thumbnails(most)
     data = page_data(summary, groups, optional, densities, similarities, images)
     encoded = thumbnails.encode(stage_run.read("images"), images.image_ids[:most])
-    return data | {"pictures": images.pictures(encoded), "pairs_id": _pairs_id(stage_run)}
+    known = proofs.of_pairs(stage_run, optional.of("pairs"), encoded) | proofs.of_groups(groups)
+    aspects = {image_id: picture.aspect for image_id, picture in encoded.items()}
+    return data | {
+        "pictures": images.pictures(encoded),
+        "proofs": proofs.rows(data, known, aspects),
+        "pairs_id": _pairs_id(stage_run),
+    }
 
 
 def sampled_groups(

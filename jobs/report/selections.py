@@ -15,7 +15,7 @@ KEY = ("rule", "space")  # the columns that identify a selection
 class Selection:
     """What a rule keeps in a space.
 
-    is_searched: T is searched for, perhaps another in each class, instead of given.
+    is_searched: T is computed, perhaps another in each class.
     """
 
     rule: str
@@ -36,24 +36,13 @@ class Selection:
 def selections(counts: Iterable[Mapping[str, Any]]) -> list[Selection]:
     """Return the selections of rows with a rule and a space, space by space.
 
-    In each space the given thresholds come first, the highest before the others, then the rules
-    that search for one.
+    In each space the rules that ask for an overlap come first, then the given thresholds, then the
+    rules that compute one; of each kind that of the largest number first.
     """
     rules = {(row["space"], row["rule"]): Rule.of(row["rule"]) for row in counts}
     several = len({space for space, _ in rules}) > 1
-    ordered = sorted(
-        rules.items(),
-        key=lambda item: (
-            item[0][0],
-            item[1].threshold is None,
-            -(item[1].threshold or 0),
-            item[1].kind,
-            -item[1].target,
-        ),
-    )
+    ordered = sorted(rules.items(), key=lambda item: (item[0][0], item[1].sort_key))
     return [
-        Selection(
-            name, space, rule.title + (f" {space}" if several else ""), rule.threshold is None
-        )
+        Selection(name, space, rule.title + (f" {space}" if several else ""), rule.is_searched)
         for (space, name), rule in ordered
     ]

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from jobs.report import effect_tables, ground_truth, provenance
 from jobs.report.selections import Selection, selections
 from jobs.runtime.stage import StageRun
-from jobs.settings.duplicates import Rule
+from jobs.settings.duplicates import Rule, asks_for_proof
 from jobs.settings.model import Settings, published_space
 
 EXAMPLES = 3  # of each error code
@@ -80,6 +80,11 @@ class Summary:
         return indices[0] if indices else 0
 
     @property
+    def is_proved(self) -> bool:
+        """Whether the published rule removes what registration proves."""
+        return asks_for_proof(self.published)
+
+    @property
     def published_title(self) -> str:
         """The name of the published rule, for people."""
         titles = [str(row["title"]) for row in self.rules if self.is_published(row)]
@@ -138,6 +143,7 @@ def _rules(
     """Return how many images each rule keeps, and their share of all."""
     rules = []
     for selection in shown:
+        rule = Rule.of(selection.rule)
         kept = sum(row["kept"] for row in counts if selection.is_of(row))
         rules.append(
             {
@@ -145,7 +151,8 @@ def _rules(
                 "space": selection.space,
                 "title": selection.title,
                 "finds": selection.is_searched,
-                "threshold": Rule.of(selection.rule).threshold,
+                "threshold": rule.threshold,
+                "overlap": rule.target if asks_for_proof(rule.name) else None,
                 "kept": kept,
                 "share": kept / total if total else 0.0,
             }

@@ -16,7 +16,21 @@ from udfs.acquisition import decode
 
 QUALITY = 78
 MOST_BYTES = 11_000_000  # of all pictures, as base64
-ENCODED = arrow_frames.struct("image_id string, picture binary")
+READ = arrow_frames.struct(
+    "image_id string, width int, height int, pixels_sha256 string, pixels binary"
+)
+ENCODED = arrow_frames.struct(
+    "image_id string, picture binary, aspect double, pixels_sha256 string"
+)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The JPEG of an image; width / height of the original; what identifies its pixels."""
+
+    jpeg: bytes
+    aspect: float = 1.0
+    pixels_sha256: str | None = None
 
 
 @dataclass
@@ -49,18 +63,19 @@ class Thumbnails:
         """The ids of the images, by number."""
         return list(self.numbers)
 
-    def pictures(self, encoded: Mapping[str, bytes]) -> list[str]:
+    def pictures(self, encoded: Mapping[str, Encoded]) -> list[str]:
         """Return the JPEGs by number as base64; empty without a picture or room for it."""
         texts, left = [], MOST_BYTES
         for image_id in self.image_ids[: self.most]:
-            text = base64.b64encode(encoded.get(image_id, b"")).decode("ascii")
+            jpeg = encoded[image_id].jpeg if image_id in encoded else b""
+            text = base64.b64encode(jpeg).decode("ascii")
             left -= len(text)
             texts.append(text if left >= 0 else "")
         return texts + [""] * (len(self.numbers) - len(texts))
 
 
-def encode(images: DataFrame, image_ids: Iterable[str]) -> dict[str, bytes]:
-    """Return the JPEGs of these images by id, without images that have no pixels.
+def encode(images: DataFrame, image_ids: Iterable[str]) -> dict[str, Encoded]:
+    """Return the pictures of these images by id, without images that have no pixels.
 
     images: the table `images`, which one Spark job reads.
     """
@@ -68,16 +83,20 @@ def encode(images: DataFrame, image_ids: Iterable[str]) -> dict[str, bytes]:
     if not distinct:
         return {}
     ids = arrow_frames.ids(images.sparkSession, distinct)
-    shown = images.select("image_id", "pixels").where("pixels IS NOT NULL")
+    aspect = F.coalesce(F.expr("try_divide(width, height)"), F.lit(1.0))
+    shown = arrow_frames.completed(images, READ).where("pixels IS NOT NULL")
+    shown = shown.select("image_id", aspect.alias("aspect"), "pixels_sha256", "pixels")
     shown = shown.join(F.broadcast(ids), on="image_id", how="left_semi")
     rows = arrow_frames.mapped(shown, _encode_rows, ENCODED).collect()
-    return {row.image_id: bytes(row.picture) for row in rows}
+    return {
+        row.image_id: Encoded(bytes(row.picture), row.aspect, row.pixels_sha256) for row in rows
+    }
 
 
 def _encode_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Turn rows (image_id, pixels) into rows of ENCODED."""
+    """Turn rows (image_id, aspect, pixels_sha256, pixels) into rows of ENCODED."""
     for batch in batches:
         pixels = arrow.binary_matrix(batch.column("pixels"), decode.PIXELS)
-        pictures = [decode.jpeg(row, QUALITY) for row in pixels]
-        ids = batch.column("image_id").to_pylist()
-        yield arrow.record_batch({"image_id": ids, "picture": pictures}, schema)
+        columns = {name: batch.column(name) for name in ("image_id", "aspect", "pixels_sha256")}
+        columns["picture"] = [decode.jpeg(row, QUALITY) for row in pixels]
+        yield arrow.record_batch(columns, schema)

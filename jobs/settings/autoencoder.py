@@ -16,6 +16,7 @@ from jobs.settings.validators import (
     Text,
     Whole,
     between,
+    check_orientations,
     one_of,
 )
 
@@ -24,13 +25,6 @@ OBJECTIVES = (RECONSTRUCTION, INSTANCE)
 BFLOAT16 = "bfloat16"
 PRECISIONS = ("auto", "float32", BFLOAT16)
 EXCHANGES = ("pandas", "arrow")
-
-
-def check_orientations(value: int) -> int:
-    """Allow 1, or 8: the elements of the square's symmetry group."""
-    if value not in (1, 8):
-        raise ValueError("must be 1, or 8: all turns by 90° and their mirror images")
-    return value
 
 
 @dataclass(frozen=True)

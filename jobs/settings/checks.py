@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from jobs.errors import SettingsError
-from jobs.settings.duplicates import RATE, SHARE, SUBLABEL
+from jobs.settings.duplicates import OVERLAP, RATE, SHARE, SUBLABEL
 from jobs.settings.evaluation import NO_LABELS
 from jobs.settings.model import Settings, published_space
 from udfs.density import modes
@@ -19,6 +19,7 @@ def contradictions(settings: Settings) -> list[str]:
     """Return the contradictions between settings, whatever the job is."""
     return [
         *_ingest(settings),
+        *_candidates(settings),
         *_leaks(settings),
         *_density(settings),
         *_too_few_draws(settings),
@@ -45,10 +46,29 @@ def _vectors(settings: Settings) -> Iterator[str]:
         yield "train.model: encodes pixels, and with ingest.vector_column there are none"
     if settings.encode.orientations > 1:
         yield "encode.orientations: turns pixels, and with ingest.vector_column there are none"
+    if settings.prune.overlaps:
+        yield (
+            f"prune.thresholds: {OVERLAP} rules lay pixels over each other, and with "
+            "ingest.vector_column there are none: give numbers, such as [0.9, 0.85, 0.8]"
+        )
+    if settings.conflicts.overlap is not None:
+        yield (
+            f"conflicts.threshold: {OVERLAP} rules lay pixels over each other, and with "
+            "ingest.vector_column there are none: give a number, such as 0.85"
+        )
     if settings.generate.count:
         yield (
             "generate.count: images are decoded by the model, and with ingest.vector_column there "
             "is none"
+        )
+
+
+def _candidates(settings: Settings) -> Iterator[str]:
+    candidates, spaces = settings.prune.candidates, settings.prune.space
+    if candidates and len(candidates) != len(spaces):
+        yield (
+            f"prune.candidates: holds {len(candidates)} numbers; give one for each of prune.space "
+            f"({', '.join(spaces)}), or none"
         )
 
 
@@ -59,10 +79,12 @@ def _leaks(settings: Settings) -> Iterator[str]:
             "prune.thresholds: name them, for what is usual in one space is not in the other: "
             f"numbers for one, or {SHARE}:0.5 or {RATE}:0.001, which mean the same in both"
         )
-    if leaks.remove and (not prune.fixed or len(prune.space) > 1):
-        yield "leaks.remove: needs one prune.space and a number among prune.thresholds"
-    elif leaks.enabled and not prune.fixed:
-        yield "leaks: needs a number among prune.thresholds, above which images leak"
+    given = prune.fixed or prune.overlaps
+    rules = f"a number, or {OVERLAP}:0.7, among prune.thresholds"
+    if leaks.remove and (not given or len(prune.space) > 1):
+        yield f"leaks.remove: needs one prune.space and {rules}"
+    elif leaks.enabled and not given:
+        yield f"leaks: needs {rules}, by which images leak"
     if leaks.split and leaks.warehouse:
         yield "leaks: give leaks.split or leaks.warehouse, not both"
     if leaks.remove and not leaks.enabled:

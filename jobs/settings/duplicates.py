@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from jobs.settings.validators import (
     Columns,
@@ -21,6 +21,7 @@ from jobs.settings.validators import (
     Whole,
     between,
     check_columns,
+    check_orientations,
     distinct,
     listed,
     one_of,
@@ -28,10 +29,17 @@ from jobs.settings.validators import (
 
 RAW, WHITENED = "raw", "whitened"  # similarity is the cosine of latents, or of whitened latents
 SPACES = (RAW, WHITENED)
-# Those of the raw space are the paper's; benchmarks/defaults.py shows how the middle one of the
-# whitened space was chosen.
+OVERLAPS = ("overlap:0.9", "overlap:0.7", "overlap:0.5")  # the default where there are pixels
+# The default for vectors that are brought along without pixels. Those of the raw space are the
+# paper's; benchmarks/defaults.py shows how the middle one of the whitened space was chosen.
 THRESHOLDS = {RAW: (0.97, 0.95, 0.93), WHITENED: (0.9, 0.85, 0.8)}
+# Pairs above these are registered under an overlap rule. They are far below THRESHOLDS, for here
+# the cosine only proposes.
+CANDIDATES = {RAW: 0.85, WHITENED: 0.55}
 FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pair_rate"
+OVERLAP = "overlap"  # not a threshold of the cosine: pictures are laid over each other
+SEARCHED = (SHARE, SHARE_OF_ALL, RATE)  # T is computed from the images
+KINDS = (OVERLAP, FIXED, *SEARCHED)  # in the order of lists for people
 MOST_RULES = 60  # a 64-bit mask holds an image's state under each rule
 SUBLABEL = "sublabel"  # in prune.group_by: the clusters of `modes`, not a column of images
 MODES = ("all", "append")
@@ -40,10 +48,15 @@ SCOPES = ("all", "label")
 
 @dataclass(frozen=True)
 class Rule:
-    """How a threshold T is chosen: given, or searched for each class or for all images together.
+    """When an image counts as a near-copy of another.
 
-    target: T itself (`fixed`), the share of images to keep (`keep_share`, `keep_share_all`), or the
-    share of a class's pairs above T (`pair_rate`).
+    Either their cosine is above a threshold T, which is given, or searched for each class or for
+    all images together; or registration proves that the other shows a share of what the image
+    shows.
+
+    target: T itself (`fixed`), the share of images to keep (`keep_share`, `keep_share_all`), the
+    share of a class's pairs above T (`pair_rate`), or the least share of the image's area that the
+    other shows (`overlap`).
     """
 
     kind: str
@@ -55,7 +68,7 @@ class Rule:
         if not isinstance(value, str):
             return cls(FIXED, float(value))
         kind, _, number = value.partition(":")
-        if kind not in (FIXED, SHARE, SHARE_OF_ALL, RATE):
+        if kind not in KINDS:
             raise ValueError(kind)
         return cls(kind, float(number))
 
@@ -66,13 +79,36 @@ class Rule:
 
     @property
     def title(self) -> str:
-        """The name for people: `T = 0.95`, `keep_share 0.5`."""
-        return f"T = {self.target:g}" if self.kind == FIXED else f"{self.kind} {self.target:g}"
+        """The name for people: `T = 0.95`, `overlap ≥ 0.7`, `keep_share 0.5`."""
+        relation = {FIXED: "T = ", OVERLAP: f"{OVERLAP} ≥ "}.get(self.kind, f"{self.kind} ")
+        return f"{relation}{self.target:g}"
+
+    @property
+    def short(self) -> str:
+        """The name where there is little room: `0.95`, `overlap ≥ 0.7`, `keep_share:0.5`."""
+        if self.kind == FIXED:
+            return f"{self.target:g}"
+        return self.title if self.kind == OVERLAP else self.name
+
+    @property
+    def sort_key(self) -> tuple[int, float]:
+        """The key that sorts rules for people: by kind, and the largest number first."""
+        return KINDS.index(self.kind), -self.target
 
     @property
     def threshold(self) -> float | None:
-        """T if it is given; None if it is searched for."""
+        """T if it is given; None if it is searched for, or if there is none."""
         return self.target if self.kind == FIXED else None
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether T is computed from the images."""
+        return self.kind in SEARCHED
+
+
+def asks_for_proof(rule: str) -> bool:
+    """Return whether the name of a rule, which may be of no rule at all, asks for an overlap."""
+    return rule.startswith(f"{OVERLAP}:")
 
 
 def _rule_mistake(value: float | str) -> str | None:
@@ -81,14 +117,17 @@ def _rule_mistake(value: float | str) -> str | None:
         rule = Rule.of(value)
     except (ValueError, OverflowError):
         return (
-            f"{value!r} is no rule: give numbers such as 0.95, or {SHARE}:0.5 (the share of each "
-            f"class that stays), {SHARE_OF_ALL}:0.5 (of all images), {RATE}:0.001 (the share of a "
-            "class's pairs above T)"
+            f"{value!r} is no rule: give numbers such as 0.95, or {OVERLAP}:0.7 (the share of an "
+            f"image that the other one shows), {SHARE}:0.5 (the share of each class that stays), "
+            f"{SHARE_OF_ALL}:0.5 (of all images), {RATE}:0.001 (the share of a class's pairs above "
+            "T)"
         )
     if rule.kind == FIXED and not -1 <= rule.target <= 1:
         return f"{value!r} is no cosine: give numbers between -1 and 1"
     if rule.kind in (SHARE, SHARE_OF_ALL) and not 0 < rule.target <= 1:
         return f"{value!r}: the share to keep must be above 0 and at most 1"
+    if rule.kind == OVERLAP and not 0 < rule.target <= 1:
+        return f"{value!r}: the share that both images show must be above 0 and at most 1"
     if rule.kind == RATE and not 0 < rule.target < 1:
         return f"{value!r}: the share of pairs must lie between 0 and 1"
     return None
@@ -106,11 +145,31 @@ def check_thresholds(values: Sequence[float | str]) -> Sequence[float | str]:
     return values
 
 
+def check_likeness(value: Any) -> float | str:
+    """Allow a number between 0 and 1, or an overlap as in prune.thresholds."""
+    if isinstance(value, str):
+        if not asks_for_proof(value) or _rule_mistake(value):
+            raise ValueError(f"must be a number, or {OVERLAP}:0.7 with a share of at most 1")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number, or {OVERLAP}:0.7")
+    if not 0 <= value <= 1:
+        raise ValueError("must lie between 0 and 1")
+    return float(value)
+
+
 def check_spaces(values: Sequence[str]) -> Sequence[str]:
     """Allow one of SPACES, or both."""
     if not values or not set(values) <= set(SPACES):
         raise ValueError(f"must be {', '.join(SPACES)}, or a list of both")
     return distinct("a space")(values)
+
+
+def check_cosines(values: Sequence[float]) -> Sequence[float]:
+    """Allow numbers between -1 and 1."""
+    if not all(-1 <= value <= 1 for value in values):
+        raise ValueError("must be numbers between -1 and 1")
+    return values
 
 
 def check_order(values: Sequence[str]) -> Sequence[str]:
@@ -157,6 +216,15 @@ class Prune(Section):
         AfterValidator(check_thresholds),
         listed(int, float, str, called="numbers"),
     ] = ()
+    candidates: Annotated[
+        tuple[float, ...],
+        AfterValidator(check_cosines),
+        listed(int, float, called="numbers"),
+    ] = ()
+    proof: Annotated[Number, between(0.4, 1)] = 0.4
+    agreement: Annotated[Number, between(0, 1)] = 0.5
+    tries: Annotated[Whole, between(1, 16_384)] = 64
+    orientations: Annotated[Whole, AfterValidator(check_orientations)] = 1
     space: Annotated[Texts, AfterValidator(check_spaces)] = (WHITENED,)
     axes: Annotated[Whole, between(1, 4096)] = 256
     seed: Seed = 0
@@ -183,6 +251,22 @@ class Prune(Section):
         return {name: rule.target for name, rule in self.rules.items() if rule.kind == FIXED}
 
     @property
+    def overlaps(self) -> dict[str, float]:
+        """The least overlap of each rule that asks for a proof, by the names of these rules."""
+        return {name: rule.target for name, rule in self.rules.items() if rule.kind == OVERLAP}
+
+    @property
+    def searched(self) -> dict[str, Rule]:
+        """The rules whose T is computed from the images, by their names."""
+        return {name: rule for name, rule in self.rules.items() if rule.is_searched}
+
+    @property
+    def candidate_thresholds(self) -> dict[str, float]:
+        """For each space the cosine above which a pair is registered under an overlap rule."""
+        values = self.candidates or [CANDIDATES[space] for space in self.space]
+        return dict(zip(self.space, values, strict=False))  # settings.checks compares the lengths
+
+    @property
     def by_sublabel(self) -> bool:
         """Whether images are compared within sub-labels."""
         return SUBLABEL in (*self.group_by, *self.never_across)
@@ -207,8 +291,18 @@ class Leaks(Section):
 class Conflicts(Section):
     """Which pairs of unlike labels are listed."""
 
-    threshold: Annotated[Number, between(0, 1)] = 0.0
+    threshold: Annotated[float | str, BeforeValidator(check_likeness)] = 0.0
     most: Annotated[Whole, between(1, 1_000_000_000)] = 1_000_000
+
+    @property
+    def rule(self) -> Rule:
+        """The rule by which two images are alike."""
+        return Rule.of(self.threshold)
+
+    @property
+    def overlap(self) -> float | None:
+        """The least overlap that is to be proved; None where the cosine alone decides."""
+        return self.rule.target if self.rule.kind == OVERLAP else None
 
 
 @dataclass(frozen=True)

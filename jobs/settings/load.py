@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from jobs.errors import SettingsError
 from jobs.settings import checks
-from jobs.settings.duplicates import THRESHOLDS
+from jobs.settings.duplicates import OVERLAPS, THRESHOLDS
 from jobs.settings.model import SECTIONS, Sections, Settings
 from jobs.settings.validators import LARGEST_SEED
 
@@ -178,11 +178,23 @@ def _seeded(sections: Sections, seed: int) -> Sections:
 
 
 def _completed(settings: Settings) -> Settings:
-    """Return the settings with default thresholds of the space, and the middle one published."""
+    """Return the settings with the default rules, and the middle one published."""
     prune, publish = settings.prune, settings.publish
-    if not prune.thresholds and len(prune.space) == 1:
-        prune = replace(prune, thresholds=THRESHOLDS[prune.space[0]])
+    if not prune.thresholds:
+        prune = replace(prune, thresholds=_default_rules(settings))
     if not publish.rule and prune.thresholds:
         rules = list(prune.rules)
         publish = replace(publish, rule=rules[len(rules) // 2])
     return replace(settings, prune=prune, publish=publish)
+
+
+def _default_rules(settings: Settings) -> tuple[int | float | str, ...]:
+    """Return overlap rules where there are pixels, else the numbers of the space.
+
+    Of two spaces without pixels there are none that mean the same in both: the user has to name
+    them (checks.contradictions).
+    """
+    if not settings.ingest.vector_column:
+        return OVERLAPS
+    spaces = settings.prune.space
+    return THRESHOLDS[spaces[0]] if len(spaces) == 1 else ()

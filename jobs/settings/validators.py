@@ -90,6 +90,13 @@ def not_empty(value: str) -> str:
     return value
 
 
+def check_orientations(value: int) -> int:
+    """Allow 1, or 8: the elements of the square's symmetry group."""
+    if value not in (1, 8):
+        raise ValueError("must be 1, or 8: all turns by 90° and their mirror images")
+    return value
+
+
 def check_device(value: str) -> str:
     """Allow a device of torch: `auto`, `cpu`, `cuda`, or `cuda:N` for one of several GPUs."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):

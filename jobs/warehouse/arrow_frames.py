@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
@@ -49,6 +50,16 @@ def frame(spark: SparkSession, content: Iterable[Sequence[Any]], schema: T.Struc
     """
     named = [dict(zip(schema.names, row, strict=True)) for row in content]
     return spark.createDataFrame(pa.Table.from_pylist(named, arrow_schema(schema)), schema)
+
+
+def completed(frame: DataFrame, schema: T.StructType) -> DataFrame:
+    """Return a frame with the columns of a schema, in its order; those that it lacks are null."""
+    missing = {
+        column.name: F.lit(None).cast(column.dataType)
+        for column in schema
+        if column.name not in frame.columns
+    }
+    return frame.withColumns(missing).select(schema.names)
 
 
 def ids(spark: SparkSession, names: Iterable[str]) -> DataFrame:

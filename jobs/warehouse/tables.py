@@ -58,11 +58,20 @@ _IMAGE = (
     "width int, height int, size_bytes bigint, modified_at timestamp"
 )
 _RULE = "rule string, space string"
+# How the removed image is laid over the one that stays, and how well they agree; null where no
+# registration proved the removal.
+EVIDENCE = (
+    "registration double, agreement double, overlap double, scale double, rotation double, "
+    "shift_x double, shift_y double, shift_x_source double, shift_y_source double, "
+    "orientation int"
+)
+# The same where the larger of both overlaps counts.
+EVIDENCE_BOTH_WAYS = EVIDENCE.replace("overlap double", "overlap double, overlap_other double")
 
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        Table("images", ("ingest",), f"{_IMAGE}, pixels binary", more=True),
+        Table("images", ("ingest",), f"{_IMAGE}, pixels_sha256 string, pixels binary", more=True),
         Table(
             "rejects",
             ("ingest", "encode"),
@@ -90,44 +99,55 @@ TABLES: dict[str, Table] = {
         Table(
             "thresholds",
             ("prune",),
-            f"label string, {_RULE}, threshold double, asked double, reached double",
+            f"label string, {_RULE}, threshold double, asked double, candidates double, "
+            "reached double",
         ),
         Table(
             "selection",
             ("prune",),
             f"image_id string, label string, {_RULE}, threshold double, kept boolean, "
-            "kept_id string, similarity double",
+            f"kept_id string, similarity double, {EVIDENCE}",
+        ),
+        Table(
+            "alignments",
+            ("prune",),
+            "image_id string, other_id string, image_content string, other_content string, "
+            "space string, similarity double, registration double, agreement double, blocks int, "
+            "overlap double, overlap_other double, scale double, rotation double, "
+            "shift_x double, shift_y double, shift_x_source double, shift_y_source double, "
+            "orientation int, flat boolean",
         ),
         Table(
             "audit",
             ("prune",),
             f"{_RULE}, threshold double, kept_checked bigint, pairs_checked bigint, "
-            "removed_checked bigint, too_similar bigint, unjustified bigint",
+            "removed_checked bigint, too_similar bigint, unjustified bigint, out_of_tries bigint",
         ),
         Table(
             "placed",
             ("prune",),
             "group string, rank bigint, image_id string, label string, standing bigint, "
-            "undecided bigint, latent binary",
+            "undecided bigint, place bigint, content string, width int, height int, "
+            "latent binary, grey binary",
         ),
         Table(
             "rounds",
             ("prune",),
             "group string, round int, last_rank bigint, rule string, rank bigint, kept boolean, "
-            "kept_rank bigint, similarity double",
+            f"kept_rank bigint, similarity double, {EVIDENCE}, exhausted boolean",
         ),
         Table(
             "leaks",
             ("leaks",),
             f"image_id string, label string, split string, {_RULE}, threshold double, "
             "reference_id string, reference_label string, reference_split string, "
-            "reference_warehouse string, similarity double",
+            f"reference_warehouse string, similarity double, {EVIDENCE_BOTH_WAYS}",
         ),
         Table(
             "conflicts",
             ("conflicts",),
             "image_id string, label string, other_id string, other_label string, space string, "
-            "threshold double, similarity double",
+            f"threshold double, similarity double, {EVIDENCE_BOTH_WAYS}",
         ),
         Table(
             "anomalies",
@@ -204,7 +224,8 @@ TABLES: dict[str, Table] = {
             "pairs",
             ("similarities",),
             "pair_id string, label string, space string, image_id string, other_id string, "
-            "similarity double, low double, high double, population double, drawn int, "
+            "similarity double, registration double, agreement double, overlap double, "
+            "proved boolean, low double, high double, population double, drawn int, "
             "weight double",
         ),
         Table(

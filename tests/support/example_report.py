@@ -33,9 +33,10 @@ def seed_of(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
-def coded(names: Sequence[str]) -> dict[str, bytes]:
+def coded(names: Sequence[str]) -> dict[str, thumbnails.Encoded]:
     """A picture of each id: copies ("…/0007b") look like what they are a copy of."""
-    return {name: decode.jpeg(picture(seed_of(name.rstrip("bcdefghi")), 64), 78) for name in names}
+    pixels = {name: picture(seed_of(name.rstrip("bcdefghi")), 64) for name in names}
+    return {name: thumbnails.Encoded(decode.jpeg(pixels[name], 78)) for name in names}
 
 
 def image(label: str, number: int, copy: str = "") -> str:
@@ -64,6 +65,7 @@ def summary(labels: Sequence[str] = LABELS, each: int = 120) -> Summary:
         title = f"T = {asked} {space}" if fixed else f"{kind} {asked} {space}"
         rules.append(
             {"rule": rule, "space": space, "title": title, "finds": not fixed, "kept": kept}
+            | {"overlap": None}
             | {"threshold": float(asked) if fixed else None, "share": kept / total}
         )
     example = {"example": "forest/0001.jpg", "message": "ends after 10 bytes"}
@@ -202,5 +204,5 @@ def report(computed: bool = True, pictures: int = 5000, most: int = 5000) -> Rep
     images = thumbnails.Thumbnails(most)
     data = page_data(numbers, groups() if most else {}, optional, densities(), plots, images)
     encoded = coded(images.image_ids[:pictures])
-    data |= {"pictures": images.pictures(encoded), "pairs_id": "invented"}
+    data |= {"pictures": images.pictures(encoded), "pairs_id": "invented", "proofs": {}}
     return Report(render.render(numbers, optional, data, [], None, "0" * 64), data)

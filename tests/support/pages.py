@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import example_report
+from tests.support import example_report, overlaps
 from tests.support.folders import Once
 
 
@@ -21,6 +21,12 @@ def bare(once: Once) -> Path:
     """A page without optional tables and without pictures, as vectors brought along give it."""
     report = example_report.report
     return once("bare_report", lambda folder: write(folder, report(False, pictures=0))) / PAGE
+
+
+@pytest.fixture(scope="session")
+def proved(once: Once) -> Path:
+    """A page with overlap rules, whose removals are proved."""
+    return once("proved_report", lambda folder: write(folder, overlaps.report())) / PAGE
 
 
 PAGE = "report.html"

@@ -30,6 +30,7 @@ NOT_IN_PAPER_SETTING = {
     "anomalies",
     "generated",
     "calibration",
+    "alignments",
 }
 
 

@@ -137,7 +137,7 @@ def check_groups(names: Names) -> None:
 
 def check_rules(names: Names) -> None:
     assert set(names["before"]["rule"]) == {"fixed:0.999"} == {names["earlier_rule"]}
-    assert set(names["after"]["rule"]) == {"fixed:0.8"}
+    assert set(names["after"]["rule"]) == {"overlap:0.5"}
     assert set(names["after"]["space"]) == {"whitened"}
     assert len(names["before"]) == names["before_by_spark"].count() > 0
 

@@ -7,6 +7,7 @@ decode.py
     Tile — one image as the encoder sees it
     Unusable — raised for a file that yields no image, with the reason
     sha256 — the hash of a file
+    pixels_sha256 — the hash of what an image shows, whatever its file is
     scale — levels 0…255 as numbers in [-1, 1]
     jpeg — an image as the bytes of a JPEG file
 

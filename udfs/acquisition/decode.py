@@ -21,6 +21,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 SIDE = 64
 PIXELS = SIDE * SIDE * 3
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM")
+STRIP = 2**18  # px that are hashed at once
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 # Offset, first bytes and name of common formats that are not read here, for the message.
@@ -60,14 +61,21 @@ class Tile:
     """One image as the encoder sees it: a whole frame, or a tile of one.
 
     suffix: what the image's id has after the id of the file: "" for a whole frame, "#x,y" for a
-    tile, its upper-left pixel after orientation. width, height: in px before resizing. pixels:
-    64·64·3 bytes, uint8 RGB, in rows.
+    tile, its upper-left pixel after orientation. width, height: in px before resizing.
+    pixels_sha256: of the pixels before resizing (`pixels_sha256`). pixels: 64·64·3 bytes, uint8
+    RGB, in rows.
     """
 
     suffix: str
     width: int
     height: int
+    pixels_sha256: str
     pixels: bytes
+
+    @classmethod
+    def of(cls, suffix: str, image: Image.Image) -> Tile:
+        """The image that is made of an RGB frame, or of a part of it, of any size."""
+        return cls(suffix, image.width, image.height, pixels_sha256(image), _pixels(image))
 
 
 def sha256(data: bytes) -> str:
@@ -221,7 +229,7 @@ def tiles(image: Image.Image, tile: int | None, stride: int | None) -> Iterator[
     Raises Unusable (too_small) for a frame that is smaller than the tile.
     """
     if tile is None:
-        yield Tile("", image.width, image.height, _pixels(image))
+        yield Tile.of("", image)
         return
     if image.width < tile or image.height < tile:
         raise Unusable(
@@ -231,8 +239,20 @@ def tiles(image: Image.Image, tile: int | None, stride: int | None) -> Iterator[
     step = stride or tile
     for y in range(0, image.height - tile + 1, step):
         for x in range(0, image.width - tile + 1, step):
-            part = image.crop((x, y, x + tile, y + tile))
-            yield Tile(f"#{x},{y}", tile, tile, _pixels(part))
+            yield Tile.of(f"#{x},{y}", image.crop((x, y, x + tile, y + tile)))
+
+
+def pixels_sha256(image: Image.Image) -> str:
+    """Return the SHA-256 of what an RGB image shows, in hexadecimal, whatever its file is.
+
+    Hashed are "<width>x<height>:" and the levels in rows, three bytes a pixel.
+    """
+    digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
+    rows = max(1, STRIP // image.width)  # else a large frame would be in memory twice
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        digest.update(image.crop((0, top, image.width, bottom)).tobytes())
+    return digest.hexdigest()
 
 
 def _pixels(image: Image.Image) -> bytes:

@@ -13,6 +13,18 @@ cover_search.py
     check_search — check thresholds and block size
     checked_mask — check a mask by threshold and image
     checked_order — check an order of candidates
+proof_cover.py
+    ProofCover — what one rule decided for each candidate
+    ProofCovers — what all rules decided, and the pairs that were tried
+    ProofReference — kept images prepared once, to be compared with batches of candidates
+    ProofRules — when a picture counts as a near-copy of another one
+    proof_covers — covers of a group in which every removal is proved by registration
+pair_alignments.py
+    Aligner — what registers pictures
+    KnownAlignments — alignments of earlier runs
+    PairAlignments — alignments of pairs: identical, known or registered
+    LargerOverlaps — the same, where it is enough that one image shows the other
+    TriedPairs — pairs that were tried, with their alignments
 thresholds.py
     AngleMoments — count, mean, spread and range of angles
     BisectionSearch — halvings towards the lowest threshold that keeps enough images

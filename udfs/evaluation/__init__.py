@@ -23,6 +23,7 @@ pair_histogram.py
 
 strata.py
     edges — the edges of the strata of similarity
+    registration_edges — the edges of the strata of registration
     allocated — how many pairs each stratum gives
     draw — how many pairs each class gives to a stratum
     Draw — the result
@@ -30,6 +31,7 @@ strata.py
 
 precision.py
     curve — precision and recall at each threshold, from labelled pairs
+    of_part — precision and recall of some of the pairs, such as those that a rule removes
     reaching — the smallest threshold that reaches a precision
     precision — the share of copies among the pairs of strata
     wilson — Wilson's interval of a share
@@ -37,4 +39,5 @@ precision.py
     Stratum — the pairs between two edges, and what their labels say
     Interval — a share and the ends of its interval
     Threshold — the estimates at a threshold
+    Part — the estimates for some of the pairs
 """

@@ -173,6 +173,36 @@ def curve(pairs: Pairs, thresholds: Iterable[float]) -> list[Threshold]:
     return estimates
 
 
+@dataclass(frozen=True)
+class Part:
+    """The precision of some of the pairs, and the share of all copies that is among them."""
+
+    precision: Interval | None  # None if a stratum that holds such pairs has no label
+    pairs: int  # labelled pairs among them
+    recall: float | None  # share of the copies of all strata; None if a stratum has no label
+
+
+def of_part(pairs: Pairs, inside: NDArray[np.bool_]) -> Part:
+    """Return the estimates for the pairs that are `inside`, (pairs,).
+
+    How many pairs of a stratum are inside is estimated without bias, by the Σ weight of the drawn
+    ones; the interval does not account for it.
+    """
+    populations = {low: float(pairs.weight[inside & (pairs.low == low)].sum()) for low in pairs.low}
+    chosen = Pairs(
+        pairs.similarity[inside],
+        pairs.low[inside],
+        pairs.high[inside],
+        np.array([populations[low] for low in pairs.low[inside]]),
+        pairs.weight[inside],
+        pairs.label[inside],
+    )
+    strata = chosen.strata()
+    total, copies = _copies(pairs.strata()), _copies(strata)
+    recall = copies / total if total and copies is not None else None
+    return Part(precision(strata), sum(stratum.pairs for stratum in strata), recall)
+
+
 def _copies(strata: Sequence[Stratum]) -> float | None:
     """Return ΣN_s·p_s, or None if a stratum that holds pairs has no label."""
     filled = [stratum for stratum in strata if stratum.population > 0]

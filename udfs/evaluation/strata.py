@@ -16,6 +16,8 @@ from itertools import pairwise
 
 REACH = 4  # the strata begin where 1 − Sim is this multiple of that of the lowest T
 RATIO = 2  # the largest ratio of 1 − Sim at the ends of a stratum, but for the last one
+UNPROVED = (0.2, 0.1)  # how far below the proof the edges of unproved pairs lie
+PROVED = (0.2, 0.5, 0.8)  # which shares of the way from the proof to 1 are edges
 _DIGITS = 6  # decimals of edges that are not thresholds
 
 
@@ -37,6 +39,21 @@ def edges(thresholds: Iterable[float]) -> list[float]:
         if high < 1:
             result |= set(_between(low, high))
     return sorted(result)
+
+
+def registration_edges(proof: float) -> list[float]:
+    """Return the rising edges of the strata of registration R; the last is 1.
+
+    The proof V is an edge. Two strata below it hold pairs that no rule removes, so that their
+    labels tell what is missed. Above it the strata become narrower.
+
+    >>> registration_edges(0.5)
+    [0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0]
+
+    """
+    below = [proof - part for part in UNPROVED]
+    above = [proof + share * (1 - proof) for share in PROVED]
+    return sorted({round(edge, _DIGITS) for edge in (*below, proof, *above, 1.0)})
 
 
 def _between(low: float, high: float) -> list[float]:

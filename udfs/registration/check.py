@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -75,12 +76,11 @@ def registered_anew(
     return rescored(grey, other, found)
 
 
-def _maximum(function: object, start: Floats, tolerance: float) -> Floats:
-    options = {"xtol": tolerance, "ftol": tolerance / 10, "maxfev": 300}
-    steps = np.diag([0.05, 0.05, 1.0, 1.0])
-    found = scipy.optimize.minimize(
-        function, start, method="Powell", options=options | {"direc": steps}
-    )
+def _maximum(function: Any, start: Floats, tolerance: float) -> Floats:
+    """Where Powell's method finds a function, to be minimised, the lowest."""
+    options: Any = {"xtol": tolerance, "ftol": tolerance / 10, "maxfev": 300}
+    options["direc"] = np.diag([0.05, 0.05, 1.0, 1.0])
+    found = scipy.optimize.minimize(function, start, method="Powell", options=options)
     return np.asarray(found.x)
 
 

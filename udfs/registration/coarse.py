@@ -32,6 +32,9 @@ _PLANES = [(r, 0, k) for r in range(5) for k in range(3)]
 _PLANES += [(r, k, 0) for r in range(5) for k in (1, 2)]
 _OWN = np.array([3 * rotation + own for rotation, own, _ in _PLANES])
 _OTHER = np.array([other for _, _, other in _PLANES])
+_ANGLE = np.radians([ROTATIONS[rotation] for rotation, _, _ in _PLANES])
+_OTHER_SHRINKING = np.array(SHRINKINGS)[_OTHER]
+_RATIO = np.array([SHRINKINGS[own] for _, own, _ in _PLANES]) / _OTHER_SHRINKING
 
 
 def template_spectra(picture: Prepared) -> Spectra:
@@ -47,7 +50,7 @@ def other_spectra(picture: Prepared, root: float) -> Spectra:
 
 
 def starts(
-    own: Spectra, other: Spectra, root: float, other_root: float, count: int
+    own: Spectra, other: Spectra, root: float, count: int
 ) -> tuple[Floats, NDArray[np.float64]]:
     """The best transforms of the grid: correlations (count,) and transforms (count, 4).
 
@@ -59,28 +62,19 @@ def starts(
     kernels.multiplied(own, _OWN, other, _OTHER, product)
     shape = (_PADDED, _PADDED)
     correlation = scipy.fft.irfft2(product, s=shape, overwrite_x=True)
-    values, places = np.empty(len(_PLANES), np.float32), np.empty(len(_PLANES), np.int64)
+    values, places = np.empty(count, np.float32), np.empty((count, 2), np.int64)
     kernels.highest(correlation, _weights(), values, places)
-    best = np.argsort(-values, kind="stable")[:count]
-    found = [_transform(int(plane), int(places[plane]), root, other_root) for plane in best]
-    return values[best], np.array(found)
-
-
-def _transform(plane: int, place: int, root: float, other_root: float) -> list[float]:
-    """The transform of an entry of a plane."""
-    rotation, own, other = _PLANES[plane]
-    shift = np.array([place % _PADDED, place // _PADDED])
-    shift[shift > _PADDED // 2] -= _PADDED
-    to_grid = np.linalg.inv(_shown(root, ROTATIONS[rotation], SHRINKINGS[own]))
-    to_other = _into_frame(root, other_root) / SHRINKINGS[other]
-    matrix, moved = to_other @ to_grid, to_other @ shift
-    ratio, product = root / other_root, root * other_root
-    return [
-        matrix[0, 0] / ratio,
-        matrix[0, 1] * product,
-        moved[0] * other_root,
-        moved[1] / other_root,
-    ]
+    planes, shifts = places[:, 0], np.stack([places[:, 1] % _PADDED, places[:, 1] // _PADDED])
+    shifts[shifts > _PADDED // 2] -= _PADDED
+    # The first picture is seen through R(θ)/own and the other one through 1/other, both in units of
+    # equal length; so the transform between them is R(−θ)·own/other.
+    shrinking = _OTHER_SHRINKING[planes]
+    transforms = np.empty((count, 4))
+    transforms[:, 0] = _RATIO[planes] * np.cos(_ANGLE[planes])
+    transforms[:, 1] = -_RATIO[planes] * np.sin(_ANGLE[planes])
+    transforms[:, 2] = shifts[0] * root / shrinking
+    transforms[:, 3] = shifts[1] / root / shrinking
+    return values, transforms
 
 
 def _shown(root: float, degrees: float, shrinking: float) -> NDArray[np.float64]:

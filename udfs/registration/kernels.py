@@ -180,8 +180,12 @@ def multiplied(left: Any, left_rows: Any, right: Any, right_rows: Any, out: Any)
 
 @summed
 def highest(correlation: Any, weights: Any, value: Any, place: Any) -> None:
-    """The largest weighted entry of each plane (planes, n, n) and its index y·n + x."""
+    """The planes of the largest weighted entries of planes (planes, n, n), one entry a plane.
+
+    value: (k,), the entries, falling. place: (k, 2), their planes and their indices y·n + x.
+    """
     planes, n = correlation.shape[0], correlation.shape[1]
+    values, places = np.empty(planes, np.float32), np.empty(planes, np.int64)
     for j in range(planes):
         best, row = np.float32(-1e30), 0
         for y in range(n):
@@ -190,11 +194,18 @@ def highest(correlation: Any, weights: Any, value: Any, place: Any) -> None:
                 of_row = max(of_row, correlation[j, y, x] * weights[j, y, x])
             if of_row > best:
                 best, row = of_row, y
-        value[j], place[j] = np.float32(-1e30), 0
+        values[j], places[j] = np.float32(-1e30), 0
         for x in range(n):
             entry = correlation[j, row, x] * weights[j, row, x]
-            if entry > value[j]:
-                value[j], place[j] = entry, row * n + x
+            if entry > values[j]:
+                values[j], places[j] = entry, row * n + x
+    for k in range(len(value)):
+        best_plane = 0
+        for j in range(planes):
+            if values[j] > values[best_plane]:
+                best_plane = j
+        value[k], place[k, 0], place[k, 1] = values[best_plane], best_plane, places[best_plane]
+        values[best_plane] = np.float32(-1e30)
 
 
 @inlined
@@ -209,16 +220,18 @@ def _inside(at: Any, slope: Any, limit: Any, low: Any, high: Any) -> Any:
 
 
 @inlined
-def _sums(level: Any, other: Any, m: Any, root: Any, line: Any, sums: Any) -> Any:
+def _sums(level: Any, other: Any, m: Any, root: Any, lines: Any, places: Any, sums: Any) -> Any:
     """Sums over the overlap that a Gauss–Newton step needs; returns the number of pixels.
 
-    level: (3, n, n), the normalised picture and its gradients. other: (n, n). line: scratch.
+    level: (3, n, n), the normalised picture and its gradients. other: (n, n). lines: (3, n) and
+    places: (n,), int32, scratch.
     sums: (27,), filled with the sums of t, t², w, w², t·w; of d0 … d3; of d0·w …; of d0·t …; of
     the ten products of d0 … d3 with each other, where d0 … d3 are the derivatives of t by the
     scale, the rotation and the shifts.
     """
     n = level.shape[1]
-    centre = np.float32((n - 1) / 2)
+    centre, last = np.float32((n - 1) / 2), np.float32(n - 1)
+    line, right, below, flat = lines[0], lines[1], lines[2], other.ravel()
     count = 0
     for k in range(27):
         sums[k] = 0.0
@@ -234,7 +247,17 @@ def _sums(level: Any, other: Any, m: Any, root: Any, line: Any, sums: Any) -> An
             continue
         for x in range(first, end):
             dx = np.float32(x) - centre
-            line[x] = _at(other, m[0, 0] * dx + at_x + centre, m[1, 0] * dx + at_y + centre)
+            px = min(max(m[0, 0] * dx + at_x + centre, _ZERO), last)
+            py = min(max(m[1, 0] * dx + at_y + centre, _ZERO), last)
+            ix, iy = min(np.int32(px), n - 2), min(np.int32(py), n - 2)
+            places[x] = iy * n + ix
+            right[x], below[x] = px - np.float32(ix), py - np.float32(iy)
+        for x in range(first, end):
+            at = places[x]
+            upper, lower = flat[at], flat[at + n]
+            upper += right[x] * (flat[at + 1] - upper)
+            lower += right[x] * (flat[at + n + 1] - lower)
+            line[x] = upper + below[x] * (lower - upper)
         s0 = s1 = s2 = s3 = s4 = _ZERO
         j0 = j1 = j2 = j3 = _ZERO
         w0 = w1 = w2 = w3 = _ZERO
@@ -324,7 +347,7 @@ def _climb(
     than the share `least` of the pixels overlap, or the scale leaves its range.
     """
     n = level.shape[1]
-    sums, line = np.empty(27), np.empty(n, np.float32)
+    sums, lines, places = np.empty(27), np.empty((3, n), np.float32), np.empty(n, np.int32)
     hessian, factor = np.empty((4, 4)), np.zeros((4, 4))
     right, step = np.empty(4), np.zeros(4)
     ratio, product = root / other_root, root * other_root
@@ -332,7 +355,7 @@ def _climb(
     for iteration in range(steps + 1):
         m[0, 0], m[0, 1], m[0, 2] = p[0] * ratio, p[1] / product, p[2] / other_root
         m[1, 0], m[1, 1], m[1, 2] = -p[1] * product, p[0] / ratio, p[3] * other_root
-        count = _sums(level, other, m, root, line, sums)
+        count = _sums(level, other, m, root, lines, places, sums)
         share = count / (n * n)
         if share < least:
             return -1.0, share
@@ -375,37 +398,57 @@ def _climb(
     return -1.0, 0.0
 
 
+@inlined
+def _significance(correlation: Any, share: Any) -> Any:
+    """By what transforms of unlike overlaps are compared: a large overlap counts for a little."""
+    return correlation * max(share, 0.0) ** 0.25
+
+
 @summed
 def refine(
     fine: Any, coarse: Any, root: Any, other_fine: Any, other_coarse: Any, other_root: Any,
-    starts: Any, steps: Any, least: Any, largest_scale: Any, hopeless: Any, m: Any,
+    starts: Any, first_steps: Any, steps: Any, least: Any, largest_scale: Any, hopeless: Any,
+    m: Any,
 ) -> Any:  # fmt: skip
     """The best of several starts, refined at half size and then at full size.
 
     fine, coarse: of the first picture, as `prepare` fills them; root: √aspect of it. other_fine,
     other_coarse: (64, 64) and (32, 32), the second picture, normalised. starts: (k, 4), the
-    transforms to start from, shifts in pixels of half size. steps: at most so many Gauss–Newton
-    steps at each size. least: the smallest overlap. largest_scale: of the transform, or of its
-    inverse. hopeless: the correlation at half size below which the second size is left out. m:
-    (2, 3), set to the matrix of the best transform, in pixels of full size.
+    transforms to start from, shifts in pixels of half size. first_steps: Gauss–Newton steps from
+    every start, after which the best two go on. steps: at most so many further steps at each size.
+    least: the smallest overlap. largest_scale: of the transform, or of its inverse. hopeless: the
+    correlation at half size below which the second size is left out. m: (2, 3), set to the matrix
+    of the best transform, in pixels of full size.
 
     Returns the correlation at the last size, at most `hopeless` where that was not reached, and
     whether the pair was refined at full size.
     """
-    best, correlation_of_best = -1.0, -1.0
-    chosen, p = np.zeros(4), np.empty(4)
+    count = len(starts)
+    p = starts.copy()
+    reached, overlaps = np.empty(count), np.empty(count)
     half = np.empty((2, 3), np.float32)
-    for start in range(len(starts)):
-        for k in range(4):
-            p[k] = starts[start, k]
+    for start in range(count):
+        reached[start], overlaps[start] = _climb(
+            coarse, other_coarse, p[start], half, root, other_root, first_steps, least,
+            largest_scale, 0.03
+        )  # fmt: skip
+    chosen = p[0]
+    best, correlation_of_best = -1.0, -1.0
+    for _ in range(min(2, count)):
+        start = 0
+        for each in range(count):
+            if _significance(reached[each], overlaps[each]) > _significance(
+                reached[start], overlaps[start]
+            ):
+                start = each
         correlation, share = _climb(
-            coarse, other_coarse, p, half, root, other_root, steps, least, largest_scale, 0.03
-        )
-        significance = correlation * max(share, 0.0) ** 0.25
-        if significance > best:
-            best, correlation_of_best = significance, correlation
-            for k in range(4):
-                chosen[k] = p[k]
+            coarse, other_coarse, p[start], half, root, other_root, steps, least, largest_scale,
+            0.03
+        )  # fmt: skip
+        if _significance(correlation, share) > best:
+            best, correlation_of_best = _significance(correlation, share), correlation
+            chosen = p[start]
+        reached[start] = -2.0
     if correlation_of_best < hopeless:
         return max(correlation_of_best, 0.0), False
     chosen[2] *= 2
@@ -443,13 +486,14 @@ def _laid_over(picture: Any, m: Any, out: Any, inside: Any) -> Any:
 @summed
 def judge(
     fine: Any, own_structure: Any, other_grey: Any, m: Any, near: Any, wide: Any, floor: Any,
-    narrow: Any, broad: Any, out: Any,
+    narrow: Any, broad: Any, unproved: Any, out: Any,
 ) -> None:  # fmt: skip
     """The score of a transform and its evidence.
 
     fine: of the first picture, as `prepare` fills it. own_structure: its `structure`. other_grey:
-    the second picture in [0, 1]. out: (5,), registration, agreement, blocks, overlap, and the share
-    of the overlap that has contrast in both pictures; `alignment.Alignments` defines them.
+    the second picture in [0, 1]. unproved: with a lower registration no pair is proved, and the
+    agreement is not computed but 0. out: (5,), registration, agreement, blocks, overlap, and the
+    share of the overlap that has contrast in both pictures; `alignment.Alignments` defines them.
     """
     n = other_grey.shape[0]
     warped, normalised = np.empty_like(other_grey), np.empty_like(other_grey)
@@ -482,7 +526,9 @@ def judge(
                 for x in range(bx, bx + 8):
                     own += inside[y, x] and fine[3, y, x] > limit and contrast[y, x] > limit
             blocks += own >= 32
-    out[2], out[3], out[4] = blocks, count / (n * n), textured / pixels
+    out[1], out[2], out[3], out[4] = 0.0, blocks, count / (n * n), textured / pixels
+    if out[0] < unproved:
+        return
     other_structure = np.empty((5, n, n), np.float32)
     _structure(normalised, narrow, broad, other_structure)
     suu = svv = suv = 0.0
@@ -495,11 +541,15 @@ def judge(
                 xx = own_structure[2, y, x] + other_structure[2, y, x]
                 xy = own_structure[3, y, x] + other_structure[3, y, x]
                 yy = own_structure[4, y, x] + other_structure[4, y, x]
-                angle = 0.5 * math.atan2(2 * xy, xx - yy)
-                along_x, along_y = -math.sin(angle), math.cos(angle)
-                u = own_structure[0, y, x] * along_x + own_structure[1, y, x] * along_y
-                v = other_structure[0, y, x] * along_x + other_structure[1, y, x] * along_y
-                suu += u * u
-                svv += v * v
-                suv += u * v
+                # Twice the angle of the direction of largest variation; u and v are the
+                # derivatives at right angles to it.
+                length = math.sqrt((xx - yy) * (xx - yy) + 4 * xy * xy)
+                inverse = 1 / length if length > 0 else 0.0
+                cosine, sine = (xx - yy) * inverse, 2 * xy * inverse
+                gx, gy = own_structure[0, y, x], own_structure[1, y, x]
+                hx, hy = other_structure[0, y, x], other_structure[1, y, x]
+                across, along = 1 - cosine, 1 + cosine
+                suu += gx * gx * across - 2 * gx * gy * sine + gy * gy * along
+                svv += hx * hx * across - 2 * hx * hy * sine + hy * hy * along
+                suv += gx * hx * across - (gx * hy + gy * hx) * sine + gy * hy * along
     out[1] = suv / math.sqrt(suu * svv) if suu * svv > 1e-12 else 0.0

@@ -39,11 +39,13 @@ Indices = NDArray[np.int64]
 Value = TypeVar("Value")
 
 FLAT = 0.1  # with a smaller share of pixels that have contrast, there is nothing to register
-HOPELESS = 0.3  # the correlation at half size with which a pair is refused without further work
+HOPELESS = 0.35  # the correlation at half size with which a pair is refused without further work
 STARTS = 5  # transforms of the grid that are refined
-STEPS = 16  # Gauss–Newton steps at each size, at most
+FIRST_STEPS = 4  # Gauss–Newton steps from each of these; the best two go on
+STEPS = 16  # further steps at each size, at most
 LEAST_OVERLAP = 0.25
 LARGEST_SCALE, LARGEST_ROTATION = 1.45, 16.0  # of a transform that is accepted; degrees
+_UNPROVED = 0.35  # a registration with which no pair is proved, whatever the settings
 _LARGEST_STEP = 1.6  # the scale that a transform may have on the way
 _TEMPLATES, _OTHERS = 256, 2048  # prepared pictures that are kept: 0.3 and 0.1 MB each
 
@@ -88,6 +90,7 @@ class Registrar:
         aspect: NDArray[np.floating] | None = None,
         *,
         orientations: int = 1,
+        device: str = "cpu",
         threads: int = 1,
     ) -> None:
         """Registrar of pictures (n, 64, 64) uint8.
@@ -96,6 +99,7 @@ class Registrar:
             grey: the rounded mean of the three channels, see `pictures.grey_of`.
             aspect: (n,), width over height of the originals; None for squares.
             orientations: 1, or 8 to turn and mirror the first picture of a pair too.
+            device: "cpu".
             threads: that register at a time.
 
         Raises ValueError where shapes or values do not fit.
@@ -105,6 +109,8 @@ class Registrar:
         aspects = np.ones(len(grey)) if aspect is None else np.asarray(aspect, np.float64)
         if aspects.shape != (len(grey),) or not np.all(aspects > 0):
             raise ValueError("aspect must hold a positive number for each picture")
+        if device != "cpu":
+            raise ValueError(f"device must be cpu, not {device!r}")
         if orientations not in (1, ORIENTATIONS):
             raise ValueError(f"orientations must be 1 or {ORIENTATIONS}")
         self._grey = grey
@@ -154,9 +160,7 @@ class Registrar:
             other_spectra = cache.spectra.get(
                 (other, root), partial(coarse.other_spectra, reference, root)
             )
-            values, transforms = coarse.starts(
-                spectra, other_spectra, root, float(reference.root), STARTS
-            )
+            values, transforms = coarse.starts(spectra, other_spectra, root, STARTS)
             candidates.append((float(values[0]), -orientation, template, transforms))
         _, turning, template, transforms = max(candidates, key=lambda each: each[:2])
         _enter(template, reference, transforms, pair, found)
@@ -183,7 +187,8 @@ def _enter(
     matrix = np.zeros((2, 3), np.float32)
     correlation, refined = kernels.refine(
         template.fine, template.coarse, template.root, reference.fine[0], reference.coarse[0],
-        reference.root, transforms, STEPS, LEAST_OVERLAP, _LARGEST_STEP, HOPELESS, matrix,
+        reference.root, transforms, FIRST_STEPS, STEPS, LEAST_OVERLAP, _LARGEST_STEP, HOPELESS,
+        matrix,
     )  # fmt: skip
     found.flat[pair] = False
     found.registration[pair] = max(correlation, 0.0)
@@ -199,7 +204,7 @@ def _enter(
     out = np.empty(5)
     kernels.judge(
         template.fine, template.structure, reference.grey, matrix, *kernels_of_contrast(NEAR),
-        FLOOR, *kernels_of_structure(), out,
+        FLOOR, *kernels_of_structure(), _UNPROVED, out,
     )  # fmt: skip
     found.agreement[pair], found.blocks[pair], found.overlap[pair] = out[1], int(out[2]), out[3]
     found.overlap_other[pair] = min(1.0, out[3] * scale**2)

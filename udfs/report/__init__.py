@@ -9,4 +9,7 @@ charts.py
     contact_sheet — rows of pictures with labels, as PNG
     heat_map — a matrix of levels as PNG
     picture_png — a picture as PNG
+
+overlay.py
+    placement — the matrix that lays a registered picture over the other one
 """

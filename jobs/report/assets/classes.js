@@ -115,7 +115,7 @@ function classes(host) {
     axis(plot, origin, end);
     for (const shown of data.rules.filter((each) => each.space === row.space)) {
       const threshold = shown.found ? Number.parseFloat(shown.found[label]) : shown.threshold;
-      if (!(threshold >= origin && threshold <= end)) continue;
+      if (threshold === null || !(threshold >= origin && threshold <= end)) continue;
       const left = (((threshold - origin) / (end - origin)) * WIDTH).toFixed(2);
       plot.append(draw("line", { class: "cut", x1: left, x2: left, y1: 0, y2: HEIGHT },
         draw("title", {}, shown.title)));

@@ -6,6 +6,7 @@ function explorer(host) {
   const spaces = [...new Set(data.rules.map((rule) => rule.space))];
   let space = data.rules[data.published].space;
   let order = "least";
+  let doubt = "overlap";
   let rules = [];
 
   const slider = make("input", { type: "range", min: 0, step: 1, "aria-label": "Rule", oninput: show });
@@ -18,6 +19,9 @@ function explorer(host) {
   const sort = chooser("Order of the classes",
     [["fewest stay first", "least"], ["largest first", "size"], ["by name", "name"]],
     order, (value) => { order = value; list(); });
+  const doubts = chooser("Order of the pairs",
+    [["least overlap first", "overlap"], ["weakest registration first", "registration"]],
+    doubt, (value) => { doubt = value; examples(); });
   const segments = make("div", { class: "segments", role: "group", "aria-label": "Space" },
     ...spaces.map((name) => button(name, () => choose(name), { "data-space": name })));
 
@@ -27,7 +31,7 @@ function explorer(host) {
     make("div", { class: "split" },
       make("div", {}, make("h3", {}, "What stays of each class"),
         make("div", { class: "tools" }, sort.field), bars.host),
-      make("div", {}, pairsTitle, none, pairs))));
+      make("div", {}, pairsTitle, make("div", { class: "tools" }, doubts.field), none, pairs))));
 
   const current = () => rules[Number(slider.value)];
 
@@ -48,7 +52,15 @@ function explorer(host) {
     show();
   }
 
-  const short = (rule) => (rule.threshold === null ? rule.rule.replace(":", " ") : String(rule.threshold));
+  function short(rule) {
+    if (rule.overlap !== null) return `≥ ${rule.overlap}`;
+    return rule.threshold === null ? rule.rule.replace(":", " ") : String(rule.threshold);
+  }
+
+  function titleOfPairs(rule) {
+    if (rule.overlap !== null) return `Removed pairs with the ${doubt === "overlap" ? "least overlap" : "weakest registration"}`;
+    return rule.threshold === null ? "Removed pairs nearest to their T" : `Removed pairs just above ${rule.threshold}`;
+  }
 
   function show() {
     const rule = data.rules[current()];
@@ -94,14 +106,17 @@ function explorer(host) {
 
   function examples() {
     const rule = data.rules[current()];
-    const rows = data.examples[current()];
-    pairsTitle.textContent = rule.threshold === null
-      ? "Removed pairs nearest to their T" : `Removed pairs just above ${rule.threshold}`;
+    const isProved = rule.overlap !== null;
+    const rows = isProved && doubt === "registration" ? data.weakest[current()] : data.examples[current()];
+    doubts.field.parentElement.hidden = !isProved;
+    pairsTitle.textContent = titleOfPairs(rule);
     none.textContent = rows.length ? "The most doubtful removals: are they still the same?"
+      + (isProved ? " Open a pair to lay one picture over the other." : "")
       : "No example pair: nothing was removed, or the page shows no pictures.";
     const items = rows.map(([kept, removed, similarity, margin]) =>
-      pairItem("stays", kept, "removed", removed, similarity,
-        rule.threshold === null ? `T ${cosine(similarity - margin)}` : ""));
+      isProved ? provedItem(kept, removed, similarity)
+        : pairItem("stays", kept, "removed", removed, similarity,
+          rule.threshold === null ? `T ${cosine(similarity - margin)}` : ""));
     pairs.replaceChildren(...items.map((item, index) => make("li", {}, pairCard(item, index, items))));
   }
 
@@ -112,9 +127,18 @@ function explorer(host) {
 // similarity, and a note.
 function pairItem(role, number, otherRole, other, similarity, note, labels = []) {
   return {
-    title: `Similarity ${cosine(similarity)}`, similarity, note,
+    title: `Similarity ${cosine(similarity)}`, score: cosine(similarity), note,
     sides: [{ number, role, label: labels[0] }, { number: other, role: otherRole, label: labels[1] }],
   };
+}
+
+// Returns the same of a removal that registration proved: the overlap takes the similarity's place.
+function provedItem(kept, removed, similarity, labels = []) {
+  const item = pairItem("stays", kept, "removed", removed, similarity, "", labels);
+  const proof = proofOf(removed, kept);
+  if (!proof) return item;
+  const [score, fit] = [percent(proof.overlap), proof.registration.toFixed(2)];
+  return { ...item, title: `Overlap ${score}, registration ${fit}`, score, note: `R ${fit}`, proof };
 }
 
 function pairCard(item, index, items) {
@@ -123,5 +147,5 @@ function pairCard(item, index, items) {
     make("span", { class: "two" }, picture(left.number, left.role), picture(right.number, right.role)),
     left.label ? make("span", { class: "labels" },
       make("span", { title: left.label }, left.label), make("span", { title: right.label }, right.label)) : null,
-    make("span", { class: "under" }, make("b", {}, cosine(item.similarity)), make("span", {}, item.note || "")));
+    make("span", { class: "under" }, make("b", {}, item.score), make("span", {}, item.note || "")));
 }

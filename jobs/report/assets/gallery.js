@@ -1,6 +1,8 @@
 // The gallery: groups of one rule, each an image that stays and images that were removed for it.
 
-const DOUBTFUL = 0.005; // a similarity that is less than this above T is highlighted
+// What is less than this above T, or above the least overlap of an overlap rule, is highlighted.
+const DOUBTFUL = 0.005;
+const DOUBTFUL_OVERLAP = 0.02;
 
 function gallery(host) {
   let rule = data.published;
@@ -9,11 +11,9 @@ function gallery(host) {
   const groups = paging(18, "groups", { class: "groups" }, group);
   const status = make("p", { class: "says-count", role: "status" });
   const rules = chooser("Rule", data.rules.map((each, index) => [each.title, index]), rule,
-    (value) => { rule = Number(value); labels(); show(); });
+    (value) => { rule = Number(value); labels(); orders(); show(); });
   const classes = chooser("Class", [], label, (value) => { label = value; show(); });
-  const sorts = chooser("Sort",
-    [["closest to T first", "close"], ["largest first", "size"]], order,
-    (value) => { order = value; show(); });
+  const sorts = chooser("Sort", [], order, (value) => { order = value; show(); });
   host.append(make("div", { class: "tools" }, rules.field, classes.field, sorts.field, status), groups.host);
 
   function labels() {
@@ -26,13 +26,31 @@ function gallery(host) {
         `${data.labels[number]} (${sizes.get(number)})`)));
   }
 
+  const isProved = () => data.rules[rule].overlap !== null;
+
+  function orders() {
+    const options = isProved()
+      ? [["least overlap first", "close"], ["weakest registration first", "fit"]]
+      : [["closest to T first", "close"]];
+    options.push(["largest first", "size"]);
+    if (!options.some(([, value]) => value === order)) order = "close";
+    sorts.select.replaceChildren(...options.map(([text, value]) =>
+      make("option", { value, selected: value === order }, text)));
+  }
+
   const closest = (row) => row[3][0][2];
+  const weakest = ([, kept, , members]) =>
+    Math.min(...members.map(([image]) => proofOf(image, kept)?.registration ?? 1));
 
   function show() {
     const { rows, total } = data.groups[rule];
     const selected = label === "" ? rows.slice() : rows.filter((row) => row[0] === Number(label));
-    selected.sort(order === "size" ? (a, b) => b[2] - a[2] || closest(a) - closest(b)
-      : (a, b) => closest(a) - closest(b));
+    const by = {
+      close: (a, b) => closest(a) - closest(b),
+      fit: (a, b) => weakest(a) - weakest(b) || closest(a) - closest(b),
+      size: (a, b) => b[2] - a[2] || closest(a) - closest(b),
+    };
+    selected.sort(by[order]);
     status.textContent = label === ""
       ? `shown: ${count(rows.length)} of ${counted(total, "group", "groups")}`
         + (rows.length < total ? "; all are in the table selection" : "")
@@ -41,13 +59,17 @@ function gallery(host) {
   }
 
   function group([number, kept, removed, members]) {
-    const items = members.map(([image, similarity, margin, ownLabel]) => pairItem(
-      "stays", kept, "removed", image, similarity, `T ${cosine(similarity - margin)}`,
-      [data.labels[number], data.labels[ownLabel ?? number]]));
-    const shown = members.map(([image, similarity, margin], index) => make("li", {},
+    const items = members.map(([image, similarity, margin, ownLabel]) => {
+      const both = [data.labels[number], data.labels[ownLabel ?? number]];
+      return isProved() ? provedItem(kept, image, similarity, both)
+        : pairItem("stays", kept, "removed", image, similarity, `T ${cosine(similarity - margin)}`, both);
+    });
+    const doubtful = isProved() ? DOUBTFUL_OVERLAP : DOUBTFUL;
+    const shown = members.map(([image, , margin], index) => make("li", {},
       make("button", { type: "button", onclick: () => viewer.open(items, index) },
         picture(image, "removed"),
-        make("span", { class: margin < DOUBTFUL ? "sim close" : "sim" }, cosine(similarity)))));
+        make("span", { class: margin < doubtful ? "sim close" : "sim" },
+          order === "fit" ? items[index].note : items[index].score))));
     const hidden = removed - members.length;
     return make("article", { class: "group" },
       make("div", {},
@@ -62,5 +84,6 @@ function gallery(host) {
   }
 
   labels();
+  orders();
   show();
 }

@@ -14,12 +14,15 @@ function labelling(host) {
   const pairs = data.pairs.slice().sort((a, b) => hashed(a[0]) - hashed(b[0]) || (a[0] < b[0] ? -1 : 1));
   const labels = stored();
   const history = [];
+  let isLaid = false; // whether one picture is laid over the other where both were registered
   let index = firstUnlabelled(0);
 
   const status = make("span", { role: "status" });
   const position = make("span", {});
   const bar = make("progress", { max: pairs.length, "aria-label": "Pairs labelled" });
   const shown = make("div", { class: "shown" });
+  const mix = mixer("one", "other");
+  const lay = button("Lay over ", layOver, { "aria-pressed": "false" });
   const differ = button("Not the same ", () => answer(0), { class: "differ" });
   const same = button("Same ", () => answer(1), { class: "same" });
   const skip = button("Skip ", () => move(1));
@@ -28,13 +31,14 @@ function labelling(host) {
   same.append(make("kbd", {}, "S"));
   skip.append(make("kbd", {}, "K"));
   undo.append(make("kbd", {}, "U"));
+  lay.append(make("kbd", {}, "O"));
   const save = button("Save labels.csv", download, { class: "main" });
   const panel = make("div", {
     class: "panel labelling", tabindex: 0, role: "group",
-    "aria-label": "Pair to label: S or right arrow same, D or left arrow not, K skip, U undo",
+    "aria-label": "Pair to label: S or right arrow same, D or left arrow not, K skip, U undo, O lay over",
   },
-  make("div", { class: "progress" }, status, position), bar, shown,
-  make("div", { class: "answers" }, differ, same, skip, undo),
+  make("div", { class: "progress" }, status, position), bar, shown, mix.host,
+  make("div", { class: "answers" }, differ, same, skip, undo, lay),
   make("div", { class: "save" },
     make("span", {}, "The labels stay in this browser until you save them."), save));
   host.append(panel);
@@ -42,9 +46,10 @@ function labelling(host) {
   const keys = {
     s: () => answer(1), ArrowRight: () => answer(1), d: () => answer(0), ArrowLeft: () => answer(0),
     k: () => move(1), u: back, Backspace: back,
+    o: layOver, b: () => { if (!mix.host.hidden) mix.toggle(); },
   };
   panel.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || movesSlider(event)) return;
     const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!act) return;
     event.preventDefault();
@@ -100,6 +105,24 @@ function labelling(host) {
     show();
   }
 
+  function layOver() {
+    isLaid = !isLaid;
+    show();
+  }
+
+  // Shows both pictures. The numbers of their registration stay away: the answer is to be the eye's.
+  function showPictures(left, right) {
+    const proof = proofOf(left, right) ?? proofOf(right, left);
+    lay.hidden = !proof?.matrix;
+    lay.setAttribute("aria-pressed", String(isLaid));
+    const laid = proof?.matrix && isLaid ? laidOver(proof, ["one", "other"]) : null;
+    const numbers = laid ? [proof.other, proof.image] : [left, right];
+    shown.replaceChildren(...numbers.map((number, at) => make("figure", {},
+      laid ? laid.pictures[at] : picture(number, "pair"), make("figcaption", {}, data.names[number]))));
+    mix.show(laid ? laid.moved : null);
+    if (document.activeElement.closest("[hidden]")) panel.focus(); // the keys go on
+  }
+
   function show() {
     const [id, left, right, , label] = pairs[index];
     const sameCount = [...labels.values()].filter((value) => value === 1).length;
@@ -107,8 +130,7 @@ function labelling(host) {
       + (labels.size ? `: ${count(sameCount)} same, ${count(labels.size - sameCount)} not` : "");
     position.textContent = `pair ${index + 1} · ${data.labels[label]}`;
     bar.value = labels.size;
-    shown.replaceChildren(...[left, right].map((number) => make("figure", {},
-      picture(number, "pair"), make("figcaption", {}, data.names[number]))));
+    showPictures(left, right);
     same.setAttribute("aria-pressed", String(labels.get(id) === 1));
     differ.setAttribute("aria-pressed", String(labels.get(id) === 0));
     undo.disabled = !history.length;

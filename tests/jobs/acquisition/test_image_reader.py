@@ -18,7 +18,8 @@ from udfs.acquisition import decode
 
 IMAGES = arrow_frames.arrow_schema(
     arrow_frames.struct(
-        "image_id string, label string, sha256 string, width int, height int, pixels binary"
+        "image_id string, label string, sha256 string, width int, height int, "
+        "pixels_sha256 string, pixels binary"
     )
 )
 CANDIDATES = arrow_frames.arrow_schema(
@@ -36,6 +37,10 @@ def candidates(*rows: tuple[str, bytes | None, str | None]) -> pa.RecordBatch:
         {"image_id": name, "label": "a", "content": data, "path": path} for name, data, path in rows
     ]
     return pa.RecordBatch.from_pylist(columns, CANDIDATES)
+
+
+def hash_of_square(pixels: bytes) -> str:
+    return decode.pixels_sha256(Image.frombytes("RGB", (64, 64), pixels))
 
 
 def test_content_comes_before_the_path_and_what_is_unusable_is_left_out(tmp_path: Path) -> None:
@@ -64,6 +69,7 @@ def test_content_comes_before_the_path_and_what_is_unusable_is_left_out(tmp_path
     for row, data in zip(rows.to_pylist(), (first, second), strict=True):
         (tile,) = WHOLE.tiles(data)
         assert (row["sha256"], row["pixels"]) == (decode.sha256(data), tile.pixels)
+        assert row["pixels_sha256"] == tile.pixels_sha256
         assert (row["label"], row["width"], row["height"]) == ("a", 72, 72)
 
 
@@ -81,6 +87,7 @@ def test_tiles_come_in_batches_by_the_names_of_their_files(monkeypatch: pytest.M
     names = [f"{name}#{x},{y}" for name in ("one", "two") for x, y in corners]
     assert sorted(row["image_id"] for row in rows) == sorted(names)
     for row in rows:
+        assert row["pixels_sha256"] == hash_of_square(row["pixels"])  # no tile is resized
         x, y = (int(number) for number in row["image_id"].partition("#")[2].split(","))
         assert np.array_equal(
             np.frombuffer(row["pixels"], np.uint8), levels[y : y + 64, x : x + 64].ravel()

@@ -52,6 +52,33 @@ def test_a_changed_column_type_is_refused(
         run_ingest(tmp_path / "two", *flags)
 
 
+def test_images_of_an_earlier_version_get_the_hash_of_their_pixels(
+    run_ingest: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All files are read once more; latents that were made of the same pixels stay valid."""
+    names = ["cat/1.png", "cat/2.png"]
+    data = [encoded(Image.fromarray(picture(seed)), "PNG") for seed in (6, 7)]
+    root = write(tmp_path / "images", dict(zip(names, data, strict=True)))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(ingest, "VERSION", 1)
+        first = run_ingest(root)
+    rows = first.warehouse.read("images").drop("pixels_sha256")
+    folder = first.warehouse.path("images")
+    before = first.warehouse.newest("images", "ingest")
+    assert before is not None
+    rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").option(
+        "userMetadata", before.json()
+    ).save(folder)
+    run = run_ingest(root)
+    after = run.warehouse.newest("images", "ingest")
+    assert after is not None
+    assert after.metadata["pixels"] == before.metadata["pixels"]
+    assert {row.image_id: row.pixels_sha256 for row in run.warehouse.read("images").collect()} == {
+        name: definition.decode(content, max_pixels=10**6, tile=None, stride=None)[0].pixels_sha256
+        for name, content in zip(names, data, strict=True)
+    }
+
+
 def test_a_row_without_a_class_does_not_replace_another_with_its_id(
     run_ingest: Ingest, tmp_path: Path
 ) -> None:

@@ -170,7 +170,7 @@ def test_a_violation_fails_the_run_and_names_an_example(
     selection = selected(spark, rows)
     with pytest.raises(JobError, match=r"kept images above T, as .*prune again"):
         audit_job.check(
-            stage_run, selection, pruned[1], 120, Prune((THRESHOLD,), ("raw",), audit=10_000)
+            stage_run, selection, pruned[1], 120, Prune((THRESHOLD,), space=("raw",), audit=10_000)
         )
     assert stage_run.marks == [False]
     assert stage_run.rows["audit_violations"] > 0

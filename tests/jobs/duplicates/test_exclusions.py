@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from jobs.density import anomalies
 from jobs.duplicates import exclusions, publish
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.run import Run
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.store import open_store
 from tests.support.session import settings_for
 
@@ -51,7 +52,9 @@ def test_an_anomaly_that_is_the_keeper_of_other_images_stays(spark: SparkSession
         )
         for name, keeper in SELECTION.items()
     ]
-    frame = spark.createDataFrame(rows, tables.TABLES["selection"].schema)
+    schema = tables.TABLES["selection"].schema
+    given = spark.createDataFrame(rows, T.StructType(schema.fields[: len(rows[0])]))
+    frame = arrow_frames.completed(given, schema)
     ids = spark.createDataFrame([(name,) for name in ANOMALOUS], "image_id string")
     never = spark.createDataFrame([("protected",), ("plain",)], "image_id string")
     left = exclusions.excluded(frame, ids, never)

@@ -14,7 +14,9 @@ from jobs.autoencoder import whiten
 from jobs.duplicates import conflicts, leaks
 from jobs.errors import JobError, SettingsError
 from tests.support.given_latents import THRESHOLDS, WINDOW, GivenLatents, rows_of, run_job
+from tests.support.given_pictures import OVERLAPS, PROOF_FLAGS, GivenPictures
 from tests.support.vectors import sim
+from udfs.registration import Registrar, proved
 
 
 def expected_leaks(
@@ -133,6 +135,44 @@ def test_leaks_from_another_warehouse_name_its_images(
     other.write()
     with pytest.raises(JobError, match="cannot be compared with these"):
         run_job(two_classes, leaks.STAGE, *flags)
+
+
+def test_proved_leaks_are_found_removed_and_audited(spark: SparkSession, tmp_path: Path) -> None:
+    """A leak names the most similar test image that is proved; the audit computes it again."""
+    images = GivenPictures(spark, tmp_path, {"a": 40, "b": 30})
+    images.write()
+    flags = (*PROOF_FLAGS, "prune.tries=64", "leaks.split=['test']", "leaks.remove=true")
+    run_job(images, leaks.STAGE, *flags)
+    names = sorted(images.images, key=str.encode)
+    registrar = Registrar(
+        np.stack([images.pixels(name)[..., 0] for name in names]), np.full(len(names), 2.0)
+    )
+    test = [i for i, name in enumerate(names) if images.images[name]["split"] == "test"]
+    expected: dict[tuple[str, str], tuple[str, float]] = {}
+    for i, name in enumerate(names):
+        if i in test:
+            continue
+        similarity = {j: sim(images.latents[name], images.latents[names[j]]) for j in test}
+        for j in sorted((j for j in test if similarity[j] > 0.5), key=lambda j: -similarity[j]):
+            found = registrar.align(np.array([i]), np.array([j]))
+            same = images.content(name) == images.content(names[j])
+            overlap = max(found.overlap[0], found.overlap_other[0])
+            for level in OVERLAPS:
+                if same or (proved(found, 0.5, 0.6)[0] and overlap >= level):
+                    leak = names[j], similarity[j]
+                    expected.setdefault((name, f"overlap:{level}"), leak)
+    rows = {(row["image_id"], row["rule"]): row for row in rows_of(images, "leaks")}
+    assert {key: (row["reference_id"], row["similarity"]) for key, row in rows.items()} == expected
+    assert len({rule for _, rule in rows}) == len(OVERLAPS)
+    images.prune(*flags)
+    selection = {(row["image_id"], row["rule"]): row for row in rows_of(images, "selection")}
+    for key, row in rows.items():
+        removed = selection[key]
+        assert (removed["kept"], removed["kept_id"]) == (False, row["reference_id"])
+        evidence = ("registration", "agreement", "overlap", "scale", "shift_x", "shift_x_source")
+        assert all(removed[name] == row[name] is not None for name in evidence)
+    with pytest.raises(JobError, match=r"run \./spark-submit\.sh leaks with these first"):
+        images.prune(*flags, "prune.proof=0.6")
 
 
 WHITE = ("prune.space=whitened", "prune.thresholds=[0.5, 0.3]", "publish.rule=fixed:0.5")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from jobs.acquisition import ingest
 from jobs.duplicates import publish
@@ -20,7 +21,7 @@ from jobs.errors import JobError
 from jobs.runtime.run import Run
 from jobs.settings.duplicates import Publish
 from jobs.settings.load import build
-from jobs.warehouse import tables
+from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.store import open_store
 from tests.support.session import settings_for
 
@@ -107,7 +108,9 @@ def test_added_images_move_none_that_keep_their_group(spark: SparkSession) -> No
 
     def splits(rows: list[tuple[str, bool, str | None]]) -> dict[str, Any]:
         whole = [(name, "a", "fixed:0.9", "raw", 0.9, kept, by, None) for name, kept, by in rows]
-        frame = spark.createDataFrame(whole, tables.TABLES["selection"].schema)
+        schema = tables.TABLES["selection"].schema
+        given = spark.createDataFrame(whole, T.StructType(schema.fields[: len(whole[0])]))
+        frame = arrow_frames.completed(given, schema)
         return {row.image_id: row for row in publish.splits(frame, settings).collect()}
 
     before, after = splits(old), splits(new + old)

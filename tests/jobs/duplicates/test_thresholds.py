@@ -7,8 +7,11 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs.autoencoder import whiten
+from jobs.duplicates import thresholds
+from jobs.duplicates.prune import KeptCount, threshold_rows
 from jobs.errors import JobError
 from jobs.runtime.run import Run
+from jobs.settings.duplicates import Prune
 from jobs.warehouse.store import open_store
 from tests.support.given_latents import GivenLatents
 from tests.support.vectors import definition
@@ -99,3 +102,32 @@ def test_thresholds_state_the_share_kept(finished: Run) -> None:
         )
         assert row.reached == pytest.approx(chosen.where("kept").count() / chosen.count())
         assert row.asked == row.threshold
+        assert row.candidates is None
+
+
+def test_no_threshold_is_searched_for_under_an_overlap_rule(given: GivenLatents) -> None:
+    """Beside rules that search for T it has none, in any group; alone, nothing is computed."""
+    members = given.spark.createDataFrame(
+        [("a", "raw/x", 0, [1.0, 0.0]), ("b", "raw/x", 0, [1.0, 0.1])],
+        "image_id string, group string, reference_mask bigint, latent array<float>",
+    )
+    both = Prune(("overlap:0.7", 0.9, "keep_share:0.5"), space=("raw",))
+    found = thresholds.determined(members, {"raw/x": 2}, both, [])
+    assert found.names == ("overlap:0.7", "fixed:0.9", "keep_share:0.5")
+    assert np.isnan(found.common).tolist() == [True, False, True]
+    assert np.isnan(found.values("raw/x")).tolist() == [True, False, False]
+    alone = thresholds.determined(members, {"raw/x": 2}, Prune(("overlap:0.7",)), [])
+    assert not alone.by_group
+
+
+def test_an_overlap_rule_states_its_candidates() -> None:
+    counts = [
+        KeptCount("a", "overlap:0.7", "raw", None, 4, 3),
+        KeptCount("a", "fixed:0.9", "raw", 0.9, 4, 2),
+    ]
+    settings = Prune((0.9, "overlap:0.7"), candidates=(0.6,), space=("raw",))
+    rows = threshold_rows(counts, settings).to_pylist()
+    assert [(row["asked"], row["candidates"], row["threshold"]) for row in rows] == [
+        (0.7, 0.6, None),
+        (0.9, None, 0.9),
+    ]

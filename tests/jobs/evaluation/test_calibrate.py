@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from jobs.errors import SettingsError
 from jobs.evaluation import calibrate
+from jobs.settings.duplicates import Rule
 from jobs.settings.load import build
-from udfs.evaluation.precision import Interval, Pairs, Threshold, curve
+from udfs.evaluation.precision import Interval, Pairs, Part, Threshold, curve
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,42 @@ def test_the_next_commands_prune_at_the_threshold_and_publish() -> None:
         "--set publish.space=whitened"
     ]
     assert calibrate.next_commands(settings, ESTIMATES[:1], rules, "raw", ["raw"]) == []
+
+
+PROOFS = calibrate.LabelledProofs(
+    "whitened",
+    {"p1": True, "p2": False},
+    {
+        Rule.of("overlap:0.9"): Part(Interval(1.0, 0.97, 1.0), 40, 0.5),
+        Rule.of("overlap:0.7"): Part(Interval(0.992, 0.95, 1.0), 60, 0.7),
+        Rule.of("overlap:0.5"): Part(Interval(0.9, 0.8, 0.95), 80, 0.8),
+    },
+)
+
+
+def test_the_line_says_how_precise_the_published_overlap_is() -> None:
+    for rule, said in (
+        ("overlap:0.7", "precision 99.2 % (95.0–100.0 %) at overlap ≥ 0.7, 2 pairs"),
+        ("fixed:0.9", "precision 90.0 % (80.0–95.0 %) at overlap ≥ 0.5, 2 pairs"),
+    ):
+        settings = build({}, [f"publish.rule={rule}"])
+        assert calibrate.proof_summary(PROOFS, settings) == said
+    unknown = replace(PROOFS, by_rule={Rule.of("overlap:0.5"): Part(None, 0, None)})
+    assert "no precision at overlap ≥ 0.5: strata" in calibrate.proof_summary(unknown, build({}))
+    nothing = replace(PROOFS, by_rule={})
+    assert calibrate.proof_summary(nothing, build({})) == "no rule asks for an overlap, 2 pairs"
+
+
+def test_the_next_command_publishes_the_smallest_precise_overlap() -> None:
+    settings = build({}, [], warehouse="w")
+    publish = "./spark-submit.sh publish --warehouse w --set publish.rule="
+    assert calibrate.commands_by_proof(settings, PROOFS, ["whitened"]) == [f"{publish}overlap:0.7"]
+    strict = build({}, ["calibrate.precision=0.995"], warehouse="w")
+    assert calibrate.commands_by_proof(strict, PROOFS, ["raw", "whitened"]) == [
+        f"{publish}overlap:0.9 --set publish.space=whitened"
+    ]
+    worst = replace(PROOFS, by_rule=dict(list(PROOFS.by_rule.items())[2:]))
+    assert calibrate.commands_by_proof(settings, worst, ["whitened"]) == []
 
 
 def test_pairs_without_a_label_are_kept_apart() -> None:

@@ -96,6 +96,9 @@ def test_the_summary_names_the_slopes_of_the_first_component() -> None:
     line = ("raw", 0.9, 1, 0.5, 1.0, 0.4, 0.6, None, None, 3)
     second = (*line[:2], 2, *line[3:])
     lines = [("fixed:0.9", *line), ("pair_rate:0.01", *line), ("fixed:0.8", *second)]
+    lines += [("overlap:0.7", *line), ("fixed:0.95", *line)]
     text = estimate.summary(lines)
-    assert text == "kurtosis slope 0.50 at 0.9, 0.50 at pair_rate:0.01"
+    assert text == (
+        "kurtosis slope 0.50 at overlap ≥ 0.7, 0.50 at 0.95, 0.50 at 0.9, 0.50 at pair_rate:0.01"
+    )
     assert estimate.summary([]) == "too few classes for a slope"

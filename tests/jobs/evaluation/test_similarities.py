@@ -50,7 +50,7 @@ def compared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> G
     frame = spark.createDataFrame(rows, tables.TABLES["vectors"].schema)
     warehouse.write(frame, "vectors", CommitInfo("run", "whiten", "vectors"))
     thresholds = [
-        (label, f"fixed:{t}", space, t, t, 1.0)
+        (label, f"fixed:{t}", space, t, t, None, 1.0)
         for label, t, space in itertools.product(SIZES, (0.97, 0.9, 0.8), ("raw", "whitened"))
     ]
     table = tables.rows("thresholds", thresholds)

@@ -67,17 +67,20 @@ def test_every_pair_of_labels_is_shown_when_there_are_many_conflicts(tmp_path: P
     assert grass == sorted((row["similarity"] for row in overlap), reverse=True)[: len(grass)]
 
 
-def test_a_leak_is_shown_once_at_its_highest_threshold(tmp_path: Path) -> None:
+def test_a_leak_is_shown_once_at_its_strictest_rule(tmp_path: Path) -> None:
+    """An overlap comes before any threshold, and of each kind the largest number."""
+    rules: list[tuple[str, str, float | None]]
+    rules = [("x", f"fixed:{threshold}", threshold) for threshold in (0.93, 0.95, 0.97)]
+    rules += [("y", "fixed:0.99", 0.99), ("y", "overlap:0.7", None), ("y", "overlap:0.9", None)]
     rows = [
         {"image_id": image, "label": "a", "reference_label": "b", "threshold": threshold}
-        | {"space": "raw", "similarity": 0.98, "reference_id": f"r{threshold}"}
-        for image in ("x", "y")
-        for threshold in (0.93, 0.95, 0.97)
+        | {"rule": rule, "space": "raw", "similarity": 0.98, "reference_id": f"by {rule}"}
+        for image, rule, threshold in rules
     ]
     shown = query_rows(tmp_path, optional_tables.LEAKS, rows)
     assert [(row["image_id"], row["reference_id"], row["total"]) for row in shown] == [
-        ("x", "r0.97", 2),
-        ("y", "r0.97", 2),
+        ("x", "by fixed:0.97", 2),
+        ("y", "by overlap:0.9", 2),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,18 @@ def test_a_page_that_is_too_large_loses_its_last_pictures(monkeypatch: pytest.Mo
     kept = sum(map(bool, left))
     assert left[:kept] == whole.data["pictures"][:kept]
     assert kept < len(left)
+
+
+def test_the_page_says_by_what_an_image_is_removed() -> None:
+    summary, optional = example_report.summary(), example_report.optional_tables()
+    data = example_report.report().data
+    for rule, said in (("fixed:0.95", "strictly above"), ("overlap:0.7", "proved by registration")):
+        shown = replace(summary, published=rule)
+        text = render.render(shown, optional, data, [], None, "0" * 64)
+        lead = text.split('<p class="lead">')[1].split("</p>")[0]
+        assert [words in lead for words in ("strictly above", "proved by registration")] == [
+            words == said for words in ("strictly above", "proved by registration")
+        ]
 
 
 def test_embedded_json_is_the_value() -> None:

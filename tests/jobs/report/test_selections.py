@@ -20,6 +20,19 @@ def test_given_thresholds_come_first_and_the_highest_before() -> None:
     assert [selection.is_searched for selection in shown] == [False, False, True, True, True]
 
 
+def test_proofs_come_before_thresholds_and_the_largest_overlap_first() -> None:
+    names = ("fixed:0.9", "overlap:0.5", "pair_rate:0.01", "overlap:0.9", "overlap:0.7")
+    shown = selections({"rule": rule, "space": "raw"} for rule in names)
+    assert [selection.title for selection in shown] == [
+        "overlap ≥ 0.9",
+        "overlap ≥ 0.7",
+        "overlap ≥ 0.5",
+        "T = 0.9",
+        "pair_rate 0.01",
+    ]
+    assert [selection.is_searched for selection in shown] == [False, False, False, False, True]
+
+
 def test_of_several_spaces_each_is_named_in_the_title() -> None:
     rows = [{"rule": "fixed:0.5", "space": space} for space in ("whitened", "raw", "raw")]
     shown = selections(rows)

@@ -18,11 +18,11 @@ UNFIXED = 'prune.thresholds="keep_share:0.5"'
     ("flags", "told"),
     [
         (["ingest.stride=32"], r"ingest\.stride: needs ingest\.tile"),
-        (['prune.space=["raw", "whitened"]'], r"prune\.thresholds: name them"),
-        (["leaks.split=test", UNFIXED], r"leaks: needs a number among prune\.thresholds"),
+        ([*VECTORS, 'prune.space=["raw", "whitened"]'], r"prune\.thresholds: name them"),
+        (["leaks.split=test", UNFIXED], r"leaks: needs a number, or overlap:0\.7, among prune"),
         (
             ["leaks.split=test", "leaks.remove=true", UNFIXED],
-            r"leaks\.remove: needs one prune\.space and a number",
+            r"leaks\.remove: needs one prune\.space and a number, or overlap:0\.7",
         ),
         (["leaks.split=test", "leaks.warehouse=w"], r"give leaks\.split or leaks\.warehouse, not"),
         (["leaks.remove=true"], r"leaks\.remove: needs leaks\.split or leaks\.warehouse"),
@@ -38,6 +38,12 @@ UNFIXED = 'prune.thresholds="keep_share:0.5"'
         ([*VECTORS, "ingest.tile=64"], r"ingest\.tile: cuts frames"),
         ([*VECTORS, "train.model=m"], r"train\.model: encodes pixels"),
         ([*VECTORS, "encode.orientations=8"], r"encode\.orientations: turns pixels"),
+        ([*VECTORS, "conflicts.threshold=overlap:0.7"], r"conflicts\.threshold: overlap rules lay"),
+        ([*VECTORS, 'prune.thresholds="overlap:0.7"'], r"overlap rules lay pixels over each"),
+        (
+            ["prune.candidates=[0.5, 0.6]"],
+            r"holds 2 numbers; give one for each of prune\.space \(w",
+        ),
         ([*VECTORS, "generate.count=2"], r"generate\.count: images are decoded by the model"),
     ],
 )
@@ -52,7 +58,8 @@ def test_what_does_not_go_together_is_one_line(flags: list[str], told: str) -> N
     [
         ["ingest.stride=32", "ingest.tile=64"],
         ["leaks.split=test", "leaks.remove=true"],
-        ["leaks.warehouse=w", 'prune.space=["raw", "whitened"]', "prune.thresholds=[0.9]"],
+        ["leaks.split=test", "leaks.remove=true", 'prune.thresholds="overlap:0.7"'],
+        ["leaks.warehouse=w", 'prune.space=["raw", "whitened"]'],
         ["anomalies.remove=true", "anomalies.quantile=0.01"],
         ["generate.components=4", "estimate.components=4"],
         ["modes.draws=59"],
@@ -90,7 +97,7 @@ def test_what_would_stop_a_job_later(job: str, flags: list[str], told: str) -> N
     ("flags", "told"),
     [
         (["prune.group_by=['sublabel']"], r"sublabel needs modes\.draws, such as 200"),
-        (["publish.rule=fixed:0.5"], r"not among the computed rules \(fixed:0\.9, "),
+        (["publish.rule=fixed:0.5"], r"not among the computed rules \(overlap:0\.9, "),
         (["publish.space=raw"], r"not among the computed spaces \(whitened\)"),
     ],
 )

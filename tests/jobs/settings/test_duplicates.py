@@ -7,7 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import SettingsError
-from jobs.settings.duplicates import FIXED, MOST_RULES, RATE, SHARE, SHARE_OF_ALL, Rule
+from jobs.settings.duplicates import (
+    CANDIDATES,
+    FIXED,
+    MOST_RULES,
+    OVERLAP,
+    RATE,
+    RAW,
+    SEARCHED,
+    SHARE,
+    SHARE_OF_ALL,
+    WHITENED,
+    Rule,
+)
 from jobs.settings.load import build
 
 
@@ -19,11 +31,21 @@ from jobs.settings.load import build
         ("prune.thresholds=[0.97, 0.970]", "twice"),
         ("prune.thresholds=" + "9" * 400, "is no rule"),
         ("prune.thresholds=[true]", "must be a list of numbers"),
-        ('prune.thresholds=["keep:0.5"]', "is no rule: give numbers such as 0.95, or keep_share"),
+        ('prune.thresholds=["keep:0.5"]', "is no rule: give numbers such as 0.95, or overlap"),
         ('prune.thresholds=["keep_share:x"]', "is no rule"),
         ('prune.thresholds=["keep_share:0"]', "above 0 and at most 1"),
         ('prune.thresholds=["keep_share_all:1.5"]', "above 0 and at most 1"),
         ('prune.thresholds=["pair_rate:1"]', "between 0 and 1"),
+        ('prune.thresholds=["overlap:0"]', "both images show must be above 0 and at most 1"),
+        ('prune.thresholds=["overlap:1.01"]', "both images show must be above 0 and at most 1"),
+        ('prune.thresholds=["overlap:0.5", "overlap:0.50"]', "twice"),
+        ("prune.candidates=[1.5]", "must be numbers between -1 and 1"),
+        ("prune.candidates=[nan]", "must be numbers between -1 and 1"),
+        ("prune.candidates=half", "must be a list of numbers"),
+        ("prune.proof=0.3", "between 0.4 and 1"),
+        ("prune.agreement=-0.1", "between 0 and 1"),
+        ("prune.tries=0", "between 1 and 16384"),
+        ("prune.orientations=4", "must be 1, or 8"),
         ('prune.thresholds=["pair_rate:0.1", "pair_rate:1e-1"]', "twice"),
         (f"prune.thresholds={[k / 100 for k in range(MOST_RULES + 1)]}", "at most 60 are allowed"),
         ("prune.space=white", "must be raw, whitened"),
@@ -33,6 +55,9 @@ from jobs.settings.load import build
         ('prune.order=["-"]', "no name"),
         ("leaks.scope=class", "must be one of all, label"),
         ("conflicts.threshold=2", "between 0 and 1"),
+        ("conflicts.threshold=overlap:0", "must be a number, or overlap:0.7"),
+        ("conflicts.threshold=pair_rate:0.1", "must be a number, or overlap:0.7"),
+        ("conflicts.threshold=true", "must be a number, or overlap:0.7"),
         ("publish.space=white", 'must be one of raw, whitened, ""'),
         ("publish.minimum_kept=-1", "must lie between"),
         ("publish.most_removed=1.5", "between 0 and 1"),
@@ -60,15 +85,44 @@ def test_a_number_is_a_list_of_one_and_names_its_rule() -> None:
     assert list(settings.prune.rules) == ["fixed:0.95"]
 
 
-@given(st.sampled_from((FIXED, SHARE, SHARE_OF_ALL, RATE)), st.floats(allow_nan=False))
+@given(st.sampled_from((FIXED, SHARE, SHARE_OF_ALL, RATE, OVERLAP)), st.floats(allow_nan=False))
 def test_a_rule_is_read_back_from_its_name(kind: str, number: float) -> None:
     rule = Rule(kind, number)
     assert Rule.of(rule.name) == rule
     assert rule.threshold == (number if kind == FIXED else None)
+    assert rule.is_searched == (kind in SEARCHED)
 
 
 def test_a_rule_is_titled_for_people() -> None:
-    assert (Rule.of(0.95).title, Rule.of("keep_share:0.50").title) == ("T = 0.95", "keep_share 0.5")
+    titles = [Rule.of(rule).title for rule in (0.95, "keep_share:0.50", "overlap:0.70")]
+    assert titles == ["T = 0.95", "keep_share 0.5", "overlap ≥ 0.7"]
+    short = [Rule.of(rule).short for rule in (0.95, "keep_share:0.50", "overlap:0.70")]
+    assert short == ["0.95", "keep_share:0.5", "overlap ≥ 0.7"]
+
+
+def test_each_kind_of_rule_is_listed_apart() -> None:
+    flag = 'prune.thresholds=[0.9, "overlap:0.7", "pair_rate:0.001", "overlap:1"]'
+    prune = build({}, [flag]).prune
+    assert prune.fixed == {"fixed:0.9": 0.9}
+    assert prune.overlaps == {"overlap:0.7": 0.7, "overlap:1.0": 1.0}
+    assert list(prune.searched) == ["pair_rate:0.001"]
+
+
+def test_conflicts_ask_for_a_number_or_an_overlap() -> None:
+    alike = build({}, ["conflicts.threshold=1"]).conflicts
+    assert (alike.threshold, alike.overlap, alike.rule.threshold) == (1.0, None, 1.0)
+    proved = build({}, ["conflicts.threshold=overlap:0.70"]).conflicts
+    assert (proved.overlap, proved.rule.name, proved.rule.threshold) == (0.7, "overlap:0.7", None)
+
+
+def test_candidates_have_a_default_for_each_space() -> None:
+    both = ['prune.space=["raw", "whitened"]', 'prune.thresholds="overlap:0.7"']
+    assert build({}).prune.candidate_thresholds == {WHITENED: CANDIDATES[WHITENED]}
+    assert build({}, both).prune.candidate_thresholds == CANDIDATES
+    one = build({}, ["prune.space=raw", "prune.candidates=0.5"])
+    assert one.prune.candidate_thresholds == {RAW: 0.5}
+    given_ = build({}, [*both, "prune.candidates=[0.7, 0.4]"])
+    assert given_.prune.candidate_thresholds == {RAW: 0.7, WHITENED: 0.4}
 
 
 def test_sub_labels_are_a_name_among_the_groups() -> None:

@@ -116,22 +116,30 @@ def test_whatever_a_file_holds_is_taken_or_told_in_our_words(
             assert not re.search(r"Input should|Value error|validation error|pydantic", line)
 
 
+VECTORS = ("ingest.source=parquet", "ingest.id_column=i", "ingest.vector_column=v")
+PROOFS = ["overlap:0.9", "overlap:0.7", "overlap:0.5"]
+NUMBERS = ["fixed:0.9", "fixed:0.85", "fixed:0.8"]
+
+
 @pytest.mark.parametrize(
     ("flags", "rules", "published"),
     [
-        ([], [0.9, 0.85, 0.8], 0.85),
-        (["prune.space=raw"], [0.97, 0.95, 0.93], 0.95),
-        (["prune.space=raw", "prune.thresholds=[0.9]"], [0.9], 0.9),
-        (['prune.space=["raw", "whitened"]', "prune.thresholds=[0.9, 0.8]"], [0.9, 0.8], 0.8),
-        (["publish.rule=fixed:0.8"], [0.9, 0.85, 0.8], 0.8),
+        ([], PROOFS, "overlap:0.7"),
+        (["prune.space=raw"], PROOFS, "overlap:0.7"),
+        (['prune.space=["raw", "whitened"]'], PROOFS, "overlap:0.7"),
+        (["publish.rule=overlap:0.5"], PROOFS, "overlap:0.5"),
+        (["prune.space=raw", "prune.thresholds=[0.9]"], ["fixed:0.9"], "fixed:0.9"),
+        (VECTORS, NUMBERS, "fixed:0.85"),
+        ([*VECTORS, "prune.space=raw"], ["fixed:0.97", "fixed:0.95", "fixed:0.93"], "fixed:0.95"),
+        ([*VECTORS, "publish.rule=fixed:0.8"], NUMBERS, "fixed:0.8"),
     ],
 )
-def test_thresholds_are_those_usual_in_the_space(
-    flags: list[str], rules: list[float], published: float
+def test_the_default_rules_ask_for_a_proof_where_there_are_pixels(
+    flags: list[str], rules: list[str], published: str
 ) -> None:
     settings = build({}, flags)
-    assert list(settings.prune.fixed.values()) == rules
-    assert settings.publish.rule == f"fixed:{published}"
+    assert list(settings.prune.rules) == rules
+    assert settings.publish.rule == published
     assert build({}, flags, 3).publish.rule == settings.publish.rule
 
 

@@ -8,6 +8,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
+from jobs.settings.duplicates import OVERLAPS
 from jobs.settings.load import build
 from jobs.settings.model import SECTIONS, Settings, published_space
 
@@ -27,7 +28,7 @@ def test_settings_arrive_at_an_executor_as_they_were_sent() -> None:
 def test_settings_are_changed_by_copies_alone() -> None:
     settings = build({})
     fewer = replace(settings, prune=replace(settings.prune, thresholds=(0.9,)))
-    assert (fewer.prune.thresholds, settings.prune.thresholds) == ((0.9,), (0.9, 0.85, 0.8))
+    assert (fewer.prune.thresholds, settings.prune.thresholds) == ((0.9,), OVERLAPS)
     with pytest.raises(FrozenInstanceError):
         settings.images = "other"  # type: ignore[misc]
 

@@ -49,6 +49,7 @@ def rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Re
             "height": [None if number % 2 else number for number in numbers],
             "size_bytes": [number << 40 for number in numbers],
             "modified_at": [NOTED] * len(numbers),
+            "pixels_sha256": [f"{number:064x}" for number in numbers],
             "pixels": [bytes([number % 256]) * 12288 for number in numbers],
         }
         yield arrow.record_batch(columns, schema)
@@ -207,7 +208,7 @@ def test_memory_is_bounded_by_row_groups(tmp_path: Path, monkeypatch: pytest.Mon
     stored = pq.ParquetFile(path).metadata
     groups = [stored.row_group(place) for place in range(stored.num_row_groups)]
     assert [group.num_rows for group in groups] == [120, 120, 120, 40]
-    pixels = groups[0].column(9)
+    pixels = groups[0].column(IMAGES.names.index("pixels"))
     assert pixels.compression == "ZSTD"
     assert not pixels.is_stats_set
     assert "PLAIN_DICTIONARY" not in pixels.encodings

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.support.pictures import picture
+from udfs.acquisition import decode as decoding
 from udfs.acquisition.decode import PIXELS, SIDE, Tile, Unusable, decode, jpeg, scale, sha256
 
 LIMIT = 10**6
@@ -67,6 +68,39 @@ def test_another_size_is_resized_bilinearly_and_recorded() -> None:
     assert (tile.width, tile.height) == (100, 80)
     expected = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     assert tile.pixels == expected.tobytes()
+
+
+def hash_of(levels: NDArray[np.uint8]) -> str:
+    """The definition of `pixels_sha256`: (height, width, 3) → hexadecimal."""
+    height, width, _ = levels.shape
+    return hashlib.sha256(f"{width}x{height}:".encode() + levels.tobytes()).hexdigest()
+
+
+def test_the_hash_of_the_pixels_is_that_of_the_frame_before_it_is_resized() -> None:
+    """It is the same for every file without loss; one level of one pixel changes it."""
+    levels = picture(2, 100)[:80]
+    changed = levels.copy()
+    changed[40, 50, 1] ^= 1
+    hashes = {}
+    for name, frame, kind in (
+        ("png", levels, "PNG"),
+        ("bmp", levels, "BMP"),
+        ("turned", np.ascontiguousarray(levels.transpose(1, 0, 2)), "PNG"),
+        ("changed", changed, "PNG"),
+    ):
+        data = encoded(Image.fromarray(frame), kind)
+        (tile,) = decode(data, max_pixels=LIMIT, tile=None, stride=None)
+        assert tile.pixels_sha256 == hash_of(frame)
+        hashes[name] = tile.pixels_sha256
+    assert hashes["png"] == hashes["bmp"]
+    assert len(set(hashes.values())) == 3
+
+
+def test_a_frame_larger_than_a_strip_is_hashed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = picture(2, 100)
+    for pixels in (1, 700, 10**4):  # less than a row; 7 rows, of which 2 are left; all
+        monkeypatch.setattr(decoding, "STRIP", pixels)
+        assert decoding.pixels_sha256(Image.fromarray(levels)) == hash_of(levels)
 
 
 def test_the_first_frame_is_taken() -> None:

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from udfs.evaluation import precision
-from udfs.evaluation.precision import Interval, Pairs, Stratum, Threshold, curve, reaching, wilson
+from udfs.evaluation.precision import (
+    Interval,
+    Pairs,
+    Part,
+    Stratum,
+    Threshold,
+    curve,
+    of_part,
+    reaching,
+    wilson,
+)
 from udfs.evaluation.strata import allocated, draw
 
 EDGES = np.array([0.72, 0.86, 0.93, 0.95, 0.97, 0.985, 0.9925, 1.0])
@@ -182,3 +192,47 @@ def test_the_estimate_is_unbiased_and_its_interval_holds_the_truth(kind: str) ->
             [one.low - 1e-12 <= truth[place] <= one.high + 1e-12 for one in found if one]
         )
         assert inside >= 0.92
+
+
+def drawn_pairs(seed: int, count: int = 300) -> Pairs:
+    """Pairs of two strata of unlike weights, each labelled."""
+    draw_ = np.random.default_rng(seed)
+    similarity = draw_.uniform(0.5, 1, count)
+    upper = similarity > 0.75
+    low, high = np.where(upper, 0.75, 0.5), np.where(upper, 1.0, 0.75)
+    weight = np.where(upper, 2.0, 10.0)
+    population = np.where(upper, weight[upper].sum(), weight[~upper].sum())
+    label = (draw_.uniform(size=count) < similarity).astype(np.int64)
+    return Pairs(similarity, low, high, population, weight, label)
+
+
+def test_a_part_that_is_a_threshold_is_as_on_the_curve() -> None:
+    pairs = drawn_pairs(1)
+    for estimate in curve(pairs, []):
+        part = of_part(pairs, pairs.similarity > estimate.threshold)
+        assert part.precision == estimate.precision
+        assert (part.pairs, part.recall) == (estimate.pairs, estimate.recall)
+
+
+def test_a_part_across_the_strata_is_weighted() -> None:
+    """The share and the recall are those of the sums of weights."""
+    pairs = drawn_pairs(2)
+    inside = np.random.default_rng(3).uniform(size=300) < 0.4
+    part = of_part(pairs, inside)
+    copies = pairs.weight * (pairs.label == 1)
+    assert part.precision is not None
+    assert part.precision.share == pytest.approx(copies[inside].sum() / pairs.weight[inside].sum())
+    assert part.precision.low < part.precision.share < part.precision.high
+    assert part.recall == pytest.approx(copies[inside].sum() / copies.sum())
+    assert part.pairs == inside.sum()
+
+
+def test_a_part_without_labels_or_pairs_has_no_precision() -> None:
+    pairs = drawn_pairs(4)
+    inside = pairs.similarity > 0.75
+    assert of_part(pairs, np.zeros(300, np.bool_)) == Part(None, 0, 0.0)
+    pairs.label[inside] = -1
+    assert of_part(pairs, inside) == Part(None, 0, None)
+    lower = of_part(pairs, ~inside)
+    assert lower.precision is not None
+    assert lower.recall is None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udfs.evaluation.strata import Draw, allocated, draw, edges, scale
+from udfs.evaluation.strata import Draw, allocated, draw, edges, registration_edges, scale
 
 thresholds = st.lists(st.floats(-1, 1).map(lambda t: round(t, 3)), max_size=8)
 classes = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9)), min_size=1, max_size=8)
@@ -22,6 +22,12 @@ def test_edges_by_hand() -> None:
     assert edges([0.93, 0.97, 0.95]) == [0.72, 0.86, 0.93, 0.95, 0.97, 0.985, 0.9925, 1.0]
     assert edges([0.5, 0.9]) == [-1.0, 0.0, 0.5, 0.707598, 0.829002, 0.9, 0.95, 0.975, 1.0]
     assert edges([]) == edges([1.0]) == []
+
+
+def test_edges_of_registration_by_hand() -> None:
+    assert registration_edges(0.5) == [0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0]
+    assert registration_edges(0.4) == [0.2, 0.3, 0.4, 0.52, 0.7, 0.88, 1.0]
+    assert registration_edges(1) == [0.8, 0.9, 1.0]
 
 
 @given(thresholds)

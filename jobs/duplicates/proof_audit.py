@@ -1,0 +1,177 @@
+"""The audit of rules that ask for a proof: sampled proofs are computed again, by other code.
+
+docs/method.md, "Proof by registration", makes two promises. (a) No two kept images that were tried
+are near-copies: sampled kept images are registered anew with the kept images before them that they
+resemble most. (b) For every removed image a kept one shows at least the stated share of it: for
+sampled removed images the score and the overlap are computed again at the stored transform.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from jobs.duplicates.audit_tasks import SIMILAR, SampledLatents
+from jobs.duplicates.pictures import PictureAligner, PictureRows
+from jobs.duplicates.proving import Exhausted
+from jobs.settings.duplicates import Prune
+from jobs.warehouse import arrow_frames
+from udfs.duplicates.pair_alignments import NO_CONTENT
+from udfs.registration import Alignments, proved, turned
+from udfs.registration.check import rescored
+
+Rows = list[dict[str, Any]]
+PAIRS = 4  # kept images with which a sampled one is registered anew, by rule
+SLACK = 1e-5  # how far scores may lie apart on different processors
+TOLERANCE = 0.01  # how far a score or an overlap in float64 may lie from the stored one
+
+
+@dataclass(frozen=True)
+class ProofAudit:
+    """What the audit of proofs needs.
+
+    pictures: rows of PICTURES. ranks: for each image and group its `rank` in the order in which
+    images were decided, and `decided_earlier`. exhausted: how many kept images used up their tries.
+    """
+
+    settings: Prune
+    pictures: DataFrame
+    ranks: DataFrame
+    exhausted: Exhausted
+
+    def similar(
+        self, selection: DataFrame, latents: DataFrame, sample: SampledLatents
+    ) -> tuple[Rows, Counter[str]]:
+        """Kept images that a kept image before them proves near-copies, and pairs by rule.
+
+        sample: sampled kept images. Each is registered with the PAIRS most similar ones, or fewer
+        where fewer may be tried: whatever else was tried when it was decided, these were.
+        """
+        rows = self._most_similar(selection, latents, sample)
+        if not rows:
+            return [], Counter()
+        pictures = self._pictures_of(
+            row[name] for row in rows for name in ("sample_id", "image_id")
+        )
+        position = _positions(pictures)
+        pairs = sorted({(row["sample_id"], row["image_id"]) for row in rows})
+        images, others = (np.array([position[pair[side]] for pair in pairs]) for side in (0, 1))
+        aligner = PictureAligner(pictures, self.settings.orientations, "cpu")
+        found = aligner.align(images, others)
+        proof = proved(found, self.settings.proof + SLACK, self.settings.agreement + SLACK)
+        overlaps = np.where(proof, found.overlap - SLACK, -np.inf)
+        numbers = pictures.content_numbers()
+        overlaps[(numbers[images] == numbers[others]) & (numbers[images] != NO_CONTENT)] = 1
+        overlap_of = dict(zip(pairs, overlaps.tolist(), strict=True))
+        near = [
+            row
+            for row in rows
+            if overlap_of.get((row["sample_id"], row["image_id"]), -np.inf)
+            >= self.settings.overlaps[row["rule"]]
+        ]
+        return near, Counter(row["rule"] for row in rows)
+
+    def unproved(
+        self, removed: Iterable[Mapping[str, Any]], references: Collection[str] = ()
+    ) -> Rows:
+        """Those removals whose stored evidence is no proof, or not what is computed again.
+
+        removed: rows of `selection`. Keepers without a picture here, which lie in another
+        warehouse, are left out. references: ids of images for which others were removed as leaks;
+        there the larger of both overlaps counts.
+        """
+        rows = [dict(row) for row in removed]
+        pictures = self._pictures_of(row[name] for row in rows for name in ("image_id", "kept_id"))
+        position = _positions(pictures)
+        numbers = pictures.content_numbers()
+        unproved = []
+        for row in rows:
+            image, keeper = position.get(row["image_id"], -1), position.get(row["kept_id"], -1)
+            if min(image, keeper) < 0:
+                continue
+            identical = numbers[image] == numbers[keeper] != NO_CONTENT
+            score, overlap = (1.0, 1.0) if identical else _recomputed(row, pictures, image, keeper)
+            is_leak = row["kept_id"] in references
+            if not self._is_proof(row, score, overlap, is_leak=is_leak):
+                unproved.append(row)
+        return unproved
+
+    def _is_proof(
+        self, row: Mapping[str, Any], score: float, overlap: float, *, is_leak: bool
+    ) -> bool:
+        """Whether the stored evidence is a proof, and equal to what was computed again."""
+        if row["registration"] is None or row["overlap"] is None:
+            return False
+        asked = row["registration"] >= self.settings.proof
+        asked &= row["agreement"] >= self.settings.agreement
+        # The share of the other image is scale² times as large: that is the ratio of their areas.
+        larger = row["overlap"] * max(1, row["scale"] ** 2 if is_leak else 1)
+        asked &= larger >= self.settings.overlaps[row["rule"]] - (TOLERANCE if is_leak else 0)
+        equal = abs(score - row["registration"]) <= TOLERANCE
+        return bool(asked and equal and abs(overlap - row["overlap"]) <= TOLERANCE)
+
+    def _most_similar(
+        self, selection: DataFrame, latents: DataFrame, sample: SampledLatents
+    ) -> Rows:
+        """Pairs of a sampled image and a kept one before it, the most similar ones by rule."""
+        images = latents.select("image_id", "group", "latent")
+        similar = arrow_frames.mapped(images, sample.similar, SIMILAR)
+        keys = ["image_id", "group"]
+        kept = selection.where("kept AND NOT fixed").where(
+            F.col("rule").isin([*self.settings.overlaps])
+        )
+        samples = (
+            kept.select(*keys, "rule")
+            .join(self.ranks.where("NOT decided_earlier"), on=keys)
+            .select(
+                F.col("image_id").alias("sample_id"), "group", "rule", F.col("rank").alias("own")
+            )
+        )
+        others = selection.where("kept").select(*keys, "rule")
+        others = others.join(self.ranks.select(*keys, "rank"), on=keys)
+        most = min(PAIRS, self.settings.tries)
+        nearest = Window.partitionBy("sample_id", "rule").orderBy(F.desc("cosine"), "rank")
+        pairs = (
+            similar.join(samples, on=["sample_id", "group"])
+            .join(others, on=["image_id", "group", "rule"])
+            .where("rank < own")
+            .withColumn("number", F.row_number().over(nearest))
+            .where(F.col("number") <= most)
+        )
+        columns = ("rule", "group", "sample_id", "image_id", "cosine")
+        return [row.asDict() for row in pairs.select(*columns).collect()]
+
+    def _pictures_of(self, ids: Iterable[str]) -> PictureRows:
+        """The pictures of some images; of ids that are none of this warehouse there are none."""
+        wanted = arrow_frames.ids(self.pictures.sparkSession, set(ids))
+        rows = self.pictures.join(F.broadcast(wanted), on="image_id").where("grey IS NOT NULL")
+        return PictureRows.of(rows.toArrow())
+
+
+def _positions(pictures: PictureRows) -> dict[str, int]:
+    """The position of each picture by its id."""
+    return {name: i for i, name in enumerate(pictures.ids.to_pylist())}
+
+
+def _recomputed(
+    row: Mapping[str, Any], pictures: PictureRows, image: int, keeper: int
+) -> tuple[float, float]:
+    """Score and overlap at the transform that a row of `selection` stores, in float64."""
+    alignment = Alignments.identical(1)
+    columns = vars(alignment)
+    for field in fields(Alignments):
+        if row.get(field.name) is not None:
+            columns[field.name][:] = row[field.name]
+    grey = pictures.grey_at(np.array([image, keeper]))
+    orientation = int(alignment.orientation[0])
+    aspects = pictures.width[[image, keeper]] / pictures.height[[image, keeper]]
+    own = aspects[:1] if orientation % 2 == 0 else 1 / aspects[:1]
+    (matrix,) = alignment.matrices(own, aspects[1:])
+    score = rescored(turned(grey[0], orientation), grey[1], matrix)
+    return score.registration, score.overlap

@@ -1,0 +1,234 @@
+"""Rules that ask for a proof, in small groups and in rounds, and what of them is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.duplicates.group_placement import ROUNDS
+from jobs.runtime.stage import StageRun
+from tests.support.folders import Once
+from tests.support.given_latents import ROUNDS_OF, THRESHOLDS, prepared, rows_of
+from tests.support.given_pictures import OVERLAPS, PROOF_FLAGS, GivenPictures
+from udfs.registration import Alignments, Registrar
+
+SIZES = {"large": 60, "small": 30, "one": 1}
+Pairs = dict[tuple[str, str], dict[str, Any]]
+
+
+class StoppedError(Exception):
+    """Raised in place of whatever may stop a run."""
+
+
+@pytest.fixture(scope="module")
+def written(
+    spark: SparkSession, once: Once, tmp_path_factory: pytest.TempPathFactory
+) -> GivenPictures:
+    """Two classes of pictures that overlap, and one image alone."""
+    images = GivenPictures(spark, tmp_path_factory.mktemp("pictured"), SIZES)
+    prepared(images, "given_pictures", once)
+    return images
+
+
+@pytest.fixture
+def pictured(written: GivenPictures, tmp_path: Path, once: Once) -> GivenPictures:
+    """A copy to prune."""
+    images = GivenPictures(written.spark, tmp_path, SIZES)
+    prepared(images, "given_pictures", once)
+    return images
+
+
+def pairs_of(images: GivenPictures) -> Pairs:
+    rows = rows_of(images, "alignments")
+    pairs = {(row["image_id"], row["other_id"]): row for row in rows}
+    assert len(pairs) == len(rows)  # each once
+    return pairs
+
+
+def no_registration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the driver register nothing; what runs in tasks is seen by the rows that they store."""
+
+    def never(*_: Any) -> Alignments:
+        raise AssertionError("a pair is registered again")
+
+    monkeypatch.setattr(Registrar, "align", never)
+
+
+def test_small_groups_are_decided_as_defined(pictured: GivenPictures) -> None:
+    expected = pictured.proved_selection()
+    for level in OVERLAPS:
+        of_rule = [kept for (_, rule), (kept, *_) in expected.items() if rule == f"overlap:{level}"]
+        assert 0 < sum(of_rule) < len(of_rule)
+    pictured.prune(*PROOF_FLAGS)
+    assert pictured.selection() == expected
+    pairs = pairs_of(pictured)
+    for row in rows_of(pictured, "selection"):
+        evidence = {name: row[name] for name in ("registration", "overlap", "scale", "shift_x")}
+        if row["kept"]:
+            assert set(evidence.values()) == {None}
+        else:
+            pair = pairs[row["image_id"], row["kept_id"]]
+            assert evidence == {name: pair[name] for name in evidence}
+            assert pair["overlap"] >= float(row["rule"].split(":")[1])
+            same = pictured.content(row["image_id"]) == pictured.content(row["kept_id"])
+            assert same or pair["registration"] >= 0.5
+    for (image, other), pair in pairs.items():
+        assert pair["image_content"] == pictured.content(image)
+        assert pair["other_content"] == pictured.content(other)
+        assert pictured.images[image]["label"] == pictured.images[other]["label"]
+    moved = [pair for pair in pairs.values() if pair["shift_x"]]
+    for pair in moved:  # images are 128×64: a pixel of the frame is two, and one, of the original
+        assert pair["shift_x_source"] == pytest.approx(2 * pair["shift_x"] / pair["scale"])
+        assert pair["shift_y_source"] == pytest.approx(pair["shift_y"] / pair["scale"])
+    assert moved
+
+
+@pytest.mark.parametrize("window", [1, 20, 1000])
+def test_rounds_decide_as_whole_groups_do(
+    pictured: GivenPictures, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    """Windows are whole blocks of places; the pairs are those of whole groups."""
+    monkeypatch.setattr("jobs.duplicates.rules.PLACES", 7)
+    small = GivenPictures(pictured.spark, pictured.folder.with_name("small"), SIZES)
+    small.write()
+    small.prune(*PROOF_FLAGS)
+    pictured.prune(*PROOF_FLAGS, "prune.largest_class=20", f"prune.window={window}")
+    assert pictured.selection() == small.selection()
+    found, expected = pairs_of(pictured), pairs_of(small)
+    assert found.keys() == expected.keys()
+    for pair, row in found.items():
+        assert row["overlap"] == expected[pair]["overlap"]
+    audits = [
+        [(row["rule"], row["out_of_tries"]) for row in rows_of(images, "audit")]
+        for images in (pictured, small)
+    ]
+    assert audits[0] == audits[1]
+    assert any(count for _, count in audits[0])
+
+
+def test_numbers_beside_proofs_decide_as_alone(pictured: GivenPictures) -> None:
+    rules = [*THRESHOLDS, *(f"overlap:{level}" for level in OVERLAPS)]
+    both = (*PROOF_FLAGS, f"prune.thresholds={rules}")
+    expected = pictured.defined() | pictured.proved_selection()
+    pictured.prune(*both)
+    assert pictured.selection() == expected
+    pictured.prune(*both, *ROUNDS_OF, "prune.order=['image_id']")
+    assert pictured.selection() == expected
+
+
+def test_no_pair_is_registered_twice(
+    pictured: GivenPictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictured.prune(*PROOF_FLAGS)
+    first = pairs_of(pictured)
+    # Another V and overlap try pairs of which most are known; in rounds the driver registers some.
+    more = ("prune.thresholds=['overlap:0.8']", "publish.rule=overlap:0.8", "prune.proof=0.9")
+    pictured.prune(*PROOF_FLAGS, *more)
+    second = pairs_of(pictured)
+    assert {pair: second[pair] for pair in first} == first
+    assert second.keys() - first.keys()
+    selection = pictured.selection()
+    for flags in (PROOF_FLAGS, (*PROOF_FLAGS, *more)):  # nothing is left to be registered
+        no_registration(monkeypatch)
+        order = "prune.order=['image_id']"  # the order that there is, under another name
+        pictured.prune(*flags, order, "prune.largest_class=1", "prune.window=1000")
+        assert pairs_of(pictured).keys() == second.keys()
+    assert pictured.selection() == selection
+
+
+def test_pairs_of_changed_pictures_are_registered_anew(pictured: GivenPictures) -> None:
+    pictured.prune(*PROOF_FLAGS)
+    before = {tuple(sorted(row.items(), key=str)) for row in rows_of(pictured, "alignments")}
+    changed = sorted(pictured.images)[3]
+    pixels = pictured.pixels
+    other = np.random.default_rng(5).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+
+    def altered(name: str) -> Any:
+        return other if name == changed else pixels(name)
+
+    pictured.pixels = altered  # type: ignore[method-assign]
+    pictured.images[changed]["sha256"] = "other"
+    pictured.write()
+    pictured.prune(*PROOF_FLAGS)
+    assert pictured.selection() == pictured.proved_selection()
+    rows = rows_of(pictured, "alignments")
+    new = [row for row in rows if tuple(sorted(row.items(), key=str)) not in before]
+    of_changed = [row for row in new if changed in (row["image_id"], row["other_id"])]
+    assert of_changed
+    contents = {(row["image_content"], row["other_content"]) for row in of_changed}
+    assert all(pictured.content(changed) in pair for pair in contents)
+
+
+def test_a_batch_is_appended_as_in_one_run(
+    pictured: GivenPictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Places count images that are removed already, so blocks and tries are those of one run."""
+    monkeypatch.setattr("jobs.duplicates.rules.PLACES", 7)
+    names = sorted(pictured.images, key=str.encode)
+    early, late = names[:20] + names[61:75], names[20:61] + names[75:]  # large; one, small
+    assert all(a < b for a in early for b in late if a.split("/")[0] == b.split("/")[0])
+    whole = GivenPictures(pictured.spark, pictured.folder.with_name("whole"), SIZES)
+    whole.write()
+    whole.prune(*PROOF_FLAGS)
+    for name, flags in {
+        "tasks": (),
+        "rounds": ("prune.largest_class=10", "prune.window=8"),
+    }.items():
+        batches = GivenPictures(pictured.spark, pictured.folder.with_name(name), SIZES)
+        for batch in (early, None):
+            batches.write(batch)
+            batches.prune(*PROOF_FLAGS, "prune.mode=append", *flags)
+        assert batches.selection() == whole.selection()
+
+
+def test_protected_images_come_first_and_groups_are_those_of_the_settings(
+    pictured: GivenPictures,
+) -> None:
+    flags = ("prune.protect=split = 'test'", "prune.never_across=['camera']")
+    pictured.prune(*PROOF_FLAGS, *flags)
+    selection = pictured.selection()
+    keepers = set()
+    for (name, _), (kept, keeper, _) in selection.items():
+        image = pictured.images[name]
+        assert kept or image["split"] != "test"
+        if keeper:
+            assert pictured.images[keeper]["camera"] == image["camera"]
+            keepers.add(pictured.images[keeper]["split"])
+    assert keepers == {"train", "test", None}
+    order = "prune.order=['image_id']"  # the order that there is, under another name
+    pictured.prune(*PROOF_FLAGS, *flags, order, "prune.largest_class=20", "prune.window=8")
+    assert pictured.selection() == selection
+
+
+def test_rounds_resume_after_a_stop_without_registering_again(
+    pictured: GivenPictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.duplicates.rules.PLACES", 7)
+    flags = (*PROOF_FLAGS, "prune.largest_class=20", "prune.window=8")
+    rounds: list[str] = []
+    write = StageRun.write
+
+    def stopping(stage_run: StageRun, frame: DataFrame, table: str, **how: Any) -> None:
+        if table == ROUNDS and len(rounds) == 3:
+            raise StoppedError
+        rounds.extend([table] if table == ROUNDS else [])
+        write(stage_run, frame, table, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageRun, "write", stopping)
+        with pytest.raises(StoppedError):
+            pictured.prune(*flags)
+    pairs = pairs_of(pictured)
+    assert pairs
+    pictured.prune(*flags)
+    after = pairs_of(pictured)
+    assert {pair: after[pair] for pair in pairs} == pairs
+    small = GivenPictures(pictured.spark, pictured.folder.with_name("small"), SIZES)
+    small.write()
+    small.prune(*PROOF_FLAGS)
+    assert pictured.selection() == small.selection()
+    assert after.keys() == pairs_of(small).keys()
