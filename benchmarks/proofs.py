@@ -43,7 +43,9 @@ class Pairs:
     @classmethod
     def joined(cls, parts: list[Pairs]) -> Pairs:
         """The pairs of several."""
-        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+        return cls(
+            *(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls))
+        )
 
 
 def places(pool: Pool, known: frozenset[frozenset[str]]) -> NDArray[np.bool_]:
@@ -112,10 +114,24 @@ def of_copies(originals: Pixels, copies: Pixels, threads: int) -> Alignments:
     return register(pixels, np.arange(n) + n, np.arange(n), threads)
 
 
-def score(alignments: Alignments, agreement: float, overlap: float = 0.0) -> Array:
-    """The registration where the other evidence suffices, and −1 elsewhere: (m,)."""
-    enough = proved(alignments, -1.0, agreement) & (alignments.overlap >= overlap)
-    return np.where(enough, np.nan_to_num(alignments.registration, nan=-1.0), -1.0)
+def score(alignments: Alignments, proof: float, overlap: float = 0.0) -> Array:
+    """The agreement where the other evidence suffices, and −1 elsewhere: (m,)."""
+    enough = proved(alignments, proof, -1.0) & (alignments.overlap >= overlap)
+    return np.where(enough, alignments.agreement, -1.0)
+
+
+def nearest(vectors: Matrix, pool: Pool, count: int, same: NDArray[np.bool_]) -> Pairs:
+    """So many tiles, drawn, each with the nearest of its class that shows another place."""
+    drawn = np.random.default_rng(0).permutation(len(pool))[:count]
+    parts = []
+    for rows, columns in blocks_of_classes(pool):
+        mine = rows[np.isin(rows, drawn)]
+        similarity = cosines(vectors[mine], vectors[columns])
+        known = kinds(pool, mine[:, None], columns[None, :], same)
+        similarity[known != OTHER] = -2
+        best = similarity.argmax(axis=1)
+        parts.append(Pairs(mine, columns[best], similarity[np.arange(len(mine)), best]))
+    return Pairs.joined(parts)
 
 
 def save(path: Path, pairs: Pairs, alignments: Alignments) -> None:
@@ -128,8 +144,6 @@ def save(path: Path, pairs: Pairs, alignments: Alignments) -> None:
 def load(path: Path) -> tuple[Pairs, Alignments]:
     """What `save` wrote."""
     with np.load(path) as columns:
-        pairs, alignments = (
-            kind(**{f.name: columns[f.name] for f in fields(kind)})  # type: ignore[arg-type]
-            for kind in (Pairs, Alignments)
-        )
+        pairs = Pairs(**{f.name: columns[f.name] for f in fields(Pairs)})
+        alignments = Alignments(**{f.name: columns[f.name] for f in fields(Alignments)})
     return pairs, alignments
