@@ -34,7 +34,9 @@ from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.tables import PROPERTIES
 
 SCENE = 5
-RULES = (
+RULES = (  # with the similarity above which images are removed
+    ("overlap:0.9", "raw", 0.96),
+    ("overlap:0.7", "raw", 0.94),
     ("fixed:0.97", "raw", 0.97),
     ("fixed:0.95", "raw", 0.95),
     ("fixed:0.93", "raw", 0.93),
@@ -120,12 +122,16 @@ class Invented:
     def selection(self, root: Path) -> None:
         """Write the tables selection and curated."""
         rows = np.arange(len(self.ids))
+        evidence = self.evidence()
         for place, (rule, space, threshold) in enumerate(RULES):
             kept = (self.first == rows) | (self.similarity <= threshold)
             of = self.ids[self.first].astype(object)
             columns: Columns = {"image_id": self.ids, "label": self.label, "kept": kept}
             columns |= {"rule": [rule] * len(kept), "space": [space] * len(kept)}
-            columns |= {"threshold": np.full(len(kept), threshold)}
+            if not rule.startswith("overlap:"):
+                columns |= {"threshold": np.full(len(kept), threshold)}
+            else:
+                columns |= {name: pa.array(one, mask=kept) for name, one in evidence.items()}
             columns["kept_id"] = np.where(kept, None, of)
             columns["similarity"] = pa.array(self.similarity, mask=kept)
             put(root, "selection", declared("selection", columns), more=place > 0)
@@ -133,6 +139,16 @@ class Invented:
                 stay = {name: columns[name][kept] for name in ("image_id", "label")}
                 stay |= {"rule": [rule] * len(stay["label"]), "space": ["raw"] * len(stay["label"])}
                 put(root, "curated", declared("curated", stay))
+
+    def evidence(self) -> dict[str, NDArray[Any]]:
+        """A registration of every image, with as many digits as real ones have."""
+        draw, n = np.random.default_rng(2), len(self.ids)
+        shares = ("registration", "agreement", "overlap")
+        lengths = ("rotation", "shift_x", "shift_y", "shift_x_source", "shift_y_source")
+        found: dict[str, NDArray[Any]] = {name: draw.uniform(0.5, 1, n) for name in shares}
+        found |= {name: draw.normal(0, 5, n) for name in lengths}
+        found |= {"scale": draw.uniform(0.8, 1.2, n), "orientation": np.zeros(n, np.int32)}
+        return found
 
     def small(self, root: Path) -> None:
         """The tables of a row a class, and what the optional jobs list."""

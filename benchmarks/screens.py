@@ -23,6 +23,7 @@ PARTS = {
     "page_labelling": "#labelling",
     "page_classes": "#classes",
 }
+REMOVED = "#gallery .members button"  # opens a removed image, laid over the one that stays
 
 
 def main() -> None:
@@ -43,6 +44,8 @@ def main() -> None:
         page.wait_for_selector("html[data-ready]")
         for name, part in PARTS.items():
             save(shot(page, part), given.folder / f"{name}.png")
+        page.locator(REMOVED).first.click()
+        save(page.get_by_role("dialog").screenshot(), given.folder / "page_overlay.png")
         browser.close()
 
 

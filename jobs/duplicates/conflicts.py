@@ -6,6 +6,7 @@ Nothing is removed. The pairs are for people who check labels.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from pyspark.sql import functions as F
 
 from jobs.autoencoder import spaces
 from jobs.duplicates import window_search
-from jobs.duplicates.pictures import pictures
+from jobs.duplicates.pictures import pictured, pictures
 from jobs.duplicates.window_search import ConflictScan, PairProof, ReferenceWindow
 from jobs.errors import JobError
 from jobs.runtime.progress import Progress
@@ -31,9 +32,10 @@ def main(stage_run: StageRun) -> None:
     """Table latents, or vectors → conflicts: in the first space of `prune.space`."""
     settings, space = stage_run.settings.conflicts, stage_run.settings.prune.space[0]
     images = spaces.vectors(stage_run, [space])[space]
-    if settings.overlap is not None:
-        images = images.join(pictures(stage_run), on="image_id", how="left")
-    pairs = conflicting_pairs(stage_run, images)
+    with ExitStack() as stack:
+        if settings.overlap is not None:
+            images = pictured(images, pictures(stage_run), stack)
+        pairs = conflicting_pairs(stage_run, images)
     threshold = F.lit(settings.rule.threshold).cast("double")
     columns = {"space": F.lit(space), "threshold": threshold}
     frame = stage_run.spark.createDataFrame(pairs, window_search.PAIRS).withColumns(columns)

@@ -66,7 +66,7 @@ def place_groups(
     )
     file = (F.col("first_file") + F.floor(F.col("rank") / FILE_IMAGES)).cast("int")
     placed = (
-        packed.join(ranked, on="image_id")
+        packed.join(ranked, on=["image_id", "group"])
         .join(F.broadcast(numbers), on="group")
         .repartitionById(sum(files), file)
         .sortWithinPartitions("rank")
@@ -82,7 +82,7 @@ def _ranked(chosen: DataFrame, order: Sequence[Column]) -> DataFrame:
     keys = [name for name in chosen.columns if name.startswith("order_")]
     narrow = chosen.select("image_id", "group", "reference_mask", *keys)
     number = F.row_number().over(Window.partitionBy("group").orderBy(*order, "image_id"))
-    return narrow.select("image_id", (number - 1).cast("bigint").alias("rank"))
+    return narrow.select("image_id", "group", (number - 1).cast("bigint").alias("rank"))
 
 
 def resumable(stage_run: StageRun, table: str, groups: Sequence[str] | None = None) -> bool:

@@ -6,6 +6,7 @@ removes these images (`leak_decisions`).
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from operator import attrgetter
 from typing import Any
 
@@ -18,7 +19,7 @@ from jobs.autoencoder import spaces
 from jobs.autoencoder.latents import frame_width
 from jobs.duplicates import window_search
 from jobs.duplicates.leak_decisions import leak_settings
-from jobs.duplicates.pictures import pictures, pictures_of
+from jobs.duplicates.pictures import pictured, pictures, pictures_of
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.window_search import LeakScan, ReferenceWindow
 from jobs.errors import JobError, SettingsError
@@ -35,16 +36,17 @@ def main(stage_run: StageRun) -> None:
     """Table latents, or vectors → leaks: in the first space of `prune.space`."""
     settings = stage_run.settings
     other = stage_run.run.once(other_warehouse)
-    reference, candidates = compared(stage_run, other)
-    count = reference.count()
-    if not count:
-        raise JobError(
-            f"leaks: no image is of the splits {', '.join(settings.leaks.split)}: name splits "
-            "that the table images has"
-            if not other
-            else f"leaks.warehouse = {other.root!r}: its table latents has no rows"
-        )
-    hits = first_hits(reference, candidates, count, settings)
+    with ExitStack() as stack:
+        reference, candidates = compared(stage_run, other, stack)
+        count = reference.count()
+        if not count:
+            raise JobError(
+                f"leaks: no image is of the splits {', '.join(settings.leaks.split)}: name splits "
+                "that the table images has"
+                if not other
+                else f"leaks.warehouse = {other.root!r}: its table latents has no rows"
+            )
+        hits = first_hits(reference, candidates, count, settings)
     table, _ = spaces.table_of(settings.prune.space[0])
     metadata = {"asked": leak_settings(settings), "latents": stage_run.inputs[table].output_id}
     rows = leak_rows(stage_run, hits, other.root if other else None)
@@ -111,15 +113,19 @@ def _state(other: Store) -> Any:
     return commit.fingerprint if commit else other.version("latents")
 
 
-def compared(stage_run: StageRun, other: Store | None) -> tuple[DataFrame, DataFrame]:
+def compared(
+    stage_run: StageRun, other: Store | None, stack: ExitStack
+) -> tuple[DataFrame, DataFrame]:
     """The reference images and the candidates, which may resemble them, in the first space.
+
+    They have their pictures where rules ask for a proof, until the stack ends.
 
     Raises JobError where the latents of the other warehouse cannot be compared with these.
     """
     prune, space = stage_run.settings.prune, stage_run.settings.prune.space[0]
     images = spaces.vectors(stage_run, [space])[space]
     if prune.overlaps:
-        images = images.join(pictures(stage_run), on="image_id", how="left")
+        images = pictured(images, pictures(stage_run), stack)
     if other is None:
         splits = list(stage_run.settings.leaks.split)
         of_split = F.coalesce(F.col("split").isin(splits), F.lit(False))
@@ -128,7 +134,7 @@ def compared(stage_run: StageRun, other: Store | None) -> tuple[DataFrame, DataF
     check_comparable(reference, stage_run.read("latents"), other.root)
     reference = spaces.vectors_of_other(stage_run.warehouse, other, space)
     if prune.overlaps:
-        reference = reference.join(pictures_of(other), on="image_id", how="left")
+        reference = pictured(reference, pictures_of(other), stack)
     return reference, images
 
 
@@ -167,9 +173,16 @@ def first_hits(
 
 
 def first_of(hits: pa.Table) -> pa.Table:
-    """For each candidate and rule the hit of the smallest reference id, by its UTF-8 bytes."""
-    order = pa.compute.sort_indices(hits, [("reference_id", "ascending")])  # Arrow compares bytes
-    ordered = hits.take(order)
+    """For each candidate and rule the hit of the smallest reference id, by its UTF-8 bytes.
+
+    Of hits that were proved it is the most similar one.
+    """
+    is_proved = pa.compute.is_valid(hits.column("registration"))
+    distance = pa.compute.negate(hits.column("similarity"))
+    keys = hits.append_column("distance", pa.compute.if_else(is_proved, distance, 0.0))
+    # Arrow compares strings by their bytes.
+    by = [("distance", "ascending"), ("reference_id", "ascending")]
+    ordered = hits.take(pa.compute.sort_indices(keys, by))
     rows = ordered.append_column("row", pa.array(range(len(ordered)), pa.int64()))
     firsts = rows.group_by(["image_id", "rule"]).aggregate([("row", "min")]).column("row_min")
     return ordered.take(firsts)

@@ -7,6 +7,7 @@ Use `pictures` for the columns that travel with an image's vector where rules as
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -53,6 +55,17 @@ def pictures_of(other: Store) -> DataFrame:
         )
     version = other.version("images")
     return other.scan("images", _STORED, grey_rows, PICTURES, version=version).mapped()
+
+
+def pictured(images: DataFrame, of_images: DataFrame, stack: ExitStack) -> DataFrame:
+    """Images with their pictures, null where there are none.
+
+    They are computed once, and kept on the executors' disks until the stack ends: window after
+    window is compared with them. of_images: rows of PICTURES.
+    """
+    rows = images.join(of_images, on="image_id", how="left").persist(StorageLevel.DISK_ONLY)
+    stack.callback(rows.unpersist)
+    return rows
 
 
 def contents(stage_run: StageRun) -> DataFrame:

@@ -56,12 +56,13 @@ class ProofAudit:
         rows = self._most_similar(selection, latents, sample)
         if not rows:
             return [], Counter()
-        pictures = self._pictures_of(
-            row[name] for row in rows for name in ("sample_id", "image_id")
-        )
-        position = _positions(pictures)
         pairs = sorted({(row["sample_id"], row["image_id"]) for row in rows})
-        images, others = (np.array([position[pair[side]] for pair in pairs]) for side in (0, 1))
+        pictures = self._pictures_of(name for pair in pairs for name in pair)
+        position = _positions(pictures)
+        pairs = [pair for pair in pairs if position.keys() >= set(pair)]
+        images, others = (
+            np.array([position[pair[side]] for pair in pairs], np.int64) for side in (0, 1)
+        )
         aligner = PictureAligner(pictures, self.settings.orientations, "cpu")
         found = aligner.align(images, others)
         proof = proved(found, self.settings.proof + SLACK, self.settings.agreement + SLACK)
@@ -123,18 +124,12 @@ class ProofAudit:
         images = latents.select("image_id", "group", "latent")
         similar = arrow_frames.mapped(images, sample.similar, SIMILAR)
         keys = ["image_id", "group"]
-        kept = selection.where("kept AND NOT fixed").where(
-            F.col("rule").isin([*self.settings.overlaps])
+        by_proof = F.col("rule").isin([*self.settings.overlaps])
+        kept = selection.where(by_proof & F.col("kept")).join(self.ranks, on=keys)
+        samples = kept.where("NOT fixed AND NOT decided_earlier").select(
+            F.col("image_id").alias("sample_id"), "group", "rule", F.col("rank").alias("own")
         )
-        samples = (
-            kept.select(*keys, "rule")
-            .join(self.ranks.where("NOT decided_earlier"), on=keys)
-            .select(
-                F.col("image_id").alias("sample_id"), "group", "rule", F.col("rank").alias("own")
-            )
-        )
-        others = selection.where("kept").select(*keys, "rule")
-        others = others.join(self.ranks.select(*keys, "rank"), on=keys)
+        others = kept.select(*keys, "rule", "rank")
         most = min(PAIRS, self.settings.tries)
         nearest = Window.partitionBy("sample_id", "rule").orderBy(F.desc("cosine"), "rank")
         pairs = (

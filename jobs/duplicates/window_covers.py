@@ -77,7 +77,8 @@ def settle(
         window.places[by_any],
         pictures and pictures.take(by_any),
     )
-    return stays, pa.Table.from_batches(batches)
+    # In one piece: of several, Spark would read none that follow an empty one.
+    return stays, pa.Table.from_batches(batches).combine_chunks()
 
 
 def _by_threshold(

@@ -8,7 +8,7 @@ other and sends it to the executors, which compare it with their images: `each_w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -166,7 +166,8 @@ class LeakScan:
             by_threshold = greedy.Reference(vectors, thresholds, device=device)
         if self.rules.proofs and window.pictures:
             rules = self.rules.proof_rules(self.rules.proofs, self.space)
-            by_proof = ProofReference(vectors, rules, device=device)
+            whole = replace(rules, places=max(1, len(indices)))  # the most similar ones come first
+            by_proof = ProofReference(vectors, whole, device=device)
             pictures = window.pictures.take(indices)
         return _References(indices, by_threshold, by_proof, pictures)
 

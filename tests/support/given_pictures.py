@@ -21,6 +21,8 @@ PROOF_FLAGS = (
     "prune.thresholds=[" + ", ".join(f"'overlap:{value}'" for value in OVERLAPS) + "]",
     "prune.candidates=[0.5]",
     "prune.tries=3",
+    "prune.proof=0.5",
+    "prune.agreement=0.6",
     "publish.rule=overlap:0.7",
 )
 Decision = tuple[bool, str | None, float | None]

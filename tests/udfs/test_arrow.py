@@ -84,3 +84,17 @@ def test_a_batch_has_the_types_of_its_schema() -> None:
     batch = arrow.record_batch(columns, schema)
     assert batch.schema == schema
     assert batch.to_pylist() == [{"name": "x", "n": 1}]
+
+
+def test_columns_that_are_missing_are_null() -> None:
+    schema = pa.schema([("a", pa.int64()), ("b", pa.string()), ("c", pa.binary())])
+    batch = arrow.padded_batch({"b": ["x", "y"]}, 2, schema)
+    assert batch.schema == schema
+    assert batch.to_pylist() == [{"a": None, "b": name, "c": None} for name in ("x", "y")]
+
+
+def test_rows_of_bytes_are_packed_without_a_copy() -> None:
+    rows = np.arange(6, dtype=np.uint8).reshape(3, 2)
+    column = arrow.packed_column(rows)
+    assert column.to_pylist() == [bytes([0, 1]), bytes([2, 3]), bytes([4, 5])]
+    assert column.buffers()[2].address == rows.ctypes.data

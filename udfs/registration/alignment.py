@@ -29,9 +29,10 @@ class Alignments:
 
     registration: the zero-mean normalised correlation R of both pictures over their overlap, in
         [−1, 1]; NaN for flat pictures.
-    agreement: the correlation, in [−1, 1], of the two pictures' derivatives along the direction in
-        which they vary least. A single straight edge, or stripes, correlate with any other, but
-        not along themselves.
+    agreement: the correlation of the two pictures' derivatives along the direction in which they
+        vary least, less the largest such correlation with the other picture shifted by 3 to 9
+        pixels; in [−1, 1]. A straight edge, or stripes, correlate with any others, but not along
+        themselves; and what repeats in both directions agrees as well elsewhere.
     blocks: how many of the 64 blocks of 8×8 pixels have contrast in both pictures.
     overlap: the share of the first picture that lies inside the other one, in [0, 1].
     overlap_other: the share of the other picture that lies inside the first one.

@@ -155,7 +155,7 @@ def _correlation(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
 
 
 def _agreement(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
-    """The correlation of derivatives along the direction in which both pictures vary least."""
+    """How much better derivatives along the weaker direction agree here than at other shifts."""
 
     def gradients(picture: Floats) -> tuple[Floats, Floats]:
         smooth = gaussian_filter(picture, 1.0, mode="mirror", truncate=3)
@@ -171,10 +171,39 @@ def _agreement(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
     )
     tensor = np.moveaxis(np.array([[xx, xy], [xy, yy]]), (0, 1), (-2, -1))
     weaker = np.linalg.eigh(tensor)[1][..., 0]  # of the smaller eigenvalue
-    u, v = (g[0] * weaker[..., 0] + g[1] * weaker[..., 1] for g in (own, other))
     rows, columns = np.indices(inside.shape)
     within = inside & (rows >= 2) & (rows < SIDE - 2) & (columns >= 2) & (columns < SIDE - 2)
     for axis, step in ((0, 2), (0, -2), (1, 2), (1, -2)):
         within &= np.roll(inside, step, axis)
-    energy = float((u[within] ** 2).sum() * (v[within] ** 2).sum())
-    return float((u[within] * v[within]).sum() / math.sqrt(energy)) if energy > 1e-12 else 0.0
+    best = _shifted_agreement(own, other, weaker, within, 0, 0)
+    if best < 0.1:
+        return best
+    shifts = [(dy, dx) for dy in range(10) for dx in range(-9, 10) if dy > 0 or dx > 0]
+    elsewhere = [
+        _shifted_agreement(own, other, weaker, within, dy, dx)
+        for dy, dx in shifts
+        if (dy + dx) % 2 == 0 and 9 <= dy * dy + dx * dx <= 81
+    ]
+    return best - max(0.0, *elsewhere)
+
+
+def _shifted_agreement(
+    own: tuple[Floats, Floats],
+    other: tuple[Floats, Floats],
+    direction: Floats,
+    within: NDArray[np.bool_],
+    dy: int,
+    dx: int,
+) -> float:
+    """The correlation of two gradients along directions (64, 64, 2), the second one shifted."""
+
+    def moved(field: Any) -> Any:
+        return np.roll(np.pad(field, 10), (-dy, -dx), (0, 1))[10:-10, 10:-10]
+
+    u = own[0] * direction[..., 0] + own[1] * direction[..., 1]
+    v = moved(other[0]) * direction[..., 0] + moved(other[1]) * direction[..., 1]
+    common = within & moved(within)
+    energy = float((u[common] ** 2).sum() * (v[common] ** 2).sum())
+    if common.sum() < 200 or energy <= 1e-12:
+        return 0.0
+    return float((u[common] * v[common]).sum() / math.sqrt(energy))

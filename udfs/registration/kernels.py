@@ -15,6 +15,7 @@ import numpy as np
 from udfs.vectors.kernels.compiling import inlined, summed
 
 _ZERO = np.float32(0)
+_SHIFTS = 10  # pixels: shifts below this are where a pair must agree less
 
 
 @inlined
@@ -483,6 +484,29 @@ def _laid_over(picture: Any, m: Any, out: Any, inside: Any) -> Any:
     return count
 
 
+@inlined
+def _agreement(own: Any, other: Any, within: Any, dy: Any, dx: Any) -> Any:
+    """The correlation of two pictures' derivatives along directions, the other one shifted.
+
+    own: (3, n, n), the first picture's derivative, and the direction along which it is taken, x
+    before y. other: (2, n, n), the gradient of the other picture. within: (n, n), 1 where both are
+    known, and 0 elsewhere. 0 where too little is left of them.
+    """
+    n = within.shape[0]
+    product = energy = other_energy = common = _ZERO
+    for y in range(n - dy):
+        for x in range(max(0, -dx), n - max(0, dx)):
+            both = within[y, x] * within[y + dy, x + dx]
+            u = both * own[0, y, x]
+            v = own[1, y, x] * other[0, y + dy, x + dx] + own[2, y, x] * other[1, y + dy, x + dx]
+            product += u * v
+            energy += u * u
+            other_energy += both * v * v
+            common += both
+    spread = energy * other_energy
+    return product / math.sqrt(spread) if common >= 200 and spread > 1e-12 else 0.0
+
+
 @summed
 def judge(
     fine: Any, own_structure: Any, other_grey: Any, m: Any, near: Any, wide: Any, floor: Any,
@@ -531,7 +555,7 @@ def judge(
         return
     other_structure = np.empty((5, n, n), np.float32)
     _structure(normalised, narrow, broad, other_structure)
-    suu = svv = suv = 0.0
+    own, within = np.zeros((3, n, n), np.float32), np.zeros((n, n), np.float32)
     for y in range(2, n - 2):
         for x in range(2, n - 2):
             if (
@@ -541,15 +565,25 @@ def judge(
                 xx = own_structure[2, y, x] + other_structure[2, y, x]
                 xy = own_structure[3, y, x] + other_structure[3, y, x]
                 yy = own_structure[4, y, x] + other_structure[4, y, x]
-                # Twice the angle of the direction of largest variation; u and v are the
-                # derivatives at right angles to it.
+                # The sine and cosine of the direction of largest variation. The derivatives are
+                # taken at right angles to it.
                 length = math.sqrt((xx - yy) * (xx - yy) + 4 * xy * xy)
-                inverse = 1 / length if length > 0 else 0.0
-                cosine, sine = (xx - yy) * inverse, 2 * xy * inverse
+                double = (xx - yy) / length if length > 0 else 1.0
+                cosine = math.sqrt(max(0.5 * (1 + double), 0.0))
+                sine = math.copysign(math.sqrt(max(0.5 * (1 - double), 0.0)), xy)
+                within[y, x] = 1
+                own[1, y, x], own[2, y, x] = -sine, cosine
                 gx, gy = own_structure[0, y, x], own_structure[1, y, x]
-                hx, hy = other_structure[0, y, x], other_structure[1, y, x]
-                across, along = 1 - cosine, 1 + cosine
-                suu += gx * gx * across - 2 * gx * gy * sine + gy * gy * along
-                svv += hx * hx * across - 2 * hx * hy * sine + hy * hy * along
-                suv += gx * hx * across - (gx * hy + gy * hx) * sine + gy * hy * along
-    out[1] = suv / math.sqrt(suu * svv) if suu * svv > 1e-12 else 0.0
+                own[0, y, x] = gy * cosine - gx * sine
+    agreement = _agreement(own, other_structure, within, 0, 0)
+    out[1] = agreement
+    if agreement < 0.1:
+        return
+    elsewhere = 0.0
+    for dy in range(_SHIFTS):
+        for dx in range(1 - _SHIFTS, _SHIFTS):
+            # Every second shift of a half-plane: what repeats does so on both sides.
+            distance = dy * dy + dx * dx
+            if (dy + dx) % 2 == 0 and (dy > 0 or dx > 0) and 9 <= distance <= 81:
+                elsewhere = max(elsewhere, _agreement(own, other_structure, within, dy, dx))
+    out[1] = agreement - elsewhere

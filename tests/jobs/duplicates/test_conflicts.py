@@ -22,6 +22,8 @@ from udfs.registration import Registrar, proved
 def test_conflicts_may_be_proved(spark: SparkSession, tmp_path: Path) -> None:
     """Two classes show the same places, so that pictures of one lie over those of the other."""
     images = SamePlaces(spark, tmp_path, {"a": 20, "b": 15})
+    for number in range(15):
+        images.latents[f"b/{number:04}ü.png"] = images.latents[f"a/{number:04}ü.png"]
     images.write()
     run_job(images, conflicts.STAGE, "conflicts.threshold=overlap:0.7", "prune.candidates=[0.5]")
     names = sorted(images.images, key=str.encode)

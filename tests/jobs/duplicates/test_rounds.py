@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.duplicates.group_placement import PLACED, ROUNDS
+from jobs.duplicates.rounds import _Group
 from jobs.runtime.stage import StageRun
 from tests.support.given_latents import ROUNDS_OF, GivenLatents
 
@@ -43,6 +45,28 @@ def test_rounds_select_as_defined_and_resume_after_a_stop(
     assert given.selection() == given.defined(group=lambda image: 0)
     for table in (PLACED, ROUNDS):
         assert not (given.folder / table).exists()
+
+
+@pytest.mark.parametrize(
+    ("most", "places", "expected"),
+    [
+        (5, None, [1, 2, 3, 6, 7]),
+        (100, None, [1, 2, 3, 6, 7, 8, 11]),
+        (5, 4, [1, 2, 3]),  # two blocks have six open images
+        (6, 4, [1, 2, 3, 6, 7, 8]),
+        (1, 4, [1, 2, 3]),  # at least one block
+        (100, 4, [1, 2, 3, 6, 7, 8, 11]),
+    ],
+)
+def test_a_window_ends_with_a_block_of_places(
+    most: int, places: int | None, expected: list[int]
+) -> None:
+    """The group has gaps: image 8 has the place 7, and image 11 the place 12."""
+    masks = np.zeros(12, np.int64)
+    masks[[0, 1, 2, 3, 6, 7, 8, 11]] = 1
+    of_images = np.array([0, 1, 2, 3, 4, 5, 5, 6, 7, 9, 10, 12])
+    group = _Group("a", np.zeros(12, np.int64), masks, of_images, next=1)
+    assert group.window(most, places).tolist() == expected
 
 
 def test_stopped_rounds_resume_under_other_limits(

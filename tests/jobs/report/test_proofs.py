@@ -16,24 +16,13 @@ from pyspark.sql import SparkSession
 from jobs.report import proofs, report
 from jobs.report.evidence import COLUMNS, Evidence
 from jobs.runtime.run import Run
-from jobs.warehouse import arrow_frames, tables
+from jobs.warehouse import tables
 from jobs.warehouse.commits import CommitInfo
 from tests.support import overlaps
 from tests.support.overlaps import KEPT, LABELS, REMOVED, RULES, image
 from tests.support.session import settings_for
 
 EXACT = Evidence(1.0, 1.0, 0.875, 0.5, 90.0, 16.0, -8.0, 40.123, -20.0, 0)
-
-
-def test_the_columns_are_those_of_the_table() -> None:
-    assert list(COLUMNS) == arrow_frames.struct(tables.EVIDENCE).names
-
-
-def test_a_pair_that_was_not_registered_has_no_evidence() -> None:
-    row = asdict(EXACT)
-    assert Evidence.of(row | {"other": 1}) == EXACT
-    assert Evidence.of(row | {"registration": None}) is None
-    assert Evidence.of(row | {"registration": math.nan}) is None  # flat
 
 
 def test_a_row_has_what_is_shown_and_the_matrix() -> None:

@@ -315,19 +315,19 @@ def test_equal_content_proves_flat_pictures_without_registration() -> None:
 
 
 def test_a_larger_set_whose_tries_are_used_up() -> None:
-    rows = images(np.random.default_rng(11), "clustered", 260, 48)
+    rows = images(np.random.default_rng(11), "clustered", 160, 48)
     case = Case(
         rows,
-        60,
-        ProofRules((0.9, 0.5), 0.5, proof=0.3, agreement=0.3, tries=6, places=70),
-        np.arange(260),
-        np.ones((2, 260), np.bool_),
-        np.arange(260),
+        40,
+        ProofRules((0.9, 0.5), 0.5, proof=0.3, agreement=0.3, tries=4, places=50),
+        np.arange(160),
+        np.ones((2, 160), np.bool_),
+        np.arange(160),
         5,
     )
     found, _ = case.covers(block=64)
     for level, cover in enumerate(found.covers):
-        assert 0 < np.count_nonzero(cover.kept) < 200
+        assert 0 < np.count_nonzero(cover.kept) < 120
         assert cover.exhausted.any()
         assert_same(cover, definition(case, level, by_table(case)))
 
