@@ -1,9 +1,12 @@
-"""What a GPU does for encoding, training and pruning, beside the processor of the same machine.
+"""What a GPU does for encoding, training, pruning and proofs, beside the same machine's processor.
 
-    .venv/bin/python -m benchmarks.gpu DATA [--images 50000] [--threads 2]
+    .venv/bin/python -m benchmarks.gpu DATA [--images 50000] [--pairs 200000] [--threads 2]
+    .venv/bin/python -m benchmarks.gpu DATA --only proofs [--device cpu:0]
 
-DATA: the folder with ucmerced/. Its tiles of 64 px (stride 32) are encoded, learnt from, and as one
-class pruned at three thresholds. Training starts anew in each run; of each measurement the first
+DATA: the folder with ucmerced/. Its tiles of 64 px (stride 32) are encoded, learnt from, as one
+class pruned at three thresholds, and registered in pairs: each with some of the tiles after it, of
+which the nearest overlap. `--only proofs --device cpu:0` tries the last where there is no GPU, with
+torch on the processor. Training starts anew in each run; of each measurement the first
 run warms up and the median of the others is told. Floors: for encoding the network alone on images
 that are on the device already; for pruning the products of all pairs, by themselves, on the device.
 Prints Markdown tables.
@@ -24,6 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import truth
 from benchmarks.truth import Pixels
+from jobs.settings.duplicates import Prune
 from udfs.autoencoder.contrastive import ContrastiveTerm
 from udfs.autoencoder.device import BFLOAT16, FLOAT32, encoding_platform
 from udfs.autoencoder.inference import encoder
@@ -31,6 +35,7 @@ from udfs.autoencoder.training import Training, train
 from udfs.autoencoder.weights import load_model, weights_bytes
 from udfs.duplicates.cover_search import Cover
 from udfs.duplicates.greedy import covers
+from udfs.registration import Registrar, grey_of, proved
 from udfs.vectors.axes import spread
 from udfs.vectors.cosine import Matrix, squared_norms, unit_rows
 
@@ -44,6 +49,9 @@ OBJECTIVES = (
     ("reconstruction+instance", TOLD, BFLOAT16),
 )
 CUDA = "cuda:0"
+EACH, LATER = 8, 16  # tiles that a tile is registered with, of so many after it
+CALLS = (64, 1024, 16384, 262144)  # pairs that are registered by one call
+CALLED = 32  # such calls, at most, in a measurement
 
 
 def tiles(data: Path) -> Pixels:
@@ -63,7 +71,8 @@ def seconds(work: Callable[[], object], runs: int = 3) -> float:
     for _ in range(runs + 1):
         clock = time.perf_counter()
         work()
-        torch.cuda.synchronize()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         past.append(time.perf_counter() - clock)
     return statistics.median(past[1:])
 
@@ -168,21 +177,50 @@ def pruning(latents: Matrix, threads: int) -> None:
     print(f"| all products on the GPU, by themselves | {floor:.2f} | |")
 
 
+def proofs(pixels: Pixels, device: str, pairs: int, threads: int) -> None:
+    """Pairs a second that are registered, on the device and here; whether both prove the same."""
+    grey, settings = grey_of(pixels), Prune()
+    random = np.random.default_rng(0)
+    images = np.repeat(random.permutation(len(grey) - LATER)[: -(-pairs // EACH)], EACH)[:pairs]
+    others = images + random.integers(1, LATER, len(images))
+    there, here = Registrar(grey, device=device), Registrar(grey, threads=threads)
+    few = slice(min(len(images), 2000))
+    expected, found = (each.align(images[few], others[few]) for each in (here, there))
+    one, other = (proved(each, settings.proof, settings.agreement) for each in (expected, found))
+    on_cpu = len(one) / seconds(partial(here.align, images[few], others[few]), 1)
+    print(f"\nProved of {len(one):,} pairs: {one.sum():,}; differently {(one != other).sum():,}")
+    print(f"\n| proofs, pairs at a time | {device}, pairs/s | CPU, pairs/s |\n| --- | --- | --- |")
+    for size in sorted({min(size, len(images)) for size in CALLS}):
+        calls = min(CALLED, len(images) // size)
+
+        def on_device(size: int = size, calls: int = calls) -> None:
+            for k in range(0, calls * size, size):
+                there.align(images[k : k + size], others[k : k + size])
+
+        on_gpu = calls * size / seconds(on_device)
+        print(f"| {size:,} | {on_gpu:,.0f} | {on_cpu:,.0f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--images", type=int, default=50_000, help="of one class, for pruning")
+    parser.add_argument("--pairs", type=int, default=200_000, help="for proofs")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", choices=["proofs"], help="leave out the rest")
+    parser.add_argument("--device", default=CUDA, help="that registers, as torch spells it")
     given = parser.parse_args()
     pixels = tiles(given.data)
-    print(f"{encoding_platform(CUDA)}; {encoding_platform('cpu')}; {len(pixels):,} tiles")
-    training(pixels, given.threads)
-    weights = weights_bytes(trained(pixels, CUDA, None, FLOAT32, 128).model)
-    encoding(pixels, weights, given.threads)
-    latents = encoder(weights, device=CUDA, batch=512)(pixels)
-    pruning(spread(latents, given.images), given.threads)
+    print(f"{encoding_platform(given.device)}; {encoding_platform('cpu')}; {len(pixels):,} tiles")
+    if not given.only:
+        training(pixels, given.threads)
+        weights = weights_bytes(trained(pixels, CUDA, None, FLOAT32, 128).model)
+        encoding(pixels, weights, given.threads)
+        latents = encoder(weights, device=CUDA, batch=512)(pixels)
+        pruning(spread(latents, given.images), given.threads)
+    proofs(pixels, given.device, given.pairs, given.threads)
 
 
 if __name__ == "__main__":

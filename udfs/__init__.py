@@ -9,6 +9,7 @@ autoencoder: the convolutional autoencoder that turns images into latents (torch
 density: histograms, B-spline densities, principal components, modes, and points drawn from them
 duplicates: which images of a group are kept, at which threshold, and the audit of that
 evaluation: similarities of pairs, their precision, and the effect of random removals
+registration: whether one picture can be laid over another one (Numba; torch on a GPU)
 report: charts, and how pictures are laid over each other
 vectors: cosine similarities, exact and bounded, of many vectors; whitening (Numba; torch on a GPU)
 
@@ -23,6 +24,8 @@ arrow.py
     list_series — a matrix as a pandas column
     masks — rows of a binary column as whole numbers
     matrix — rows of equal length of a list column as a matrix
+    packed_column — rows of bytes as a binary column
+    padded_batch — columns by name as one batch of a schema, the missing ones null
     ragged — rows of any length of a list column
     record_batch — columns by name as one batch of a schema
     series_matrix — a pandas column of bytes of equal length as a matrix

@@ -35,7 +35,7 @@ OVERLAPS = ("overlap:0.9", "overlap:0.7", "overlap:0.5")  # the default where th
 THRESHOLDS = {RAW: (0.97, 0.95, 0.93), WHITENED: (0.9, 0.85, 0.8)}
 # Pairs above these are registered under an overlap rule. They are far below THRESHOLDS, for here
 # the cosine only proposes.
-CANDIDATES = {RAW: 0.85, WHITENED: 0.55}
+CANDIDATES = {RAW: 0.97, WHITENED: 0.5}
 FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pair_rate"
 OVERLAP = "overlap"  # not a threshold of the cosine: pictures are laid over each other
 SEARCHED = (SHARE, SHARE_OF_ALL, RATE)  # T is computed from the images
@@ -222,7 +222,7 @@ class Prune(Section):
         listed(int, float, called="numbers"),
     ] = ()
     proof: Annotated[Number, between(0.4, 1)] = 0.4
-    agreement: Annotated[Number, between(0, 1)] = 0.35
+    agreement: Annotated[Number, between(0, 1)] = 0.3
     tries: Annotated[Whole, between(1, 16_384)] = 64
     orientations: Annotated[Whole, AfterValidator(check_orientations)] = 1
     space: Annotated[Texts, AfterValidator(check_spaces)] = (WHITENED,)

@@ -5,19 +5,36 @@ The latents of two images say that they look alike; that they show the same is p
 pictures.py
     grey_of — the grey picture of stored pixels
     turned — one of the eight orientations of a picture
+    gaussian — the weights of a Gaussian
+    kernels_of_contrast — the Gaussians of contrast normalisation
+    kernels_of_structure — those of derivatives and of the structure tensor
     Prepared — what is computed once for each picture
+limits.py
+    numbers that the search holds to, on the processor and on a device
 coarse.py
+    template_spectra — spectra of the first picture of pairs
+    other_spectra — spectra of the other one
     starts — the transforms of a grid at which two pictures correlate most
+    weights — what correlations of the grid are multiplied by
 registrar.py
     Registrar — registers pairs of a set of pictures
 alignment.py
     Alignments — the transforms of pairs, their scores and their evidence
     proved — whether pairs are proved to show the same
 check.py
+    Score — the score of one transform
     rescored — the score of a transform, by other code, for the audit
     registered_anew — the best transform of another search
 kernels.py
-    loops over pixels, compiled by Numba
+    prepare — normalised pictures and gradients
+    structure — derivatives and structure tensor
+    resampled — a picture through matrices
+    multiplied — products of spectra
+    highest — the largest entries of planes
+    refine — the best of several starts, refined
+    judge — the score of a transform and its evidence
+
+Numba compiles `kernels`. The folder `gpu` does the same in batches of pairs, on a torch device.
 """
 
 from udfs.registration.alignment import Alignments, proved

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Whole = NDArray[np.int64]
 
-LEAST_BLOCKS = 6  # blocks of 8×8 pixels that must have contrast in both pictures
+LEAST_BLOCKS = 4  # blocks of 8×8 pixels that must have contrast in both pictures
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Alignments:
     shift_x, shift_y: where the first picture's centre lies in the other one, from its centre, in
         pixels of the 64×64 frame.
     orientation: in which the first picture was turned, as `pictures.turned` counts.
-    flat: whether less than a tenth of the overlap has contrast: there is nothing to register.
+    flat: whether next to nothing of the overlap has contrast: there is nothing to register.
     """
 
     registration: Floats

@@ -16,6 +16,7 @@ import scipy.signal
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from udfs.registration.limits import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS
 from udfs.registration.pictures import FLOOR, NEAR, SIDE, Greys
 
 Floats = NDArray[np.float64]
@@ -176,14 +177,9 @@ def _agreement(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
     for axis, step in ((0, 2), (0, -2), (1, 2), (1, -2)):
         within &= np.roll(inside, step, axis)
     best = _shifted_agreement(own, other, weaker, within, 0, 0)
-    if best < 0.1:
+    if best < LEAST_AGREEMENT:
         return best
-    shifts = [(dy, dx) for dy in range(10) for dx in range(-9, 10) if dy > 0 or dx > 0]
-    elsewhere = [
-        _shifted_agreement(own, other, weaker, within, dy, dx)
-        for dy, dx in shifts
-        if (dy + dx) % 2 == 0 and 9 <= dy * dy + dx * dx <= 81
-    ]
+    elsewhere = [_shifted_agreement(own, other, weaker, within, dy, dx) for dy, dx in SHIFTS]
     return best - max(0.0, *elsewhere)
 
 
@@ -204,6 +200,6 @@ def _shifted_agreement(
     v = moved(other[0]) * direction[..., 0] + moved(other[1]) * direction[..., 1]
     common = within & moved(within)
     energy = float((u[common] ** 2).sum() * (v[common] ** 2).sum())
-    if common.sum() < 200 or energy <= 1e-12:
+    if common.sum() < LEAST_COMMON or energy <= 1e-12:
         return 0.0
     return float((u[common] * v[common]).sum() / math.sqrt(energy))

@@ -26,15 +26,15 @@ LEAST_OVERLAP = 0.2  # of the first picture; the search leaves out shifts with l
 _HALF = SIDE // 2
 # The side to which pictures are padded. Shifts of up to 8 pixels of half size meet no copy of the
 # other picture beyond its edge, and larger ones only a narrow strip of one.
-_PADDED = 40
+PADDED = 40
 # Planes: the first picture's rotation and shrinking, and the other picture's shrinking.
-_PLANES = [(r, 0, k) for r in range(5) for k in range(3)]
-_PLANES += [(r, k, 0) for r in range(5) for k in (1, 2)]
-_OWN = np.array([3 * rotation + own for rotation, own, _ in _PLANES])
-_OTHER = np.array([other for _, _, other in _PLANES])
-_ANGLE = np.radians([ROTATIONS[rotation] for rotation, _, _ in _PLANES])
-_OTHER_SHRINKING = np.array(SHRINKINGS)[_OTHER]
-_RATIO = np.array([SHRINKINGS[own] for _, own, _ in _PLANES]) / _OTHER_SHRINKING
+PLANES = [(r, 0, k) for r in range(5) for k in range(3)]
+PLANES += [(r, k, 0) for r in range(5) for k in (1, 2)]
+OWN = np.array([3 * rotation + own for rotation, own, _ in PLANES])
+OTHER = np.array([other for _, _, other in PLANES])
+ANGLE = np.radians([ROTATIONS[rotation] for rotation, _, _ in PLANES])
+OTHER_SHRINKING = np.array(SHRINKINGS)[OTHER]
+RATIO = np.array([SHRINKINGS[own] for _, own, _ in PLANES]) / OTHER_SHRINKING
 
 
 def template_spectra(picture: Prepared) -> Spectra:
@@ -58,20 +58,20 @@ def starts(
     of equal length. The correlation is divided by the root of the overlap, so that it has the same
     spread for pictures that are unlike, whatever the overlap.
     """
-    product = np.empty((len(_PLANES), *other.shape[1:]), np.complex64)
-    kernels.multiplied(own, _OWN, other, _OTHER, product)
-    shape = (_PADDED, _PADDED)
+    product = np.empty((len(PLANES), *other.shape[1:]), np.complex64)
+    kernels.multiplied(own, OWN, other, OTHER, product)
+    shape = (PADDED, PADDED)
     correlation = scipy.fft.irfft2(product, s=shape, overwrite_x=True)
     values, places = np.empty(count, np.float32), np.empty((count, 2), np.int64)
-    kernels.highest(correlation, _weights(), values, places)
-    planes, shifts = places[:, 0], np.stack([places[:, 1] % _PADDED, places[:, 1] // _PADDED])
-    shifts[shifts > _PADDED // 2] -= _PADDED
+    kernels.highest(correlation, weights(), values, places)
+    planes, shifts = places[:, 0], np.stack([places[:, 1] % PADDED, places[:, 1] // PADDED])
+    shifts[shifts > PADDED // 2] -= PADDED
     # The first picture is seen through R(θ)/own and the other one through 1/other, both in units of
     # equal length; so the transform between them is R(−θ)·own/other.
-    shrinking = _OTHER_SHRINKING[planes]
+    shrinking = OTHER_SHRINKING[planes]
     transforms = np.empty((count, 4))
-    transforms[:, 0] = _RATIO[planes] * np.cos(_ANGLE[planes])
-    transforms[:, 1] = -_RATIO[planes] * np.sin(_ANGLE[planes])
+    transforms[:, 0] = RATIO[planes] * np.cos(ANGLE[planes])
+    transforms[:, 1] = -RATIO[planes] * np.sin(ANGLE[planes])
     transforms[:, 2] = shifts[0] * root / shrinking
     transforms[:, 3] = shifts[1] / root / shrinking
     return values, transforms
@@ -93,12 +93,12 @@ def _into_frame(root: float, other_root: float) -> NDArray[np.float64]:
 def _spectra(picture: Prepared, matrices: Floats) -> Spectra:
     shown = np.empty((len(matrices), _HALF, _HALF), np.float32)
     kernels.resampled(picture.coarse[0], matrices, shown)
-    spectra: Spectra = scipy.fft.rfft2(shown, s=(_PADDED, _PADDED))
+    spectra: Spectra = scipy.fft.rfft2(shown, s=(PADDED, PADDED))
     return spectra
 
 
 @functools.cache
-def _weights() -> Floats:
+def weights() -> Floats:
     """What entries of the planes are multiplied by: 1/√overlap, and 0 where it is too small.
 
     The overlap is that of square pictures; it only decides which transforms are tried first.
@@ -110,16 +110,16 @@ def _weights() -> Floats:
     other = np.empty((len(SHRINKINGS), _HALF, _HALF), np.float32)
     kernels.resampled(ones, np.array([np.eye(2) / s for s in SHRINKINGS], np.float32), other)
     side = 2 * _HALF
-    spectra = np.conj(np.fft.rfft2(own, s=(side, side)))[_OWN]
-    areas = np.fft.irfft2(spectra * np.fft.rfft2(other, s=(side, side))[_OTHER], s=(side, side))
+    spectra = np.conj(np.fft.rfft2(own, s=(side, side)))[OWN]
+    areas = np.fft.irfft2(spectra * np.fft.rfft2(other, s=(side, side))[OTHER], s=(side, side))
     # An entry stands for a shift and, beyond the edge, for its copies: the largest overlap counts.
-    lags = np.arange(_PADDED)
-    overlaps = np.zeros((len(_PLANES), _PADDED, _PADDED))
-    for ys in (lags, lags - _PADDED):
-        for xs in (lags, lags - _PADDED):
+    lags = np.arange(PADDED)
+    overlaps = np.zeros((len(PLANES), PADDED, PADDED))
+    for ys in (lags, lags - PADDED):
+        for xs in (lags, lags - PADDED):
             valid = (abs(ys)[:, None] < _HALF) & (abs(xs) < _HALF)
             overlaps = np.maximum(overlaps, np.where(valid, areas[:, ys[:, None], xs], 0))
-    size = np.array([SHRINKINGS[own] ** 2 * _HALF**2 for _, own, _ in _PLANES])[:, None, None]
+    size = np.array([SHRINKINGS[own] ** 2 * _HALF**2 for _, own, _ in PLANES])[:, None, None]
     share = overlaps / size
     weights = np.where(share >= LEAST_OVERLAP, 1 / np.sqrt(np.maximum(share, LEAST_OVERLAP)), 0)
     return np.asarray(weights / size, np.float32)

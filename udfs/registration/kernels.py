@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from udfs.registration.limits import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS
 from udfs.vectors.kernels.compiling import inlined, summed
 
 _ZERO = np.float32(0)
-_SHIFTS = 10  # pixels: shifts below this are where a pair must agree less
+_SHIFTS = np.array(SHIFTS)
 
 
 @inlined
@@ -504,7 +505,7 @@ def _agreement(own: Any, other: Any, within: Any, dy: Any, dx: Any) -> Any:
             other_energy += both * v * v
             common += both
     spread = energy * other_energy
-    return product / math.sqrt(spread) if common >= 200 and spread > 1e-12 else 0.0
+    return product / math.sqrt(spread) if common >= LEAST_COMMON and spread > 1e-12 else 0.0
 
 
 @summed
@@ -545,11 +546,11 @@ def judge(
     blocks = 0
     for by in range(0, n, 8):
         for bx in range(0, n, 8):
-            own = 0
+            contrasts = 0
             for y in range(by, by + 8):
                 for x in range(bx, bx + 8):
-                    own += inside[y, x] and fine[3, y, x] > limit and contrast[y, x] > limit
-            blocks += own >= 32
+                    contrasts += inside[y, x] and fine[3, y, x] > limit and contrast[y, x] > limit
+            blocks += contrasts >= 32
     out[1], out[2], out[3], out[4] = 0.0, blocks, count / (n * n), textured / pixels
     if out[0] < unproved:
         return
@@ -577,13 +578,10 @@ def judge(
                 own[0, y, x] = gy * cosine - gx * sine
     agreement = _agreement(own, other_structure, within, 0, 0)
     out[1] = agreement
-    if agreement < 0.1:
+    if agreement < LEAST_AGREEMENT:
         return
     elsewhere = 0.0
-    for dy in range(_SHIFTS):
-        for dx in range(1 - _SHIFTS, _SHIFTS):
-            # Every second shift of a half-plane: what repeats does so on both sides.
-            distance = dy * dy + dx * dx
-            if (dy + dx) % 2 == 0 and (dy > 0 or dx > 0) and 9 <= distance <= 81:
-                elsewhere = max(elsewhere, _agreement(own, other_structure, within, dy, dx))
+    for k in range(len(_SHIFTS)):
+        dy, dx = _SHIFTS[k]
+        elsewhere = max(elsewhere, _agreement(own, other_structure, within, dy, dx))
     out[1] = agreement - elsewhere

@@ -20,9 +20,11 @@ Floats = NDArray[np.float32]
 
 SIDE = 64  # pixels of a picture's side
 ORIENTATIONS = 8
-FLOOR = np.float32(0.015)  # contrast that noise and rounding have, of a range of 1
+FLOOR = np.float32(0.007)  # contrast that noise and rounding have, of a range of 1
 NEAR = 1.5  # pixels: the deviation of the Gaussian that a pixel's surroundings are weighted by
-_NARROW, _BROAD = 1.0, 3.0  # pixels: of derivatives, and of the structure tensor
+NEAR_HALF = 1.25  # the same at half size: the search looks at structures of 2.5 pixels
+WIDER = 1.5  # times as wide is the Gaussian that contrast is weighted by
+NARROW, BROAD = 1.0, 3.0  # pixels: of derivatives, and of the structure tensor
 
 
 def grey_of(pixels: NDArray[np.uint8]) -> Greys:
@@ -37,13 +39,13 @@ def grey_of(pixels: NDArray[np.uint8]) -> Greys:
 
 
 def turned(grey: Greys, orientation: int) -> Greys:
-    """A picture (64, 64) in one of its eight orientations.
+    """Pictures (…, 64, 64) in one of their eight orientations.
 
     0 to 3: turned anticlockwise by so many quarters; 4 to 7: mirrored left to right, and then
     turned by so many quarters less 4.
     """
-    mirrored = grey[:, ::-1] if orientation >= 4 else grey
-    return np.ascontiguousarray(np.rot90(mirrored, orientation % 4))
+    mirrored = grey[..., ::-1] if orientation >= 4 else grey
+    return np.ascontiguousarray(np.rot90(mirrored, orientation % 4, axes=(-2, -1)))
 
 
 def gaussian(deviation: float) -> Floats:
@@ -55,14 +57,14 @@ def gaussian(deviation: float) -> Floats:
 
 @functools.cache
 def kernels_of_contrast(deviation: float) -> tuple[Floats, Floats]:
-    """The Gaussians of the surroundings' mean and, 1.5 times as wide, of their contrast."""
-    return gaussian(deviation), gaussian(1.5 * deviation)
+    """The Gaussians of the surroundings' mean and, WIDER times as wide, of their contrast."""
+    return gaussian(deviation), gaussian(WIDER * deviation)
 
 
 @functools.cache
 def kernels_of_structure() -> tuple[Floats, Floats]:
     """The Gaussians of derivatives and of the structure tensor."""
-    return gaussian(_NARROW), gaussian(_BROAD)
+    return gaussian(NARROW), gaussian(BROAD)
 
 
 @dataclass
@@ -87,8 +89,7 @@ class Prepared:
         values = grey.astype(np.float32) / np.float32(255)
         fine = np.empty((4, SIDE, SIDE), np.float32)
         coarse = np.empty((3, SIDE // 2, SIDE // 2), np.float32)
-        # At half size the search looks at structures of 2.5 pixels of full size.
-        half = kernels_of_contrast(1.25)
+        half = kernels_of_contrast(NEAR_HALF)
         kernels.prepare(values, root, *kernels_of_contrast(NEAR), *half, FLOOR, fine, coarse)
         return cls(root, values, fine, coarse)
 

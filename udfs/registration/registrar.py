@@ -23,6 +23,18 @@ from numpy.typing import NDArray
 from udfs.registration import coarse, kernels
 from udfs.registration.alignment import Alignments
 from udfs.registration.coarse import Spectra
+from udfs.registration.limits import (
+    FIRST_STEPS,
+    FLAT,
+    HOPELESS,
+    LARGEST_ROTATION,
+    LARGEST_SCALE,
+    LARGEST_STEP,
+    LEAST_OVERLAP,
+    STARTS,
+    STEPS,
+    UNPROVED,
+)
 from udfs.registration.pictures import (
     FLOOR,
     NEAR,
@@ -38,15 +50,6 @@ from udfs.registration.pictures import (
 Indices = NDArray[np.int64]
 Value = TypeVar("Value")
 
-FLAT = 0.1  # with a smaller share of pixels that have contrast, there is nothing to register
-HOPELESS = 0.35  # the correlation at half size with which a pair is refused without further work
-STARTS = 5  # transforms of the grid that are refined
-FIRST_STEPS = 4  # Gauss–Newton steps from each of these; the best two go on
-STEPS = 16  # further steps at each size, at most
-LEAST_OVERLAP = 0.25
-LARGEST_SCALE, LARGEST_ROTATION = 1.45, 16.0  # of a transform that is accepted; degrees
-_UNPROVED = 0.35  # a registration with which no pair is proved, whatever the settings
-_LARGEST_STEP = 1.6  # the scale that a transform may have on the way
 _TEMPLATES, _OTHERS = 256, 2048  # prepared pictures that are kept: 0.3 and 0.1 MB each
 
 
@@ -99,8 +102,9 @@ class Registrar:
             grey: the rounded mean of the three channels, see `pictures.grey_of`.
             aspect: (n,), width over height of the originals; None for squares.
             orientations: 1, or 8 to turn and mirror the first picture of a pair too.
-            device: "cpu".
-            threads: that register at a time.
+            device: "cpu"; or another name that torch knows, such as "cuda", to register batches
+                of pairs there (`udfs.registration.gpu`), whose outcomes differ by rounding.
+            threads: that register at a time on the CPU.
 
         Raises ValueError where shapes or values do not fit.
         """
@@ -109,18 +113,25 @@ class Registrar:
         aspects = np.ones(len(grey)) if aspect is None else np.asarray(aspect, np.float64)
         if aspects.shape != (len(grey),) or not np.all(aspects > 0):
             raise ValueError("aspect must hold a positive number for each picture")
-        if device != "cpu":
-            raise ValueError(f"device must be cpu, not {device!r}")
         if orientations not in (1, ORIENTATIONS):
             raise ValueError(f"orientations must be 1 or {ORIENTATIONS}")
         self._grey = grey
         self._aspects = aspects
         self._orientations = orientations
+        self._on_device = None
+        if device != "cpu":
+            from udfs.registration.gpu.registrar import DeviceRegistrar  # it loads torch
+
+            self._on_device = DeviceRegistrar(
+                grey, aspects, orientations=orientations, device=device
+            )
         self._caches = [_Cache() for _ in range(max(1, threads))]
 
     def align(self, images: Indices, others: Indices) -> Alignments:
         """Register pairs: the first picture's frame onto the other's, (m,) and (m,) indices."""
         images, others = np.asarray(images, np.int64), np.asarray(others, np.int64)
+        if self._on_device is not None:
+            return self._on_device.align(images, others)
         found = Alignments.empty(len(images))
         pairs = np.lexsort((others, images))  # so that a picture is prepared once
         parts = np.array_split(pairs, len(self._caches))
@@ -187,7 +198,7 @@ def _enter(
     matrix = np.zeros((2, 3), np.float32)
     correlation, refined = kernels.refine(
         template.fine, template.coarse, template.root, reference.fine[0], reference.coarse[0],
-        reference.root, transforms, FIRST_STEPS, STEPS, LEAST_OVERLAP, _LARGEST_STEP, HOPELESS,
+        reference.root, transforms, FIRST_STEPS, STEPS, LEAST_OVERLAP, LARGEST_STEP, HOPELESS,
         matrix,
     )  # fmt: skip
     found.flat[pair] = False
@@ -204,7 +215,7 @@ def _enter(
     out = np.empty(5)
     kernels.judge(
         template.fine, template.structure, reference.grey, matrix, *kernels_of_contrast(NEAR),
-        FLOOR, *kernels_of_structure(), _UNPROVED, out,
+        FLOOR, *kernels_of_structure(), UNPROVED, out,
     )  # fmt: skip
     found.agreement[pair], found.blocks[pair], found.overlap[pair] = out[1], int(out[2]), out[3]
     found.overlap_other[pair] = min(1.0, out[3] * scale**2)
