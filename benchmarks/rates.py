@@ -236,18 +236,27 @@ class Proposed:
     each: float  # of the pairs above the cosine, for one that was registered
 
     @classmethod
-    def of(cls, images: Images, pairs: proofs.Pairs, most: int, threads: int) -> Proposed:
-        """Draw and register."""
+    def of(
+        cls, images: Images, pairs: proofs.Pairs, most: int, threads: int, kept: Path | None
+    ) -> Proposed:
+        """Draw and register; or read what was kept of the same pairs."""
         drawn = np.sort(np.random.default_rng(0).permutation(len(pairs))[:most])
-        some = pairs.take(drawn)
-        pixels = images.pool.pixels
-        found = proofs.register(pixels, some.first, some.second, threads)
-        return cls(some, found, len(pairs) / max(1, len(some)))
+        some, each = pairs.take(drawn), len(pairs) / max(1, min(len(pairs), most))
+        if kept and kept.exists():
+            before, found = proofs.load(kept)
+            if np.array_equal(before.first, some.first) and np.array_equal(
+                before.second, some.second
+            ):
+                return cls(before, found, each)
+        found = proofs.register(images.pool.pixels, some.first, some.second, threads)
+        if kept:
+            proofs.save(kept, some, found)
+        return cls(some, found, each)
 
     def false(self, images: Images, given: Prune, overlap: float) -> Array:
         """Scores of the pairs that show other places."""
         kind = proofs.kinds(images.pool, self.pairs.first, self.pairs.second, images.same)
-        return proofs.score(self.alignments, given.proof, overlap)[kind == OTHER]
+        return np.asarray(proofs.score(self.alignments, given.proof, overlap)[kind == OTHER])
 
 
 def by_proof(
@@ -324,14 +333,14 @@ def _signs(compute: Callable[[Pixels], tuple[Indices, int]], pixels: Pixels) -> 
     return np.where(bits > 0, np.float32(1), np.float32(-1))
 
 
-def look_alikes(images: Images, vectors: Matrix, given: Prune, threads: int) -> Proposed:
-    """Tiles and their nearest of another place, and how many are proved to show the same."""
-    pairs = proofs.nearest(vectors, images.pool, ALIKE, images.same)
-    found = Proposed.of(images, pairs, len(pairs), threads)
+def told(name: str, images: Images, found: Proposed, given: Prune) -> None:
+    """Print how many of the pairs of other places are proved, at some overlaps."""
     for overlap in (0.0, 0.5, 0.7):
-        flags = proofs.score(found.alignments, given.proof, overlap) >= given.agreement
-        print(f"look-alikes, overlap ≥ {overlap}: {flags.sum():,} of {len(pairs):,} proved")
-    return found
+        scores = found.false(images, given, overlap)
+        flags = scores >= given.agreement
+        total = found.each * len(scores)
+        cells = [name, f"{overlap:g}", f"{total:,.0f}", f"{len(scores):,}", f"{flags.sum():,}"]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -342,7 +351,10 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], metavar="NAME=WEIGHTS")
     parser.add_argument("--half", choices=(truth.CHOOSE, truth.FIGURES), default=truth.FIGURES)
     parser.add_argument("--photographs", type=int, default=10_000, help="at most so many")
-    parser.add_argument("--proofs", type=int, default=50_000, help="pairs registered, at most")
+    parser.add_argument(
+        "--proofs", type=int, nargs=2, default=(50_000, 400_000), metavar=("RAW", "WHITENED"),
+        help="pairs registered at most; as many across classes as raw",
+    )  # fmt: skip
     parser.add_argument("--keep", type=Path, help="a folder for pairs and alignments")
     parser.add_argument("--rivals", action="store_true", help="hashes and small pixels as well")
     parser.add_argument("--threads", type=int, default=2)
@@ -357,9 +369,6 @@ def main() -> None:
         spaces = encoded(images, models.read_given(path), options.threads)
         for space, vectors in spaces.items():
             methods += _judged(images, f"{name}, {space}", space, vectors, given, options)
-        methods_alike = look_alikes(images, spaces[WHITENED]["pool"], given, options.threads)
-        if options.keep:
-            proofs.save(options.keep / "alike.npz", methods_alike.pairs, methods_alike.alignments)
     if options.rivals:
         methods += [by_number(images, *each) for each in rivals(images)]
     tables(methods, Truths.of(images.planted, images.crops))
@@ -371,16 +380,26 @@ def _judged(
 ) -> list[Measured]:  # fmt: skip
     """A space with numbers, and with proof at any overlap and at the published one."""
     curve(images, name, vectors, given)
-    at = CANDIDATES[space]
-    pairs = proofs.proposed(vectors["pool"], images.pool, at)
-    each = len(pairs) / len(images.pool)
-    print(f"{name}: {len(pairs):,} pairs above {at:g}, {each:.1f} an image", flush=True)
-    found = Proposed.of(images, pairs, options.proofs, options.threads)
-    if options.keep:
-        proofs.save(options.keep / f"{space}.npz", found.pairs, found.alignments)
+    at, pool = CANDIDATES[space], vectors["pool"]
+    pairs = {name: proofs.proposed(pool, images.pool, at)}
+    each = len(pairs[name]) / len(images.pool)
+    print(f"\n{name}: {len(pairs[name]):,} pairs above {at:g}, {each:.1f} an image\n")
+    if space == WHITENED:
+        pairs["look-alikes"] = proofs.nearest(pool, images.pool, ALIKE, images.same)
+        pairs["across classes"] = proofs.proposed(pool, images.pool, at, across=True)
+    most = {name: options.proofs[space == WHITENED], "across classes": options.proofs[0]}
+    print("| pairs | overlap | above c | registered | proved |\n| --- | --- | --- | --- | --- |")
+    proposed = {}
+    for which, some in pairs.items():
+        kept = options.keep / f"{which}.npz" if options.keep else None
+        proposed[which] = Proposed.of(
+            images, some, most.get(which, len(some)), options.threads, kept
+        )
+        told(which, images, proposed[which], given)
+    print()
     rules = {"proved": 0.0, "overlap ≥ 0.7": 0.7}
     return [by_number(images, name, vectors, NUMBERS[space])] + [
-        by_proof(images, f"{name}, {rule}", vectors, found, given, at, overlap)
+        by_proof(images, f"{name}, {rule}", vectors, proposed[name], given, at, overlap)
         for rule, overlap in rules.items()
     ]
 

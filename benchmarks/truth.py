@@ -38,7 +38,10 @@ SHARES = {
 # Photographs that show the same place, as far as people who looked found.
 SAME_PLACE = frozenset(
     frozenset(f"{place}.jpg" for place in pair.split())
-    for pair in ("parkinglot/parkinglot24 parkinglot/parkinglot36",)
+    for pair in (
+        "airplane/airplane01 airplane/airplane02",
+        "parkinglot/parkinglot24 parkinglot/parkinglot36",
+    )
 )
 FRAME = 80  # px of a photograph that the larger part of `crops` shows
 LARGEST_SCALE, LARGEST_ROTATION = 1.4, 15.0  # of a crop; degrees
