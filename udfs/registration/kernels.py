@@ -409,7 +409,8 @@ def _significance(correlation: Any, share: Any) -> Any:
 @summed
 def refine(
     fine: Any, coarse: Any, root: Any, other_fine: Any, other_coarse: Any, other_root: Any,
-    starts: Any, first_steps: Any, steps: Any, least: Any, largest_scale: Any, hopeless: Any,
+    starts: Any, first_steps: Any, half_steps: Any, steps: Any, least: Any, largest_scale: Any,
+    hopeless_first: Any, hopeless: Any,
     m: Any,
 ) -> Any:  # fmt: skip
     """The best of several starts, refined at half size and then at full size.
@@ -417,10 +418,11 @@ def refine(
     fine, coarse: of the first picture, as `prepare` fills them; root: √aspect of it. other_fine,
     other_coarse: (64, 64) and (32, 32), the second picture, normalised. starts: (k, 4), the
     transforms to start from, shifts in pixels of half size. first_steps: Gauss–Newton steps from
-    every start, after which the best two go on. steps: at most so many further steps at each size.
-    least: the smallest overlap. largest_scale: of the transform, or of its inverse. hopeless: the
-    correlation at half size below which the second size is left out. m: (2, 3), set to the matrix
-    of the best transform, in pixels of full size.
+    every start, after which the best two go on for half_steps, and the best one for steps at full
+    size. least: the smallest overlap. largest_scale: of the transform, or of its inverse.
+    hopeless_first, hopeless: the correlations after the first steps and after those at half size
+    below which nothing further is done. m: (2, 3), set to the matrix of the best transform, in
+    pixels of full size.
 
     Returns the correlation at the last size, at most `hopeless` where that was not reached, and
     whether the pair was refined at full size.
@@ -434,6 +436,11 @@ def refine(
             coarse, other_coarse, p[start], half, root, other_root, first_steps, least,
             largest_scale, 0.03
         )  # fmt: skip
+    highest = -1.0
+    for start in range(count):
+        highest = max(highest, reached[start])
+    if highest < hopeless_first:
+        return max(highest, 0.0), False
     chosen = p[0]
     best, correlation_of_best = -1.0, -1.0
     for _ in range(min(2, count)):
@@ -444,8 +451,8 @@ def refine(
             ):
                 start = each
         correlation, share = _climb(
-            coarse, other_coarse, p[start], half, root, other_root, steps, least, largest_scale,
-            0.03
+            coarse, other_coarse, p[start], half, root, other_root, half_steps, least,
+            largest_scale, 0.03
         )  # fmt: skip
         if _significance(correlation, share) > best:
             best, correlation_of_best = _significance(correlation, share), correlation

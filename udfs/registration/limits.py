@@ -6,15 +6,17 @@ FLAT = 0.02  # with a smaller share of pixels that have contrast, there is nothi
 HOPELESS = 0.35  # the correlation at half size with which a pair is refused without further work
 STARTS = 5  # transforms of the grid that are refined
 FIRST_STEPS = 4  # Gauss–Newton steps from each of these; the best two go on
-STEPS = 16  # further steps at each size, at most
+HOPELESS_FIRST = 0.25  # the highest correlation after these with which a pair is refused
+HALF_STEPS = 8  # further steps at half size, at most
+STEPS = 16  # steps at full size, at most
 LEAST_OVERLAP = 0.25
 LARGEST_SCALE, LARGEST_ROTATION = 1.45, 16.0  # of a transform that is accepted; degrees
 UNPROVED = 0.35  # a registration with which no pair is proved, whatever the settings
 LARGEST_STEP = 1.6  # the scale that a transform may have on the way
 LEAST_AGREEMENT = 0.1  # below it, the agreement at other shifts is not looked at
 LEAST_COMMON = 200  # pixels that a shift must leave of the overlap
-# Every second shift (down, right) by 3 to 9 pixels of a half-plane, at which a pair must agree less:
-# what repeats does so on both sides.
+# Every second shift (down, right) by 3 to 9 pixels of a half-plane, at which a pair must agree
+# less: what repeats does so on both sides.
 SHIFTS = tuple(
     (dy, dx)
     for dy in range(10)

@@ -26,7 +26,9 @@ from udfs.registration.coarse import Spectra
 from udfs.registration.limits import (
     FIRST_STEPS,
     FLAT,
+    HALF_STEPS,
     HOPELESS,
+    HOPELESS_FIRST,
     LARGEST_ROTATION,
     LARGEST_SCALE,
     LARGEST_STEP,
@@ -198,7 +200,8 @@ def _enter(
     matrix = np.zeros((2, 3), np.float32)
     correlation, refined = kernels.refine(
         template.fine, template.coarse, template.root, reference.fine[0], reference.coarse[0],
-        reference.root, transforms, FIRST_STEPS, STEPS, LEAST_OVERLAP, LARGEST_STEP, HOPELESS,
+        reference.root, transforms, FIRST_STEPS, HALF_STEPS, STEPS, LEAST_OVERLAP, LARGEST_STEP,
+        HOPELESS_FIRST, HOPELESS,
         matrix,
     )  # fmt: skip
     found.flat[pair] = False

@@ -5,20 +5,22 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from udfs.registration.gpu.pictures import PictureBatch, frame, normalised, sampled, structure
-from udfs.registration.limits import UNPROVED
-from udfs.registration.limits import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS
+from udfs.registration.limits import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS, UNPROVED
 from udfs.registration.pictures import BROAD, FLOOR, NARROW, NEAR, SIDE
 
 _PAIRS = 1024  # at a time: 0.5 MB each
 _BLOCK = 8  # pixels of a block's side
 _BLOCKS = SIDE // _BLOCK
 _EDGE = 2  # pixels around those whose derivatives are compared
+_PADDED = SIDE + 16  # the side of Fourier transforms: no shift meets a copy beyond the edge
+_UNCERTAIN = 1e-5  # of a pair's sum of squares: with less, rounding decides about a shift
 
 
 @dataclass(frozen=True)
@@ -90,46 +92,69 @@ def _agreement(own: Tensor, other: Tensor, inside: Tensor) -> Tensor:
 
     own, other: (k, 5, side, side), their structures.
     """
-    xx, xy, yy = (own[:, 2:] + other[:, 2:]).unbind(dim=1)
+    directions = _weaker_directions(own[:, 2:] + other[:, 2:])
+    within = _well_inside(inside).to(own.dtype)[:, None]
+    gradient = other[:, :2] * within
+    u = (own[:, :2] * directions).sum(dim=1, keepdim=True) * within
+    v = (gradient * directions).sum(dim=1, keepdim=True)
+    products = torch.cat([u * v, u * u, v * v, within], dim=1).sum(dim=(2, 3))
+    agreement = _normalised_product(products, 0.0)
+    rows = (agreement >= LEAST_AGREEMENT).nonzero()[:, 0]
+    products = _shifted_products(u[rows], directions[rows], gradient[rows], within[rows])
+    least = _UNCERTAIN * products[:, 1:3, :1].amin(dim=1)
+    elsewhere = _normalised_product(products, least)
+    agreement[rows] -= elsewhere[:, 1:].amax(dim=1).clamp(min=0)
+    return agreement
+
+
+def _weaker_directions(tensor: Tensor) -> Tensor:
+    """The directions of least variation of tensors xx, xy, yy: (k, 3, …) → (k, 2, …), x and y."""
+    xx, xy, yy = tensor.unbind(dim=1)
     length = torch.sqrt((xx - yy) ** 2 + 4 * xy * xy)
     double = torch.where(length > 0, (xx - yy) / length, 1.0)
-    # The direction at right angles to that of largest variation.
-    along_x = -torch.copysign((0.5 * (1 - double)).clamp(min=0).sqrt(), xy)
-    along_y = (0.5 * (1 + double)).clamp(min=0).sqrt()
-    within = _well_inside(inside).float()
-    derivative = own[:, 0] * along_x + own[:, 1] * along_y
-    here = _shifted_agreement(derivative, along_x, along_y, other, within, (0, 0))
-    elsewhere = torch.zeros_like(here)
-    for shift in SHIFTS:
-        there = _shifted_agreement(derivative, along_x, along_y, other, within, shift)
-        elsewhere = torch.maximum(elsewhere, there)
-    return torch.where(here < LEAST_AGREEMENT, here, here - elsewhere)
+    # Sine and cosine of the direction of largest variation. The smaller of the two is not computed
+    # as a root: that would lose half of its digits.
+    larger = (0.5 * (1 + double.abs())).sqrt()
+    smaller = torch.where(length > 0, xy.abs() / (length * larger), 0.0)
+    cosine = torch.where(double >= 0, larger, smaller)
+    sine = torch.copysign(torch.where(double >= 0, smaller, larger), xy)
+    return torch.stack([-sine, cosine], dim=1)
 
 
-def _shifted_agreement(
-    derivative: Tensor,
-    along_x: Tensor,
-    along_y: Tensor,
-    other: Tensor,
-    within: Tensor,
-    shift: tuple[int, int],
-) -> Tensor:
-    """The correlation of derivatives along directions, those of the other pictures shifted."""
-    dy, dx = shift
-    side = within.shape[-1]
-    rows, moved_rows = slice(0, side - dy), slice(dy, side)
-    columns, moved_columns = (
-        slice(max(0, -dx), side - max(0, dx)),
-        slice(max(0, dx), side - max(0, -dx)),
+def _shifted_products(u: Tensor, directions: Tensor, gradient: Tensor, within: Tensor) -> Tensor:
+    """Sums of u·v, u², v² and 1 over what is common, of no shift and of others: (k, 4, 1 + shifts).
+
+    v is the shifted gradient (k, 2, side, side) along the directions. So each sum is a
+    cross-correlation, or several, and is computed by Fourier transforms.
+    """
+    cosines = directions * within
+    first = torch.cat(
+        [u * cosines, u * u, cosines**2, 2 * cosines.prod(dim=1, keepdim=True), within], 1
     )
-    both = within[:, rows, columns] * within[:, moved_rows, moved_columns]
-    hx, hy = (other[:, part, moved_rows, moved_columns] for part in (0, 1))
-    u = both * derivative[:, rows, columns]
-    v = both * (along_x[:, rows, columns] * hx + along_y[:, rows, columns] * hy)
-    uu, vv, uv = (each.sum(dim=(1, 2)) for each in (u * u, v * v, u * v))
-    energy = uu * vv
-    enough = (both.sum(dim=(1, 2)) >= LEAST_COMMON) & (energy > 1e-12)
-    return torch.where(enough, uv / energy.clamp(min=1e-12).sqrt(), 0.0)
+    second = torch.cat([gradient, gradient**2, gradient.prod(dim=1, keepdim=True), within], 1)
+    a = torch.fft.rfft2(first, s=(_PADDED, _PADDED)).conj()
+    b = torch.fft.rfft2(second, s=(_PADDED, _PADDED))
+    spectra = [
+        (a[:, :2] * b[:, :2]).sum(dim=1), a[:, 2] * b[:, 5],
+        (a[:, 3:6] * b[:, 2:5]).sum(dim=1), a[:, 6] * b[:, 5],
+    ]  # fmt: skip
+    sums: Tensor = torch.fft.irfft2(torch.stack(spectra, dim=1), s=(_PADDED, _PADDED))
+    dy, dx = _shifts(u.device)
+    return sums[:, :, dy, dx]
+
+
+@functools.cache
+def _shifts(device: torch.device) -> tuple[Tensor, Tensor]:
+    """No shift, and those at which a pair must agree less: y and x."""
+    dy, dx = torch.tensor([(0, 0), *SHIFTS], device=device).unbind(dim=1)
+    return dy, dx
+
+
+def _normalised_product(products: Tensor, least: Tensor | float) -> Tensor:
+    """Σuv/√(Σu²·Σv²) of sums (k, 4, …); 0 where too little is common, or it varies too little."""
+    uv, uu, vv, common = products.unbind(dim=1)
+    known = (common > LEAST_COMMON - 0.5) & (uu > least) & (vv > least) & (uu * vv > 1e-12)
+    return torch.where(known, uv / torch.where(known, uu * vv, 1.0).sqrt(), 0.0)
 
 
 def _well_inside(inside: Tensor) -> Tensor:

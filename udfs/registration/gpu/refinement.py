@@ -14,7 +14,9 @@ from torch import Tensor
 from udfs.registration.gpu.pictures import PictureBatch, frame, gradients, sampled
 from udfs.registration.limits import (
     FIRST_STEPS,
+    HALF_STEPS,
     HOPELESS,
+    HOPELESS_FIRST,
     LARGEST_STEP,
     LEAST_OVERLAP,
     STEPS,
@@ -197,11 +199,15 @@ def _searched(level: Level, own: Tensor, other: Tensor, starts: Tensor) -> tuple
         # Transforms of unlike overlaps are compared: a large overlap counts for a little.
         return transforms, correlations, correlations * overlaps**0.25
 
-    transforms, _, significance = climbed(starts, FIRST_STEPS)
+    transforms, reached, significance = climbed(starts, FIRST_STEPS)
+    highest, first = reached.max(dim=1, keepdim=True)
+    refused = highest[:, 0] < HOPELESS_FIRST
     best = significance.topk(min(_FINALISTS, starts.shape[1]), dim=1).indices
-    transforms, correlations, significance = climbed(_taken(transforms, best), STEPS)
+    begun = _taken(transforms, first)[:, 0]
+    transforms, correlations, significance = climbed(_taken(transforms, best), HALF_STEPS)
     best = significance.argmax(dim=1, keepdim=True)
-    return _taken(transforms, best)[:, 0], correlations.gather(1, best)[:, 0]
+    found = torch.where(refused[:, None], begun, _taken(transforms, best)[:, 0])
+    return found, torch.where(refused, highest[:, 0], correlations.gather(1, best)[:, 0])
 
 
 def _taken(transforms: Tensor, places: Tensor) -> Tensor:
