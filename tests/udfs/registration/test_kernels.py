@@ -13,7 +13,9 @@ from tests.support.scenes import composed, scene, similarity, view
 from udfs.registration import kernels
 from udfs.registration.limits import (
     FIRST_STEPS,
+    HALF_STEPS,
     HOPELESS,
+    HOPELESS_FIRST,
     LARGEST_STEP,
     LEAST_OVERLAP,
     SHIFTS,
@@ -134,7 +136,8 @@ def refined(own: Prepared, other: Prepared, starts: Floats) -> tuple[float, bool
     matrix = np.zeros((2, 3), np.float32)
     correlation, complete = kernels.refine(
         own.fine, own.coarse, own.root, other.fine[0], other.coarse[0], other.root, starts,
-        FIRST_STEPS, STEPS, LEAST_OVERLAP, LARGEST_STEP, HOPELESS, matrix,
+        FIRST_STEPS, HALF_STEPS, STEPS, LEAST_OVERLAP, LARGEST_STEP, HOPELESS_FIRST, HOPELESS,
+        matrix,
     )  # fmt: skip
     return correlation, complete, matrix.astype(np.float64)
 

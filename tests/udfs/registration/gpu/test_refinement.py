@@ -11,7 +11,15 @@ from tests.support.scenes import pairs, similarity
 from udfs.registration import kernels
 from udfs.registration.gpu.pictures import PictureBatch
 from udfs.registration.gpu.refinement import Level, climb, matrices, refine
-from udfs.registration.limits import FIRST_STEPS, HOPELESS, LARGEST_STEP, LEAST_OVERLAP, STEPS
+from udfs.registration.limits import (
+    FIRST_STEPS,
+    HALF_STEPS,
+    HOPELESS,
+    HOPELESS_FIRST,
+    LARGEST_STEP,
+    LEAST_OVERLAP,
+    STEPS,
+)
 from udfs.registration.pictures import Greys, Prepared
 
 
@@ -72,7 +80,8 @@ def test_refined_pairs_are_those_of_the_processor(device: str) -> None:
         matrix = np.zeros((2, 3), np.float32)
         correlation, complete = kernels.refine(
             first.fine, first.coarse, first.root, second.fine[0], second.coarse[0], second.root,
-            starts[pair], FIRST_STEPS, STEPS, LEAST_OVERLAP, LARGEST_STEP, HOPELESS, matrix,
+            starts[pair], FIRST_STEPS, HALF_STEPS, STEPS, LEAST_OVERLAP, LARGEST_STEP,
+            HOPELESS_FIRST, HOPELESS, matrix,
         )  # fmt: skip
         assert bool(found.complete[pair]) == complete
         assert abs(float(found.correlations[pair]) - correlation) < 1e-3
