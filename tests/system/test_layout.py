@@ -17,9 +17,12 @@ NEED_NONE = {
     "jobs/autoencoder/latents.py": "queries of one line, part of every pipeline",
     "jobs/warehouse/base_store.py": "what both stores share; test_store.py runs with each of them",
     "jobs/warehouse/tables.py": "declarations; tests/system/test_docs.py compares them",
+    "udfs/registration/limits.py": "numbers; the tests of what keeps within them name them",
 }
 # Files that are tested through the module that uses them, by the test that imports them.
 TESTED_BY = {
+    "jobs/duplicates/proof_tasks.py": "jobs/duplicates/test_window_covers.py",
+    "udfs/duplicates/pair_alignments.py": "udfs/duplicates/test_proof_cover.py",
     "jobs/warehouse/arrow_frames.py": "jobs/warehouse/test_parquet_scan.py",
     "jobs/warehouse/commits.py": "jobs/warehouse/test_store.py",
     "jobs/warehouse/files.py": "jobs/warehouse/test_store.py",

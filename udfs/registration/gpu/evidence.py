@@ -57,10 +57,11 @@ def _judged(
     blocks = (2 * in_blocks >= _BLOCK**2).sum(dim=(1, 2))
     agreement = torch.zeros_like(registration)
     strong = (registration >= UNPROVED).nonzero()[:, 0]
-    used, rows = torch.unique(own_rows[strong], return_inverse=True)
-    own_structure = structure(own.fine[used], NARROW, BROAD)[rows]
-    other_structure = structure(normal[strong], NARROW, BROAD)
-    agreement[strong] = _agreement(own_structure, other_structure, inside[strong])
+    if len(strong):  # there is no Fourier transform of no picture
+        used, rows = torch.unique(own_rows[strong], return_inverse=True)
+        own_structure = structure(own.fine[used], NARROW, BROAD)[rows]
+        other_structure = structure(normal[strong], NARROW, BROAD)
+        agreement[strong] = _agreement(own_structure, other_structure, inside[strong])
     share = textured.sum(dim=(1, 2)) / count.clamp(min=1)
     return torch.stack([registration, agreement, blocks, count / SIDE**2, share])
 
