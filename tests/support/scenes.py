@@ -45,14 +45,17 @@ def composed(second: Floats, first: Floats) -> Floats:
     return np.asarray(whole)
 
 
-def pairs(count: int, seed: int) -> tuple[NDArray[np.uint8], Floats]:
-    """Pairs of views of one scene each: pictures (2·count, 64, 64), true matrices (count, 2, 3)."""
+def pairs(count: int, seed: int, farthest: float = 14) -> tuple[NDArray[np.uint8], Floats]:
+    """Pairs of views of one scene each: pictures (2·count, 64, 64), true matrices (count, 2, 3).
+
+    farthest: the largest shift along x and y, in pixels.
+    """
     random = np.random.default_rng(seed)
     greys, truth = [], []
     for each in range(count):
         scale = math.exp(random.uniform(-math.log(1.35), math.log(1.35)))
         degrees = random.uniform(-14, 14)
-        shift = random.uniform(-14, 14, 2)
+        shift = random.uniform(-farthest, farthest, 2)
         own = similarity(1.2, 0, (0, 0))
         matrix = similarity(scale, degrees, (shift[0], shift[1]))
         picture = scene(1000 * seed + each)

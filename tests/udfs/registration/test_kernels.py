@@ -180,7 +180,7 @@ def test_starts_with_too_little_overlap_or_too_far_a_scale_count_for_nothing(
     start: list[float],
 ) -> None:
     own = Prepared.of(picture(9))
-    assert refined(own, own, np.array([start]))[:2] == (0.0, False)
+    assert refined(own, own, np.array([start], np.float64))[:2] == (0.0, False)
 
 
 def judged(own: Prepared, other: Prepared, matrix: Floats, unproved: float = UNPROVED) -> Floats:

@@ -123,13 +123,14 @@ class SourceLocator:
 def package_digest(package: str = __name__.rpartition(".")[0]) -> str:
     """Return the sha256 of a package's modules, of this one's and of the processor, in hexadecimal.
 
-    `pkgutil` lists and reads the modules, in a folder or in a zip. Raises OSError where their
-    source cannot be read.
+    Packages inside it do not count: loops take nothing from them. `pkgutil` lists and reads the
+    modules, in a folder or in a zip. Raises OSError where their source cannot be read.
     """
     digest = hashlib.sha256()
     for name in dict.fromkeys((__name__.rpartition(".")[0], package)):
-        modules = pkgutil.iter_modules(sys.modules[name].__path__)
-        for file in sorted(["__init__.py", *(f"{module.name}.py" for module in modules)]):
+        listed = pkgutil.iter_modules(sys.modules[name].__path__)
+        modules = [f"{module.name}.py" for module in listed if not module.ispkg]
+        for file in sorted(["__init__.py", *modules]):
             source = pkgutil.get_data(name, file)
             if source is None:
                 raise OSError(f"the source of {name}, {file}, cannot be read")

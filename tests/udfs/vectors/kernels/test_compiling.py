@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import udfs
+from udfs.vectors.kernels import compiling
 
 SCRIPT = """
 import numpy as np
@@ -118,3 +121,10 @@ def test_other_processors_find_the_same(tmp_path: Path, name: str, value: str) -
     folder = Path(udfs.__file__).parent.parent
     said = run(SEARCH, folder, XDG_CACHE_HOME=str(tmp_path), **{name: value})
     assert said == "False\n"
+
+
+@pytest.mark.parametrize("package", ["udfs.vectors.kernels", "udfs.registration"])
+def test_packages_with_loops_keep_their_compiled_code(package: str) -> None:
+    """Whatever else lies in their folders: without a digest each process compiles anew."""
+    importlib.import_module(package)
+    assert re.fullmatch("[0-9a-f]{64}", compiling.package_digest(package))
