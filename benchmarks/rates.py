@@ -19,6 +19,7 @@ at.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -178,24 +179,28 @@ def _cells(flags: NDArray[np.bool_]) -> str:
 
 @dataclass(frozen=True)
 class Images:
-    """What is compared, with the registration of all true pairs."""
+    """What is compared. same: which photographs show the same place."""
 
     planted: Planted
     crops: Crops
     pool: Pool
     same: NDArray[np.bool_]
-    alignments: list[Alignments]  # of each family, and then of the crops
+    threads: int
 
     @classmethod
     def of(cls, data: Path, half: str, most: int, threads: int) -> Images:
-        """Read, cut, change and register."""
+        """Read, cut and change."""
         planted = truth.planted(data, truth.TILES, half, most)
         crops = truth.crops(data, half, most, CROPS)
         pool = truth.pool(data, half, STRIDE, most)
-        true = [(planted.originals, copies) for copies in planted.copies.values()]
-        true.append((crops.originals, crops.copies))
-        found = [proofs.of_copies(originals, copies, threads) for originals, copies in true]
-        return cls(planted, crops, pool, proofs.places(pool, truth.SAME_PLACE), found)
+        return cls(planted, crops, pool, proofs.places(pool, truth.SAME_PLACE), threads)
+
+    @functools.cached_property
+    def alignments(self) -> list[Alignments]:
+        """The registration of the true pairs: of each family, and then of the crops."""
+        pairs = [(self.planted.originals, copies) for copies in self.planted.copies.values()]
+        pairs.append((self.crops.originals, self.crops.copies))
+        return [proofs.of_copies(*each, self.threads) for each in pairs]
 
     def parts(self) -> dict[str, Pixels]:
         """All sets of pictures by a name."""

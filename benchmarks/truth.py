@@ -40,6 +40,11 @@ SAME_PLACE = frozenset(
     frozenset(f"{place}.jpg" for place in pair.split())
     for pair in (
         "airplane/airplane01 airplane/airplane02",
+        "airplane/airplane75 airplane/airplane76",
+        "harbor/harbor87 harbor/harbor88",
+        "harbor/harbor98 harbor/harbor99",
+        "river/river87 river/river88",
+        "runway/runway28 runway/runway29",
         "parkinglot/parkinglot24 parkinglot/parkinglot36",
     )
 )
