@@ -21,8 +21,6 @@ NEED_NONE = {
 }
 # Files that are tested through the module that uses them, by the test that imports them.
 TESTED_BY = {
-    "jobs/duplicates/proof_tasks.py": "jobs/duplicates/test_window_covers.py",
-    "udfs/duplicates/pair_alignments.py": "udfs/duplicates/test_proof_cover.py",
     "jobs/warehouse/arrow_frames.py": "jobs/warehouse/test_parquet_scan.py",
     "jobs/warehouse/commits.py": "jobs/warehouse/test_store.py",
     "jobs/warehouse/files.py": "jobs/warehouse/test_store.py",
