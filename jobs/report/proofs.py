@@ -42,7 +42,7 @@ def of_groups(groups: Mapping[Any, Groups]) -> dict[Pair, Evidence]:
 def of_pairs(
     stage_run: StageRun, pairs: Sequence[Mapping[str, Any]], encoded: Mapping[str, Encoded]
 ) -> dict[Pair, Evidence]:
-    """Return the evidence of pairs to label: of those that were registered, whatever the outcome.
+    """Return the evidence of pairs to label for which registration found a transform, good or bad.
 
     Alignments of pixels that an image no longer has are left out.
 
@@ -58,7 +58,7 @@ def of_pairs(
     rows = stage_run.query(
         ALIGNMENTS,
         f"SELECT image_id, other_id, image_content, other_content, {', '.join(COLUMNS)} "
-        f"FROM rows WHERE NOT flat AND image_id IN ({ids}) AND other_id IN ({ids})",
+        f"FROM rows WHERE NOT flat AND overlap > 0 AND image_id IN ({ids}) AND other_id IN ({ids})",
     )
     contents = {(image_id, picture.pixels_sha256) for image_id, picture in encoded.items()}
     return {
