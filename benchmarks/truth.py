@@ -40,12 +40,19 @@ SAME_PLACE = frozenset(
     frozenset(f"{place}.jpg" for place in pair.split())
     for pair in (
         "airplane/airplane01 airplane/airplane02",
+        "airplane/airplane74 airplane/airplane75",
         "airplane/airplane75 airplane/airplane76",
+        "baseballdiamond/baseballdiamond41 baseballdiamond/baseballdiamond45",
+        "baseballdiamond/baseballdiamond48 baseballdiamond/baseballdiamond49",
+        "baseballdiamond/baseballdiamond60 baseballdiamond/baseballdiamond61",
+        "golfcourse/golfcourse66 golfcourse/golfcourse67",
         "harbor/harbor87 harbor/harbor88",
         "harbor/harbor98 harbor/harbor99",
+        "parkinglot/parkinglot24 parkinglot/parkinglot36",
         "river/river87 river/river88",
         "runway/runway28 runway/runway29",
-        "parkinglot/parkinglot24 parkinglot/parkinglot36",
+        "sparseresidential/sparseresidential04 sparseresidential/sparseresidential05",
+        "sparseresidential/sparseresidential75 sparseresidential/sparseresidential76",
     )
 )
 FRAME = 80  # px of a photograph that the larger part of `crops` shows
