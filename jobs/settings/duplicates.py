@@ -222,7 +222,7 @@ class Prune(Section):
         listed(int, float, called="numbers"),
     ] = ()
     proof: Annotated[Number, between(0.4, 1)] = 0.4
-    agreement: Annotated[Number, between(0, 1)] = 0.35
+    agreement: Annotated[Number, between(0, 1)] = 0.5
     tries: Annotated[Whole, between(1, 16_384)] = 64
     orientations: Annotated[Whole, AfterValidator(check_orientations)] = 1
     space: Annotated[Texts, AfterValidator(check_spaces)] = (WHITENED,)
