@@ -168,7 +168,7 @@ def test_a_violation_fails_the_run_and_names_an_example(
     victim |= {"kept": True, "kept_id": None, "similarity": None}
     stage_run: Any = Written(finished)
     selection = selected(spark, rows)
-    with pytest.raises(JobError, match=r"near-copies by the rule, as .*prune again"):
+    with pytest.raises(JobError, match=r"kept images above T, as .*prune again"):
         audit_job.check(
             stage_run, selection, pruned[1], 120, Prune((THRESHOLD,), space=("raw",), audit=10_000)
         )

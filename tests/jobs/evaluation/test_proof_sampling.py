@@ -20,6 +20,8 @@ RULES = ("overlap:0.9", "overlap:0.5")
 FLAGS = (
     f"prune.thresholds={list(RULES)}".replace("'", '"'),
     "prune.candidates=0.6",
+    "prune.proof=0.5",
+    "prune.agreement=0.6",
     "publish.rule=overlap:0.5",
 )
 EDGES = strata.registration_edges(0.5)
