@@ -1,5 +1,5 @@
 # make demo   render a small survey, find its near-copies, write the report
-# make test   everything that must hold; sets itself up
+# make test   what must hold, but for test-whole; sets itself up
 # make test-whole  the tests that run the whole pipeline several times: a killed pipeline, a cluster, the
 #             other kind of warehouse
 # make browser  Debian's chromium, in which the tests open the report's page; needs root

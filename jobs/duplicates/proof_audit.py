@@ -24,12 +24,11 @@ from jobs.settings.duplicates import Prune
 from jobs.warehouse import arrow_frames
 from udfs.duplicates.pair_alignments import NO_CONTENT
 from udfs.registration import Alignments, proved, turned
-from udfs.registration.check import rescored
+from udfs.registration.check import TOLERANCE, rescored
 
 Rows = list[dict[str, Any]]
 PAIRS = 4  # kept images with which a sampled one is registered anew, by rule
 SLACK = 1e-5  # how far scores may lie apart on different processors
-TOLERANCE = 0.01  # how far a score or an overlap in float64 may lie from the stored one
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from udfs.registration.pictures import FLOOR, NEAR, SIDE, Greys
 
 Floats = NDArray[np.float64]
 
-# What two correct implementations may differ by: the engine computes in float32.
+# How far scores and overlaps of two correct implementations may lie apart: the engine computes in
+# float32.
 TOLERANCE = 0.01
 _TRIED = 4  # shifts and turns of the grid from which a maximum is sought
 

@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 
 SIDE = 64  # pixels of a picture's side
 ORIENTATIONS = 8
-FLOOR = np.float32(0.007)  # contrast that noise and rounding have, of a range of 1
+FLOOR = np.float32(0.007)  # contrast that rounding has, of a range of 1
 NEAR = 1.5  # pixels: the deviation of the Gaussian that a pixel's surroundings are weighted by
 NEAR_HALF = 1.25  # the same at half size: the search looks at structures of 2.5 pixels
 WIDER = 1.5  # times as wide is the Gaussian that contrast is weighted by
