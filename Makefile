@@ -1,7 +1,7 @@
 # make demo   render a small survey, find its near-copies, write the report
 # make test   what must hold, but for test-whole; sets itself up
-# make test-whole  the tests that run the whole pipeline several times: a killed pipeline, a cluster, the
-#             other kind of warehouse
+# make test-whole  the tests that run whole pipelines, or one stage many times: a killed pipeline, a
+#             cluster, the other kind of warehouse, every reader of the tables, the recipes
 # make browser  Debian's chromium, in which the tests open the report's page; needs root
 # make setup  only the environment: .venv and Delta's jars
 
@@ -65,7 +65,7 @@ test: lint
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not whole"
 
 test-whole: setup
-	$(BIN)/pytest -n 2 --dist load -m whole
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m whole
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -4,6 +4,12 @@ The ids of tiles (`<path>#x,y`) tell the overlap of any two tiles of one photogr
 warehouse of a tiled set:
 
     .venv/bin/python -m benchmarks.overlap WAREHOUSE [--side 64] [--thresholds 0.97 0.95 0.93]
+
+With `--proof` the warehouse was pruned by overlap rules, best at a stride that gives many overlaps,
+such as 8. Two tables by true overlap: of the pairs that were registered, how many are proved, and
+how far the overlap that was measured is off; and, for each rule, of the removed images the true
+overlap with the image that stays, which the rule promises to be at least so large, and of the pairs
+of images that overlap so much, how many are left after removal.
 """
 
 from __future__ import annotations
@@ -11,11 +17,17 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
 from numpy.typing import NDArray
 
 from benchmarks.latents import classes
+from jobs.settings.duplicates import Prune
+from udfs.registration.alignment import LEAST_BLOCKS
 from udfs.vectors import cosine
 
+EDGES = (0.875, 0.75, 0.7, 0.5, 0.25, 1e-9)  # of bands of true overlap
 KINDS = ("50 % (neighbours)", "25 % (diagonal)", "0 % (same photograph)", "other photographs")
 
 
@@ -52,12 +64,100 @@ def tally(
     return counts
 
 
+def true_overlap(ids: list[str], others: list[str], side: int) -> NDArray[np.float64]:
+    """The share of the area that tiles (m,) have in common; 0 of different photographs."""
+    photographs, corners = places([*ids, *others])
+    count = len(ids)
+    shared = np.clip(side - np.abs(corners[:count] - corners[count:]), 0, side).prod(axis=1)
+    return np.where(photographs[:count] == photographs[count:], shared / side**2, 0.0)
+
+
+def bands(overlaps: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The band of EDGES that each overlap lies in, the largest first."""
+    return np.searchsorted(-np.array(EDGES), -overlaps, side="left")
+
+
+def name_of(band: int) -> str:
+    """A band as a row of a table is headed."""
+    high = 1.0 if band == 0 else EDGES[band - 1]
+    low = EDGES[band] if band < len(EDGES) else 0.0
+    return "0 %" if band == len(EDGES) else f"{low:.1%} up to {high:.1%}"
+
+
+def registered(warehouse: str, side: int) -> None:
+    """Print how many of the registered pairs are proved, by true overlap."""
+    given = Prune()
+    table = DeltaTable(f"{warehouse}/alignments").to_pyarrow_table(
+        columns=["image_id", "other_id", "registration", "agreement", "blocks", "overlap"]
+    )
+    true = true_overlap(
+        table.column("image_id").to_pylist(), table.column("other_id").to_pylist(), side
+    )
+    columns = {
+        name: pc.fill_null(table.column(name), -1).to_numpy().astype(float)
+        for name in ("registration", "agreement", "blocks", "overlap")
+    }
+    proved = (columns["registration"] >= given.proof) & (columns["blocks"] >= LEAST_BLOCKS)
+    proved &= columns["agreement"] >= given.agreement
+    off = np.abs(columns["overlap"] - true)
+    print("| true overlap | registered | proved | median error of the overlap | at most, of 99 % |")
+    print("| --- " * 5 + "|")
+    for band in range(len(EDGES) + 1):
+        some = bands(true) == band
+        found = some & proved
+        cells = [f"{some.sum():,}", f"{found.sum() / max(some.sum(), 1):.1%}"]
+        if found.any():
+            cells += [f"{np.quantile(off[found], share):.4f}" for share in (0.5, 0.99)]
+        print(f"| {name_of(band)} | {' | '.join(cells)} |")
+
+
+def left(warehouse: str, side: int) -> None:
+    """Print what each rule removed and what it left, by true overlap."""
+    selection = DeltaTable(f"{warehouse}/selection").to_pyarrow_table(
+        columns=["image_id", "label", "rule", "kept", "kept_id"]
+    )
+    for rule in sorted(set(selection.column("rule").to_pylist())):
+        rows = selection.filter(pc.equal(selection.column("rule"), rule))
+        removed = rows.filter(pc.invert(rows.column("kept")))
+        ids, keepers = (removed.column(name).to_pylist() for name in ("image_id", "kept_id"))
+        of_removed = np.bincount(bands(true_overlap(ids, keepers, side)), minlength=len(EDGES) + 1)
+        before, after = pairs_by_overlap(rows, side)
+        print(f"\n{rule}: {len(removed):,} of {len(rows):,} images removed\n")
+        print("| true overlap | removed for an image with it | pairs before | pairs left |")
+        print("| --- " * 4 + "|")
+        for band in range(len(EDGES) + 1):
+            cells = [f"{of_removed[band]:,}", f"{before[band]:,}", f"{after[band]:,}"]
+            print(f"| {name_of(band)} | {' | '.join(cells)} |")
+
+
+def pairs_by_overlap(rows: pa.Table, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of tiles of one photograph by their true overlap: all, and of tiles that are kept."""
+    photographs, corners = places(rows.column("image_id").to_pylist())
+    kept = np.asarray(rows.column("kept").to_numpy(zero_copy_only=False), np.bool_)
+    found = np.zeros((2, len(EDGES) + 1), np.int64)
+    order = np.argsort(photographs, kind="stable")
+    for tiles in np.split(order, np.flatnonzero(np.diff(photographs[order])) + 1):
+        i, j = np.triu_indices(len(tiles), 1)
+        first, second = tiles[i], tiles[j]
+        shared = np.clip(side - np.abs(corners[first] - corners[second]), 0, side).prod(axis=1)
+        band = bands(shared / side**2)
+        both = kept[first] & kept[second]
+        found[0] += np.bincount(band, minlength=len(EDGES) + 1)
+        found[1] += np.bincount(band[both], minlength=len(EDGES) + 1)
+    return found[0], found[1]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("warehouse")
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.97, 0.95, 0.93])
+    parser.add_argument("--proof", action="store_true", help="of overlap rules")
     given = parser.parse_args()
+    if given.proof:
+        registered(given.warehouse, given.side)
+        left(given.warehouse, given.side)
+        return
     total = np.zeros((len(KINDS), 1 + len(given.thresholds)), np.int64)
     for _, ids, latents in classes(given.warehouse):
         total += tally(ids, latents, given.side, given.thresholds)

@@ -12,8 +12,8 @@ which then stands for all.
 A score is a number in [−1, 1]: a cosine; or the agreement of a registration, where the rest of the
 evidence suffices. At a rate the threshold is put where at most that share of the false pairs is
 flagged. Hashes have the usual defaults: 10 bits of 64, and 31 of 256 for PDQ. Needs
-benchmarks/requirements.txt. With `--keep` the pairs and their alignments are written, to be looked
-at.
+benchmarks/requirements.txt, and for fastdup the Python of another environment. With `--keep` the
+pairs and their alignments are written, to be looked at.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ import argparse
 import functools
 import itertools
 import math
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks import proofs, quality, truth
 from benchmarks.changes import TRAINED, TURNED
@@ -50,6 +53,7 @@ STRIDE = 32  # of the tiles
 ALIKE = 10_000  # pairs of look-alikes
 PROOFS = (1, 2, 5, 10, 20, 50, 100)  # an image, of the curve
 NUMBERS = {RAW: 0.95, WHITENED: 0.85}  # the middle one of the thresholds without proof
+FASTDUP = 0.9  # its `threshold`
 EDGES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.95)  # of the bins of true overlap
 
 
@@ -333,6 +337,22 @@ def rivals(images: Images) -> Iterator[tuple[str, Vectors, float]]:
     yield "PDQ", pdq, 1 - 2 * 31.5 / 256
 
 
+def by_fastdup(images: Images, python: Path) -> Measured:
+    """The cosine of fastdup's features, with the threshold that it has by default."""
+    parts = images.parts()
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = Path(folder) / "pictures"
+        pictures.mkdir()
+        for number, pixels in enumerate(itertools.chain(*parts.values())):
+            Image.fromarray(pixels).save(pictures / f"{number:07}.png", compress_level=1)
+        out = Path(folder) / "features.npy"
+        script = Path(__file__).with_name("fastdup_features.py")
+        subprocess.run([python, script, pictures, out], check=True, stdout=subprocess.DEVNULL)
+        ends = np.cumsum([len(pixels) for pixels in parts.values()])
+        features = np.split(np.load(out), ends[:-1])
+    return by_number(images, "fastdup", dict(zip(parts, features, strict=True)), FASTDUP)
+
+
 def _signs(compute: Callable[[Pixels], tuple[Indices, int]], pixels: Pixels) -> Matrix:
     bits = np.stack([compute(np.ascontiguousarray(image))[0] for image in pixels])
     return np.where(bits > 0, np.float32(1), np.float32(-1))
@@ -362,6 +382,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--keep", type=Path, help="a folder for pairs and alignments")
     parser.add_argument("--rivals", action="store_true", help="hashes and small pixels as well")
+    parser.add_argument("--fastdup", type=Path, metavar="PYTHON", help="with fastdup: measured too")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     given = Prune()
@@ -376,6 +397,8 @@ def main() -> None:
             methods += _judged(images, f"{name}, {space}", space, vectors, given, options)
     if options.rivals:
         methods += [by_number(images, *each) for each in rivals(images)]
+    if options.fastdup:
+        methods.append(by_fastdup(images, options.fastdup))
     tables(methods, Truths.of(images.planted, images.crops))
 
 

@@ -1,7 +1,7 @@
 """The interface of code that turns candidates into rows of `images` and `rejects` on executors.
 
 A candidate is a file, or a row of a table, that may become an image. `image_reader` implements the
-interface for images, `vector_reader` for vectors.
+interface for images, `vector_reader` for vectors, and `pair_reader` for both together.
 """
 
 from __future__ import annotations

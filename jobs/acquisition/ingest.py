@@ -234,6 +234,7 @@ def images_metadata(
         "tiled": bool(settings.tiling),
         "source": source.fingerprint(settings),
         "vectors": source.width is not None,
+        "pictures": source.is_folder or bool(settings.pictures),
     }
 
 
@@ -242,7 +243,8 @@ def decoded(stage_run: StageRun, candidates: DataFrame, source: sources.Source) 
     callers = [field for field in candidates.schema if field.name not in sources.OURS]
     schema = T.StructType([*IMAGES.fields[:-1], *callers, IMAGES.fields[-1]])
     settings = stage_run.settings.ingest
-    tasks = settings.tasks or _tasks(source, session.slots(stage_run.spark))
+    slots, pixels = session.slots(stage_run.spark), source.is_folder or bool(settings.pictures)
+    tasks = settings.tasks or _tasks(source, slots, has_pixels=pixels)
     shared = candidates.where(_is_complete()).repartitionByRange(tasks, "label", "image_id")
     in_order = shared.sortWithinPartitions("label", "image_id")
     return ArrowTransform(in_order, source.reader(settings).image_rows, schema)
@@ -344,12 +346,12 @@ def _reject_columns(code: str, message: Column) -> list[Column]:
     ]
 
 
-def _tasks(source: sources.Source, slots: int) -> int:
+def _tasks(source: sources.Source, slots: int, *, has_pixels: bool) -> int:
     """The number of tasks: one for each FILE_BYTES of `images`, or up to 4 a slot if that is more.
 
     A task gets 64 candidates at least, unless FILE_BYTES asks for less.
     """
-    expansion = EXPANSION if source.width is None else 1
+    expansion = EXPANSION if has_pixels else 1
     by_size = -(-source.size_bytes * expansion // FILE_BYTES)
     return max(1, by_size, min(4 * slots, source.count // 64))
 

@@ -20,11 +20,12 @@ from jobs.acquisition import listing
 from jobs.acquisition.caller_columns import CallerColumns, caller_columns
 from jobs.acquisition.candidate_reader import CandidateReader
 from jobs.acquisition.image_reader import ImageReader, status_rows
+from jobs.acquisition.pair_reader import PairReader
 from jobs.acquisition.vector_reader import VECTOR, VectorReader, common_width
 from jobs.errors import JobError, SettingsError
 from jobs.runtime.console import Console
 from jobs.runtime.stage import RunContext
-from jobs.settings.acquisition import Ingest
+from jobs.settings.acquisition import IMAGE, Ingest
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import fingerprint
@@ -49,7 +50,7 @@ class Source:
     root: the absolute path or URI. content: a hash that changes when a file or row changes. count:
     candidates. ignored: files that are no candidates. notices: messages for the console. renamed:
     the name in the warehouse for each caller's column that could not keep its own. width: the
-    numbers in a vector, if the source holds vectors instead of images.
+    numbers in a vector, if the source holds vectors.
     """
 
     root: str
@@ -71,9 +72,11 @@ class Source:
     def decoding_inputs(self, ingest: Ingest) -> dict[str, Any]:
         """The settings and the root that decide which rows the candidates become, as JSON.
 
-        `tasks` and `vector_name` decide nothing and always have the same value here.
+        `tasks` and `vector_name` decide nothing and always have the same value here. Where a table
+        holds vectors alone, the name of the column of images decides nothing either.
         """
-        return asdict(ingest) | {"tasks": 0, "vector_name": "", "root": self.root}
+        constant = {"tasks": 0, "vector_name": "", "image_column": ingest.pictures or IMAGE}
+        return asdict(ingest) | constant | {"root": self.root}
 
     def fingerprint(self, ingest: Ingest) -> str:
         """The hash of the content and of the settings that it is read with."""
@@ -81,10 +84,12 @@ class Source:
 
     def reader(self, ingest: Ingest) -> CandidateReader:
         """The reader that turns the candidates into images on the executors."""
-        if self.width is not None:
-            return VectorReader(self.width)
         tile, stride = ingest.tiling or (None, None)
-        return ImageReader(ingest.max_pixels, tile, stride)
+        images = ImageReader(ingest.max_pixels, tile, stride)
+        if self.width is None:
+            return images
+        vectors = VectorReader(self.width)
+        return PairReader(vectors, images) if ingest.pictures else vectors
 
     def log_notices(self, console: Console) -> None:
         """Tell which files are ignored, and which columns are renamed or left out."""
@@ -247,7 +252,7 @@ def _named_columns(frame: DataFrame, ingest: Ingest) -> dict[str, str]:
     Raises SettingsError if the table lacks some; the message lists all of them.
     """
     named = {
-        "image_column": "" if ingest.vector_column else ingest.image_column,
+        "image_column": ingest.pictures,
         "vector_column": ingest.vector_column,
         "label_column": ingest.label_column,
         "id_column": ingest.id_column,
@@ -265,7 +270,7 @@ def _named_columns(frame: DataFrame, ingest: Ingest) -> dict[str, str]:
 
 
 def _vector(schema: T.StructType, ingest: Ingest) -> Column | None:
-    """Return the column of vectors as array<double>, None if the source holds images.
+    """Return the column of vectors as array<double>, None if the source holds images alone.
 
     Doubles keep a number that is too large for float32, so that `validation.checked` can report it.
     """
@@ -283,9 +288,9 @@ def _vector(schema: T.StructType, ingest: Ingest) -> Column | None:
 def _content_and_path(schema: T.StructType, ingest: Ingest) -> tuple[Column, Column]:
     """Bytes and path of a column that holds bytes, a path, or Hugging Face's struct of both."""
     nothing = F.lit(None)
-    if ingest.vector_column:
+    if not ingest.pictures:
         return nothing.cast("binary"), nothing.cast("string")
-    data_type, image = schema[ingest.image_column].dataType, _quoted(ingest.image_column)
+    data_type, image = schema[ingest.pictures].dataType, _quoted(ingest.pictures)
     match data_type:
         case T.BinaryType():
             return F.col(image), nothing
@@ -295,7 +300,7 @@ def _content_and_path(schema: T.StructType, ingest: Ingest) -> tuple[Column, Col
             return F.col(f"{image}.bytes"), F.col(f"{image}.path")
         case _:
             raise SettingsError(
-                f"ingest.image_column = {ingest.image_column!r}: is {data_type.simpleString()}; "
+                f"ingest.image_column = {ingest.pictures!r}: is {data_type.simpleString()}; "
                 "expected binary (the file's bytes), string (a path) or struct<bytes, path>"
             )
 

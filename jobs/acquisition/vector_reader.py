@@ -1,6 +1,6 @@
 """Check and hash the vectors of a table on the executors.
 
-Use it for a source that holds vectors instead of images (`ingest.vector_column`).
+Use it for a source that holds vectors (`ingest.vector_column`).
 """
 
 from __future__ import annotations
@@ -49,6 +49,11 @@ class VectorReader(CandidateReader):
         for row in range(batch.num_rows):
             usable = row in digests
             yield digests.get(row, ""), None if usable else ("bad_vector", checked.wrong[row])
+
+    def usable(self, batch: pa.RecordBatch) -> tuple[list[int], list[str]]:
+        """The rows of candidates with a usable vector, and the sha256 of each of these vectors."""
+        checked = self._checked(batch)
+        return checked.rows.tolist(), list(checked.digests)
 
     def latent_rows(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema

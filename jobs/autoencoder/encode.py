@@ -1,6 +1,6 @@
 """The stage `encode`: computes a latent for each image on the executors, by Arrow or a pandas UDF.
 
-If the source holds vectors instead of images (`ingest.vector_column`), these become the latents.
+If the source holds vectors (`ingest.vector_column`), these become the latents.
 Only images without a latent by the same model are encoded.
 """
 
@@ -62,13 +62,13 @@ def main(stage_run: StageRun) -> None:
 
 
 def model_of(run: RunContext) -> models.Model | None:
-    """The model that encodes; None if the source holds vectors instead of images."""
+    """The model that encodes; None if the source holds vectors."""
     are_vectors = bool(run.settings.ingest.vector_column)
     return None if are_vectors else models.current(run.warehouse, run.settings)
 
 
 def model_id_of(run: RunContext) -> str:
-    """The model's id, or `ingest.vector_name` if the source holds vectors instead of images."""
+    """The model's id, or `ingest.vector_name` if the source holds vectors."""
     model = model_of(run)
     return model.model_id if model else run.settings.ingest.vector_name
 

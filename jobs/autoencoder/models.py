@@ -97,12 +97,12 @@ def current(warehouse: Store, settings: Settings) -> Model:
 
 
 def check_pixels(warehouse: Store) -> None:
-    """Raise JobError if `images` was made of vectors and so holds no pixels for a model."""
+    """Raise JobError if `images` was made of vectors, which take the place of a model's."""
     commit = warehouse.newest("images", "ingest")
     if commit and commit.metadata.get("vectors"):
         raise JobError(
-            "the table images was made of vectors and holds no pixels: give the settings of "
-            "[ingest] that ingest was given, or run ./spark-submit.sh ingest on images first"
+            "the table images was made of vectors, and a model encodes pixels: give the settings "
+            "of [ingest] that ingest was given, or run ./spark-submit.sh ingest on images first"
         )
 
 

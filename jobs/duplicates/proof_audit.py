@@ -24,11 +24,13 @@ from jobs.settings.duplicates import Prune
 from jobs.warehouse import arrow_frames
 from udfs.duplicates.pair_alignments import NO_CONTENT
 from udfs.registration import Alignments, proved, turned
-from udfs.registration.check import TOLERANCE, rescored
+from udfs.registration.check import TOLERANCE, Score, rescored
 
 Rows = list[dict[str, Any]]
 PAIRS = 4  # kept images with which a sampled one is registered anew, by rule
 SLACK = 1e-5  # how far scores may lie apart on different processors
+COMPARED = ("registration", "agreement", "overlap")  # what must be what is computed again
+IDENTICAL = Score(1.0, 1.0, 1.0, np.eye(2, 3))
 
 
 @dataclass(frozen=True)
@@ -96,25 +98,23 @@ class ProofAudit:
             if min(image, keeper) < 0:
                 continue
             identical = numbers[image] == numbers[keeper] != NO_CONTENT
-            score, overlap = (1.0, 1.0) if identical else _recomputed(row, pictures, image, keeper)
+            score = IDENTICAL if identical else _recomputed(row, pictures, image, keeper)
             is_leak = row["kept_id"] in references
-            if not self._is_proof(row, score, overlap, is_leak=is_leak):
+            if not self._is_proof(row, score, is_leak=is_leak):
                 unproved.append(row)
         return unproved
 
-    def _is_proof(
-        self, row: Mapping[str, Any], score: float, overlap: float, *, is_leak: bool
-    ) -> bool:
+    def _is_proof(self, row: Mapping[str, Any], score: Score, *, is_leak: bool) -> bool:
         """Whether the stored evidence is a proof, and equal to what was computed again."""
-        if row["registration"] is None or row["overlap"] is None:
+        if any(row[name] is None for name in COMPARED):
             return False
         asked = row["registration"] >= self.settings.proof
         asked &= row["agreement"] >= self.settings.agreement
         # The share of the other image is scale² times as large: that is the ratio of their areas.
         larger = row["overlap"] * max(1, row["scale"] ** 2 if is_leak else 1)
         asked &= larger >= self.settings.overlaps[row["rule"]] - (TOLERANCE if is_leak else 0)
-        equal = abs(score - row["registration"]) <= TOLERANCE
-        return bool(asked and equal and abs(overlap - row["overlap"]) <= TOLERANCE)
+        equal = all(abs(getattr(score, name) - row[name]) <= TOLERANCE for name in COMPARED)
+        return bool(asked and equal)
 
     def _most_similar(
         self, selection: DataFrame, latents: DataFrame, sample: SampledLatents
@@ -153,10 +153,8 @@ def _positions(pictures: PictureRows) -> dict[str, int]:
     return {name: i for i, name in enumerate(pictures.ids.to_pylist())}
 
 
-def _recomputed(
-    row: Mapping[str, Any], pictures: PictureRows, image: int, keeper: int
-) -> tuple[float, float]:
-    """Score and overlap at the transform that a row of `selection` stores, in float64."""
+def _recomputed(row: Mapping[str, Any], pictures: PictureRows, image: int, keeper: int) -> Score:
+    """The score at the transform that a row of `selection` stores, in float64."""
     alignment = Alignments.identical(1)
     columns = vars(alignment)
     for field in fields(Alignments):
@@ -167,5 +165,4 @@ def _recomputed(
     aspects = pictures.width[[image, keeper]] / pictures.height[[image, keeper]]
     own = aspects[:1] if orientation % 2 == 0 else 1 / aspects[:1]
     (matrix,) = alignment.matrices(own, aspects[1:])
-    score = rescored(turned(grey[0], orientation), grey[1], matrix)
-    return score.registration, score.overlap
+    return rescored(turned(grey[0], orientation), grey[1], matrix)

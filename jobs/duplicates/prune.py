@@ -106,11 +106,12 @@ def depends(run: RunContext) -> dict[str, Any]:
 def check_pictures(stage_run: StageRun) -> None:
     """Raise JobError where the table `images` holds nothing that can be laid over each other."""
     commit = stage_run.warehouse.newest("images", "ingest")
-    if commit and commit.metadata.get("vectors"):
+    if commit and commit.metadata.get("vectors") and not commit.metadata.get("pictures"):
         raise JobError(
             f"{OVERLAP} rules lay pixels over each other, and the table images was made of vectors "
-            "and holds none: give numbers in prune.thresholds, such as [0.9, 0.85, 0.8]; with the "
-            "settings of [ingest] that ingest was given they are the default"
+            "and holds none: give numbers in prune.thresholds, such as [0.9, 0.85, 0.8] (with the "
+            "settings of [ingest] that ingest was given they are the default), or name the images "
+            "in ingest.image_column and run ingest again"
         )
     if "pixels_sha256" not in stage_run.read("images").columns:
         raise JobError(

@@ -11,6 +11,7 @@ from jobs.settings.validators import Section, Seed, Text, Whole, between, not_em
 
 SOURCES = ("folder", "parquet", "delta")
 LAYOUTS = ("label", "split/label")
+IMAGE = "image"  # the column of images where none is named
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Ingest(Section):
 
     source: Annotated[Text, one_of(*SOURCES)] = "folder"
     layout: Annotated[Text, one_of(*LAYOUTS)] = "label"
-    image_column: Text = "image"
+    image_column: Text = ""
     label_column: Text = "label"
     id_column: Text = ""
     split_column: Text = ""
@@ -29,6 +30,11 @@ class Ingest(Section):
     stride: Annotated[Whole, between(0, 65536, " px")] = 0
     max_pixels: Annotated[Whole, between(1, 2**31)] = 89_478_485
     tasks: Annotated[Whole, between(0, 1_000_000)] = 0
+
+    @property
+    def pictures(self) -> str:
+        """The column of a table that holds its images; "" where it holds vectors alone."""
+        return self.image_column or ("" if self.vector_column else IMAGE)
 
     @property
     def tiling(self) -> tuple[int, int] | None:

@@ -34,28 +34,26 @@ def _ingest(settings: Settings) -> Iterator[str]:
 
 
 def _vectors(settings: Settings) -> Iterator[str]:
-    """Yield what contradicts vectors that a table holds in place of images."""
+    """Yield what contradicts vectors that a table holds."""
     ingest = settings.ingest
     if ingest.source == "folder":
         yield "ingest.vector_column: needs ingest.source = parquet or delta, its table"
     if not ingest.id_column:
         yield "ingest.vector_column: needs ingest.id_column, the column of stable ids"
     if ingest.tile:
-        yield "ingest.tile: cuts frames, and with ingest.vector_column there are none"
+        yield "ingest.tile: cuts frames, and the vectors of ingest.vector_column are of whole ones"
     if settings.train.model:
-        yield "train.model: encodes pixels, and with ingest.vector_column there are none"
+        yield "train.model: encodes pixels, and ingest.vector_column names vectors"
     if settings.encode.orientations > 1:
-        yield "encode.orientations: turns pixels, and with ingest.vector_column there are none"
-    if settings.prune.overlaps:
-        yield (
-            f"prune.thresholds: {OVERLAP} rules lay pixels over each other, and with "
-            "ingest.vector_column there are none: give numbers, such as [0.9, 0.85, 0.8]"
-        )
-    if settings.conflicts.overlap is not None:
-        yield (
-            f"conflicts.threshold: {OVERLAP} rules lay pixels over each other, and with "
-            "ingest.vector_column there are none: give a number, such as 0.85"
-        )
+        yield "encode.orientations: turns what is encoded, and ingest.vector_column names vectors"
+    without = (
+        f"{OVERLAP} rules lay pixels over each other, and with ingest.vector_column there are "
+        "none: name the images in ingest.image_column as well, or give"
+    )
+    if settings.prune.overlaps and not ingest.pictures:
+        yield f"prune.thresholds: {without} numbers, such as [0.9, 0.85, 0.8]"
+    if settings.conflicts.overlap is not None and not ingest.pictures:
+        yield f"conflicts.threshold: {without} a number, such as 0.85"
     if settings.generate.count:
         yield (
             "generate.count: images are decoded by the model, and with ingest.vector_column there "

@@ -194,7 +194,7 @@ def _default_rules(settings: Settings) -> tuple[int | float | str, ...]:
     Of two spaces without pixels there are none that mean the same in both: the user has to name
     them (checks.contradictions).
     """
-    if not settings.ingest.vector_column:
+    if settings.ingest.pictures:
         return OVERLAPS
     spaces = settings.prune.space
     return THRESHOLDS[spaces[0]] if len(spaces) == 1 else ()

@@ -20,7 +20,7 @@ from jobs.settings.autoencoder import Train
 from tests.support.browser import Opener
 from tests.support.session import Runner, settings_for
 
-pytestmark = [pytest.mark.spark, pytest.mark.data, pytest.mark.long]
+pytestmark = [pytest.mark.spark, pytest.mark.data, pytest.mark.long, pytest.mark.whole]
 THRESHOLDS = (0.99, 0.95)
 SPLITS = ("test", "train", "validation")
 

@@ -24,6 +24,7 @@ from tests.support.folders import ROOT
 from tests.support.tables import STAGES, assert_same_tables
 
 pytestmark = [
+    pytest.mark.whole,
     pytest.mark.long,
     pytest.mark.spark,
     pytest.mark.skipif(sys.platform != "linux", reason="walks /proc"),
@@ -134,7 +135,6 @@ def states(spark: SparkSession, warehouse: Path) -> list[tuple[str, str]]:
     return [(row.stage, row.state) for row in rows]
 
 
-@pytest.mark.whole
 def test_a_pipeline_killed_at_three_stages_ends_with_the_same_tables(
     spark: SparkSession,
     survey: Path,

@@ -17,7 +17,6 @@ NEED_NONE = {
     "jobs/autoencoder/latents.py": "queries of one line, part of every pipeline",
     "jobs/warehouse/base_store.py": "what both stores share; test_store.py runs with each of them",
     "jobs/warehouse/tables.py": "declarations; tests/system/test_docs.py compares them",
-    "udfs/registration/limits.py": "numbers; the tests of what keeps within them name them",
 }
 # Files that are tested through the module that uses them, by the test that imports them.
 TESTED_BY = {

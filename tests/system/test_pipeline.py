@@ -16,7 +16,7 @@ from tests.support.pictures import save_pictures
 from tests.support.session import Runner, settings_for
 from tests.support.tables import STAGES, WRITTEN
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.whole]
 
 
 def states(run: Run) -> dict[str, str]:

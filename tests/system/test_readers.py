@@ -34,6 +34,8 @@ from tests.support.pictures import encoded, picture
 from tests.support.session import Runner
 from tests.support.tables import WRITTEN
 
+pytestmark = pytest.mark.whole
+
 CHILD = str(ROOT / "tests/support/foreign_readers.py")
 
 

@@ -21,6 +21,8 @@ from jobs.runtime.run import Run
 from jobs.warehouse.lock import lock
 from tests.support.folders import ROOT
 
+pytestmark = pytest.mark.whole
+
 PAGES = ("docs/recipes.md", "docs/tutorial.md")
 WAREHOUSE = "build/demo/warehouse"
 Names = dict[str, Any]

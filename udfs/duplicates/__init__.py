@@ -19,6 +19,9 @@ proof_cover.py
     ProofReference — kept images prepared once, to be compared with batches of candidates
     ProofRules — when a picture counts as a near-copy of another one
     proof_covers — covers of a group in which every removal is proved by registration
+proof_attempts.py
+    Attempts — what one rule tries for the images of a block
+    SimilarPairs — pairs of a block's images with images before them that may be tried
 pair_alignments.py
     Aligner — what registers pictures
     KnownAlignments — alignments of earlier runs

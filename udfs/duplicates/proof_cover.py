@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from udfs.duplicates.cover_search import (
     Flags,
@@ -23,19 +21,17 @@ from udfs.duplicates.cover_search import (
     checked_mask,
 )
 from udfs.duplicates.pair_alignments import PairAlignments, TriedPairs
+from udfs.duplicates.proof_attempts import KEPT, OPEN, REMOVED, Attempts, SimilarPairs, States
 from udfs.registration import Alignments, proved
 from udfs.vectors.axes import SAMPLE, fitting_sample, spread
 from udfs.vectors.cosine import Indices, Matrix, Vector, decision_bounds
 from udfs.vectors.gpu import DeviceProducts
 from udfs.vectors.screen import AXES, BoundedVectors, Screen
 
-States = NDArray[np.int8]
-
 PLACES = 16_384  # consecutive places of a group's order, in each of which an image has its tries
 TRIES = 64
 CPU = "cpu"
 _FEW = 4 * AXES  # with fewer reference images, to compare costs less than to compute bounds
-_OPEN, _KEPT, _REMOVED = 0, 1, 2  # states; an image that is not pending counts as removed
 
 
 @dataclass(frozen=True)
@@ -209,44 +205,10 @@ def _products_on(device: str) -> DeviceProducts | None:
     return None if device == CPU else DeviceProducts(device)
 
 
-@dataclass(frozen=True)
-class _SimilarPairs:
-    """Pairs of an image of a block and an image before it with Sim > c.
-
-    row: (p,), the image's position in the block. other: (p,), the index of the other image.
-    similarity: (p,), their Sim.
-    """
-
-    row: Indices
-    other: Indices
-    similarity: Vector
-
-    @classmethod
-    def none(cls) -> Self:
-        """No pairs."""
-        return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-
-    def at(self, indices: Indices | Flags) -> Self:
-        """Some of the pairs."""
-        return type(self)(self.row[indices], self.other[indices], self.similarity[indices])
-
-    def followed_by(self, pairs: Self) -> Self:
-        """These pairs and further ones, in the order in which each image tries its own."""
-        row = np.concatenate([self.row, pairs.row])
-        other = np.concatenate([self.other, pairs.other])
-        similarity = np.concatenate([self.similarity, pairs.similarity])
-        return type(self)(row, other, similarity).at(np.lexsort((other, -similarity, row)))
-
-    def ranks(self, mask: Flags) -> Indices:
-        """The position, from 0, of each pair among those of its image that are in the mask."""
-        before: Indices = np.cumsum(mask) - mask
-        return np.asarray(before - before[np.searchsorted(self.row, self.row)], np.int64)
-
-
 class _Search:
     """A search for the keepers of candidates by several rules; it decides block by block.
 
-    state: (rules, m + n), _OPEN, _KEPT or _REMOVED. keeper, pair: (rules, m + n), −1 for none.
+    state: (rules, m + n), OPEN, KEPT or REMOVED. keeper, pair: (rules, m + n), −1 for none.
     exhausted: (rules, m + n).
     """
 
@@ -273,8 +235,8 @@ class _Search:
         self.block = block
         self.place_block = _place_blocks(places, count, rules.places)
         mask = np.concatenate([reference_mask, pending_mask], axis=1)
-        self.state: States = np.where(mask, _OPEN, _REMOVED).astype(np.int8)
-        self.state[:, : vectors.first_candidate][reference_mask] = _KEPT
+        self.state: States = np.where(mask, OPEN, REMOVED).astype(np.int8)
+        self.state[:, : vectors.first_candidate][reference_mask] = KEPT
         self.keeper = np.full(self.state.shape, -1)
         self.pair = np.full(self.state.shape, -1)
         self.exhausted = np.zeros(self.state.shape, np.bool_)
@@ -299,7 +261,7 @@ class _Search:
         pairs = self._pairs_with_kept(images, prepared, slice(int(first), self.kept.count))
         pairs = pairs.followed_by(self._pairs_within(images, prepared))
         self._try_pairs(images, pairs, last=True)
-        kept = self.state[:, images] == _KEPT
+        kept = self.state[:, images] == KEPT
         somewhere = kept.any(axis=0)
         self.kept.append(
             images[somewhere], prepared.at(np.flatnonzero(somewhere)), kept[:, somewhere]
@@ -317,10 +279,10 @@ class _Search:
         state = self.state[:, first:]
         covers = [
             ProofCover(
-                state[level] != _REMOVED,
+                state[level] != REMOVED,
                 self.keeper[level, first:],
                 self.pair[level, first:],
-                self.exhausted[level, first:] & (state[level] != _REMOVED),
+                self.exhausted[level, first:] & (state[level] != REMOVED),
             )
             for level in range(len(state))
         ]
@@ -338,13 +300,13 @@ class _Search:
 
     def _open_rows(self, images: Indices) -> Indices:
         """The positions of the images that some rule has still to decide."""
-        return np.flatnonzero((self.state[:, images] == _OPEN).any(axis=0))
+        return np.flatnonzero((self.state[:, images] == OPEN).any(axis=0))
 
     def _pairs_with_kept(
         self, images: Indices, prepared: BoundedVectors, kept: slice
-    ) -> _SimilarPairs:
+    ) -> SimilarPairs:
         """The first pairs, as many as the tries may need, with some of the kept images."""
-        pairs = _SimilarPairs.none()
+        pairs = SimilarPairs.none()
         open_rows = self._open_rows(images)
         if not len(open_rows):
             return pairs
@@ -359,7 +321,7 @@ class _Search:
                 pairs = self._needed(images, pairs.followed_by(found))
         return pairs
 
-    def _pairs_within(self, images: Indices, prepared: BoundedVectors) -> _SimilarPairs:
+    def _pairs_within(self, images: Indices, prepared: BoundedVectors) -> SimilarPairs:
         """The pairs of images of the block with images before them in the block."""
         open_rows = self._open_rows(images)
         left = prepared if len(open_rows) == len(images) else prepared.at(open_rows)
@@ -367,25 +329,25 @@ class _Search:
         possible = (value > self.low) & (column < row)
         return self._similar(images, open_rows[row[possible]], images[open_rows[column[possible]]])
 
-    def _similar(self, images: Indices, row: Indices, other: Indices) -> _SimilarPairs:
+    def _similar(self, images: Indices, row: Indices, other: Indices) -> SimilarPairs:
         """Of possible pairs those with Sim > c that some rule can use."""
         usable = np.zeros(len(row), np.bool_)
         for state in self.state:
-            usable |= (state[images[row]] == _OPEN) & (state[other] != _REMOVED)
+            usable |= (state[images[row]] == OPEN) & (state[other] != REMOVED)
         row, other = row[usable], other[usable]
         similarity = self.vectors.similarities(images[row], other)
         above = similarity > self.rules.candidates
-        return _SimilarPairs(row[above], other[above], similarity[above])
+        return SimilarPairs(row[above], other[above], similarity[above])
 
-    def _needed(self, images: Indices, pairs: _SimilarPairs) -> _SimilarPairs:
+    def _needed(self, images: Indices, pairs: SimilarPairs) -> SimilarPairs:
         """Of pairs with kept images those that may be tried, and one that shows if any is left."""
         needed = np.zeros(len(pairs.row), np.bool_)
         for state in self.state:
-            usable = (state[images[pairs.row]] == _OPEN) & (state[pairs.other] == _KEPT)
+            usable = (state[images[pairs.row]] == OPEN) & (state[pairs.other] == KEPT)
             needed |= usable & (pairs.ranks(usable) <= self.rules.tries)
         return pairs.at(needed)
 
-    def _try_pairs(self, images: Indices, pairs: _SimilarPairs, *, last: bool = False) -> None:
+    def _try_pairs(self, images: Indices, pairs: SimilarPairs, *, last: bool = False) -> None:
         """Decide images of a block by their pairs with the images of one block of places.
 
         last: whether there are no further places, so that an image that is not proved is kept.
@@ -395,7 +357,7 @@ class _Search:
         are registered together. The first open image never waits, so this ends.
         """
         attempts = [
-            _Attempts(state, images, pairs, self.rules.tries, last=last) for state in self.state
+            Attempts(state, images, pairs, self.rules.tries, last=last) for state in self.state
         ]
         pair_of = np.full(len(pairs.row), -1)  # rows of `self.tried`, for pairs that were tried
         proofs, overlaps = np.zeros(len(pairs.row), np.bool_), np.zeros(len(pairs.row))
@@ -415,7 +377,7 @@ class _Search:
         for level, attempt in enumerate(attempts):
             self.exhausted[level, images] |= attempt.exhausted()
 
-    def _tried(self, images: Indices, pairs: _SimilarPairs) -> tuple[Indices, Flags, Vector]:
+    def _tried(self, images: Indices, pairs: SimilarPairs) -> tuple[Indices, Flags, Vector]:
         """Align pairs: their rows in `tried`, whether they are proved, and their overlaps."""
         if not len(pairs.row):
             return np.empty(0, np.int64), np.empty(0, np.bool_), np.empty(0)
@@ -424,77 +386,6 @@ class _Search:
         self.tried.append(tried)
         self.tried_count += len(rows)
         return rows, self.rules.proves(tried.alignments, tried.identical), tried.alignments.overlap
-
-
-class _Attempts:
-    """What one rule tries for the images of a block among the images of one block of places.
-
-    active: (images,), which images may try on. They end with a proof, with their last pair or with
-    their last try.
-    """
-
-    def __init__(
-        self, state: States, images: Indices, pairs: _SimilarPairs, tries: int, *, last: bool
-    ) -> None:
-        self._state = state
-        self._images = images
-        self._last = last
-        self._other = pairs.other
-        usable = (state[images[pairs.row]] == _OPEN) & (state[pairs.other] != _REMOVED)
-        self._pairs = np.flatnonzero(usable)  # pairs that this rule may try, in their order
-        rows = np.arange(len(images))
-        self._next = np.searchsorted(pairs.row[self._pairs], rows)
-        self._end = np.searchsorted(pairs.row[self._pairs], rows, side="right")
-        self._left = np.full(len(images), tries)
-        self._failed = np.zeros(len(images), np.bool_)
-        self.active = np.asarray(state[images] == _OPEN)
-
-    def advance(self) -> None:
-        """Pass over removed images, and end images without a further pair or try.
-
-        Images that are kept by that may be what others waited for, so they are named together.
-        """
-        while self.active.any():
-            self._pass_over_removed()
-            ended = self.active & ((self._next == self._end) | (self._left == 0))
-            if not ended.any():
-                return
-            self.active &= ~ended
-            self._failed |= ended
-            if self._last:
-                self._state[self._images[ended]] = _KEPT
-
-    def _pass_over_removed(self) -> None:
-        """Move each image that may try on to its next pair with an image that is not removed."""
-        rows = np.flatnonzero(self.active)
-        while len(rows):
-            rows = rows[(self._next[rows] < self._end[rows]) & (self._left[rows] > 0)]
-            rows = rows[self._state[self._others(rows)] == _REMOVED]
-            self._next[rows] += 1
-
-    def named(self) -> tuple[Indices, Indices]:
-        """The images that can try their next pair now, and these pairs."""
-        rows = np.flatnonzero(self.active)
-        rows = rows[self._state[self._others(rows)] == _KEPT]
-        return rows, self._pairs[self._next[rows]]
-
-    def apply(self, rows: Indices, proof: Flags) -> None:
-        """Enter whether the pairs that these images named are proved."""
-        removed, failed = rows[proof], rows[~proof]
-        self._state[self._images[removed]] = _REMOVED
-        self.active[removed] = False
-        self._next[failed] += 1
-        self._left[failed] -= 1
-
-    def exhausted(self) -> Flags:
-        """Whether an image was not proved though kept images are left that it did not try."""
-        is_kept = self._state[self._other[self._pairs]] == _KEPT
-        before = np.concatenate([[0], np.cumsum(is_kept)])
-        return self._failed & (before[self._end] > before[self._next])
-
-    def _others(self, rows: Indices) -> Indices:
-        """The other image of each of these images' next pair."""
-        return np.asarray(self._other[self._pairs[self._next[rows]]], np.int64)
 
 
 def _place_blocks(places: Indices | None, count: int, size: int) -> Indices:

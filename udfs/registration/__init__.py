@@ -25,16 +25,8 @@ check.py
     Score — the score of one transform
     rescored — the score of a transform, by other code, for the audit
     registered_anew — the best transform of another search
-kernels.py
-    prepare — normalised pictures and gradients
-    structure — derivatives and structure tensor
-    resampled — a picture through matrices
-    multiplied — products of spectra
-    highest — the largest entries of planes
-    refine — the best of several starts, refined
-    judge — the score of a transform and its evidence
-
-Numba compiles `kernels`. The folder `gpu` does the same in batches of pairs, on a torch device.
+The folder `kernels` holds the loops, which Numba compiles; `gpu` does the same in batches of pairs,
+on a torch device.
 """
 
 from udfs.registration.alignment import Alignments, proved

@@ -16,7 +16,7 @@ import scipy.signal
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from udfs.registration.limits import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS
+from udfs.registration.kernels.evidence import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS
 from udfs.registration.pictures import FLOOR, NEAR, SIDE, Greys
 
 Floats = NDArray[np.float64]

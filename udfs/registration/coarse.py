@@ -15,7 +15,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from udfs.registration import kernels
+from udfs.registration.kernels import grid
 from udfs.registration.pictures import SIDE, Floats, Prepared
 
 Spectra = NDArray[np.complex64]
@@ -59,11 +59,11 @@ def starts(
     spread for pictures that are unlike, whatever the overlap.
     """
     product = np.empty((len(PLANES), *other.shape[1:]), np.complex64)
-    kernels.multiplied(own, OWN, other, OTHER, product)
+    grid.multiplied(own, OWN, other, OTHER, product)
     shape = (PADDED, PADDED)
     correlation = scipy.fft.irfft2(product, s=shape, overwrite_x=True)
     values, places = np.empty(count, np.float32), np.empty((count, 2), np.int64)
-    kernels.highest(correlation, weights(), values, places)
+    grid.highest(correlation, weights(), values, places)
     planes, shifts = places[:, 0], np.stack([places[:, 1] % PADDED, places[:, 1] // PADDED])
     shifts[shifts > PADDED // 2] -= PADDED
     # The first picture is seen through R(θ)/own and the other one through 1/other, both in units of
@@ -92,7 +92,7 @@ def _into_frame(root: float, other_root: float) -> NDArray[np.float64]:
 
 def _spectra(picture: Prepared, matrices: Floats) -> Spectra:
     shown = np.empty((len(matrices), _HALF, _HALF), np.float32)
-    kernels.resampled(picture.coarse[0], matrices, shown)
+    grid.resampled(picture.coarse[0], matrices, shown)
     spectra: Spectra = scipy.fft.rfft2(shown, s=(PADDED, PADDED))
     return spectra
 
@@ -106,9 +106,9 @@ def weights() -> Floats:
     ones = np.ones((_HALF, _HALF), np.float32)
     own = np.empty((len(ROTATIONS) * len(SHRINKINGS), _HALF, _HALF), np.float32)
     matrices = [_shown(1.0, r, s) for r in ROTATIONS for s in SHRINKINGS]
-    kernels.resampled(ones, np.array(matrices, np.float32), own)
+    grid.resampled(ones, np.array(matrices, np.float32), own)
     other = np.empty((len(SHRINKINGS), _HALF, _HALF), np.float32)
-    kernels.resampled(ones, np.array([np.eye(2) / s for s in SHRINKINGS], np.float32), other)
+    grid.resampled(ones, np.array([np.eye(2) / s for s in SHRINKINGS], np.float32), other)
     side = 2 * _HALF
     spectra = np.conj(np.fft.rfft2(own, s=(side, side)))[OWN]
     areas = np.fft.irfft2(spectra * np.fft.rfft2(other, s=(side, side))[OTHER], s=(side, side))

@@ -13,13 +13,3 @@ LEAST_OVERLAP = 0.25
 LARGEST_SCALE, LARGEST_ROTATION = 1.45, 16.0  # of a transform that is accepted; degrees
 UNPROVED = 0.35  # a registration with which no pair is proved, whatever the settings
 LARGEST_STEP = 1.6  # the scale that a transform may have on the way
-LEAST_AGREEMENT = 0.1  # below it, the agreement at other shifts is not looked at
-LEAST_COMMON = 200  # pixels that a shift must leave of the overlap
-# Every second shift (down, right) by 3 to 9 pixels of a half-plane, at which a pair must agree
-# less: what repeats does so on both sides.
-SHIFTS = tuple(
-    (dy, dx)
-    for dy in range(10)
-    for dx in range(-9, 10)
-    if (dy + dx) % 2 == 0 and (dy > 0 or dx > 0) and 9 <= dy * dy + dx * dx <= 81
-)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from udfs.registration import kernels
+from udfs.registration.kernels import contrast
 
 Greys = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -90,7 +90,7 @@ class Prepared:
         fine = np.empty((4, SIDE, SIDE), np.float32)
         coarse = np.empty((3, SIDE // 2, SIDE // 2), np.float32)
         half = kernels_of_contrast(NEAR_HALF)
-        kernels.prepare(values, root, *kernels_of_contrast(NEAR), *half, FLOOR, fine, coarse)
+        contrast.prepare(values, root, *kernels_of_contrast(NEAR), *half, FLOOR, fine, coarse)
         return cls(root, values, fine, coarse)
 
     @property
@@ -103,5 +103,5 @@ class Prepared:
         """Smoothed derivatives and structure tensor (5, 64, 64), computed when first needed."""
         if self._structure is None:
             self._structure = np.empty((5, SIDE, SIDE), np.float32)
-            kernels.structure(self.fine[0], *kernels_of_structure(), self._structure)
+            contrast.structure(self.fine[0], *kernels_of_structure(), self._structure)
         return self._structure

@@ -20,9 +20,10 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from udfs.registration import coarse, kernels
+from udfs.registration import coarse
 from udfs.registration.alignment import Alignments
 from udfs.registration.coarse import Spectra
+from udfs.registration.kernels import evidence, refinement
 from udfs.registration.limits import (
     FIRST_STEPS,
     FLAT,
@@ -198,7 +199,7 @@ def _enter(
 ) -> None:
     """Refine the transforms of a pair, and enter the best one with its score and evidence."""
     matrix = np.zeros((2, 3), np.float32)
-    correlation, refined = kernels.refine(
+    correlation, refined = refinement.refine(
         template.fine, template.coarse, template.root, reference.fine[0], reference.coarse[0],
         reference.root, transforms, FIRST_STEPS, HALF_STEPS, STEPS, LEAST_OVERLAP, LARGEST_STEP,
         HOPELESS_FIRST, HOPELESS,
@@ -216,7 +217,7 @@ def _enter(
         found.registration[pair] = min(found.registration[pair], HOPELESS)
         return
     out = np.empty(5)
-    kernels.judge(
+    evidence.judge(
         template.fine, template.structure, reference.grey, matrix, *kernels_of_contrast(NEAR),
         FLOOR, *kernels_of_structure(), UNPROVED, out,
     )  # fmt: skip

@@ -244,7 +244,7 @@ def test_a_changed_vector_replaces_the_stored_one(spark: SparkSession, tmp_path:
     run = Run(spark, settings(), "x")
     rejects = run.warehouse.read("rejects").collect()
     assert [(row.image_id, row.error_code) for row in rejects] == [(gone["id"], "vanished")]
-    with pytest.raises(JobError, match="made of vectors and holds no pixels"):
+    with pytest.raises(JobError, match="made of vectors, and a model encodes pixels"):
         Run(spark, settings("ingest.vector_column="), "train").execute(train.STAGE)
 
 

@@ -67,7 +67,7 @@ def test_a_given_model_is_a_file_or_a_folder(tmp_path: Path) -> None:
 
 def test_vectors_have_no_pixels_for_a_model(tmp_path: Path) -> None:
     models.check_pixels(warehouse_at(tmp_path))
-    with pytest.raises(JobError, match="was made of vectors and holds no pixels"):
+    with pytest.raises(JobError, match="was made of vectors, and a model encodes pixels"):
         models.check_pixels(warehouse_at(tmp_path, vectors=True))
 
 

@@ -80,6 +80,7 @@ def test_a_true_selection_passes(audited: ProofAudit, pruned: GivenPictures) -> 
         {"registration": None},
         {"shift_x": 9.0},
         {"agreement": 0.1},
+        {"agreement": 0.995},
         {"rule": "overlap:0.9"},
     ],
     ids=str,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from jobs.autoencoder import whiten
 from jobs.duplicates import window_covers
 from jobs.duplicates.group_placement import ROUNDS
 from jobs.runtime.stage import StageRun
@@ -93,6 +94,30 @@ def test_small_groups_are_decided_as_defined(pictured: GivenPictures) -> None:
     assert moved
 
 
+def test_each_space_is_decided_by_itself(pictured: GivenPictures) -> None:
+    """By its own candidates; a pair that both spaces try is registered once."""
+    candidates = {"raw": 0.5, "whitened": 0.1}
+    spaces = ("prune.space=['raw', 'whitened']", "publish.space=raw", "prune.axes=8")
+    pictured.job(whiten.STAGE, *spaces)
+    pictured.prune(*PROOF_FLAGS, *spaces, f"prune.candidates={list(candidates.values())}")
+    vectors = {row["image_id"]: row["vector"] for row in rows_of(pictured, "vectors")}
+    selection = rows_of(pictured, "selection")
+    latents = {"raw": pictured.latents, "whitened": {n: np.array(v) for n, v in vectors.items()}}
+    decided = {}
+    for space, least in candidates.items():
+        pictured.latents = latents[space]
+        decided[space] = pictured.proved_selection(candidates=least)
+        found = {
+            (row["image_id"], row["rule"]): (row["kept"], row["kept_id"], row["similarity"])
+            for row in selection
+            if row["space"] == space
+        }
+        assert found == decided[space]
+    assert decided["raw"] != decided["whitened"]
+    proposed = {row["space"] for row in pairs_of(pictured).values()}
+    assert proposed == candidates.keys()
+
+
 def test_rounds_decide_as_whole_groups_do(
     pictured: GivenPictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +148,7 @@ def test_numbers_beside_proofs_decide_as_alone(pictured: GivenPictures) -> None:
     assert pictured.selection() == expected
 
 
+@pytest.mark.whole
 def test_no_pair_is_registered_twice(
     pictured: GivenPictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +192,7 @@ def test_pairs_of_changed_pictures_are_registered_anew(pictured: GivenPictures) 
     assert all(pictured.content(changed) in pair for pair in contents)
 
 
+@pytest.mark.whole
 def test_a_batch_is_appended_as_in_one_run(
     pictured: GivenPictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The scores of transforms, and their evidence: `udfs.registration.kernels.judge` for many pairs.
+"""The scores of transforms, and their evidence: `kernels.evidence` for many pairs.
 
 `udfs.registration.alignment.Alignments` defines what is computed.
 """
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from udfs.registration.gpu.pictures import PictureBatch, frame, normalised, sampled, structure
-from udfs.registration.limits import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS, UNPROVED
+from udfs.registration.kernels.evidence import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS
+from udfs.registration.limits import UNPROVED
 from udfs.registration.pictures import BROAD, FLOOR, NARROW, NEAR, SIDE
 
 _PAIRS = 1024  # at a time: 0.5 MB each

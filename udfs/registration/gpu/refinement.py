@@ -1,7 +1,7 @@
-"""The Gauss–Newton steps of `udfs.registration.kernels` for many transforms at a time.
+"""The Gauss–Newton steps of `udfs.registration.kernels.refinement` for many transforms at a time.
 
 A transform is (a, b, tx, ty) of v = [[a, b], [−b, a]]·u + t in units of equal length, as in
-`udfs.registration.kernels`.
+`udfs.registration.kernels.refinement`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,15 @@ import torch
 from torch import Tensor
 
 from udfs.registration.gpu.pictures import PictureBatch, frame, gradients, sampled
+from udfs.registration.kernels.refinement import (
+    COARSE_TOLERANCE,
+    FINALISTS,
+    FINE_TOLERANCE,
+    LEAST_GAIN,
+    LEAST_VARIANCE,
+    LONGEST,
+    OF_OVERLAP,
+)
 from udfs.registration.limits import (
     FIRST_STEPS,
     HALF_STEPS,
@@ -21,13 +30,6 @@ from udfs.registration.limits import (
     LEAST_OVERLAP,
     STEPS,
 )
-
-# As in `kernels.refine` and `kernels._climb`.
-_FINALISTS = 2  # starts that go on after their first steps
-_COARSE_TOLERANCE, _FINE_TOLERANCE = 0.03, 0.02  # pixels: a smaller step is the last one
-_LEAST_VARIANCE = 1e-6
-_LEAST_GAIN = 0.3  # the correlation that a step reckons with at least
-_LONGEST = 0.1  # of the side: the longest way of a corner in a step
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def climb(
         if step == steps:
             break
         moves, regular = _moves(sums, deviation, correlation)
-        p, length = _moved(p, moves, _LONGEST * side, side / 2)
+        p, length = _moved(p, moves, LONGEST * side, side / 2)
         scale = torch.hypot(p[:, 0], p[:, 1])
         within = (scale <= LARGEST_STEP) & (scale * LARGEST_STEP >= 1)
         going = (correlation > -1) & regular & ~last
@@ -119,8 +121,8 @@ def _scored(sums: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
     enough = sums[:, 0, 0] >= LEAST_OVERLAP * side**2
     sums = sums - sums[:, :, :1] * sums[:, :1, :] / count[:, None, None]
     variance = sums.diagonal(dim1=1, dim2=2)[:, [1, 6]] / count[:, None]
-    usable = enough & (variance >= _LEAST_VARIANCE).all(dim=1)
-    deviation = variance.clamp(min=_LEAST_VARIANCE).sqrt()
+    usable = enough & (variance >= LEAST_VARIANCE).all(dim=1)
+    deviation = variance.clamp(min=LEAST_VARIANCE).sqrt()
     correlation = sums[:, 1, 6] / count / deviation.prod(dim=1)
     return sums, deviation, torch.where(usable, correlation, -1.0)
 
@@ -129,7 +131,7 @@ def _moves(sums: Tensor, deviation: Tensor, correlation: Tensor) -> tuple[Tensor
     """Gauss–Newton steps (k, 4), slightly damped, and whether their systems can be solved."""
     hessian = sums[:, 2:6, 2:6]
     damping = torch.diag_embed(hessian.diagonal(dim1=1, dim2=2) * 1e-4 + 1e-9)
-    gain = deviation[:, :1] / correlation[:, None].clamp(min=_LEAST_GAIN)
+    gain = deviation[:, :1] / correlation[:, None].clamp(min=LEAST_GAIN)
     by_own, by_other = sums[:, 2:6, 1] / deviation[:, :1], sums[:, 2:6, 6] / deviation[:, 1:]
     right = gain * (by_other - correlation[:, None] * by_own)
     factor, failed = torch.linalg.cholesky_ex(hessian + damping)
@@ -178,7 +180,7 @@ def refine(
     doubled = transforms[hopeful]
     doubled[:, 2:] *= 2
     reached, correlation, _ = climb(
-        level, rows, other_rows[hopeful], doubled, STEPS, _FINE_TOLERANCE
+        level, rows, other_rows[hopeful], doubled, STEPS, FINE_TOLERANCE
     )
     complete = torch.zeros_like(correlations, dtype=torch.bool)
     complete[hopeful] = correlation > -1
@@ -192,17 +194,17 @@ def _searched(level: Level, own: Tensor, other: Tensor, starts: Tensor) -> tuple
     def climbed(starts: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         count = starts.shape[1]
         i, j = own.repeat_interleave(count), other.repeat_interleave(count)
-        found = climb(level, i, j, starts.flatten(0, 1), steps, _COARSE_TOLERANCE)
+        found = climb(level, i, j, starts.flatten(0, 1), steps, COARSE_TOLERANCE)
         transforms, correlations, overlaps = (
             torch.unflatten(each, 0, (-1, count)) for each in found
         )
         # Transforms of unlike overlaps are compared: a large overlap counts for a little.
-        return transforms, correlations, correlations * overlaps**0.25
+        return transforms, correlations, correlations * overlaps**OF_OVERLAP
 
     transforms, reached, significance = climbed(starts, FIRST_STEPS)
     highest, first = reached.max(dim=1, keepdim=True)
     refused = highest[:, 0] < HOPELESS_FIRST
-    best = significance.topk(min(_FINALISTS, starts.shape[1]), dim=1).indices
+    best = significance.topk(min(FINALISTS, starts.shape[1]), dim=1).indices
     begun = _taken(transforms, first)[:, 0]
     transforms, correlations, significance = climbed(_taken(transforms, best), HALF_STEPS)
     best = significance.argmax(dim=1, keepdim=True)

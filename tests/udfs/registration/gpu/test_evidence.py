@@ -8,9 +8,9 @@ import torch
 
 from tests.support.devices import DEVICES
 from tests.support.scenes import pairs, similarity
-from udfs.registration import kernels
 from udfs.registration.gpu.evidence import judge
 from udfs.registration.gpu.pictures import PictureBatch
+from udfs.registration.kernels import evidence as loops
 from udfs.registration.limits import UNPROVED
 from udfs.registration.pictures import (
     FLOOR,
@@ -44,7 +44,7 @@ def test_scores_are_those_of_the_processor(
     for pair in range(len(own)):
         first, second = prepared[own[pair]], prepared[other[pair]]
         out = np.empty(5)
-        kernels.judge(
+        loops.judge(
             first.fine, first.structure, second.grey, shown[pair].astype(np.float32),
             *kernels_of_contrast(NEAR), FLOOR, *kernels_of_structure(), UNPROVED, out,
         )  # fmt: skip

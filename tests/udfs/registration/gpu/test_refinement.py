@@ -8,9 +8,9 @@ import torch
 
 from tests.support.devices import DEVICES
 from tests.support.scenes import pairs, similarity
-from udfs.registration import kernels
 from udfs.registration.gpu.pictures import PictureBatch
 from udfs.registration.gpu.refinement import Level, climb, matrices, refine
+from udfs.registration.kernels import refinement as loops
 from udfs.registration.limits import (
     FIRST_STEPS,
     HALF_STEPS,
@@ -78,7 +78,7 @@ def test_refined_pairs_are_those_of_the_processor(device: str) -> None:
     for pair in range(12):
         first, second = Prepared.of(greys[2 * pair]), Prepared.of(greys[2 * pair + 1])
         matrix = np.zeros((2, 3), np.float32)
-        correlation, complete = kernels.refine(
+        correlation, complete = loops.refine(
             first.fine, first.coarse, first.root, second.fine[0], second.coarse[0], second.root,
             starts[pair], FIRST_STEPS, HALF_STEPS, STEPS, LEAST_OVERLAP, LARGEST_STEP,
             HOPELESS_FIRST, HOPELESS, matrix,

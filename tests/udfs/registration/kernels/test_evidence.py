@@ -1,0 +1,99 @@
+"""The score of a transform and its evidence beside NumPy and SciPy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+from tests.support.registration import OWN, Floats, normalised, picture, places
+from tests.support.scenes import composed, scene, similarity, view
+from udfs.registration.kernels import evidence
+from udfs.registration.kernels.evidence import SHIFTS
+from udfs.registration.limits import UNPROVED
+from udfs.registration.pictures import (
+    FLOOR,
+    NEAR,
+    Prepared,
+    kernels_of_contrast,
+    kernels_of_structure,
+)
+
+TRUTH = similarity(1.06, 4, (5, -7))
+
+
+def judged(own: Prepared, other: Prepared, matrix: Floats, unproved: float = UNPROVED) -> Floats:
+    out = np.empty(5)
+    evidence.judge(
+        own.fine, own.structure, other.grey, matrix.astype(np.float32),
+        *kernels_of_contrast(NEAR), FLOOR, *kernels_of_structure(), unproved, out,
+    )  # fmt: skip
+    return out
+
+
+def test_the_score_is_the_correlation_over_the_overlap() -> None:
+    grey = view(scene(10), composed(OWN, TRUTH))
+    other = picture(10)
+    grey[:, :20] = 80
+    matrix = similarity(1.05, 5, (5, -7))  # some way off
+    registration, _, blocks, overlap, share = judged(Prepared.of(grey), Prepared.of(other), matrix)
+    x, y = places(matrix)
+    inside = (abs(x) <= 32) & (abs(y) <= 32)
+    warped = map_coordinates(other / 255, [y + 31.5, x + 31.5], order=1, mode="mirror")
+    (t, t_contrast), (w, w_contrast) = normalised(grey / 255, 1.5), normalised(warped, 1.5)
+    assert abs(registration - np.corrcoef(t[inside], w[inside])[0, 1]) < 1e-3
+    assert overlap == inside.mean()
+    limit = float(FLOOR) ** 2
+    textured = inside & (t_contrast > limit) & (w_contrast > limit)
+    assert abs(share - textured.sum() / inside.sum()) < 1e-3
+    in_blocks = textured.reshape(8, 8, 8, 8).sum(axis=(1, 3))
+    assert blocks == (in_blocks >= 32).sum()
+    assert 20 < blocks < 50
+
+
+def test_the_agreement_is_less_by_that_at_other_shifts() -> None:
+    """Of a picture with itself: 1 less the largest autocorrelation along the weaker direction."""
+    prepared = Prepared.of(picture(11))
+    gx, gy, xx, xy, yy = prepared.structure.astype(float)
+    tensor = np.moveaxis(np.array([[xx, xy], [xy, yy]]), (0, 1), (-2, -1))
+    weaker = np.linalg.eigh(tensor)[1][..., 0]
+    inner = np.zeros((64, 64), np.bool_)
+    inner[2:-2, 2:-2] = True
+    along = gx * weaker[..., 0] + gy * weaker[..., 1]
+    correlations = []
+    for dy, dx in SHIFTS:
+        rows, columns = np.nonzero(inner)
+        both = (rows + dy < 62) & (columns + dx >= 2) & (columns + dx < 62)
+        here = rows[both], columns[both]
+        there = rows[both] + dy, columns[both] + dx
+        u = along[here]
+        v = gx[there] * weaker[here][:, 0] + gy[there] * weaker[here][:, 1]
+        correlations.append((u @ v) / math.sqrt((u @ u) * (v @ v)))
+    registration, agreement, *_ = judged(prepared, prepared, np.eye(2, 3))
+    assert abs(registration - 1) < 1e-5
+    assert max(correlations) > 0.05
+    assert abs(agreement - (1 - max(correlations))) < 1e-3
+
+
+def test_without_a_registration_there_is_no_agreement() -> None:
+    prepared = Prepared.of(picture(12))
+    matrix = similarity(1, 0, (1, 0))
+    registration, agreement, *_ = judged(prepared, prepared, matrix, -1.0)
+    assert agreement > 0
+    assert judged(prepared, prepared, matrix, registration + 0.01)[1] == 0
+
+
+def test_the_shifts_are_those_that_are_documented() -> None:
+    """By 3 to 9 pixels, none of them with its opposite, and every second one."""
+    shifts = set(SHIFTS)
+    assert len(shifts) == len(SHIFTS)
+    assert all(3 <= math.hypot(*shift) <= 9 and sum(shift) % 2 == 0 for shift in shifts)
+    ring = [
+        (dy, dx)
+        for dy in range(-9, 10)
+        for dx in range(-9, 10)
+        if 3 <= math.hypot(dy, dx) <= 9 and (dy + dx) % 2 == 0
+    ]
+    assert shifts | {(-dy, -dx) for dy, dx in shifts} == set(ring)
+    assert 2 * len(shifts) == len(ring)

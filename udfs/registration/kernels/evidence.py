@@ -1,0 +1,155 @@
+"""The score of a transform, and its evidence.
+
+Pictures are square arrays of float32. Coordinates are in pixels from the centre of the picture; a
+matrix m of shape (2, 3) takes the pixel (x, y) to (m00·x + m01·y + m02, m10·x + m11·y + m12).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from udfs.registration.kernels.contrast import fill_structure, normalise
+from udfs.registration.kernels.grid import at
+from udfs.vectors.kernels.compiling import inlined, summed
+
+LEAST_AGREEMENT = 0.1  # below it, the agreement at other shifts is not looked at
+LEAST_COMMON = 200  # pixels that a shift must leave of the overlap
+# Every second shift (down, right) by 3 to 9 pixels of a half-plane, at which a pair must agree
+# less: what repeats does so on both sides.
+SHIFTS = tuple(
+    (dy, dx)
+    for dy in range(10)
+    for dx in range(-9, 10)
+    if (dy + dx) % 2 == 0 and (dy > 0 or dx > 0) and 9 <= dy * dy + dx * dx <= 81
+)
+_ZERO = np.float32(0)
+_SHIFTS = np.array(SHIFTS)
+
+
+@inlined
+def _laid_over(picture: Any, m: Any, out: Any, inside: Any) -> Any:
+    """The picture through m, mirrored outside; returns how many pixels are `inside`."""
+    n = out.shape[0]
+    centre, half, last = np.float32((n - 1) / 2), np.float32(n / 2), np.float32(n - 1)
+    count = 0
+    for y in range(n):
+        dy = np.float32(y) - centre
+        for x in range(n):
+            dx = np.float32(x) - centre
+            px = m[0, 0] * dx + m[0, 1] * dy + m[0, 2]
+            py = m[1, 0] * dx + m[1, 1] * dy + m[1, 2]
+            within = abs(px) <= half and abs(py) <= half
+            inside[y, x] = within
+            count += within
+            px, py = abs(px + centre), abs(py + centre)
+            if px > last:
+                px = 2 * last - px
+            if py > last:
+                py = 2 * last - py
+            out[y, x] = at(picture, px, py)
+    return count
+
+
+@inlined
+def _agreement(own: Any, other: Any, within: Any, dy: Any, dx: Any) -> Any:
+    """The correlation of two pictures' derivatives along directions, the other one shifted.
+
+    own: (3, n, n), the first picture's derivative, and the direction along which it is taken, x
+    before y. other: (2, n, n), the gradient of the other picture. within: (n, n), 1 where both are
+    known, and 0 elsewhere. 0 where too little is left of them.
+    """
+    n = within.shape[0]
+    product = energy = other_energy = common = _ZERO
+    for y in range(n - dy):
+        for x in range(max(0, -dx), n - max(0, dx)):
+            both = within[y, x] * within[y + dy, x + dx]
+            u = both * own[0, y, x]
+            v = own[1, y, x] * other[0, y + dy, x + dx] + own[2, y, x] * other[1, y + dy, x + dx]
+            product += u * v
+            energy += u * u
+            other_energy += both * v * v
+            common += both
+    spread = energy * other_energy
+    return product / math.sqrt(spread) if common >= LEAST_COMMON and spread > 1e-12 else 0.0
+
+
+@summed
+def judge(
+    fine: Any, own_structure: Any, other_grey: Any, m: Any, near: Any, wide: Any, floor: Any,
+    narrow: Any, broad: Any, unproved: Any, out: Any,
+) -> None:  # fmt: skip
+    """The score of a transform and its evidence.
+
+    fine: of the first picture, as `prepare` fills it. own_structure: its `structure`. other_grey:
+    the second picture in [0, 1]. unproved: with a lower registration no pair is proved, and the
+    agreement is not computed but 0. out: (5,), registration, agreement, blocks, overlap, and the
+    share of the overlap that has contrast in both pictures; `alignment.Alignments` defines them.
+    """
+    n = other_grey.shape[0]
+    warped, normalised = np.empty_like(other_grey), np.empty_like(other_grey)
+    contrast = np.empty_like(other_grey)
+    inside = np.empty((n, n), np.bool_)
+    count = _laid_over(other_grey, m, warped, inside)
+    normalise(warped, near, wide, floor, normalised, contrast)
+    st = sw = stt = sww = stw = 0.0
+    textured = 0
+    limit = floor * floor
+    for y in range(n):
+        for x in range(n):
+            if inside[y, x]:
+                t, w = fine[0, y, x], normalised[y, x]
+                st += t
+                sw += w
+                stt += t * t
+                sww += w * w
+                stw += t * w
+                textured += fine[3, y, x] > limit and contrast[y, x] > limit
+    pixels = max(count, 1)
+    var_t, var_w = stt - st * st / pixels, sww - sw * sw / pixels
+    spread = math.sqrt(max(var_t, 0.0) * max(var_w, 0.0))
+    out[0] = (stw - st * sw / pixels) / spread if spread > 1e-6 else 0.0
+    blocks = 0
+    for by in range(0, n, 8):
+        for bx in range(0, n, 8):
+            contrasts = 0
+            for y in range(by, by + 8):
+                for x in range(bx, bx + 8):
+                    contrasts += inside[y, x] and fine[3, y, x] > limit and contrast[y, x] > limit
+            blocks += contrasts >= 32
+    out[1], out[2], out[3], out[4] = 0.0, blocks, count / (n * n), textured / pixels
+    if out[0] < unproved:
+        return
+    other_structure = np.empty((5, n, n), np.float32)
+    fill_structure(normalised, narrow, broad, other_structure)
+    own, within = np.zeros((3, n, n), np.float32), np.zeros((n, n), np.float32)
+    for y in range(2, n - 2):
+        for x in range(2, n - 2):
+            if (
+                inside[y, x] and inside[y - 2, x] and inside[y + 2, x]
+                and inside[y, x - 2] and inside[y, x + 2]
+            ):  # fmt: skip
+                xx = own_structure[2, y, x] + other_structure[2, y, x]
+                xy = own_structure[3, y, x] + other_structure[3, y, x]
+                yy = own_structure[4, y, x] + other_structure[4, y, x]
+                # The sine and cosine of the direction of largest variation. The derivatives are
+                # taken at right angles to it.
+                length = math.sqrt((xx - yy) * (xx - yy) + 4 * xy * xy)
+                double = (xx - yy) / length if length > 0 else 1.0
+                cosine = math.sqrt(max(0.5 * (1 + double), 0.0))
+                sine = math.copysign(math.sqrt(max(0.5 * (1 - double), 0.0)), xy)
+                within[y, x] = 1
+                own[1, y, x], own[2, y, x] = -sine, cosine
+                gx, gy = own_structure[0, y, x], own_structure[1, y, x]
+                own[0, y, x] = gy * cosine - gx * sine
+    agreement = _agreement(own, other_structure, within, 0, 0)
+    out[1] = agreement
+    if agreement < LEAST_AGREEMENT:
+        return
+    elsewhere = 0.0
+    for k in range(len(_SHIFTS)):
+        dy, dx = _SHIFTS[k]
+        elsewhere = max(elsewhere, _agreement(own, other_structure, within, dy, dx))
+    out[1] = agreement - elsewhere
