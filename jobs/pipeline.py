@@ -7,7 +7,7 @@ everything else about it (see `jobs/runtime/stage.py`).
 from __future__ import annotations
 
 from jobs.acquisition import ingest
-from jobs.autoencoder import encode, train, whiten
+from jobs.autoencoder import describe, encode, train, whiten
 from jobs.density import anomalies, generate, modes, project
 from jobs.duplicates import conflicts, groups, leaks, prune, publish
 from jobs.evaluation import calibrate, estimate, similarities
@@ -23,6 +23,7 @@ STAGES: tuple[Stage, ...] = (
     project.STAGE,
     modes.STAGE,
     whiten.STAGE,
+    describe.STAGE,
     leaks.STAGE,
     conflicts.STAGE,
     anomalies.STAGE,

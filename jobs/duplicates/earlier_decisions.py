@@ -50,11 +50,13 @@ def decision_hash() -> Column:
 
 
 def whitening_fit(stage_run: StageRun) -> str | None:
-    """The id of the fit by which the vectors were whitened; None without whitened vectors."""
-    if "vectors" not in stage_run.reads:
-        return None
-    rows = stage_run.query("vectors", "SELECT fit_id FROM rows LIMIT 1")
-    return str(rows[0]["fit_id"]) if rows else None
+    """The ids of the fits by which the vectors were whitened; None without whitened vectors."""
+    found = []
+    for table in ("vectors", "gradients"):
+        if table in stage_run.reads:
+            rows = stage_run.query(table, "SELECT fit_id FROM rows LIMIT 1")
+            found += [str(row["fit_id"]) for row in rows]
+    return " ".join(found) or None
 
 
 def earlier_selection(stage_run: StageRun, members: DataFrame) -> DataFrame | None:

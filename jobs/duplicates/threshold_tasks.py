@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.duplicates.groups import space_of
-from jobs.settings.duplicates import RAW, WHITENED
+from jobs.settings.duplicates import GRADIENTS, RAW, WHITENED
 from jobs.warehouse import arrow_frames
 from udfs import arrow
 from udfs.density import histogram
@@ -21,7 +21,7 @@ from udfs.duplicates import thresholds
 from udfs.duplicates.thresholds import AngleMoments
 from udfs.vectors.cosine import Matrix
 
-LOWEST = {RAW: 0.0, WHITENED: -1.0}  # the lower end of the bisection in each space
+LOWEST = {RAW: 0.0, WHITENED: -1.0, GRADIENTS: -1.0}  # the lower end of the bisection in each space
 
 SHARE_THRESHOLDS = arrow_frames.struct("group string, thresholds array<double>")
 KEPT_COUNTS = arrow_frames.struct("group string, kept array<bigint>")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from jobs.errors import SettingsError
-from jobs.settings.duplicates import OVERLAP, RATE, SHARE, SUBLABEL
+from jobs.settings.duplicates import GRADIENTS, OVERLAP, RATE, SHARE, SUBLABEL
 from jobs.settings.evaluation import NO_LABELS
 from jobs.settings.model import Settings, published_space
 from udfs.density import modes
@@ -46,6 +46,11 @@ def _vectors(settings: Settings) -> Iterator[str]:
         yield "train.model: encodes pixels, and ingest.vector_column names vectors"
     if settings.encode.orientations > 1:
         yield "encode.orientations: turns what is encoded, and ingest.vector_column names vectors"
+    if GRADIENTS in settings.prune.space and not ingest.pictures:
+        yield (
+            f"prune.space = {GRADIENTS}: looks at pixels, and with ingest.vector_column there are "
+            "none: name the images in ingest.image_column as well, or take another space"
+        )
     without = (
         f"{OVERLAP} rules lay pixels over each other, and with ingest.vector_column there are "
         "none: name the images in ingest.image_column as well, or give"

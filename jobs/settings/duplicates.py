@@ -27,15 +27,16 @@ from jobs.settings.validators import (
     one_of,
 )
 
-RAW, WHITENED = "raw", "whitened"  # similarity is the cosine of latents, or of whitened latents
-SPACES = (RAW, WHITENED)
+# Similarity is the cosine of latents, of whitened latents, or of whitened vectors of gradients.
+RAW, WHITENED, GRADIENTS = "raw", "whitened", "gradients"
+SPACES = (RAW, WHITENED, GRADIENTS)
 OVERLAPS = ("overlap:0.9", "overlap:0.7", "overlap:0.5")  # the default where there are pixels
 # The default for vectors that are brought along without pixels. Those of the raw space are the
 # paper's; benchmarks/defaults.py shows how the middle one of the whitened space was chosen.
-THRESHOLDS = {RAW: (0.97, 0.95, 0.93), WHITENED: (0.9, 0.85, 0.8)}
+THRESHOLDS = {RAW: (0.97, 0.95, 0.93), WHITENED: (0.9, 0.85, 0.8), GRADIENTS: (0.9, 0.85, 0.8)}
 # Pairs above these are registered under an overlap rule. They are far below THRESHOLDS, for here
 # the cosine only proposes.
-CANDIDATES = {RAW: 0.97, WHITENED: 0.5}
+CANDIDATES = {RAW: 0.97, WHITENED: 0.5, GRADIENTS: 0.4}
 FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pair_rate"
 OVERLAP = "overlap"  # not a threshold of the cosine: pictures are laid over each other
 SEARCHED = (SHARE, SHARE_OF_ALL, RATE)  # T is computed from the images
@@ -159,9 +160,9 @@ def check_likeness(value: Any) -> float | str:
 
 
 def check_spaces(values: Sequence[str]) -> Sequence[str]:
-    """Allow one of SPACES, or both."""
-    if not values or not set(values) <= set(SPACES):
-        raise ValueError(f"must be {', '.join(SPACES)}, or a list of both")
+    """Allow some of SPACES; none stands for the default, which depends on the rules."""
+    if not set(values) <= set(SPACES):
+        raise ValueError(f"must be {', '.join(SPACES)}, or a list of some of them")
     return distinct("a space")(values)
 
 
@@ -225,7 +226,7 @@ class Prune(Section):
     agreement: Annotated[Number, between(0, 1)] = 0.5
     tries: Annotated[Whole, between(1, 16_384)] = 64
     orientations: Annotated[Whole, AfterValidator(check_orientations)] = 1
-    space: Annotated[Texts, AfterValidator(check_spaces)] = (WHITENED,)
+    space: Annotated[Texts, AfterValidator(check_spaces)] = ()
     axes: Annotated[Whole, between(1, 4096)] = 256
     seed: Seed = 0
     order: Annotated[Texts, AfterValidator(check_order)] = ()

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from jobs.errors import SettingsError
 from jobs.settings import checks
-from jobs.settings.duplicates import OVERLAPS, THRESHOLDS
+from jobs.settings.duplicates import GRADIENTS, OVERLAPS, THRESHOLDS, WHITENED, Prune
 from jobs.settings.model import SECTIONS, Sections, Settings
 from jobs.settings.validators import LARGEST_SEED
 
@@ -180,12 +180,28 @@ def _seeded(sections: Sections, seed: int) -> Sections:
 def _completed(settings: Settings) -> Settings:
     """Return the settings with the default rules, and the middle one published."""
     prune, publish = settings.prune, settings.publish
+    if not prune.space:
+        prune = replace(prune, space=(_default_space(settings),))
+        settings = replace(settings, prune=prune)
     if not prune.thresholds:
         prune = replace(prune, thresholds=_default_rules(settings))
     if not publish.rule and prune.thresholds:
         rules = list(prune.rules)
         publish = replace(publish, rule=rules[len(rules) // 2])
     return replace(settings, prune=prune, publish=publish)
+
+
+def _default_space(settings: Settings) -> str:
+    """Return the space of gradients where all rules ask for a proof, else that of whitened latents.
+
+    Numbers were chosen for latents. Gradients find neither mirrored nor turned copies; latents that
+    are the mean of eight orientations do.
+    """
+    rules, conflicts = Prune(thresholds=settings.prune.thresholds), settings.conflicts
+    proved = len(rules.overlaps) == len(rules.rules)
+    proved &= conflicts.overlap is not None or not conflicts.threshold
+    turned = settings.encode.orientations > 1
+    return GRADIENTS if settings.ingest.pictures and proved and not turned else WHITENED
 
 
 def _default_rules(settings: Settings) -> tuple[int | float | str, ...]:

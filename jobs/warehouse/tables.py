@@ -86,13 +86,19 @@ TABLES: dict[str, Table] = {
         ),
         Table(
             "spaces",
-            ("whiten",),
+            ("whiten", "describe"),
             "space string, model_id string, fit_id string, images bigint, mean array<double>, "
             "deviations array<double>, axes array<double>",
         ),
         Table(
             "vectors",
             ("whiten",),
+            "image_id string, label string, split string, sha256 string, model_id string, "
+            "encoded_on string, space string, fit_id string, vector array<float>",
+        ),
+        Table(
+            "gradients",
+            ("describe",),
             "image_id string, label string, split string, sha256 string, model_id string, "
             "encoded_on string, space string, fit_id string, vector array<float>",
         ),

@@ -85,6 +85,7 @@ def test_stages_that_a_pipeline_skips_say_how_to_ask_for_them() -> None:
     skipped = [stage for stage in pipeline.STAGES if not stage.enabled(usual)]
     assert [stage.name for stage in skipped] == [
         "modes",
+        "whiten",
         "leaks",
         "conflicts",
         "anomalies",

@@ -20,6 +20,7 @@ def fit() -> Whitening:
 def test_each_space_has_its_table_and_the_stage_that_writes_it() -> None:
     assert spaces.reads(["raw", "whitened"]) == {"latents": "encode", "vectors": "whiten"}
     assert [spaces.column_of(space) for space in ("raw", "whitened")] == ["latent", "vector"]
+    assert spaces.reads(["gradients"]) == {"gradients": "describe"}
 
 
 def test_every_number_of_a_fit_is_in_its_id() -> None:
@@ -48,7 +49,7 @@ def test_rows_of_vectors_are_the_latents_seen_by_the_fit() -> None:
         }
     )
     schema = arrow_schema(spaces.VECTORS)
-    (rows,) = spaces.WhiteningTask(fit(), "fit").rows([batch], schema)
+    (rows,) = spaces.VectorsTask(fit(), "fit", "whitened", spaces.latents_of).rows([batch], schema)
     assert rows.schema == schema
     assert rows.column("image_id").to_pylist() == list("abcde")
     assert set(rows.column("space").to_pylist()) == {"whitened"}

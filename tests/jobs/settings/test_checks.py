@@ -42,7 +42,7 @@ UNFIXED = 'prune.thresholds="keep_share:0.5"'
         ([*VECTORS, 'prune.thresholds="overlap:0.7"'], r"overlap rules lay pixels over each"),
         (
             ["prune.candidates=[0.5, 0.6]"],
-            r"holds 2 numbers; give one for each of prune\.space \(w",
+            r"holds 2 numbers; give one for each of prune\.space \(g",
         ),
         ([*VECTORS, "generate.count=2"], r"generate\.count: images are decoded by the model"),
     ],
@@ -98,7 +98,7 @@ def test_what_would_stop_a_job_later(job: str, flags: list[str], told: str) -> N
     [
         (["prune.group_by=['sublabel']"], r"sublabel needs modes\.draws, such as 200"),
         (["publish.rule=fixed:0.5"], r"not among the computed rules \(overlap:0\.9, "),
-        (["publish.space=raw"], r"not among the computed spaces \(whitened\)"),
+        (["publish.space=raw"], r"not among the computed spaces \(gradients\)"),
     ],
 )
 def test_what_would_stop_a_pipeline_later(flags: list[str], told: str) -> None:
@@ -115,9 +115,9 @@ def test_a_file_that_is_there_is_no_mistake(tmp_path: Path) -> None:
 
 def test_only_a_rule_and_a_space_that_are_computed_can_be_published() -> None:
     settings = build({}, ["publish.rule=fixed:0.8"])
-    check_published(settings, ["fixed:0.8"], ["whitened"])
+    check_published(settings, ["fixed:0.8"], ["gradients"])
     with pytest.raises(SettingsError) as caught:
         check_published(settings, ["fixed:0.9"], ["raw"])
     rule, space = str(caught.value).splitlines()
     assert rule.startswith("publish.rule = 'fixed:0.8': not among the computed rules (fixed:0.9)")
-    assert space.startswith("publish.space = 'whitened': not among the computed spaces (raw)")
+    assert space.startswith("publish.space = 'gradients': not among the computed spaces (raw)")

@@ -10,6 +10,7 @@ from jobs.errors import SettingsError
 from jobs.settings.duplicates import (
     CANDIDATES,
     FIXED,
+    GRADIENTS,
     MOST_RULES,
     OVERLAP,
     RATE,
@@ -49,7 +50,6 @@ from jobs.settings.load import build
         ('prune.thresholds=["pair_rate:0.1", "pair_rate:1e-1"]', "twice"),
         (f"prune.thresholds={[k / 100 for k in range(MOST_RULES + 1)]}", "at most 60 are allowed"),
         ("prune.space=white", "must be raw, whitened"),
-        ("prune.space=[]", "must be raw, whitened"),
         ('prune.space=["raw", "raw"]', "names a space twice"),
         ('prune.order=["score", "-score"]', "twice"),
         ('prune.order=["-"]', "no name"),
@@ -58,7 +58,7 @@ from jobs.settings.load import build
         ("conflicts.threshold=overlap:0", "must be a number, or overlap:0.7"),
         ("conflicts.threshold=pair_rate:0.1", "must be a number, or overlap:0.7"),
         ("conflicts.threshold=true", "must be a number, or overlap:0.7"),
-        ("publish.space=white", 'must be one of raw, whitened, ""'),
+        ("publish.space=white", 'must be one of raw, whitened, gradients, ""'),
         ("publish.minimum_kept=-1", "must lie between"),
         ("publish.most_removed=1.5", "between 0 and 1"),
         ("publish.most_removed_of_class=nan", "between 0 and 1"),
@@ -117,8 +117,9 @@ def test_conflicts_ask_for_a_number_or_an_overlap() -> None:
 
 def test_candidates_have_a_default_for_each_space() -> None:
     both = ['prune.space=["raw", "whitened"]', 'prune.thresholds="overlap:0.7"']
-    assert build({}).prune.candidate_thresholds == {WHITENED: CANDIDATES[WHITENED]}
-    assert build({}, both).prune.candidate_thresholds == CANDIDATES
+    assert build({}).prune.candidate_thresholds == {GRADIENTS: CANDIDATES[GRADIENTS]}
+    found = build({}, both).prune.candidate_thresholds
+    assert found == {space: CANDIDATES[space] for space in (RAW, WHITENED)}
     one = build({}, ["prune.space=raw", "prune.candidates=0.5"])
     assert one.prune.candidate_thresholds == {RAW: 0.5}
     given_ = build({}, [*both, "prune.candidates=[0.7, 0.4]"])

@@ -158,3 +158,20 @@ def test_a_mistake_hides_no_other() -> None:
         build({}, flags)
     keys = [re.split(" =|:", line)[0] for line in str(caught.value).splitlines()]
     assert sorted(keys) == ["ingest.stride", "ingest.tile", "leaks.remove", "leaks.scope"]
+
+
+def test_the_space_follows_the_rules() -> None:
+    """Gradients propose where every rule asks for a proof; numbers are of latents."""
+    space = {
+        (): "gradients",
+        ('prune.thresholds="overlap:0.8"', "conflicts.threshold=overlap:0.7"): "gradients",
+        ("prune.thresholds=[0.9]",): "whitened",
+        ('prune.thresholds=[0.9, "overlap:0.8"]',): "whitened",
+        ("conflicts.threshold=0.9",): "whitened",
+        ("encode.orientations=8",): "whitened",
+        VECTORS: "whitened",
+        (*VECTORS, "ingest.image_column=picture"): "gradients",
+        ("prune.space=raw",): "raw",
+    }
+    for flags, expected in space.items():
+        assert build({}, flags).prune.space == (expected,), flags

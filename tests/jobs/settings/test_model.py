@@ -10,7 +10,7 @@ import pytest
 
 from jobs.settings.duplicates import OVERLAPS
 from jobs.settings.load import build
-from jobs.settings.model import SECTIONS, Settings, published_space
+from jobs.settings.model import SECTIONS, published_space
 
 CHANGED = ("prune.thresholds=[1, 0.9]", "prune.order=-score", "estimate.step=7", "leaks.split=test")
 
@@ -46,4 +46,5 @@ def test_the_first_space_is_published_unless_one_is_named() -> None:
     both = ('prune.space=["whitened", "raw"]', "prune.thresholds=[0.9]")
     assert published_space(build({}, both)) == "whitened"
     assert published_space(build({}, (*both, "publish.space=raw"))) == "raw"
-    assert published_space(Settings()) == "whitened"
+    assert published_space(build({})) == "gradients"
+    assert published_space(build({}, ("prune.thresholds=[0.9]",))) == "whitened"
