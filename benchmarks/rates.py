@@ -1,6 +1,6 @@
 """True pairs found at the default of each method, and where so many false pairs are flagged.
 
-    .venv/bin/python -m benchmarks.rates DATA --model ours=WEIGHTS [--half choose] [--keep FOLDER]
+    .venv/bin/python -m benchmarks.rates DATA [--model ours=WEIGHTS] [--half choose] [--keep FOLDER]
 
 DATA: the folder with ucmerced/. True pairs are planted copies (benchmarks/changes.py) and crops of
 one photograph whose overlap is known (`truth.crops`). A false pair: two tiles of 64 px at a stride
@@ -39,9 +39,10 @@ from benchmarks.proofs import OTHER, Indices
 from benchmarks.spaces import BINS, SmallAxes, Sums, cosines
 from benchmarks.truth import Crops, Pixels, Planted, Pool
 from jobs.autoencoder import models
-from jobs.settings.duplicates import CANDIDATES, RAW, WHITENED, Prune
+from jobs.settings.duplicates import AXES, CANDIDATES, GRADIENTS, RAW, WHITENED, Prune
 from udfs.autoencoder import inference
-from udfs.registration import Alignments
+from udfs.registration import Alignments, grey_of
+from udfs.registration.gradients import gradient_vectors
 from udfs.vectors.cosine import Matrix
 from udfs.vectors.whitening import Moments, Whitening
 
@@ -52,7 +53,11 @@ CROPS = 4  # of each photograph
 STRIDE = 32  # of the tiles
 ALIKE = 10_000  # pairs of look-alikes
 PROOFS = (1, 2, 5, 10, 20, 50, 100)  # an image, of the curve
-NUMBERS = {RAW: 0.95, WHITENED: 0.85}  # the middle one of the thresholds without proof
+NUMBERS = {
+    RAW: 0.95,
+    WHITENED: 0.85,
+    GRADIENTS: 0.85,
+}  # the middle one of the thresholds without proof
 FASTDUP = 0.9  # its `threshold`
 EDGES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.95)  # of the bins of true overlap
 
@@ -321,6 +326,13 @@ def encoded(images: Images, weights: bytes, threads: int) -> dict[str, Vectors]:
     return {RAW: raw, WHITENED: {name: space(latents) for name, latents in raw.items()}}
 
 
+def described(images: Images) -> Vectors:
+    """Whitened vectors of gradients of all parts; the whitening is fitted on the pool."""
+    found = {name: gradient_vectors(grey_of(pixels)) for name, pixels in images.parts().items()}
+    space = Whitening.fitted(Moments.of(found["pool"]), AXES[GRADIENTS])
+    return {name: space(vectors) for name, vectors in found.items()}
+
+
 def rivals(images: Images) -> Iterator[tuple[str, Vectors, float]]:
     """Hashes and small pixels, with the thresholds that people use."""
     import imagehash
@@ -377,7 +389,7 @@ def main() -> None:
     parser.add_argument("--half", choices=(truth.CHOOSE, truth.FIGURES), default=truth.FIGURES)
     parser.add_argument("--photographs", type=int, default=10_000, help="at most so many")
     parser.add_argument(
-        "--proofs", type=int, nargs=2, default=(50_000, 400_000), metavar=("RAW", "WHITENED"),
+        "--proofs", type=int, nargs=2, default=(50_000, 400_000), metavar=("RAW", "OTHERS"),
         help="pairs registered at most; as many across classes as raw",
     )  # fmt: skip
     parser.add_argument("--keep", type=Path, help="a folder for pairs and alignments")
@@ -389,7 +401,7 @@ def main() -> None:
     images = Images.of(options.data, options.half, options.photographs, options.threads)
     print(f"{len(images.planted.originals):,} photographs, {len(images.pool):,} tiles,", end=" ")
     print(f"{same_class_count(images):,} false pairs, {len(images.crops.overlaps):,} crops\n")
-    methods: list[Measured] = []
+    methods = _judged(images, "gradients", GRADIENTS, described(images), given, options)
     for named in options.model:
         name, _, path = named.partition("=")
         spaces = encoded(images, models.read_given(path), options.threads)
@@ -412,10 +424,10 @@ def _judged(
     pairs = {name: proofs.proposed(pool, images.pool, at)}
     each = len(pairs[name]) / len(images.pool)
     print(f"\n{name}: {len(pairs[name]):,} pairs above {at:g}, {each:.1f} an image\n")
-    if space == WHITENED:
+    if space == GRADIENTS:
         pairs["look-alikes"] = proofs.nearest(pool, images.pool, ALIKE, images.same)
         pairs["across classes"] = proofs.proposed(pool, images.pool, at, across=True)
-    most = {name: options.proofs[space == WHITENED], "across classes": options.proofs[0]}
+    most = {name: options.proofs[space != RAW], "across classes": options.proofs[0]}
     print("| pairs | overlap | above c | registered | proved |\n| --- | --- | --- | --- | --- |")
     proposed = {}
     for which, some in pairs.items():

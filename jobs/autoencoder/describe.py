@@ -34,7 +34,7 @@ def main(stage_run: StageRun) -> None:
     described = DescribedImages()
     reusable = reusable_fit(stage_run) if prune.mode == "append" else None
     whitening = reusable or space_fits.fitted(
-        stage_run, "images", PIXELS, described.matrix, gradients.width(), prune.axes
+        stage_run, "images", PIXELS, described.matrix, gradients.width(), prune.axes_of(GRADIENTS)
     )
     fit = space_fits.fit_rows(GRADIENTS, MODEL, whitening, stage_run.count("images"))
     stage_run.write(fit, "spaces", where=f"space = '{GRADIENTS}'")
@@ -49,7 +49,7 @@ def depends(run: RunContext) -> dict[str, Any]:
     prune = run.settings.prune
     return {
         "append": NamedValues({"prune.mode": prune.mode}, hashed=prune.mode == "append"),
-        "axes": NamedValues({"prune.axes": prune.axes}, hashed=prune.axes),
+        "axes": NamedValues({"prune.axes": prune.axes}, hashed=prune.axes_of(GRADIENTS)),
         "gradients": gradients.VERSION,
     }
 

@@ -29,9 +29,10 @@ def main(stage_run: StageRun) -> None:
     whitened like those before.
     """
     prune = stage_run.settings.prune
+    most = prune.axes_of(WHITENED)
     metadata = {"orientations": stage_run.inputs["latents"].orientations}
-    reusable = reusable_fit(stage_run, prune.axes) if prune.mode == "append" else None
-    whitening = reusable or fitted_to_latents(stage_run, prune.axes)
+    reusable = reusable_fit(stage_run, most) if prune.mode == "append" else None
+    whitening = reusable or fitted_to_latents(stage_run, most)
     images = stage_run.query("latents", "SELECT count(*) AS images FROM rows")[0]["images"]
     fit = space_fits.fit_rows(WHITENED, model_of(stage_run), whitening, images)
     stage_run.write(fit, "spaces", where=f"space = '{WHITENED}'", metadata=metadata)
@@ -47,7 +48,7 @@ def depends(run: RunContext) -> dict[str, Any]:
     prune = run.settings.prune
     return {
         "append": NamedValues({"prune.mode": prune.mode}, hashed=prune.mode == "append"),
-        "axes": NamedValues({"prune.axes": prune.axes}, hashed=prune.axes),
+        "axes": NamedValues({"prune.axes": prune.axes}, hashed=prune.axes_of(WHITENED)),
     }
 
 

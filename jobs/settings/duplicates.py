@@ -36,7 +36,8 @@ OVERLAPS = ("overlap:0.9", "overlap:0.7", "overlap:0.5")  # the default where th
 THRESHOLDS = {RAW: (0.97, 0.95, 0.93), WHITENED: (0.9, 0.85, 0.8), GRADIENTS: (0.9, 0.85, 0.8)}
 # Pairs above these are registered under an overlap rule. They are far below THRESHOLDS, for here
 # the cosine only proposes.
-CANDIDATES = {RAW: 0.97, WHITENED: 0.5, GRADIENTS: 0.4}
+CANDIDATES = {RAW: 0.97, WHITENED: 0.5, GRADIENTS: 0.24}
+AXES = {WHITENED: 256, GRADIENTS: 512}  # of the whitening, at most
 FIXED, SHARE, SHARE_OF_ALL, RATE = "fixed", "keep_share", "keep_share_all", "pair_rate"
 OVERLAP = "overlap"  # not a threshold of the cosine: pictures are laid over each other
 SEARCHED = (SHARE, SHARE_OF_ALL, RATE)  # T is computed from the images
@@ -227,7 +228,7 @@ class Prune(Section):
     tries: Annotated[Whole, between(1, 16_384)] = 64
     orientations: Annotated[Whole, AfterValidator(check_orientations)] = 1
     space: Annotated[Texts, AfterValidator(check_spaces)] = ()
-    axes: Annotated[Whole, between(1, 4096)] = 256
+    axes: Annotated[Whole, between(0, 4096)] = 0
     seed: Seed = 0
     order: Annotated[Texts, AfterValidator(check_order)] = ()
     group_by: Columns = ("label",)
@@ -266,6 +267,10 @@ class Prune(Section):
         """For each space the cosine above which a pair is registered under an overlap rule."""
         values = self.candidates or [CANDIDATES[space] for space in self.space]
         return dict(zip(self.space, values, strict=False))  # settings.checks compares the lengths
+
+    def axes_of(self, space: str) -> int:
+        """The most axes of a space that is whitened."""
+        return self.axes or AXES[space]
 
     @property
     def by_sublabel(self) -> bool:
