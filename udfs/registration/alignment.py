@@ -31,8 +31,10 @@ class Alignments:
         [−1, 1]; NaN for flat pictures.
     agreement: the correlation of the two pictures' derivatives along the direction in which they
         vary least, less the largest such correlation with the other picture shifted by 3 to 9
-        pixels; in [−1, 1]. A straight edge, or stripes, correlate with any others, but not along
-        themselves; and what repeats in both directions agrees as well elsewhere.
+        pixels; but at most the mean correlation of the third of the blocks of 8×8 pixels that
+        agree least; in [−1, 1]. A straight edge, or stripes, correlate with any others, but not
+        along themselves; what repeats in both directions agrees as well elsewhere; and of one floor
+        with another thing on it, only a part agrees.
     blocks: how many of the 64 blocks of 8×8 pixels have contrast in both pictures.
     overlap: the share of the first picture that lies inside the other one, in [0, 1].
     overlap_other: the share of the other picture that lies inside the first one.

@@ -16,8 +16,17 @@ import scipy.signal
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from udfs.registration.kernels.evidence import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS
-from udfs.registration.pictures import FLOOR, NEAR, SIDE, Greys
+from udfs.registration.kernels.evidence import (
+    BLOCK,
+    ENOUGH,
+    FEW_PIXELS,
+    FULL_DEVIATION,
+    LEAST_AGREEMENT,
+    LEAST_COMMON,
+    SHIFTS,
+    WORST,
+)
+from udfs.registration.pictures import FLOOR, NARROW, NEAR, SIDE, Greys
 
 Floats = NDArray[np.float64]
 
@@ -150,23 +159,31 @@ def _normalised(picture: Floats, deviation: float = NEAR) -> Floats:
 
 
 def _correlation(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
-    a, b = t[inside], w[inside]
+    return _correlated(t[inside], w[inside])
+
+
+def _correlated(a: Floats, b: Floats) -> float:
     if len(a) < 2 or a.std() < 1e-6 or b.std() < 1e-6:
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])
 
 
 def _agreement(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
-    """How much better derivatives along the weaker direction agree here than at other shifts."""
+    """How much better derivatives along the weaker direction agree here than at other shifts.
 
-    def gradients(picture: Floats) -> tuple[Floats, Floats]:
-        smooth = gaussian_filter(picture, 1.0, mode="mirror", truncate=3)
+    It is at most the correlation of the blocks that agree least.
+    """
+    smooth_t, smooth_w = (
+        gaussian_filter(each, NARROW, mode="mirror", truncate=3) for each in (t, w)
+    )
+
+    def gradients(smooth: Floats) -> tuple[Floats, Floats]:
         gx, gy = np.zeros_like(smooth), np.zeros_like(smooth)
         gx[:, 1:-1] = (smooth[:, 2:] - smooth[:, :-2]) / 2
         gy[1:-1] = (smooth[2:] - smooth[:-2]) / 2
         return gx, gy
 
-    own, other = gradients(t), gradients(w)
+    own, other = gradients(smooth_t), gradients(smooth_w)
     xx, xy, yy = (
         sum(gaussian_filter(g[i] * g[j], 3.0, mode="mirror", truncate=3) for g in (own, other))
         for i, j in ((0, 0), (0, 1), (1, 1))
@@ -181,7 +198,28 @@ def _agreement(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
     if best < LEAST_AGREEMENT:
         return best
     elsewhere = [_shifted_agreement(own, other, weaker, within, dy, dx) for dy, dx in SHIFTS]
-    return best - max(0.0, *elsewhere)
+    return min(best - max(0.0, *elsewhere), _worst_blocks(smooth_t, smooth_w, inside))
+
+
+def _worst_blocks(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
+    """The mean correlation of the third of the blocks that agree least, by weight."""
+    found = []
+    for top in range(0, SIDE, BLOCK):
+        for left in range(0, SIDE, BLOCK):
+            block = slice(top, top + BLOCK), slice(left, left + BLOCK)
+            shown = inside[block]
+            share = max(0.0, (shown.sum() - FEW_PIXELS) / (BLOCK**2 - FEW_PIXELS))
+            if share > 0:
+                a, b = t[block][shown], w[block][shown]
+                deviation = min(a.std(), b.std())
+                found.append((_correlated(a, b), share * min(1.0, deviation / FULL_DEVIATION)))
+    total = sum(weight for _, weight in found)
+    remaining, missed = WORST * total, 0.0
+    for correlation, weight in sorted(found):
+        taken = min(weight, remaining)
+        remaining -= taken
+        missed += taken * (1 - correlation)
+    return float(1 - missed / (WORST * max(total, ENOUGH)))
 
 
 def _shifted_agreement(

@@ -11,14 +11,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from udfs.registration.gpu.pictures import PictureBatch, frame, normalised, sampled, structure
-from udfs.registration.kernels.evidence import LEAST_AGREEMENT, LEAST_COMMON, SHIFTS
+from udfs.registration.gpu.pictures import (
+    PictureBatch,
+    frame,
+    gaussian_matrix,
+    normalised,
+    sampled,
+    structure,
+)
+from udfs.registration.kernels.evidence import (
+    BLOCK,
+    ENOUGH,
+    FEW_PIXELS,
+    FULL_DEVIATION,
+    LEAST_AGREEMENT,
+    LEAST_COMMON,
+    SHIFTS,
+    WORST,
+)
 from udfs.registration.limits import UNPROVED
 from udfs.registration.pictures import BROAD, FLOOR, NARROW, NEAR, SIDE
 
 _PAIRS = 1024  # at a time: 0.5 MB each
-_BLOCK = 8  # pixels of a block's side
-_BLOCKS = SIDE // _BLOCK
+_BLOCKS = SIDE // BLOCK  # along a side
 _EDGE = 2  # pixels around those whose derivatives are compared
 _PADDED = SIDE + 16  # the side of Fourier transforms: no shift meets a copy beyond the edge
 _UNCERTAIN = 1e-5  # of a pair's sum of squares: with less, rounding decides about a shift
@@ -54,15 +69,17 @@ def _judged(
     limit = float(FLOOR * FLOOR)
     textured = inside & (own.contrast[own_rows] > limit) & (contrast > limit)
     count = inside.sum(dim=(1, 2))
-    in_blocks = textured.view(len(shown), *(_BLOCKS, _BLOCK) * 2).sum(dim=(2, 4))
-    blocks = (2 * in_blocks >= _BLOCK**2).sum(dim=(1, 2))
+    blocks = (2 * _of_blocks(textured) >= BLOCK**2).sum(dim=1)
     agreement = torch.zeros_like(registration)
     strong = (registration >= UNPROVED).nonzero()[:, 0]
     if len(strong):  # there is no Fourier transform of no picture
         used, rows = torch.unique(own_rows[strong], return_inverse=True)
         own_structure = structure(own.fine[used], NARROW, BROAD)[rows]
         other_structure = structure(normal[strong], NARROW, BROAD)
-        agreement[strong] = _agreement(own_structure, other_structure, inside[strong])
+        worst = _worst_blocks(
+            _smooth(own.fine[used])[rows], _smooth(normal[strong]), inside[strong]
+        )
+        agreement[strong] = _agreement(own_structure, other_structure, inside[strong], worst)
     share = textured.sum(dim=(1, 2)) / count.clamp(min=1)
     return torch.stack([registration, agreement, blocks, count / SIDE**2, share])
 
@@ -89,10 +106,47 @@ def _correlation(t: Tensor, w: Tensor, inside: Tensor) -> Tensor:
     return torch.where(spread > 1e-6, correlation, 0.0)
 
 
-def _agreement(own: Tensor, other: Tensor, inside: Tensor) -> Tensor:
+def _smooth(normal: Tensor) -> Tensor:
+    """Normalised pictures smoothed as for derivatives."""
+    matrix = gaussian_matrix(NARROW, SIDE, normal.device)
+    return matrix @ normal @ matrix.T
+
+
+def _of_blocks(values: Tensor) -> Tensor:
+    """The sums of each block: (k, side, side) → (k, blocks)."""
+    return values.view(-1, _BLOCKS, BLOCK, _BLOCKS, BLOCK).sum(dim=(2, 4)).flatten(1)
+
+
+def _worst_blocks(own: Tensor, other: Tensor, inside: Tensor) -> Tensor:
+    """The mean correlation of the third of the blocks that agree least, by weight: (k,).
+
+    own, other: (k, side, side), smoothed. See `kernels.evidence`.
+    """
+    own, other = own * inside, other * inside
+    pixels = _of_blocks(inside)
+    some = pixels.clamp(min=1)
+    mean, other_mean = _of_blocks(own) / some, _of_blocks(other) / some
+    varying = (_of_blocks(own * own) / some - mean * mean).clamp(min=0)
+    other_varying = (_of_blocks(other * other) / some - other_mean * other_mean).clamp(min=0)
+    spread = (varying * other_varying).sqrt()
+    product = _of_blocks(own * other) / some - mean * other_mean
+    correlation = torch.where(spread > 1e-6, product / spread.clamp(min=1e-6), 0.0)
+    share = (pixels - FEW_PIXELS).clamp(min=0) / (BLOCK**2 - FEW_PIXELS)
+    deviation = torch.minimum(varying, other_varying).sqrt()
+    weight = share * (deviation / FULL_DEVIATION).clamp(max=1)
+    correlation, order = correlation.sort(dim=1)
+    weight = weight.gather(1, order)
+    upto, total = weight.cumsum(dim=1), weight.sum(dim=1)
+    before = upto - weight
+    taken = (torch.minimum(upto, WORST * total[:, None]) - before).clamp(min=0)
+    return 1 - (taken * (1 - correlation)).sum(dim=1) / (WORST * total.clamp(min=ENOUGH))
+
+
+def _agreement(own: Tensor, other: Tensor, inside: Tensor, worst: Tensor) -> Tensor:
     """How much better derivatives along the weaker direction agree here than at other shifts.
 
-    own, other: (k, 5, side, side), their structures.
+    own, other: (k, 5, side, side), their structures. worst: (k,), of the blocks that agree least;
+    the agreement is at most that.
     """
     directions = _weaker_directions(own[:, 2:] + other[:, 2:])
     within = _well_inside(inside).to(own.dtype)[:, None]
@@ -105,7 +159,8 @@ def _agreement(own: Tensor, other: Tensor, inside: Tensor) -> Tensor:
     products = _shifted_products(u[rows], directions[rows], gradient[rows], within[rows])
     least = _UNCERTAIN * products[:, 1:3, :1].amin(dim=1)
     elsewhere = _normalised_product(products, least)
-    agreement[rows] -= elsewhere[:, 1:].amax(dim=1).clamp(min=0)
+    better = agreement[rows] - elsewhere[:, 1:].amax(dim=1).clamp(min=0)
+    agreement[rows] = torch.minimum(better, worst[rows])
     return agreement
 
 

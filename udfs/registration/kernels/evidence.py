@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from udfs.registration.kernels.contrast import fill_structure, normalise
+from udfs.registration.kernels.contrast import blur, fill_structure, normalise
 from udfs.registration.kernels.grid import at
 from udfs.vectors.kernels.compiling import inlined, summed
 
-LEAST_AGREEMENT = 0.1  # below it, the agreement at other shifts is not looked at
+LEAST_AGREEMENT = 0.1  # below it, neither other shifts nor blocks are looked at
 LEAST_COMMON = 200  # pixels that a shift must leave of the overlap
 # Every second shift (down, right) by 3 to 9 pixels of a half-plane, at which a pair must agree
 # less: what repeats does so on both sides.
@@ -25,6 +25,13 @@ SHIFTS = tuple(
     for dx in range(-9, 10)
     if (dy + dx) % 2 == 0 and (dy > 0 or dx > 0) and 9 <= dy * dy + dx * dx <= 81
 )
+# Blocks of the first picture's frame are compared each by itself. A block's weight rises from 0 to
+# 1 with its pixels inside, and with the smaller deviation of both pictures.
+BLOCK = 8  # pixels of a block's side
+FEW_PIXELS = 48  # with no more of its 64 pixels inside, a block has no weight
+FULL_DEVIATION = 0.2  # of a normalised picture that is smoothed as for derivatives
+WORST = 1 / 3  # the share of all weight that the blocks have that agree least
+ENOUGH = 4.0  # weight of all blocks; what is missing to it counts as agreeing
 _ZERO = np.float32(0)
 _SHIFTS = np.array(SHIFTS)
 
@@ -74,6 +81,50 @@ def _agreement(own: Any, other: Any, within: Any, dy: Any, dx: Any) -> Any:
             common += both
     spread = energy * other_energy
     return product / math.sqrt(spread) if common >= LEAST_COMMON and spread > 1e-12 else 0.0
+
+
+@inlined
+def _worst_blocks(own: Any, other: Any, inside: Any) -> Any:
+    """The mean correlation of the third of the blocks that agree least, by weight.
+
+    own, other: (n, n), both normalised pictures, smoothed. Weight that is missing to ENOUGH counts
+    as a correlation of 1: a few blocks alone do not decide.
+    """
+    n = inside.shape[0]
+    side = n // BLOCK
+    correlations, weights = np.zeros(side * side), np.zeros(side * side)
+    total = 0.0
+    for block in range(side * side):
+        top, left = block // side * BLOCK, block % side * BLOCK
+        st = sw = stt = sww = stw = 0.0
+        pixels = 0
+        for y in range(top, top + BLOCK):
+            for x in range(left, left + BLOCK):
+                if inside[y, x]:
+                    t, w = own[y, x], other[y, x]
+                    st += t
+                    sw += w
+                    stt += t * t
+                    sww += w * w
+                    stw += t * w
+                    pixels += 1
+        if pixels > FEW_PIXELS:
+            var_t = max(stt / pixels - st * st / (pixels * pixels), 0.0)
+            var_w = max(sww / pixels - sw * sw / (pixels * pixels), 0.0)
+            spread = math.sqrt(var_t * var_w)
+            if spread > 1e-6:
+                correlations[block] = (stw / pixels - st * sw / (pixels * pixels)) / spread
+            share = (pixels - FEW_PIXELS) / (BLOCK * BLOCK - FEW_PIXELS)
+            deviation = math.sqrt(min(var_t, var_w))
+            weights[block] = share * min(deviation / FULL_DEVIATION, 1.0)
+            total += weights[block]
+    left_over = WORST * total
+    missed = 0.0
+    for block in np.argsort(correlations):
+        taken = min(weights[block], left_over)
+        left_over -= taken
+        missed += taken * (1 - correlations[block])
+    return 1 - missed / (WORST * max(total, ENOUGH))
 
 
 @summed
@@ -152,4 +203,8 @@ def judge(
     for k in range(len(_SHIFTS)):
         dy, dx = _SHIFTS[k]
         elsewhere = max(elsewhere, _agreement(own, other_structure, within, dy, dx))
-    out[1] = agreement - elsewhere
+    own_smooth, columns = np.empty_like(other_grey), np.empty_like(other_grey)
+    row = np.empty(n + len(narrow), np.float32)
+    blur(fine[0], narrow, own_smooth, columns, row)
+    blur(normalised, narrow, warped, columns, row)
+    out[1] = min(agreement - elsewhere, _worst_blocks(own_smooth, warped, inside))

@@ -26,11 +26,12 @@ from udfs.registration.pictures import (
 def test_scores_are_those_of_the_processor(
     device: str, at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the true transforms and at others, with pictures of which a part is flat."""
+    """At the true transforms and at others, with pictures of which a part is flat or another's."""
     monkeypatch.setattr("udfs.registration.gpu.evidence._PAIRS", at_a_time)
     greys, truth = pairs(8, seed=95)
     greys[2, :, 40:] = 90
     greys[5, 30:] = 90
+    greys[8, :, 40:] = greys[0, :, 40:]
     own = np.arange(0, 16, 2)
     other = own + 1
     shown = np.concatenate([truth, truth + np.array([[0, 0, 3], [0, 0, 2]]), truth[::-1]])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 from scipy.ndimage import map_coordinates
 
-from tests.support.registration import OWN, Floats, normalised, picture, places
+from tests.support.registration import OWN, Floats, blurred, normalised, picture, places
 from tests.support.scenes import composed, scene, similarity, view
 from udfs.registration.kernels import evidence
 from udfs.registration.kernels.evidence import SHIFTS
@@ -15,6 +16,7 @@ from udfs.registration.limits import UNPROVED
 from udfs.registration.pictures import (
     FLOOR,
     NEAR,
+    Greys,
     Prepared,
     kernels_of_contrast,
     kernels_of_structure,
@@ -74,6 +76,64 @@ def test_the_agreement_is_less_by_that_at_other_shifts() -> None:
     assert abs(registration - 1) < 1e-5
     assert max(correlations) > 0.05
     assert abs(agreement - (1 - max(correlations))) < 1e-3
+
+
+def spliced(seed: int, matrix: Floats, first: int, last: int) -> Greys:
+    """A picture through a matrix, of which the columns from first to last show another scene."""
+    grey = view(scene(seed), composed(OWN, matrix))
+    grey[:, first:last] = picture(seed + 50)[:, first:last]
+    return grey
+
+
+def of_worst_blocks(grey: Greys, other: Greys, matrix: Floats) -> float:
+    """The mean correlation of the blocks that agree least, from the definition."""
+    x, y = places(matrix)
+    inside = (abs(x) <= 32) & (abs(y) <= 32)
+    warped = map_coordinates(other / 255, [y + 31.5, x + 31.5], order=1, mode="mirror")
+    t, w = (blurred(normalised(each, 1.5)[0], 1.0) for each in (grey / 255, warped))
+    correlations, weights = [], []
+    for rows, columns in np.ndindex(8, 8):
+        block = np.s_[8 * rows : 8 * rows + 8, 8 * columns : 8 * columns + 8]
+        both = np.stack([t[block][inside[block]], w[block][inside[block]]])
+        if both.shape[1] > 48:
+            correlations.append(np.corrcoef(both)[0, 1])
+            share = (both.shape[1] - 48) / 16
+            weights.append(share * min(1, both.std(axis=1).min() / 0.2))
+    order = np.argsort(correlations)
+    upto = np.cumsum(np.array(weights)[order])
+    taken = np.diff(np.minimum(upto, upto[-1] / 3), prepend=0)  # of each block, in the worst third
+    worst = float(taken @ np.array(correlations)[order] / taken.sum())
+    return 1 - (1 - worst) * min(1.0, float(upto[-1]) / 4)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "first", "last"),
+    [
+        (np.eye(2, 3), 40, 64),
+        (TRUTH, 40, 64),
+        (similarity(0.8, 0, (26.6, 0)), 24, 64),  # the overlap ends within blocks
+        (similarity(1.4, 0, (44.6, 55.8)), 0, 8),  # less than four blocks
+    ],
+)
+def test_the_agreement_is_at_most_that_of_the_worst_blocks(
+    matrix: Floats, first: int, last: int
+) -> None:
+    grey, other = spliced(14, matrix, first, last), picture(14)
+    expected = of_worst_blocks(grey, other, matrix)
+    _, agreement, *_ = judged(Prepared.of(grey), Prepared.of(other), matrix, -1.0)
+    assert agreement == pytest.approx(expected, abs=1e-3)
+
+
+def test_pictures_that_agree_in_a_part_only_have_a_low_agreement() -> None:
+    """As of one floor with another garment on it."""
+    for seed in range(20, 30):
+        other = Prepared.of(picture(seed))
+        whole, half = (
+            judged(Prepared.of(spliced(seed, TRUTH, first, 64)), other, TRUTH) for first in (64, 32)
+        )
+        assert half[0] > UNPROVED  # half of the picture suffices for a registration
+        assert whole[1] > 0.8
+        assert half[1] < 0.1
 
 
 def test_without_a_registration_there_is_no_agreement() -> None:
