@@ -10,6 +10,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from numpy.typing import NDArray
 
+from jobs.autoencoder import spaces
 from jobs.settings.duplicates import RAW, Rule
 from udfs import arrow
 from udfs.vectors.axes import spread
@@ -20,7 +21,7 @@ Pairs = NDArray[np.int64]
 
 def classes(warehouse: str, space: str = RAW) -> Iterator[tuple[str, list[str], Matrix]]:
     """Label, ids and latents, or their whitened vectors, of each class, in the order of the ids."""
-    name, column = ("latents", "latent") if space == RAW else ("vectors", "vector")
+    name, column = spaces.table_of(space)[0], spaces.column_of(space)
     table = DeltaTable(f"{warehouse}/{name}").to_pyarrow_dataset()
     labels = sorted(set(table.to_table(columns=["label"]).column("label").to_pylist()))
     for label in labels:

@@ -1,4 +1,4 @@
-"""A strip of pairs from the demo: near-copies that were found, and two images just below T.
+"""A strip of pairs from the demo: near-copies that were proved, and two places that look alike.
 
     .venv/bin/python -m benchmarks.pairs build/demo/warehouse docs/pairs.png
 
@@ -40,12 +40,17 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images of a class; `removed` tells whether the second went because of the first."""
+    """Two images of a class.
+
+    overlap, outline: of a pair of which the second image was removed, because the first shows so
+    much of it: the corners (4, 2) of the second in pixels of the first; None where both stay.
+    """
 
     left: str
     right: str
     similarity: float
-    removed: bool
+    overlap: float | None = None
+    outline: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,30 +77,45 @@ def selected(warehouse: str, kept: bool) -> list[dict[str, Any]]:
     chosen = (ds.field("rule") == rule.name) & (ds.field("space") == space)
     # Not `== kept`: by delta-rs's statistics of booleans that would find no file.
     chosen &= ds.field("kept") if kept else ~ds.field("kept")
-    names = ["kept_id", "image_id", "similarity"]
+    names = ["kept_id", "image_id", "similarity", "overlap"]
+    names += ["scale", "rotation", "shift_x", "shift_y"]
     rows: list[dict[str, Any]] = table.to_table(columns=names, filter=chosen).to_pylist()
     return rows
 
 
 def removed_pairs(warehouse: str) -> list[Pair]:
-    """Every removed image with the kept one that justifies it, by falling similarity."""
+    """Every removed image with the kept one that justifies it, by falling overlap."""
     rows = selected(warehouse, kept=False)
-    pairs = [Pair(row["kept_id"], row["image_id"], row["similarity"], True) for row in rows]
-    return sorted(pairs, key=lambda pair: (-pair.similarity, pair.right))
+    pairs = [
+        Pair(row["kept_id"], row["image_id"], row["similarity"], row["overlap"], outline(row))
+        for row in rows
+    ]
+    return sorted(pairs, key=lambda pair: (-(pair.overlap or 0), pair.right))
 
 
-def closest_kept(warehouse: str) -> Pair:
-    """The two kept images of one class whose similarity comes closest to the threshold."""
+def outline(row: dict[str, Any]) -> NDArray[np.float64]:
+    """Where the corners of a removed image lie in the one that stays: (4, 2), in its pixels."""
+    angle, half = math.radians(row["rotation"]), SIDE / 2
+    a, b = row["scale"] * math.cos(angle), row["scale"] * math.sin(angle)
+    corners = np.array([[-half, -half], [half, -half], [half, half], [-half, half]])
+    shift = np.array([row["shift_x"], row["shift_y"]])
+    return np.asarray(corners @ np.array([[a, b], [-b, a]]).T + shift + half - 0.5)
+
+
+def closest_kept(warehouse: str, truth: dict[str, Truth]) -> Pair:
+    """The two kept images of one class and of two places that are most similar."""
     kept = {row["image_id"] for row in selected(warehouse, kept=True)}
-    best = Pair("", "", -1.0, False)
+    best = Pair("", "", -1.0)
     for _, ids, vectors in classes(warehouse, published(warehouse)[1]):
         rows = [row for row, name in enumerate(ids) if name in kept]
         unit = cosine.unit_rows(vectors[rows], cosine.squared_norms(vectors[rows]))
+        roots = np.array([truth[ids[row]].root for row in rows])
         similarity = np.triu(cosine.products(unit, unit), k=1)
+        similarity[roots[:, None] == roots[None, :]] = -1
         place = np.unravel_index(int(similarity.argmax()), similarity.shape)
         found = float(similarity[place])
         if found > best.similarity:
-            best = Pair(ids[rows[int(place[0])]], ids[rows[int(place[1])]], found, False)
+            best = Pair(ids[rows[int(place[0])]], ids[rows[int(place[1])]], found)
     return best
 
 
@@ -103,10 +123,10 @@ def label(image_id: str) -> str:
     return image_id.split("/")[0]
 
 
-def choose(removed: list[Pair], below: Pair, truth: dict[str, Truth]) -> list[Pair]:
-    """Two obvious pairs of different changes, the two closest above T of two classes, one below."""
+def choose(removed: list[Pair], alike: Pair, truth: dict[str, Truth]) -> list[Pair]:
+    """A pair of each of two changes, the two that overlap least of two classes, and look-alikes."""
     chosen: list[Pair] = []
-    for change in ("rotation", "brightness"):
+    for change in ("rotation", "scale"):
         known = [
             pair
             for pair in removed
@@ -120,14 +140,14 @@ def choose(removed: list[Pair], below: Pair, truth: dict[str, Truth]) -> list[Pa
             chosen.append(pair)
         if len(chosen) == 4:
             break
-    return [*chosen, below]
+    return [*chosen, alike]
 
 
 def story(pair: Pair, truth: dict[str, Truth]) -> str:
     """What the truth says of a pair."""
     left, right = truth[pair.left], truth[pair.right]
     if left.root != right.root:
-        return "two places"
+        return f"two places, Sim {pair.similarity:.2f}"
     if left.root == pair.left and right.change in WORDS:
         return WORDS[right.change]
     if left.root == pair.left:
@@ -135,9 +155,11 @@ def story(pair: Pair, truth: dict[str, Truth]) -> str:
     return "two frames of one place"
 
 
-def shown_similarity(pair: Pair) -> str:
-    """Four digits, cut off: rounded, 0.94998 would stand at a threshold it does not reach."""
-    return f"{math.floor(pair.similarity * 10_000) / 10_000:.4f}"
+def verdict(pair: Pair) -> str:
+    """What is said of a pair."""
+    if pair.overlap is None:
+        return "no proof: both stay"
+    return f"{pair.overlap:.0%} shown: removed"
 
 
 def pixels(warehouse: str, ids: list[str]) -> dict[str, NDArray[np.uint8]]:
@@ -167,12 +189,16 @@ def draw(
             )
             axes.imshow(pictures[name], interpolation="nearest")
             axes.set_axis_off()
-        what = "removed" if pair.removed else "both stay"
-        colour = "#b2182b" if pair.removed else "#1b7837"
+            if place == 0 and pair.outline is not None:
+                closed = np.concatenate([pair.outline, pair.outline[:1]])
+                axes.plot(closed[:, 0], closed[:, 1], color="#ffd54f", linewidth=2)
+                axes.set_xlim(-0.5, SIDE - 0.5)
+                axes.set_ylim(SIDE - 0.5, -0.5)
+        colour = "#1b7837" if pair.overlap is None else "#b2182b"
         middle = (left + wide / 2) / width
         for line, (text, ink, weight) in enumerate(
             (
-                (f"Sim {shown_similarity(pair)}: {what}", colour, "bold"),
+                (verdict(pair), colour, "bold"),
                 (story(pair, truth), "#333333", "normal"),
             )
         ):
@@ -190,11 +216,7 @@ def draw(
 
 
 def alternative(pairs: Sequence[Pair], truth: dict[str, Truth], rule: Rule) -> str:
-    told = [
-        f"{label(pair.left)}, {story(pair, truth)}, similarity {shown_similarity(pair)}: "
-        + ("removed" if pair.removed else "both stay")
-        for pair in pairs
-    ]
+    told = [f"{label(pair.left)}, {story(pair, truth)}, {verdict(pair)}" for pair in pairs]
     return f"Five pairs of generated aerial images at {rule.title}. " + "; ".join(told) + "."
 
 
@@ -205,7 +227,7 @@ def main() -> None:
     parser.add_argument("--truth", help="default: truth.csv beside the warehouse")
     given = parser.parse_args()
     truth = read_truth(Path(given.truth or Path(given.warehouse).parent / "truth.csv"))
-    pairs = choose(removed_pairs(given.warehouse), closest_kept(given.warehouse), truth)
+    pairs = choose(removed_pairs(given.warehouse), closest_kept(given.warehouse, truth), truth)
     names = [name for pair in pairs for name in (pair.left, pair.right)]
     figure = draw(pairs, pixels(given.warehouse, names), truth)
     target = Path(given.target)
