@@ -15,6 +15,7 @@ of images that overlap so much, how many are left after removal.
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.latents import classes
 from jobs.settings.duplicates import Prune
-from udfs.registration.alignment import LEAST_BLOCKS
+from udfs.registration import Alignments, proved
 from udfs.vectors import cosine
 
 EDGES = (0.875, 0.75, 0.7, 0.5, 0.25, 1e-9)  # of bands of true overlap
@@ -39,7 +40,7 @@ def places(ids: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         photographs.append(photograph)
         corners.append([int(number) for number in corner.split(",")])
     _, numbers = np.unique(photographs, return_inverse=True)
-    return numbers, np.array(corners)
+    return numbers, np.array(corners, np.int64).reshape(-1, 2)
 
 
 def tally(
@@ -87,24 +88,21 @@ def name_of(band: int) -> str:
 def registered(warehouse: str, side: int) -> None:
     """Print how many of the registered pairs are proved, by true overlap."""
     given = Prune()
+    names = [field.name for field in fields(Alignments)]
     table = DeltaTable(f"{warehouse}/alignments").to_pyarrow_table(
-        columns=["image_id", "other_id", "registration", "agreement", "blocks", "overlap"]
+        columns=["image_id", "other_id", *names]
     )
     true = true_overlap(
         table.column("image_id").to_pylist(), table.column("other_id").to_pylist(), side
     )
-    columns = {
-        name: pc.fill_null(table.column(name), -1).to_numpy().astype(float)
-        for name in ("registration", "agreement", "blocks", "overlap")
-    }
-    proved = (columns["registration"] >= given.proof) & (columns["blocks"] >= LEAST_BLOCKS)
-    proved &= columns["agreement"] >= given.agreement
+    columns = {name: table.column(name).to_numpy() for name in names}
+    proof = proved(Alignments(**columns), given.proof, given.agreement)
     off = np.abs(columns["overlap"] - true)
     print("| true overlap | registered | proved | median error of the overlap | at most, of 99 % |")
     print("| --- " * 5 + "|")
     for band in range(len(EDGES) + 1):
         some = bands(true) == band
-        found = some & proved
+        found = some & proof
         cells = [f"{some.sum():,}", f"{found.sum() / max(some.sum(), 1):.1%}"]
         if found.any():
             cells += [f"{np.quantile(off[found], share):.4f}" for share in (0.5, 0.99)]

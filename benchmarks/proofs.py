@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.spaces import cosines
 from benchmarks.truth import Pixels, Pool
-from udfs.registration import Alignments, Registrar, grey_of, proved
+from udfs.registration import Alignments, Registrar, evidence, grey_of, proved
 from udfs.vectors.cosine import Matrix
 
 Array = NDArray[np.float64]
@@ -115,9 +115,9 @@ def of_copies(originals: Pixels, copies: Pixels, threads: int) -> Alignments:
 
 
 def score(alignments: Alignments, proof: float, overlap: float = 0.0) -> Array:
-    """The agreement where the other evidence suffices, and −1 elsewhere: (m,)."""
+    """The agreement as it counts where the rest suffices, and −1 elsewhere: (m,)."""
     enough = proved(alignments, proof, -1.0) & (alignments.overlap >= overlap)
-    return np.where(enough, alignments.agreement, -1.0)
+    return np.where(enough, evidence(alignments), -1.0)
 
 
 def nearest(vectors: Matrix, pool: Pool, count: int, same: NDArray[np.bool_]) -> Pairs:

@@ -98,18 +98,20 @@ class ProofAudit:
             if min(image, keeper) < 0:
                 continue
             identical = numbers[image] == numbers[keeper] != NO_CONTENT
-            score = IDENTICAL if identical else _recomputed(row, pictures, image, keeper)
+            stored = _stored(row)
+            score = IDENTICAL if identical else _recomputed(stored, pictures, image, keeper)
             is_leak = row["kept_id"] in references
-            if not self._is_proof(row, score, is_leak=is_leak):
+            if not self._is_proof(row, stored, score, is_leak=is_leak):
                 unproved.append(row)
         return unproved
 
-    def _is_proof(self, row: Mapping[str, Any], score: Score, *, is_leak: bool) -> bool:
+    def _is_proof(
+        self, row: Mapping[str, Any], stored: Alignments, score: Score, *, is_leak: bool
+    ) -> bool:
         """Whether the stored evidence is a proof, and equal to what was computed again."""
         if any(row[name] is None for name in COMPARED):
             return False
-        asked = row["registration"] >= self.settings.proof
-        asked &= row["agreement"] >= self.settings.agreement
+        asked = bool(proved(stored, self.settings.proof, self.settings.agreement)[0])
         # The share of the other image is scale² times as large: that is the ratio of their areas.
         larger = row["overlap"] * max(1, row["scale"] ** 2 if is_leak else 1)
         asked &= larger >= self.settings.overlaps[row["rule"]] - (TOLERANCE if is_leak else 0)
@@ -153,13 +155,18 @@ def _positions(pictures: PictureRows) -> dict[str, int]:
     return {name: i for i, name in enumerate(pictures.ids.to_pylist())}
 
 
-def _recomputed(row: Mapping[str, Any], pictures: PictureRows, image: int, keeper: int) -> Score:
-    """The score at the transform that a row of `selection` stores, in float64."""
+def _stored(row: Mapping[str, Any]) -> Alignments:
+    """The alignment that a row of `selection` stores, of one pair."""
     alignment = Alignments.identical(1)
     columns = vars(alignment)
     for field in fields(Alignments):
         if row.get(field.name) is not None:
             columns[field.name][:] = row[field.name]
+    return alignment
+
+
+def _recomputed(alignment: Alignments, pictures: PictureRows, image: int, keeper: int) -> Score:
+    """The score at the transform that is stored, in float64."""
     grey = pictures.grey_at(np.array([image, keeper]))
     orientation = int(alignment.orientation[0])
     aspects = pictures.width[[image, keeper]] / pictures.height[[image, keeper]]

@@ -133,6 +133,7 @@ def test_a_score_is_the_agreement_of_what_is_proved_but_for_it() -> None:
     found.agreement[:] = (0.9, 0.2, 0.8, 0.7)
     found.registration[2] = 0.1
     found.overlap[3] = 0.4
+    found.shift_x[:] = 9.0  # what lies in place counts for more
     assert proofs.score(found, 0.4).tolist() == [0.9, 0.2, -1, 0.7]
     assert proofs.score(found, 0.4, 0.5).tolist() == [0.9, 0.2, -1, -1]
 

@@ -20,6 +20,8 @@ registrar.py
     Registrar — registers pairs of a set of pictures
 alignment.py
     Alignments — the transforms of pairs, their scores and their evidence
+    displacement — by how far a corner is moved
+    evidence — the agreement as it counts for a proof
     proved — whether pairs are proved to show the same
 check.py
     Score — the score of one transform
@@ -29,8 +31,8 @@ The folder `kernels` holds the loops, which Numba compiles; `gpu` does the same 
 on a torch device.
 """
 
-from udfs.registration.alignment import Alignments, proved
+from udfs.registration.alignment import Alignments, evidence, proved
 from udfs.registration.pictures import grey_of, turned
 from udfs.registration.registrar import Registrar
 
-__all__ = ["Alignments", "Registrar", "grey_of", "proved", "turned"]
+__all__ = ["Alignments", "Registrar", "evidence", "grey_of", "proved", "turned"]

@@ -20,6 +20,11 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Whole = NDArray[np.int64]
 
+# A picture that lies on the other one without any shift, turn or change of scale is hardly there by
+# chance: then less agreement suffices, by this share of what is asked for.
+LENIENCE = 0.6
+IN_PLACE, MOVED = 1.0, 2.0  # pixels of the farthest corner: up to here in place, from there moved
+_HALF_DIAGONAL = 45.0  # pixels from the centre to a corner
 LEAST_BLOCKS = 4  # blocks of 8×8 pixels that must have contrast in both pictures
 
 
@@ -109,15 +114,37 @@ class Alignments:
         return np.stack([first, second], axis=1)
 
 
+def displacement(alignments: Alignments) -> Floats:
+    """By how many pixels of the frame a corner of the first picture is moved at most: (m,).
+
+    As if both pictures were square; infinite where the first one was turned to be registered.
+    """
+    angle = np.radians(alignments.rotation)
+    distortion = np.hypot(alignments.scale * np.cos(angle) - 1, alignments.scale * np.sin(angle))
+    moved = np.hypot(alignments.shift_x, alignments.shift_y) + _HALF_DIAGONAL * distortion
+    return np.asarray(np.where(alignments.orientation == 0, moved, np.inf))
+
+
+def evidence(alignments: Alignments) -> Floats:
+    """The agreement as it counts for a proof: (m,), in [−1, 1].
+
+    It is larger where the picture lies on the other one as it is: divided by 1 − LENIENCE up to
+    IN_PLACE, and less and less up to MOVED. So copies that were saved, scaled or made noisy, whose
+    fine structure agrees less, are proved all the same.
+    """
+    share = np.clip((MOVED - displacement(alignments)) / (MOVED - IN_PLACE), 0, 1)
+    return np.asarray(np.clip(alignments.agreement / (1 - LENIENCE * share), -1, 1))
+
+
 def proved(alignments: Alignments, proof: float, agreement: float) -> Flags:
     """Whether each pair is proved to show the same: (m,).
 
-    Its registration and its agreement must reach these values, and at least LEAST_BLOCKS blocks
+    Its registration and its `evidence` must reach these values, and at least LEAST_BLOCKS blocks
     must have contrast in both pictures.
     """
     return np.asarray(
         ~alignments.flat
         & (np.nan_to_num(alignments.registration, nan=-1.0) >= proof)
-        & (alignments.agreement >= agreement)
+        & (evidence(alignments) >= agreement)
         & (alignments.blocks >= LEAST_BLOCKS)
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from udfs.registration import Alignments, proved
-from udfs.registration.alignment import LEAST_BLOCKS
+from udfs.registration.alignment import LEAST_BLOCKS, LENIENCE, displacement, evidence
 
 NAMES = [field.name for field in fields(Alignments)]
 
@@ -80,7 +80,8 @@ def test_each_limit_of_a_proof_counts(name: str) -> None:
         "blocks": LEAST_BLOCKS - 1,
         "flat": True,
     }
-    limit = replace(Alignments.identical(1), **{key: np.array([at[key]]) for key in at})
+    moved = replace(Alignments.identical(1), shift_x=np.array([9.0]))
+    limit = replace(moved, **{key: np.array([at[key]]) for key in at})
     assert proved(limit, proof, agreement).tolist() == [True]
     missed = replace(limit, **{name: np.array([below[name]])})
     assert proved(missed, proof, agreement).tolist() == [False]
@@ -122,3 +123,30 @@ def test_a_positive_rotation_is_anticlockwise_as_seen() -> None:
     quarter = replace(Alignments.identical(1), rotation=np.array([90.0]))
     place = quarter.matrices(np.ones(1), np.ones(1))[0] @ [10, 0, 1]
     np.testing.assert_allclose(place, [0, -10], atol=1e-12)
+
+
+def at(**columns: float) -> Alignments:
+    """One pair whose pictures lie on each other as they are, but for these entries."""
+    found = Alignments.identical(1)
+    for name, value in columns.items():
+        getattr(found, name)[:] = value
+    return found
+
+
+def test_a_corner_is_moved_by_shift_turn_and_scale() -> None:
+    assert displacement(at())[0] == 0
+    assert displacement(at(shift_x=3, shift_y=-4))[0] == pytest.approx(5)
+    assert displacement(at(scale=1.1))[0] == pytest.approx(4.5)
+    assert displacement(at(rotation=1))[0] == pytest.approx(45 * np.radians(1), rel=1e-3)
+    assert displacement(at(orientation=3))[0] == np.inf
+
+
+def test_what_lies_in_place_needs_less_agreement() -> None:
+    """Down to 0.2 of 0.5; not so what moved by two pixels."""
+    assert proved(at(agreement=0.21), 0.4, 0.5)[0]
+    assert not proved(at(agreement=0.19), 0.4, 0.5)[0]
+    assert not proved(at(agreement=0.49, shift_x=2), 0.4, 0.5)[0]
+    assert proved(at(agreement=0.51, shift_x=20), 0.4, 0.5)[0]
+    between = evidence(at(agreement=0.3, shift_x=1.5))[0]
+    assert 0.3 < between < 0.3 / (1 - LENIENCE)
+    assert evidence(at(agreement=-1.0))[0] == -1
