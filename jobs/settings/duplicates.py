@@ -225,7 +225,7 @@ class Prune(Section):
     ] = ()
     proof: Annotated[Number, between(0.4, 1)] = 0.4
     agreement: Annotated[Number, between(0, 1)] = 0.5
-    tries: Annotated[Whole, between(1, 16_384)] = 16
+    tries: Annotated[Whole, between(1, 16_384)] = 8
     orientations: Annotated[Whole, AfterValidator(check_orientations)] = 1
     space: Annotated[Texts, AfterValidator(check_spaces)] = ()
     axes: Annotated[Whole, between(0, 4096)] = 0

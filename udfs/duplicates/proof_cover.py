@@ -29,7 +29,7 @@ from udfs.vectors.gpu import DeviceProducts
 from udfs.vectors.screen import AXES, BoundedVectors, Screen
 
 PLACES = 16_384  # consecutive places of a group's order, in each of which an image has its tries
-TRIES = 16
+TRIES = 8
 CPU = "cpu"
 _FEW = 4 * AXES  # with fewer reference images, to compare costs less than to compute bounds
 
