@@ -18,7 +18,7 @@ from pyspark.sql import Row
 from jobs.errors import JobError
 from jobs.evaluation import pair_labels
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
-from jobs.settings.duplicates import Prune, Rule
+from jobs.settings.duplicates import Rule, usual_space
 from jobs.settings.evaluation import NO_LABELS
 from jobs.settings.model import Settings
 from jobs.warehouse import tables
@@ -262,12 +262,8 @@ def commands_by_proof(
 def _publish_command(settings: Settings, rule: Rule, space: str, spaces: Sequence[str]) -> str:
     warehouse = f"--warehouse {shlex.quote(settings.warehouse)}"
     command = f"./spark-submit.sh publish {warehouse} --set publish.rule={rule.name}"
-    return command if _is_default(spaces) else f"{command} --set publish.space={space}"
-
-
-def _is_default(spaces: Sequence[str]) -> bool:
-    """Return whether commands need not name the spaces."""
-    return tuple(spaces) == Prune().space
+    usual = tuple(spaces) == (usual_space([rule]),)
+    return command if usual else f"{command} --set publish.space={space}"
 
 
 def summary(
@@ -313,10 +309,11 @@ def next_commands(
     publish = _publish_command(settings, rule, space, spaces)
     if rule.name in rules:
         return [publish]
-    thresholds = _toml_thresholds([*map(Rule.of, rules), rule])
+    wanted = [*map(Rule.of, rules), rule]
+    thresholds = _toml_thresholds(wanted)
     warehouse = f"--warehouse {shlex.quote(settings.warehouse)}"
     prune = f"./spark-submit.sh prune {warehouse} --set {shlex.quote(thresholds)}"
-    if not _is_default(spaces):
+    if tuple(spaces) != (usual_space(wanted),):
         quoted = ", ".join(f'"{name}"' for name in spaces)
         prune += f" --set {shlex.quote(f'prune.space=[{quoted}]')}"
     return [prune, publish]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.runtime.run import Run
-from jobs.settings.duplicates import Prune
+from jobs.settings.duplicates import Rule, usual_space
 
 
 def summarise(run: Run) -> None:
@@ -66,7 +66,8 @@ def _next_command(run: Run, summary: dict[str, Any]) -> list[str]:
         return []
     warehouse = shlex.quote(_relative(run.warehouse.root))
     space = summary["published_space"]
-    flag = "" if (space,) == Prune().space else f" --set publish.space={space}"
+    usual = usual_space([Rule.of(others[0])])
+    flag = "" if space == usual else f" --set publish.space={space}"
     return [
         f"  next      ./spark-submit.sh publish --warehouse {warehouse} "
         f"--set publish.rule={others[0]}{flag}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -158,6 +158,14 @@ def check_likeness(value: Any) -> float | str:
     if not 0 <= value <= 1:
         raise ValueError("must lie between 0 and 1")
     return float(value)
+
+
+def usual_space(rules: Iterable[Rule]) -> str:
+    """Return the space that rules are of if none is named: gradients if all ask for a proof.
+
+    Numbers were chosen for whitened latents.
+    """
+    return GRADIENTS if all(rule.kind == OVERLAP for rule in rules) else WHITENED
 
 
 def check_spaces(values: Sequence[str]) -> Sequence[str]:

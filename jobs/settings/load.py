@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from jobs.errors import SettingsError
 from jobs.settings import checks
-from jobs.settings.duplicates import GRADIENTS, OVERLAPS, THRESHOLDS, WHITENED, Prune
+from jobs.settings.duplicates import OVERLAPS, THRESHOLDS, WHITENED, Rule, usual_space
 from jobs.settings.model import SECTIONS, Sections, Settings
 from jobs.settings.validators import LARGEST_SEED
 
@@ -192,16 +192,16 @@ def _completed(settings: Settings) -> Settings:
 
 
 def _default_space(settings: Settings) -> str:
-    """Return the space of gradients where all rules ask for a proof, else that of whitened latents.
+    """Return the space that the rules are usually of; without pixels that of whitened latents.
 
-    Numbers were chosen for latents. Gradients find neither mirrored nor turned copies; latents that
-    are the mean of eight orientations do.
+    Gradients find neither mirrored nor turned copies; latents that are the mean of eight
+    orientations do.
     """
-    rules, conflicts = Prune(thresholds=settings.prune.thresholds), settings.conflicts
-    proved = len(rules.overlaps) == len(rules.rules)
-    proved &= conflicts.overlap is not None or not conflicts.threshold
+    rules = [Rule.of(value) for value in settings.prune.thresholds]
+    rules += [Rule.of(settings.publish.rule)] if settings.publish.rule else []
+    rules += [settings.conflicts.rule] if settings.conflicts.threshold else []
     turned = settings.encode.orientations > 1
-    return GRADIENTS if settings.ingest.pictures and proved and not turned else WHITENED
+    return usual_space(rules) if settings.ingest.pictures and not turned else WHITENED
 
 
 def _default_rules(settings: Settings) -> tuple[int | float | str, ...]:

@@ -16,6 +16,10 @@ coarse.py
     other_spectra — spectra of the other one
     starts — the transforms of a grid at which two pictures correlate most
     weights — what correlations of the grid are multiplied by
+gradients.py
+    coordinates — the coordinates that are kept of a window
+    gradient_vectors — vectors of pictures by which pairs are proposed
+    width — the length of such a vector
 registrar.py
     Registrar — registers pairs of a set of pictures
 alignment.py

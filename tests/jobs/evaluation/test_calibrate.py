@@ -119,7 +119,7 @@ def test_the_line_says_how_precise_the_published_overlap_is() -> None:
 def test_the_next_command_publishes_the_smallest_precise_overlap() -> None:
     settings = build({}, [], warehouse="w")
     publish = "./spark-submit.sh publish --warehouse w --set publish.rule="
-    assert calibrate.commands_by_proof(settings, PROOFS, ["whitened"]) == [f"{publish}overlap:0.7"]
+    assert calibrate.commands_by_proof(settings, PROOFS, ["gradients"]) == [f"{publish}overlap:0.7"]
     strict = build({}, ["calibrate.precision=0.995"], warehouse="w")
     assert calibrate.commands_by_proof(strict, PROOFS, ["raw", "whitened"]) == [
         f"{publish}overlap:0.9 --set publish.space=whitened"

@@ -115,9 +115,9 @@ def test_a_file_that_is_there_is_no_mistake(tmp_path: Path) -> None:
 
 def test_only_a_rule_and_a_space_that_are_computed_can_be_published() -> None:
     settings = build({}, ["publish.rule=fixed:0.8"])
-    check_published(settings, ["fixed:0.8"], ["gradients"])
+    check_published(settings, ["fixed:0.8"], ["whitened"])
     with pytest.raises(SettingsError) as caught:
         check_published(settings, ["fixed:0.9"], ["raw"])
     rule, space = str(caught.value).splitlines()
     assert rule.startswith("publish.rule = 'fixed:0.8': not among the computed rules (fixed:0.9)")
-    assert space.startswith("publish.space = 'gradients': not among the computed spaces (raw)")
+    assert space.startswith("publish.space = 'whitened': not among the computed spaces (raw)")

@@ -168,6 +168,8 @@ def test_the_space_follows_the_rules() -> None:
         ("prune.thresholds=[0.9]",): "whitened",
         ('prune.thresholds=[0.9, "overlap:0.8"]',): "whitened",
         ("conflicts.threshold=0.9",): "whitened",
+        ("publish.rule=fixed:0.9",): "whitened",
+        ("publish.rule=overlap:0.5",): "gradients",
         ("encode.orientations=8",): "whitened",
         VECTORS: "whitened",
         (*VECTORS, "ingest.image_column=picture"): "gradients",

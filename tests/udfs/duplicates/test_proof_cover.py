@@ -23,7 +23,7 @@ from udfs.duplicates.proof_cover import (
     ProofRules,
     proof_covers,
 )
-from udfs.registration import Alignments, Registrar
+from udfs.registration import Alignments, Registrar, evidence
 from udfs.vectors.cosine import Indices, Matrix
 
 Flags = NDArray[np.bool_]
@@ -156,7 +156,7 @@ def by_table(case: Case) -> Callable[[int, int], tuple[bool, float]]:
         if case.content[i] == case.content[k] >= 0:
             return True, 1.0
         one = Table(case.seed).align(np.array([i]), np.array([k]))
-        above = one.registration >= case.rules.proof and one.agreement >= case.rules.agreement
+        above = one.registration >= case.rules.proof and evidence(one) >= case.rules.agreement
         return bool(above and not one.flat[0]), float(one.overlap[0])
 
     return align

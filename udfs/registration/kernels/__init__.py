@@ -9,7 +9,10 @@ contrast.py
     gradients — central differences
     normalise — contrast normalisation
     prepare — normalised pictures and gradients of a picture, at full and at half size
-    structure, fill_structure — derivatives and structure tensor
+    fill_structure — derivatives and structure tensor, for other loops
+    structure — the same
+gradients.py
+    windows — histograms of the directions of gradients, in overlapping windows
 grid.py
     at — a picture between its pixels
     resampled — a picture through matrices
