@@ -25,6 +25,7 @@ NOT_IN_PAPER_SETTING = {
     "sublabels",
     "spaces",
     "vectors",
+    "gradients",
     "leaks",
     "conflicts",
     "anomalies",

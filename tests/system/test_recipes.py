@@ -56,7 +56,7 @@ def desk(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         duckdb_extensions.import_extension("delta")  # as DuckDB's own download would
-        for job in ("whiten", "prune", "publish"):
+        for job in ("describe", "prune", "publish"):
             run_command(f"./spark-submit.sh {job} --warehouse {WAREHOUSE}", spark, folder)
         yield folder
 
@@ -140,7 +140,7 @@ def check_groups(names: Names) -> None:
 def check_rules(names: Names) -> None:
     assert set(names["before"]["rule"]) == {"fixed:0.999"} == {names["earlier_rule"]}
     assert set(names["after"]["rule"]) == {"overlap:0.5"}
-    assert set(names["after"]["space"]) == {"whitened"}
+    assert set(names["after"]["space"]) == {"gradients"}
     assert len(names["before"]) == names["before_by_spark"].count() > 0
 
 
