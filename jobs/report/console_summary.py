@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.runtime.run import Run
-from jobs.settings.duplicates import Rule, usual_space
+from jobs.settings.duplicates import GRADIENTS, Rule, usual_space
 
 
 def summarise(run: Run) -> None:
@@ -18,7 +18,7 @@ def summarise(run: Run) -> None:
     width = max(len(rule["title"]) for rule in summary["rules"])
     lines += [_kept(summary, rule, width) for rule in summary["rules"]]
     lines += [_known_copies(row, width) for row in summary["truth"]]
-    if summary["zero_latents"]:
+    if summary["zero_latents"] and summary["published_space"] != GRADIENTS:
         lines.append(
             f"  {summary['zero_latents']:,} images have a latent of zeros alone: they all stay"
         )
