@@ -259,8 +259,14 @@ def _named_columns(frame: DataFrame, ingest: Ingest) -> dict[str, str]:
         "split_column": ingest.split_column,
     }
     named = {key: name for key, name in named.items() if name}
+    vectors = bool(ingest.vector_column)
     missing = [
         f"ingest.{key} = {name!r}: the table has no such column; it has {', '.join(frame.columns)}"
+        + (
+            "; leave it empty if vectors are all there is"
+            if key == "image_column" and vectors
+            else ""
+        )
         for key, name in named.items()
         if name not in frame.columns
     ]
