@@ -234,7 +234,7 @@ def images_metadata(
         "tiled": bool(settings.tiling),
         "source": source.fingerprint(settings),
         "vectors": source.width is not None,
-        "pictures": source.is_folder or bool(settings.pictures),
+        "pictures": bool(settings.pictures),
     }
 
 
@@ -243,7 +243,7 @@ def decoded(stage_run: StageRun, candidates: DataFrame, source: sources.Source) 
     callers = [field for field in candidates.schema if field.name not in sources.OURS]
     schema = T.StructType([*IMAGES.fields[:-1], *callers, IMAGES.fields[-1]])
     settings = stage_run.settings.ingest
-    slots, pixels = session.slots(stage_run.spark), source.is_folder or bool(settings.pictures)
+    slots, pixels = session.slots(stage_run.spark), bool(settings.pictures)
     tasks = settings.tasks or _tasks(source, slots, has_pixels=pixels)
     shared = candidates.where(_is_complete()).repartitionByRange(tasks, "label", "image_id")
     in_order = shared.sortWithinPartitions("label", "image_id")

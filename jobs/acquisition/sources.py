@@ -1,7 +1,7 @@
 """Open the source of images: a folder with one folder for each class, or a Parquet or Delta table.
 
 Both become a `Source`, whose frame of candidates has the columns of CANDIDATE. A table may hold
-vectors instead of images. Use `find`, or `run.once(of_run)` within a run.
+vectors, alone or with the images that they are of. Use `find`, or `run.once(of_run)` within a run.
 """
 
 from __future__ import annotations

@@ -11,13 +11,14 @@ from typing import Any
 from pyspark.sql import functions as F
 
 from jobs.autoencoder import space_fits, spaces
-from jobs.autoencoder.spaces import DescribedImages, VectorsTask
+from jobs.autoencoder.spaces import VectorsTask
 from jobs.errors import JobError
-from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
+from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.duplicates import GRADIENTS
 from jobs.warehouse import arrow_frames
 from jobs.warehouse.parquet_write import ArrowTransform
 from udfs.registration import gradients
+from udfs.vectors.whitening import Whitening
 
 VERSION = 1
 MODEL = f"gradients {gradients.VERSION}"  # stands for a model in `spaces` and `gradients`
@@ -30,15 +31,13 @@ def main(stage_run: StageRun) -> None:
     In mode append the earlier fit is used again, so that new images are whitened like those before.
     """
     prune = stage_run.settings.prune
+    most = prune.axes_of(GRADIENTS)
     check_pixels(stage_run)
-    described = DescribedImages()
-    reusable = reusable_fit(stage_run) if prune.mode == "append" else None
-    whitening = reusable or space_fits.fitted(
-        stage_run, "images", PIXELS, described.matrix, gradients.width(), prune.axes_of(GRADIENTS)
-    )
+    reusable = reusable_fit(stage_run, most) if prune.mode == "append" else None
+    whitening = reusable or fitted_to_images(stage_run, most)
     fit = space_fits.fit_rows(GRADIENTS, MODEL, whitening, stage_run.count("images"))
     stage_run.write(fit, "spaces", where=f"space = '{GRADIENTS}'")
-    task = VectorsTask(whitening, spaces.fit_id(whitening), GRADIENTS, described.matrix)
+    task = VectorsTask(whitening, spaces.fit_id(whitening), GRADIENTS, spaces.gradients_of)
     stage_run.write(vectors(stage_run, task), "gradients")
     stage_run.rows["gradients"] = stage_run.count("gradients")
     stage_run.summary = f"{stage_run.rows['gradients']:,} images on {len(whitening.axes)} axes"
@@ -46,18 +45,13 @@ def main(stage_run: StageRun) -> None:
 
 def depends(run: RunContext) -> dict[str, Any]:
     """Whether an earlier fit may be used again, the largest number of axes, and the vectors."""
-    prune = run.settings.prune
-    return {
-        "append": NamedValues({"prune.mode": prune.mode}, hashed=prune.mode == "append"),
-        "axes": NamedValues({"prune.axes": prune.axes}, hashed=prune.axes_of(GRADIENTS)),
-        "gradients": gradients.VERSION,
-    }
+    shared = space_fits.depends(run.settings.prune, GRADIENTS)
+    return shared | {"gradients": gradients.VERSION}
 
 
 def check_pixels(stage_run: StageRun) -> None:
     """Raise JobError if the table `images` holds vectors alone."""
-    commit = stage_run.inputs["images"]
-    if commit.metadata.get("vectors") and not commit.metadata.get("pictures"):
+    if not stage_run.inputs["images"].has_pixels:
         raise JobError(
             f"prune.space = {GRADIENTS!r} looks at pixels, and the table images was made of "
             "vectors and holds none: --set prune.space=whitened compares the vectors, or name the "
@@ -65,13 +59,26 @@ def check_pixels(stage_run: StageRun) -> None:
         )
 
 
-def reusable_fit(stage_run: StageRun) -> Any:
-    """The stored whitening of gradients of this version; None if there is none."""
+def fitted_to_images(stage_run: StageRun, most: int) -> Whitening:
+    """Fit a whitening with at most `most` axes to the gradients of all images."""
+    width = gradients.width()
+    return space_fits.fitted(stage_run, "images", PIXELS, spaces.gradients_of, width, most)
+
+
+def reusable_fit(stage_run: StageRun, most: int) -> Whitening | None:
+    """The stored whitening of gradients of this version; None if there is none.
+
+    Raises JobError if it was fitted on few images.
+    """
     warehouse = stage_run.warehouse
     if warehouse.newest("spaces", "describe") is None:
         return None
     row = warehouse.read("spaces").where(F.col("space") == GRADIENTS).first()
-    return spaces.stored_fit(warehouse, GRADIENTS) if row and row.model_id == MODEL else None
+    same = row and row.model_id == MODEL
+    whitening = spaces.stored_fit(warehouse, GRADIENTS) if same else None
+    if whitening:
+        space_fits.check_axes(whitening, most, lambda: fitted_to_images(stage_run, most))
+    return whitening
 
 
 def vectors(stage_run: StageRun, task: VectorsTask) -> ArrowTransform:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,8 @@ from pyspark.sql.types import StructType
 from jobs.autoencoder import spaces
 from jobs.errors import JobError
 from jobs.runtime import session
-from jobs.runtime.stage import StageRun
+from jobs.runtime.stage import NamedValues, StageRun
+from jobs.settings.duplicates import Prune
 from jobs.warehouse import arrow_frames, partitioning, tables
 from udfs import arrow
 from udfs.vectors.whitening import Moments, Whitening
@@ -82,6 +84,34 @@ def fitted(
         raise JobError(
             f"{stage_run.stage.name}: {refused}; --set prune.space=raw does without"
         ) from refused
+
+
+def depends(prune: Prune, space: str) -> dict[str, Any]:
+    """What a stage that fits depends on: whether an earlier fit is used again, and the axes."""
+    return {
+        "append": NamedValues({"prune.mode": prune.mode}, hashed=prune.mode == "append"),
+        "axes": NamedValues({"prune.axes": prune.axes}, hashed=prune.axes_of(space)),
+    }
+
+
+def check_axes(earlier: Whitening, most: int, refit: Callable[[], Whitening]) -> None:
+    """Raise JobError if an earlier fit has less than half of the axes that one has now.
+
+    Along so few axes most images look alike, and would be removed.
+
+    Args:
+        earlier: the fit that is to be used again.
+        most: axes at most.
+        refit: fits to all images of now; called only where the earlier fit has few axes.
+
+    """
+    if 2 * len(earlier.axes) < min(most, len(earlier.mean)):
+        now = len(refit().axes)
+        if 2 * len(earlier.axes) < now:
+            raise JobError(
+                f"prune.mode = 'append': the axes were fitted on few images, {len(earlier.axes)} "
+                f"where all images now have {now}; --set prune.mode=all decides all anew"
+            )
 
 
 def fit_rows(space: str, model_id: str, whitening: Whitening, images: int) -> pa.Table:

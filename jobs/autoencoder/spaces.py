@@ -79,7 +79,7 @@ def vectors_of_other(warehouse: Store, other: Store, space: str) -> DataFrame:
     matrix: MatrixOf = latents_of
     rows, columns = latents, LATENTS
     if space == GRADIENTS:
-        matrix, columns = DescribedImages().matrix, PICTURES
+        matrix, columns = gradients_of, PICTURES
         named = latents.select("image_id", "model_id", "encoded_on")
         rows = other.read("images", other.version("images")).join(named, on="image_id")
     task = VectorsTask(whitening, fit_id(whitening), space, matrix)
@@ -115,18 +115,14 @@ def latents_of(batch: pa.RecordBatch) -> NDArray[np.float32]:
     return arrow.matrix(batch.column("latent"))
 
 
-@dataclass(frozen=True)
-class DescribedImages:
-    """Computes the vectors of gradients of rows of `images`, on the executors."""
+def gradients_of(batch: pa.RecordBatch) -> NDArray[np.float32]:
+    """The vectors of gradients (n, 1327) of a batch of rows of `images`."""
+    # Numba takes a second to load, which most stages that import this module do without.
+    from udfs.registration.gradients import gradient_vectors
+    from udfs.registration.pictures import SIDE, grey_of
 
-    def matrix(self, batch: pa.RecordBatch) -> NDArray[np.float32]:
-        """The vectors (n, 1327) of a batch of rows."""
-        # Numba takes a second to load, and the driver does not need it.
-        from udfs.registration.gradients import gradient_vectors
-        from udfs.registration.pictures import SIDE, grey_of
-
-        pixels = arrow.binary_matrix(batch.column("pixels"), 3 * SIDE * SIDE)
-        return gradient_vectors(grey_of(pixels))
+    pixels = arrow.binary_matrix(batch.column("pixels"), 3 * SIDE * SIDE)
+    return gradient_vectors(grey_of(pixels))
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from pyspark.sql import functions as F
 
 from jobs.autoencoder import space_fits, spaces
 from jobs.autoencoder.latents import model_of, stored_width
-from jobs.errors import JobError
-from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
+from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.duplicates import WHITENED
 from jobs.warehouse import arrow_frames
 from udfs.vectors.whitening import Whitening
@@ -45,11 +44,7 @@ def main(stage_run: StageRun) -> None:
 
 def depends(run: RunContext) -> dict[str, Any]:
     """Whether an earlier fit may be used again, and the largest number of axes."""
-    prune = run.settings.prune
-    return {
-        "append": NamedValues({"prune.mode": prune.mode}, hashed=prune.mode == "append"),
-        "axes": NamedValues({"prune.axes": prune.axes}, hashed=prune.axes_of(WHITENED)),
-    }
+    return space_fits.depends(run.settings.prune, WHITENED)
 
 
 def fitted_to_latents(stage_run: StageRun, most: int) -> Whitening:
@@ -61,8 +56,7 @@ def fitted_to_latents(stage_run: StageRun, most: int) -> Whitening:
 def reusable_fit(stage_run: StageRun, most: int) -> Whitening | None:
     """Return the stored whitening if it was fitted to latents of this model and orientations.
 
-    None if there is no such fit. Raises JobError if it has less than half of the axes that a fit to
-    all latents would have now: along so few of them most images look alike, and would be removed.
+    None if there is no such fit. Raises JobError if it was fitted on few images.
     """
     warehouse = stage_run.warehouse
     fit, latents = warehouse.newest("spaces", "whiten"), warehouse.newest("latents", "encode")
@@ -71,13 +65,8 @@ def reusable_fit(stage_run: StageRun, most: int) -> Whitening | None:
     row = warehouse.read("spaces").where(F.col("space") == WHITENED).first()
     same_model = row and row.model_id == model_of(stage_run)
     whitening = spaces.stored_fit(warehouse, WHITENED) if same_model else None
-    if whitening and 2 * len(whitening.axes) < min(most, len(whitening.mean)):
-        now = len(fitted_to_latents(stage_run, most).axes)
-        if 2 * len(whitening.axes) < now:
-            raise JobError(
-                f"prune.mode = 'append': the axes were fitted on few images, {len(whitening.axes)} "
-                f"where all images now have {now}; --set prune.mode=all decides all anew"
-            )
+    if whitening:
+        space_fits.check_axes(whitening, most, lambda: fitted_to_latents(stage_run, most))
     return whitening
 
 

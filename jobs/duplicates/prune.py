@@ -106,7 +106,7 @@ def depends(run: RunContext) -> dict[str, Any]:
 def check_pictures(stage_run: StageRun) -> None:
     """Raise JobError where the table `images` holds nothing that can be laid over each other."""
     commit = stage_run.warehouse.newest("images", "ingest")
-    if commit and commit.metadata.get("vectors") and not commit.metadata.get("pictures"):
+    if commit and not commit.has_pixels:
         raise JobError(
             f"{OVERLAP} rules lay pixels over each other, and the table images was made of vectors "
             "and holds none: give numbers in prune.thresholds, such as [0.9, 0.85, 0.8] (with the "

@@ -44,6 +44,11 @@ class CommitInfo:
         """The number of orientations of an image that each latent in the commit is the mean of."""
         return int(self.metadata.get("orientations", 1))
 
+    @property
+    def has_pixels(self) -> bool:
+        """Whether the images of the commit have pixels: not where a table held vectors alone."""
+        return not self.metadata.get("vectors") or bool(self.metadata.get("pictures"))
+
     def json(self) -> str:
         """The text of the commit's userMetadata; `metadata` is stored under the key `notes`."""
         content = {"run_id": self.run_id, "stage": self.stage, "fingerprint": self.fingerprint}

@@ -1,6 +1,6 @@
 """Registration: whether one picture can be laid over another one, and how much they share.
 
-The latents of two images say that they look alike; that they show the same is proved here.
+Vectors of gradients propose pairs that may show the same; that they do is proved by registration.
 
 pictures.py
     grey_of — the grey picture of stored pixels

@@ -77,6 +77,16 @@ def test_a_batch_is_whitened_by_the_fit_of_before(pictured: GivenPictures) -> No
     assert spaces.fit_id(again) != spaces.fit_id(fit)
 
 
+def test_a_fit_on_few_images_is_refused_for_many(pictured: GivenPictures) -> None:
+    """Along so few axes most images would have nearly the same vector."""
+    append = (*FLAGS, "prune.mode=append")
+    pictured.write(sorted(pictured.images)[:4])
+    pictured.job(describe.STAGE, *append)
+    pictured.write()
+    with pytest.raises(JobError, match=r"fitted on few images, \d where all images now have \d\d"):
+        pictured.job(describe.STAGE, *append)
+
+
 def test_an_image_without_a_latent_is_not_compared(pictured: GivenPictures) -> None:
     warehouse = open_store(pictured.spark, str(pictured.folder))
     some = warehouse.read("latents").where("label != 'one'")
