@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 TERMINAL = "LATENT_DEDUP_TERMINAL"  # path of the terminal on spark-submit.sh's stdout, else empty
@@ -50,6 +51,13 @@ def interrupted(number: int, frame: object) -> None:
 def silence_py4j() -> None:
     """Log no stacks of requests to the JVM that fail; the command says itself why it failed.
 
-    When the JVM ends, each thread that waits for an answer would log one.
+    When the JVM ends, each thread that waits for an answer would log one. py4j logs some to its own
+    loggers and some, such as that of a request that Ctrl-C interrupts, to the root logger.
     """
     logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # above all levels
+    logging.getLogger().addFilter(_is_not_of_py4j)  # a filter that is there is not added twice
+
+
+def _is_not_of_py4j(record: logging.LogRecord) -> bool:
+    """Tell whether a record was logged by a module outside py4j."""
+    return "py4j" not in Path(record.pathname).parts

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from py4j import java_gateway
 
 from jobs.runtime.console import Console
 from jobs.runtime.process import interrupted
@@ -45,17 +46,25 @@ def test_without_a_terminal_the_pipe_stays(tmp_path: Path, path: str) -> None:
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_ctrl_c_silences_py4j_and_not_the_console(capsys: pytest.CaptureFixture[str]) -> None:
-    py4j = logging.getLogger("py4j")
-    level = py4j.level
+def test_ctrl_c_silences_py4j_and_not_the_console(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    py4j, root = logging.getLogger("py4j"), logging.getLogger()
+    level, filters = py4j.level, [*root.filters]
     try:
         with pytest.raises(KeyboardInterrupt):
             interrupted(signal.SIGINT, None)
         assert not logging.getLogger("py4j.java_gateway").isEnabledFor(logging.CRITICAL)
+        # A request that Ctrl-C interrupts is logged by the root logger.
+        of_py4j = (logging.ERROR, java_gateway.__file__, 1070, "while sending", (), None)
+        root.handle(root.makeRecord("root", *of_py4j))
+        logging.error("logged by another module")
         Console().error("interrupted")
     finally:
         py4j.setLevel(level)
+        root.filters[:] = filters
     assert capsys.readouterr().out == "interrupted\n"
+    assert caplog.messages == ["logged by another module"]
 
 
 CHILD = "import time; from jobs.runtime.process import die_with_parent; die_with_parent(); "
