@@ -3,6 +3,7 @@
 # make test-whole  the tests that run whole pipelines, or one stage many times: a killed pipeline, a
 #             cluster, the other kind of warehouse, every reader of the tables, the recipes
 # make browser  Debian's chromium, in which the tests open the report's page; needs root
+# make test-cluster  the tests that need an HDFS and a standalone cluster; they start both on loopback
 # make setup  only the environment: .venv and Delta's jars
 
 PYTHON ?= python3
@@ -16,7 +17,9 @@ DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
 # Of what Delta brings, what pip's Spark has already, and would clash with.
 SPARE := io.delta:delta-kernel-api,io.delta:delta-kernel-defaults,io.delta:delta-kernel-unitycatalog,io.unitycatalog:unitycatalog-client,io.unitycatalog:unitycatalog-hadoop
 
-.PHONY: setup browser demo test test-whole lint format clean
+HADOOP := org.apache.hadoop:hadoop-client-minicluster:3.5.0
+
+.PHONY: setup browser demo test test-whole test-cluster lint format clean
 
 setup: $(VENV)/.done build/ivy/.done build/classes.jsa
 
@@ -45,6 +48,12 @@ build/classes.jsa: build/ivy/.done
 	  { echo "no archive of Spark's classes could be made, so starts take some seconds longer (build/classes.log tells why)"; : >$@; }; \
 	mv $$small/log build/classes.log; rm -rf $$small
 
+# Hadoop's servers for tests, beside Spark's own jars.
+build/cluster/.done: $(VENV)/.done
+	@mkdir -p build/cluster && : > build/empty.py
+	PYSPARK_PYTHON=$(abspath $(BIN)/python) $(BIN)/spark-submit --packages $(HADOOP) --conf spark.jars.ivy=$(abspath build/cluster) build/empty.py >build/cluster/log 2>&1 || { cat build/cluster/log; exit 1; }
+	@touch $@
+
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium; }
@@ -62,10 +71,14 @@ lint: setup
 	$(BIN)/shellcheck spark-submit.sh .ci/run
 
 test: lint
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not whole"
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not whole and not cluster"
 
 test-whole: setup
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m whole
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "whole and not cluster"
+
+# One process: all tests share one HDFS and one cluster.
+test-cluster: setup build/cluster/.done
+	$(BIN)/pytest -m cluster
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -61,6 +61,7 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
         verbose=options.verbose,
         log_format=options.log_format,
         dry_run=options.dry_run,
+        report_folder=options.report,
     )
 
 
@@ -75,6 +76,9 @@ def _parser(job: str) -> argparse.ArgumentParser:
     settings_file = os.environ.get(SETTINGS_VARIABLE, profile)
     parser.add_argument("--images", default="", metavar="PATH", help="folder or table to read")
     parser.add_argument("--warehouse", default="build/warehouse", metavar="DIR")
+    parser.add_argument(
+        "--report", default="", metavar="DIR", help="a copy of the report, on the driver's disk"
+    )
     parser.add_argument("--settings", default=settings_file, metavar="FILE")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--seed", type=int, metavar="N", help="sets every seed")

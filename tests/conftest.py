@@ -7,9 +7,11 @@ pytest.register_assert_rewrite("tests.support")
 
 pytest_plugins = [
     "tests.support.browser",
+    "tests.support.cluster",
     "tests.support.commands",
     "tests.support.folders",
     "tests.support.given_latents",
+    "tests.support.hadoop",
     "tests.support.order",
     "tests.support.pages",
     "tests.support.pictures",

@@ -137,6 +137,8 @@ def unique(source: sources.Source, settings: Ingest) -> tuple[DataFrame, DataFra
         return rows, nothing
     schema = T.StructType([*rows.schema, *arrow_frames.struct("_usable int, sha256 string")])
     hashed = complete.join(repeated, on="image_id", how="left_semi").select(rows.columns)
+    slots = session.slots(rows.sparkSession)
+    hashed = source.with_contents(hashed.repartition(slots), slots) if source.is_remote else hashed
     hashed = arrow_frames.mapped(hashed, source.reader(settings).hashed_rows, schema)
     first = Window.partitionBy("image_id").orderBy(
         F.desc("_usable"),
@@ -246,7 +248,7 @@ def decoded(stage_run: StageRun, candidates: DataFrame, source: sources.Source) 
     slots, pixels = session.slots(stage_run.spark), bool(settings.pictures)
     tasks = settings.tasks or _tasks(source, slots, has_pixels=pixels)
     shared = candidates.where(_is_complete()).repartitionByRange(tasks, "label", "image_id")
-    in_order = shared.sortWithinPartitions("label", "image_id")
+    in_order = source.with_contents(shared, tasks).sortWithinPartitions("label", "image_id")
     return ArrowTransform(in_order, source.reader(settings).image_rows, schema)
 
 
@@ -284,7 +286,8 @@ def rejected(
         reused = reused.select(REJECTS.names).where("error_code != 'missing_label'")
         unusable = unusable.join(reused.select(FILE_KEY), on=FILE_KEY, how="left_anti")
         unusable = unusable.select(candidates.columns)
-    shared = unusable.repartition(session.slots(stage_run.spark))
+    slots = session.slots(stage_run.spark)
+    shared = source.with_contents(unusable.repartition(slots), slots)
     failed = arrow_frames.mapped(
         shared, source.reader(stage_run.settings.ingest).reject_rows, REJECTS
     )

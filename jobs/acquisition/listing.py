@@ -1,7 +1,7 @@
-"""List and read the files of a folder on a mounted file system or in an object store.
+"""List and read the files of a folder on a mounted file system; for others see `remote_files`.
 
-A mounted file system is walked by `os.scandir`; s3://, gs:// and hdfs:// go through pyarrow's file
-systems. Spark's own binaryFile is not used: it silently skips names that begin with `_` or `.`.
+Folders are walked by `os.scandir`. Spark's own reader of binary files is not used: it silently
+passes over names that begin with `_` or `.`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pyarrow import fs
-
-from jobs.warehouse.paths import absolute, is_mounted, mounted, scheme
+from jobs.paths import absolute, is_mounted, mounted
 
 
 @dataclass(frozen=True)
@@ -39,37 +37,29 @@ def walk(root: str) -> Iterator[SourceFile]:
     A root that is itself a file is yielded as the only one. Raises FileNotFoundError if the root
     does not exist.
     """
-    return _walk_mounted(absolute(root)) if is_mounted(root) else _walk_remote(root)
+    return _walk(absolute(root))
 
 
 def read(path: str) -> bytes:
     """Return a file's bytes. Raises OSError if it cannot be read."""
-    if is_mounted(path):
-        file = mounted(path)
-        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for a writer for ever
-            raise OSError(f"is no regular file: {path}")
-        return file.read_bytes()
-    system, inside = fs.FileSystem.from_uri(path)
-    with system.open_input_file(inside) as stream:
-        return bytes(stream.read())
+    if not is_mounted(path):
+        raise OSError(f"it is no longer there, or Spark cannot read it: {path}")
+    file = mounted(path)
+    if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for a writer for ever
+        raise OSError(f"is no regular file: {path}")
+    return file.read_bytes()
 
 
 def status(path: str) -> tuple[int, datetime] | None:
     """Return a file's size in bytes and its modification time; None if there is no such file."""
     try:
-        if is_mounted(path):
-            file = mounted(path).stat()
-            return file.st_size, _from_microseconds(file.st_mtime_ns // 1000)
-        system, inside = fs.FileSystem.from_uri(path)
-        info = system.get_file_info(inside)
+        file = mounted(path).stat()
     except (OSError, ValueError):
         return None
-    if info.type != fs.FileType.File:
-        return None
-    return info.size, info.mtime or _from_microseconds(0)
+    return file.st_size, _from_microseconds(file.st_mtime_ns // 1000)
 
 
-def _walk_mounted(root: str) -> Iterator[SourceFile]:
+def _walk(root: str) -> Iterator[SourceFile]:
     if Path(root).is_file():
         yield _mounted_file(root, str(Path(root).parent))
         return
@@ -111,14 +101,3 @@ def _mounted_file(name: str, root: str) -> SourceFile:
 def _from_microseconds(microseconds: int) -> datetime:
     seconds, rest = divmod(microseconds, 1_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
-
-
-def _walk_remote(root: str) -> Iterator[SourceFile]:
-    system, inside = fs.FileSystem.from_uri(root)
-    prefix = f"{scheme(root)}://"
-    base = inside.rstrip("/") + "/"
-    for info in system.get_file_info(fs.FileSelector(inside, recursive=True)):
-        if info.type == fs.FileType.File:
-            modified = info.mtime or datetime.fromtimestamp(0, UTC)
-            relative = info.path.removeprefix(base)
-            yield SourceFile(f"{prefix}{info.path}", relative, info.size, modified)

@@ -7,6 +7,7 @@ vectors, alone or with the images that they are of. Use `find`, or `run.once(of_
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -16,20 +17,21 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.acquisition import listing
+from jobs.acquisition import listing, remote_files
 from jobs.acquisition.caller_columns import CallerColumns, caller_columns
 from jobs.acquisition.candidate_reader import CandidateReader
 from jobs.acquisition.image_reader import ImageReader, status_rows
 from jobs.acquisition.pair_reader import PairReader
 from jobs.acquisition.vector_reader import VECTOR, VectorReader, common_width
 from jobs.errors import JobError, SettingsError
+from jobs.paths import absolute, folder, is_mounted
 from jobs.runtime.console import Console
 from jobs.runtime.stage import RunContext
 from jobs.settings.acquisition import IMAGE, Ingest
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import fingerprint
-from jobs.warehouse.paths import absolute, folder
+from jobs.warehouse.hadoop import HadoopFileSystem
 
 # A candidate may become an image. Where `content` is null, the bytes lie in the file at `path`.
 CANDIDATE = arrow_frames.struct(
@@ -47,7 +49,8 @@ IGNORED = "files ignored: directly in the root, or with a name that begins with 
 class Source:
     """The candidates of a folder or table, and what identifies them.
 
-    root: the absolute path or URI. content: a hash that changes when a file or row changes. count:
+    root: the absolute path or URI. is_remote: whether the bytes of some images lie in files that
+    only Spark can read. content: a hash that changes when a file or row changes. count:
     candidates. ignored: files that are no candidates. notices: messages for the console. renamed:
     the name in the warehouse for each caller's column that could not keep its own. width: the
     numbers in a vector, if the source holds vectors.
@@ -63,6 +66,7 @@ class Source:
     notices: tuple[str, ...] = ()
     renamed: dict[str, str] = field(default_factory=dict)
     width: int | None = None
+    is_remote: bool = False
 
     @property
     def key(self) -> str:
@@ -91,6 +95,13 @@ class Source:
         vectors = VectorReader(self.width)
         return PairReader(vectors, images) if ingest.pictures else vectors
 
+    def with_contents(self, rows: DataFrame, tasks: int) -> DataFrame:
+        """Fill `content` of candidates whose file the executors' Python cannot open.
+
+        rows: in `tasks` partitions, which keep their rows.
+        """
+        return remote_files.with_contents(rows, tasks) if self.is_remote else rows
+
     def log_notices(self, console: Console) -> None:
         """Tell which files are ignored, and which columns are renamed or left out."""
         for notice in self.notices:
@@ -111,10 +122,10 @@ def of_run(run: RunContext) -> Source:
 
 def _folder_source(spark: SparkSession, settings: Settings) -> Source:
     root = settings.images
-    # The warehouse may lie below the images; its files are none of them.
-    warehouse = absolute(settings.warehouse) + "/"
     try:
-        files = [file for file in listing.walk(root) if not file.path.startswith(warehouse)]
+        # The warehouse may lie below the images; its files are none of them.
+        warehouse = warehouse_prefix(spark, settings.warehouse)
+        files = [file for file in walk(spark, root) if not file.path.startswith(warehouse)]
     except OSError as refused:
         raise JobError(f"--images {root}: {refused.strerror or refused}") from refused
     candidates = sorted(
@@ -135,7 +146,20 @@ def _folder_source(spark: SparkSession, settings: Settings) -> Source:
         size_bytes=sum(file.size_bytes for file in candidates),
         ignored=ignored,
         notices=(f"{ignored:,} {IGNORED}",) if ignored else (),
+        is_remote=not is_mounted(root),
     )
+
+
+def walk(spark: SparkSession, root: str) -> Iterator[listing.SourceFile]:
+    """Yield every file below a root, wherever it lies. Raises OSError."""
+    return listing.walk(root) if is_mounted(root) else remote_files.walk(spark, root)
+
+
+def warehouse_prefix(spark: SparkSession, warehouse: str) -> str:
+    """Return what the paths of a warehouse's files begin with, as a listing has them."""
+    if is_mounted(warehouse):
+        return absolute(warehouse) + "/"
+    return HadoopFileSystem(spark, warehouse).root + "/"
 
 
 def _is_ignored(file: listing.SourceFile) -> bool:
@@ -194,8 +218,8 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         *[column.alias(name) for name, column in callers.columns.items()],
         *([] if vector is None else [vector.alias(VECTOR)]),
     )
-    files = sorted(listing.walk(root), key=lambda file: file.path)
-    rows, statuses = _with_status(rows)
+    files = sorted(walk(spark, root), key=lambda file: file.path)
+    rows, statuses, is_remote = _with_status(rows)
     return Source(
         root=absolute(root),
         content=fingerprint([statuses, *(asdict(file) for file in files)]),
@@ -206,6 +230,7 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         notices=_notices(callers),
         renamed=callers.renamed,
         width=None if vector is None else common_width(frame, vector),
+        is_remote=is_remote,
     )
 
 
@@ -227,19 +252,27 @@ def _candidate_columns(schema: T.StructType, root: str, ingest: Ingest) -> list[
     ]
 
 
-def _with_status(rows: DataFrame) -> tuple[DataFrame, int]:
-    """Fill in size and time of the files where a row is a path; also return a hash of them all.
+def _with_status(rows: DataFrame) -> tuple[DataFrame, int, bool]:
+    """Fill in size and time of the files where a row is a path.
 
-    The hash is 0 if no row is a path.
+    Also return a hash of them all, 0 if no row is a path; and whether some are remote.
     """
-    paths = rows.where("content IS NULL AND path IS NOT NULL")
+    is_path = F.col("content").isNull() & F.col("path").isNotNull()
+    paths = rows.where(is_path)
     if paths.isEmpty():
-        return rows, 0
+        return rows, 0, False
+    remote = remote_files.is_remote(F.col("path"))
     schema = rows.schema
-    paths = paths.mapInArrow(partial(status_rows, schema=arrow_frames.arrow_schema(schema)), schema)
+    mounted = paths.where(~remote)
+    found = mounted.mapInArrow(
+        partial(status_rows, schema=arrow_frames.arrow_schema(schema)), schema
+    )
+    is_remote = not paths.where(remote).isEmpty()
+    if is_remote:
+        found = found.unionByName(remote_files.with_statuses(paths.where(remote)))
     status_hash = F.bit_xor(F.xxhash64("image_id", "path", "size_bytes", "modified_at"))
-    statuses = int(paths.agg(status_hash).collect()[0][0])
-    return rows.where("content IS NOT NULL OR path IS NULL").unionByName(paths), statuses
+    statuses = int(found.agg(status_hash).collect()[0][0])
+    return rows.where(~is_path).unionByName(found), statuses, is_remote
 
 
 def _quoted(name: str) -> str:

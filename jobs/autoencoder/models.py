@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jobs.errors import JobError, MissingError
 from jobs.settings.model import Settings
+from jobs.warehouse import given_file
 from jobs.warehouse.commits import fingerprint
 from jobs.warehouse.files import Files
 from jobs.warehouse.store import Store
@@ -65,12 +65,14 @@ def training_inputs(settings: Settings) -> dict[str, Any]:
 
 def read_given(path: str) -> bytes:
     """Read the weights file at a path or in a folder. Raises JobError if there is none."""
-    given = Path(path)
-    file = given / WEIGHTS if given.is_dir() else given
+    file = path
     try:
-        return file.read_bytes()
+        if given_file.is_folder(path):
+            file = f"{path.rstrip('/')}/{WEIGHTS}"
+        return given_file.read(file)
     except OSError as refused:
-        raise JobError(f"train.model = {path!r}: {refused.strerror}: {file}") from refused
+        reason = refused.strerror or refused
+        raise JobError(f"train.model = {path!r}: {reason}: {file}") from refused
 
 
 def find(warehouse: Store, training: str) -> Model | None:

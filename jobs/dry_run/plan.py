@@ -6,6 +6,7 @@ Nothing is decoded or written, and no lock is taken, since readers of Delta tabl
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from jobs.runtime.console import stage_column
 from jobs.runtime.progress import duration
 from jobs.runtime.run import Run
 from jobs.runtime.stage import NamedValues, Stage, check_consistent, hashed
+from jobs.warehouse import given_file
 
 COMPARING = ("prune", "leaks", "conflicts")  # stages whose work grows with the pairs of images
 # In `depends` of ingest, the key of the hash of all files. It is not shown as a reason, since the
@@ -233,7 +235,7 @@ class Plan:
         counts = []
         for path in paths[:: max(1, len(paths) // FRAMES)]:
             try:
-                with Image.open(path) as image:
+                with Image.open(io.BytesIO(given_file.read(path))) as image:
                     width, height = image.size
             except (OSError, ValueError, Image.DecompressionBombError):
                 continue

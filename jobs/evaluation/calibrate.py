@@ -9,7 +9,6 @@ import hashlib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.duplicates import Rule, usual_space
 from jobs.settings.evaluation import NO_LABELS
 from jobs.settings.model import Settings
-from jobs.warehouse import tables
+from jobs.warehouse import given_file, tables
 from udfs.evaluation.precision import (
     Interval,
     Pairs,
@@ -115,7 +114,7 @@ def depends(run: RunContext) -> dict[str, Any]:
 def digest(path: str) -> str:
     """Return the sha256 of a file's content; raises JobError if it cannot be read."""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return hashlib.sha256(given_file.read(path)).hexdigest()
     except OSError as error:
         raise JobError(f"calibrate.labels = {path!r}: cannot be read: {error}") from error
 

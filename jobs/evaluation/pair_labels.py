@@ -9,11 +9,11 @@ import csv
 import io
 from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
-from pathlib import Path
 
 from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
 from jobs.settings.duplicates import Rule, asks_for_proof
+from jobs.warehouse import given_file
 
 SAME = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 COLUMNS = ("pair_id", "same")
@@ -71,7 +71,7 @@ def _rows(path: str) -> list[tuple[int, Mapping[str, str | None]]]:
     The delimiter is a comma, or a semicolon, which some spreadsheets write.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = given_file.read(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"calibrate.labels = {path!r}: cannot be read: {error}") from error
     header = text.partition("\n")[0]

@@ -54,7 +54,7 @@ def _known_copies(row: dict[str, Any], width: int) -> str:
 def _results(run: Run) -> list[str]:
     """Return where the report and the curated table lie."""
     return [
-        f"  report    {run.warehouse.files.path('report/report.html')}",
+        f"  report    {run.report_path}",
         f"  curated   {run.warehouse.path('curated')}  (a Delta table: read it from anywhere)",
     ]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from jobs.errors import JobError
 from jobs.report.selections import KEY, Selection
-from jobs.warehouse import arrow_frames
+from jobs.warehouse import arrow_frames, given_file
 
 ROOTS = arrow_frames.struct("image_id string, root string, change string, copy_of string")
 KnownImage = tuple[str, str, str | None, str | None]  # image, root, change, original
@@ -20,25 +20,22 @@ KnownImage = tuple[str, str, str | None, str | None]  # image, root, change, ori
 
 def file_identity(path: str) -> str:
     """Return path, size and time of the CSV, so that a changed file makes a new report."""
-    if not path or not Path(path).exists():
-        return path
-    status = Path(path).stat()
-    return f"{path}|{status.st_size}|{status.st_mtime_ns}"
+    return given_file.identity(path)
 
 
 def read_known_images(path: str) -> list[KnownImage]:
     """Read the images of the CSV; raises JobError if it cannot be read or lacks a column."""
     try:
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            return [
-                (
-                    row["image_id"],
-                    row["copy_of"] or row["image_id"],
-                    row["change"] or "unknown",
-                    row["copy_of"] or None,
-                )
-                for row in csv.DictReader(file)
-            ]
+        file = io.StringIO(given_file.read(path).decode("utf-8"), newline="")
+        return [
+            (
+                row["image_id"],
+                row["copy_of"] or row["image_id"],
+                row["change"] or "unknown",
+                row["copy_of"] or None,
+            )
+            for row in csv.DictReader(file)
+        ]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise JobError(
             f"report.truth = {path!r}: cannot be read as a CSV with the columns image_id, copy_of, "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from jobs.report import gallery, ground_truth, optional_tables, proofs, provenance, thumbnails
@@ -16,6 +17,7 @@ from jobs.report.optional_tables import OptionalTables
 from jobs.report.page_data import page_data, shown_classes
 from jobs.report.summary import Summary, summarise
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
+from jobs.warehouse.files import LocalFiles
 
 VERSION = 4
 FOLDER = "report"
@@ -42,7 +44,7 @@ def main(stage_run: StageRun) -> None:
     files.write(f"{FOLDER}/summary.json", numbers.encode())
     files.write(f"{FOLDER}/report.html", page.encode())
     stage_run.rows["images_shown"] = sum(map(bool, data["pictures"]))
-    stage_run.summary = files.path(f"{FOLDER}/report.html")
+    stage_run.summary = stage_run.run.report_path
 
 
 def reads(run: RunContext) -> dict[str, str]:
@@ -71,6 +73,18 @@ def is_written(run: RunContext, fingerprint: str) -> bool:
         return False
     is_same = f'content="{fingerprint}"'.encode() in head
     return is_same and files.exists(f"{FOLDER}/summary.json")
+
+
+def copy(stage_run: StageRun) -> None:
+    """Copy the report to the folder of the driver that --report names, if it does.
+
+    A browser cannot open a page that lies in HDFS or in an object store.
+    """
+    if stage_run.settings.report_folder:
+        files = stage_run.warehouse.files
+        folder = LocalFiles(Path(stage_run.settings.report_folder))
+        for name in files.list(FOLDER):
+            folder.write(name.removeprefix(f"{FOLDER}/"), files.read(name))
 
 
 def read_optional_tables(
@@ -127,5 +141,6 @@ STAGE = Stage(
     depends=depends,
     version=VERSION,
     is_current=is_written,
+    afterwards=copy,
     imports=("jobs.report.figures", "jobs.report.class_plots", "jobs.report.render"),
 )

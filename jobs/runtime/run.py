@@ -130,7 +130,7 @@ class Run(RunContext):
         """The paths of this command's results, by name: `report` and `curated`."""
         paths = {}
         if "report" in self.seconds:
-            paths["report"] = f"{self.warehouse.root}/report/report.html"
+            paths["report"] = self.report_path
         if "publish" in self.seconds:
             paths["curated"] = self.warehouse.path("curated")
         return paths

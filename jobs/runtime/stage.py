@@ -51,6 +51,12 @@ class RunContext:
         self.spark_progress = SparkProgress(spark)
         self._once: dict[Callable[[RunContext], Any], Any] = {}
 
+    @property
+    def report_path(self) -> str:
+        """Where the report's page lies: its copy on the driver's disk, if --report asks for one."""
+        copy = self.settings.report_folder
+        return f"{copy or self.warehouse.files.path('report')}/report.html"
+
     def once(self, make: Callable[[RunContext], Answer]) -> Answer:
         """Cache and return `make(run)`, for example the listing of the source."""
         if make not in self._once:

@@ -6,9 +6,9 @@ Each function returns or yields lines for the user.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from jobs.errors import SettingsError
+from jobs.paths import is_mounted, mounted
 from jobs.settings.duplicates import GRADIENTS, OVERLAP, RATE, SHARE, SUBLABEL
 from jobs.settings.evaluation import NO_LABELS
 from jobs.settings.model import Settings, published_space
@@ -132,6 +132,8 @@ def obstacles(settings: Settings, job: str) -> Iterator[str]:
         yield "train: nothing to train, ingest.vector_column names vectors; run encode"
     if (pipeline or job in ("ingest", "sample")) and not settings.images:
         yield "--images PATH is missing: the folder or table to read (sample: to write)"
+    if job == "sample" and not is_mounted(settings.images):
+        yield f"--images {settings.images}: sample writes to a mounted folder: copy it from there"
     if pipeline or job == "train":
         yield from _missing_file("train.model", settings.train.model)
     if pipeline or job == "report":
@@ -147,7 +149,8 @@ def obstacles(settings: Settings, job: str) -> Iterator[str]:
 
 
 def _missing_file(key: str, path: str) -> Iterator[str]:
-    if path and not Path(path).exists():
+    # Other files can only be looked for when Spark runs.
+    if path and is_mounted(path) and not mounted(path).exists():
         yield f"{key} = {path!r}: there is no such file"
 
 

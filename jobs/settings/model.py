@@ -50,6 +50,7 @@ class Settings(Sections):
     verbose: bool = False
     log_format: str = FORMATS[0]
     dry_run: bool = False
+    report_folder: str = ""  # on the driver's disk, for a copy of the report
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """The keys and values of every section, as a settings file would give them."""

@@ -12,9 +12,14 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pyspark.sql import SparkSession
+
+from jobs import paths
+from jobs.warehouse.hadoop import HadoopFileSystem
+
+# Object stores show a file only when it is whole, and cannot rename but by copying.
+WHOLE = ("s3a", "s3", "gs")
 
 
 class Files(ABC):
@@ -118,68 +123,42 @@ class LocalFiles(Files):
 
 
 class HadoopFiles(Files):
-    """Files in any file system that Spark can reach, by the file systems of its JVM (Hadoop's)."""
+    """Files in any file system that Spark can reach."""
 
     def __init__(self, spark: SparkSession, root: str) -> None:
-        self._spark = spark
         self._root = root
-
-    def _place(self, name: str) -> tuple[Any, Any]:
-        """Hadoop's path of a file, and its file system."""
-        jvm = self._spark._jvm
-        assert jvm is not None
-        path = jvm.org.apache.hadoop.fs.Path(self.path(name))
-        conf = self._spark._jsparkSession.sessionState().newHadoopConf()
-        return path, path.getFileSystem(conf)
+        self._files = HadoopFileSystem(spark, root)
 
     def path(self, name: str) -> str:  # noqa: D102
         return f"{self._root}/{name}"
 
     def exists(self, name: str) -> bool:  # noqa: D102
-        path, system = self._place(name)
-        return bool(system.exists(path))
+        return self._files.status(self.path(name)) is not None
 
     def read(self, name: str) -> bytes:  # noqa: D102
-        path, system = self._place(name)
-        if not system.exists(path):
-            raise FileNotFoundError(self.path(name))
-        stream = system.open(path)
-        try:
-            return bytes(stream.readAllBytes())
-        finally:
-            stream.close()
+        return self._files.read(self.path(name))
 
     def write(self, name: str, data: bytes) -> None:  # noqa: D102
-        path, system = self._place(name)
+        if paths.scheme(self._root) in WHOLE:
+            self._files.write(self.path(name), data)
+            return
         folder, _, last = name.rpartition("/")
-        aside, _ = self._place(f"{folder}/.{last}.{os.getpid()}" if folder else f".{last}")
-        stream = system.create(aside, True)
-        try:
-            stream.write(bytearray(data))
-        finally:
-            stream.close()
-        if not system.rename(aside, path):  # HDFS does not rename over a file
-            system.delete(path, False)
-            system.rename(aside, path)
+        aside = self.path(f"{folder}/.{last}.{os.getpid()}" if folder else f".{last}.{os.getpid()}")
+        self._files.write(aside, data)
+        self._files.rename_over(aside, self.path(name))
 
     def delete(self, name: str) -> None:  # noqa: D102
-        path, system = self._place(name)
-        system.delete(path, True)
+        self._files.delete(self.path(name))
 
     def _names(self, folder: str) -> list[str]:
-        path, system = self._place(folder)
-        if not system.exists(path):
+        above = len(self._files.root) + 1
+        try:
+            return [status.path[above:] for status in self._files.walk(self.path(folder))]
+        except FileNotFoundError:
             return []
-        above = len(self._place("")[0].toUri().getPath()) + 1
-        files = system.listFiles(path, True)
-        names = []
-        while files.hasNext():
-            names.append(str(files.next().getPath().toUri().getPath())[above:])
-        return names
 
     def _rename(self, old: str, new: str) -> None:
-        path, system = self._place(old)
-        system.rename(path, self._place(new)[0])
+        self._files.rename(self.path(old), self.path(new))
 
 
 def _is_hidden(name: str) -> bool:

@@ -16,8 +16,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
+from jobs import paths
 from jobs.errors import JobError
-from jobs.warehouse import parquet_scan, paths, tables
+from jobs.warehouse import parquet_scan, tables
 from jobs.warehouse.base_store import Rows, Store
 from jobs.warehouse.commits import COMMIT, CommitInfo, user_metadata
 from jobs.warehouse.files import LocalFiles

@@ -11,7 +11,7 @@ from typing import Any
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.warehouse import paths
+from jobs import paths
 from jobs.warehouse.base_store import Rows, Store
 from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.files import HadoopFiles

@@ -9,7 +9,8 @@ import os
 
 from pyspark.sql import SparkSession
 
-from jobs.warehouse import paths
+from jobs import paths
+from jobs.errors import JobError
 from jobs.warehouse.base_store import Store
 from jobs.warehouse.local_store import LocalStore
 from jobs.warehouse.spark_store import SparkStore
@@ -24,4 +25,7 @@ def open_store(spark: SparkSession, root: str) -> Store:
     """Return the store of the warehouse at a path or URI. Raises JobError for an unusable path."""
     if paths.is_mounted(root) and os.environ.get(FORCED) != "spark":
         return LocalStore(spark, root)
-    return SparkStore(spark, root)
+    try:
+        return SparkStore(spark, root)
+    except OSError as refused:
+        raise JobError(f"--warehouse {root}: {refused}") from refused

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs import paths
 from jobs.acquisition import listing
-from jobs.warehouse import paths
 
 
 def listed(root: Path | str) -> list[str]:

@@ -402,11 +402,13 @@ def test_a_second_process_is_refused(store: Store) -> None:
 
 @pytest.mark.spark
 def test_where_a_warehouse_lies_chooses_its_store(spark: SparkSession, tmp_path: Path) -> None:
-    remote = open_store(spark, "s3a://bucket/w%20a#/")
+    remote = open_store(spark, "hdfs://127.0.0.1:9/w%20a#/")
     assert isinstance(remote, SparkStore)
-    assert remote.path("images") == "s3a://bucket/w%20a#/images"
-    with pytest.raises(JobError, match=r"s3a:// cannot be locked yet"), remote.lock():
-        pass
+    assert remote.path("images") == "hdfs://127.0.0.1:9/w%20a#/images"
+    with pytest.raises(JobError, match=r"--warehouse nosuch:/x: No FileSystem for scheme"):
+        open_store(spark, "nosuch:/x")
+    with pytest.raises(JobError, match=r"S3AFileSystem not found"):
+        open_store(spark, "s3a://bucket/w")
     assert open_store(spark, str(tmp_path)).__class__.__name__ == "LocalStore"
     with pytest.raises(JobError, match="its path may hold none of"):
         open_store(spark, str(tmp_path / "50%"))

@@ -5,14 +5,18 @@ A path may hold any character, so it is not parsed as a URI (urlsplit would cut 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import unquote
 
+# hdfs://host/x, and hdfs:/x of the cluster's own HDFS. A single letter is no file system.
+URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+
 
 def scheme(root: str) -> str:
-    """Return what comes before `://`; `file` for a path."""
-    before, separator, _ = root.partition("://")
-    return before if separator and "/" not in before else "file"
+    """Return the file system's name, which stands before `:/`; `file` for a path."""
+    match = URI.match(root)
+    return match[1].lower() if match else "file"
 
 
 def is_mounted(root: str) -> bool:

@@ -1,0 +1,123 @@
+"""Read images that lie in a file system which only Spark reaches: hdfs, s3a, abfss, gs.
+
+Where images are on a mounted file system the executors' Python opens them itself (`listing`). Here
+Spark's reader of binary files brings their bytes, with Spark's own credentials. It passes over
+names that begin with `_`; of those the driver reads the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.acquisition.listing import SourceFile
+from jobs.errors import JobError
+from jobs.warehouse import arrow_frames
+from jobs.warehouse.hadoop import HadoopFileSystem, Status
+
+REMOTE = r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/"  # of paths that are on no mounted file system
+LARGEST = 1 << 30  # bytes; a larger file is left to the limits of ingest, which name it
+READ_BY_DRIVER = 256 << 20  # bytes of files with a name that begins with `_`, at most
+# A path of a file is taken as it stands, whatever characters it holds. With the second option
+# Spark lists each file once; without it, once for every file of its folder.
+_OPTIONS = {"__globPaths__": "false", "recursiveFileLookup": "true", "ignoreMissingFiles": "true"}
+_CONTENTS = arrow_frames.struct("path string, _bytes binary")
+_STATUSES = arrow_frames.struct("path string, _size bigint, _modified timestamp")
+
+
+def walk(spark: SparkSession, root: str) -> Iterator[SourceFile]:
+    """Yield every file below a root, as `listing.walk` does. Raises OSError."""
+    system = HadoopFileSystem(spark, root)
+    top = system.status(system.root)
+    if top is None:
+        raise FileNotFoundError("there is no such file or folder")
+    above = system.root if top.is_folder else system.root.rpartition("/")[0]
+    for status in system.walk(system.root):
+        relative = status.path.removeprefix(above + "/")
+        yield SourceFile(status.path, relative, status.size_bytes, status.modified_at)
+
+
+def is_remote(path: Column) -> Column:
+    """Whether a path is of a file system that only Spark reaches; false for null."""
+    return F.coalesce(F.rlike(path, F.lit(REMOTE)), F.lit(False))
+
+
+def with_contents(rows: DataFrame, tasks: int) -> DataFrame:
+    """Fill `content` of the rows whose file only Spark can read.
+
+    rows: with the columns path, size_bytes and content (null where the bytes lie in the file), in
+    `tasks` partitions, which keep their rows. A file that is gone meanwhile keeps null.
+    """
+    missing = is_remote(F.col("path")) & F.col("content").isNull()
+    wanted = rows.where(missing & (F.col("size_bytes") <= LARGEST)).select("path", "size_bytes")
+    sizes = {row["path"]: row["size_bytes"] for row in wanted.toArrow().to_pylist()}
+    if not sizes:
+        return rows
+    placed = rows.withColumn("_task", F.spark_partition_id())
+    filled = placed.join(contents(rows.sparkSession, sizes), on="path", how="left")
+    content = F.coalesce("content", "_bytes").alias("content")
+    columns = [content if name == "content" else F.col(name) for name in rows.columns]
+    return filled.repartitionById(tasks, F.col("_task")).select(*columns)
+
+
+def contents(spark: SparkSession, sizes: Mapping[str, int]) -> DataFrame:
+    """Return the bytes of files as rows (path, _bytes); sizes: in bytes, by path.
+
+    Raises JobError if a file is gone by now.
+    """
+    hidden = [name for name in sizes if name.rpartition("/")[2].startswith("_")]
+    if sum(sizes[name] for name in hidden) > READ_BY_DRIVER:
+        raise JobError(
+            f"{len(hidden):,} files have names that begin with _, such as {hidden[0]}: Spark "
+            f"passes over such names, and the driver reads {READ_BY_DRIVER >> 20} MB of them at "
+            "most: rename them"
+        )
+    read = arrow_frames.frame(spark, _read(spark, hidden), _CONTENTS)
+    shown = sorted(sizes.keys() - set(hidden))
+    if not shown:
+        return read
+    try:
+        files = spark.read.format("binaryFile").options(**_OPTIONS).load(shown)
+    except AnalysisException as refused:
+        first = str(refused).splitlines()[0]
+        raise JobError(f"images changed while they were read, run it again: {first}") from refused
+    return files.select("path", F.col("content").alias("_bytes")).unionByName(read)
+
+
+def _read(spark: SparkSession, names: Sequence[str]) -> list[tuple[str, bytes]]:
+    """Read files by the driver; one that cannot be read is left out."""
+    rows = []
+    for name in names:
+        try:
+            rows.append((name, HadoopFileSystem(spark, name).read(name)))
+        except OSError:
+            continue
+    return rows
+
+
+def with_statuses(rows: DataFrame) -> DataFrame:
+    """Fill in the size and the time of remote files that rows of a table name; null where gone."""
+    spark = rows.sparkSession
+    names = rows.select("path").distinct().toArrow().column("path").to_pylist()
+    found = arrow_frames.frame(
+        spark,
+        [(each.path, each.size_bytes, each.modified_at) for each in _statuses(spark, names)],
+        _STATUSES,
+    )
+    joined = rows.join(found, on="path", how="left")
+    values = {"size_bytes": F.col("_size"), "modified_at": F.col("_modified")}
+    return joined.withColumns(values).select(rows.columns)
+
+
+def _statuses(spark: SparkSession, names: Sequence[str]) -> Iterator[Status]:
+    """Yield the statuses of the files that exist. A folder is listed once for all its files."""
+    wanted = set(names)
+    for folder in sorted({name.rpartition("/")[0] for name in wanted}):
+        try:
+            children = HadoopFileSystem(spark, folder).children(folder)
+        except FileNotFoundError:
+            continue
+        yield from (each for each in children if each.path in wanted and not each.is_folder)

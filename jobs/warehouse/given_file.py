@@ -1,0 +1,42 @@
+"""Files that a setting names, such as weights or a CSV of labels, wherever they lie."""
+
+from __future__ import annotations
+
+from pyspark.sql import SparkSession
+
+from jobs.paths import is_mounted, mounted
+from jobs.warehouse.hadoop import HadoopFileSystem
+
+
+def read(path: str) -> bytes:
+    """Return a file's bytes; of a file that is not mounted, by the Spark session that runs.
+
+    Raises OSError if it cannot be read.
+    """
+    return mounted(path).read_bytes() if is_mounted(path) else _remote(path).read(path)
+
+
+def is_folder(path: str) -> bool:
+    """Return whether there is a folder of this path."""
+    if is_mounted(path):
+        return mounted(path).is_dir()
+    status = _remote(path).status(path)
+    return status is not None and status.is_folder
+
+
+def identity(path: str) -> str:
+    """Return path, size and time, which differ when the file was changed; without it, the path."""
+    if is_mounted(path):
+        if not path or not mounted(path).exists():
+            return path
+        status = mounted(path).stat()
+        return f"{path}|{status.st_size}|{status.st_mtime_ns}"
+    remote = _remote(path).status(path)
+    return f"{path}|{remote.size_bytes}|{remote.modified_at}" if remote else path
+
+
+def _remote(path: str) -> HadoopFileSystem:
+    session = SparkSession.getActiveSession()
+    if session is None:
+        raise OSError(f"{path} can only be read by Spark, which does not run")
+    return HadoopFileSystem(session, path)

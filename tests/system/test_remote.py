@@ -1,0 +1,64 @@
+"""Whole pipelines on a cluster whose executors share no disk with the driver, and on HDFS.
+
+Images, tables, models and generated images lie in HDFS. The tables must be those of a run on one
+machine.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.warehouse.hadoop import HadoopFileSystem
+from tests.support.cluster import StandaloneCluster
+from tests.support.commands import QUICK, ROUNDS, flags, run_command
+from tests.support.tables import assert_same_tables
+
+pytestmark = pytest.mark.cluster
+ELSEWHERE = ("path", "modified_at")  # what differs because the images lie elsewhere
+OPTIONAL = ("generate.count=2", "anomalies.quantile=0.1", "conflicts.threshold=0.5")
+
+
+def copy_up(spark: SparkSession, folder: Path, uri: str) -> None:
+    """Copy a folder into HDFS."""
+    system = HadoopFileSystem(spark, uri)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            system.write(f"{uri}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+
+def on_cluster(
+    cluster: StandaloneCluster, job: str, *arguments: str, cwd: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a job as a user of the cluster does."""
+    submit = (f"--master={cluster.url}", "--executor-memory=700m")
+    return run_command(job, *arguments, cwd=cwd, submit=submit, PROFILE="cluster")
+
+
+def test_executors_that_share_nothing_write_the_same_tables(
+    spark: SparkSession,
+    cluster: StandaloneCluster,
+    hdfs: str,
+    survey: Path,
+    tmp_path: Path,
+) -> None:
+    local = tmp_path / "local"
+    settings = flags(*QUICK, *ROUNDS, *OPTIONAL)
+    done = run_command(
+        "pipeline", "--images", str(survey), "--warehouse", str(local), *settings, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    copy_up(spark, survey, f"{hdfs}/survey/images of ünits")
+    warehouse = f"{hdfs}/survey/a ware house"
+    arguments = ["--images", f"{hdfs}/survey/images of ünits", "--warehouse", warehouse, *settings]
+    done = on_cluster(cluster, "pipeline", *arguments, "--report", "page", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "report    page/report.html" in done.stdout
+    assert (tmp_path / "page/report.html").stat().st_size > 10_000
+    assert_same_tables(spark, local, warehouse, ELSEWHERE)
+    again = on_cluster(cluster, "pipeline", *arguments, cwd=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count("up to date") >= 9, again.stdout
