@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from jobs import paths
 from jobs.errors import JobError
-from jobs.warehouse import paths
 
 
 @contextmanager
