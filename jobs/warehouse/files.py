@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +118,17 @@ class LocalFiles(Files):
 
 
 class HadoopFiles(Files):
-    """Files in any file system that Spark can reach, by the file systems of its JVM (Hadoop's)."""
+    """Files in any file system that Spark can reach, by the file systems of its JVM (Hadoop's).
 
-    def __init__(self, spark: SparkSession, root: str) -> None:
+    check: is called before what readers see is changed; what it raises prevents that.
+    """
+
+    def __init__(
+        self, spark: SparkSession, root: str, check: Callable[[], None] = lambda: None
+    ) -> None:
         self._spark = spark
         self._root = root
+        self._check = check
 
     def _place(self, name: str) -> tuple[Any, Any]:
         """Hadoop's path of a file, and its file system."""
@@ -158,12 +164,15 @@ class HadoopFiles(Files):
             stream.write(bytearray(data))
         finally:
             stream.close()
+        if not _is_hidden(name):
+            self._check()
         if not system.rename(aside, path):  # HDFS does not rename over a file
             system.delete(path, False)
             system.rename(aside, path)
 
     def delete(self, name: str) -> None:  # noqa: D102
         path, system = self._place(name)
+        self._check()
         system.delete(path, True)
 
     def _names(self, folder: str) -> list[str]:
@@ -179,6 +188,7 @@ class HadoopFiles(Files):
 
     def _rename(self, old: str, new: str) -> None:
         path, system = self._place(old)
+        self._check()
         system.rename(path, self._place(new)[0])
 
 
