@@ -280,7 +280,11 @@ class Lease:
     def _refuse(self) -> None:
         """Raise JobError that names the run which holds the lease and is alive."""
         number = max(self._files.numbers(), default=0)
-        holder = Holder.of(self._files.read(number))
+        file = self._files.read(number)
+        if file is not None and not file.data:  # it is writing who it is
+            time.sleep(self._duration / LOOKS)
+            file = self._files.read(number)
+        holder = Holder.of(file)
         raise JobError(
             f"{self._root} is in use by {_since(holder)}, which is alive: wait for it, or end "
             f"it. A run that is killed holds it for {holder.duration:.0f} s more; to "

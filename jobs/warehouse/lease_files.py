@@ -229,6 +229,8 @@ def _is(error: Py4JJavaError, name: str) -> bool:
 
 
 def _is_conflict(error: Py4JJavaError) -> bool:
+    """Return whether the file is there, or is being written. HDFS says the latter in a text."""
+    text = str(error.java_exception)
     return any(
-        _is(error, name) for name in ("FileAlreadyExistsException", "AlreadyBeingCreatedException")
+        name in text for name in ("FileAlreadyExistsException", "AlreadyBeingCreatedException")
     )
