@@ -133,9 +133,10 @@ def run_sample(job: str, settings: Settings) -> None:
 
 
 def run(job: str, settings: Settings) -> None:
-    """Run a stage or the pipeline with a Spark session, under the lock of its warehouse.
+    """Run a stage or the pipeline with a Spark session, while its warehouse is held alone.
 
-    Modules that take long to import are loaded while Spark starts. A dry run takes no lock.
+    A mounted folder is locked before Spark starts, any other warehouse by a lease afterwards; a dry
+    run does neither. Modules that take long to import are loaded while Spark starts.
     """
     stages = stages_of(job, settings)
     if not settings.verbose:
@@ -153,11 +154,12 @@ def run(job: str, settings: Settings) -> None:
         signal.signal(signal.SIGINT, interrupted)
         importing.join()
         current = Run(spark, settings, job, pipeline.STAGES)
-        try:
-            current.close_stale()
-            execute(current, job)
-        finally:
-            current.close()
+        with current.lease():
+            try:
+                current.close_stale()
+                execute(current, job)
+            finally:
+                current.close()
         current.console.results(current.results(), current.seconds)
         spark.stop()
 

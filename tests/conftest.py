@@ -15,5 +15,6 @@ pytest_plugins = [
     "tests.support.order",
     "tests.support.pages",
     "tests.support.pictures",
+    "tests.support.remote",
     "tests.support.session",
 ]

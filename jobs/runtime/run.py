@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from pyspark.sql import SparkSession
@@ -113,6 +114,10 @@ class Run(RunContext):
         if stage.is_current is not None:
             return [] if stage.is_current(self, fingerprint) else ["output"]
         return [table for table in outputs if not self._carries(table, stage.name, fingerprint)]
+
+    def lease(self) -> AbstractContextManager[None]:
+        """Hold the warehouse alone, if it is none that was locked before Spark started."""
+        return self.warehouse.lease(self.run_id, self.console.warn)
 
     def close_stale(self) -> None:
         """Turn `started` rows of runs that died into `failed` ones, and read each stage's last row.

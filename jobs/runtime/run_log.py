@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.warehouse import tables
 from jobs.warehouse.commits import CommitInfo
-from jobs.warehouse.store import Store, open_store
+from jobs.warehouse.store import Store
 
 DIED = "ended without a word: killed, or its machine lost"  # message of a run that died
 
@@ -21,7 +21,7 @@ class RunLog:
 
     def __init__(self, warehouse: Store, run_id: str) -> None:
         # The thread needs a store of its own, since a store's cache of tables is for one thread.
-        self._warehouse = open_store(warehouse.spark, warehouse.root)
+        self._warehouse = warehouse.another()
         self._run_id = run_id
         self._rows: dict[str, dict[str, Any]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="run_log")

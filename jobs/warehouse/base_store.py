@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
@@ -17,7 +17,6 @@ from pyspark.sql.types import StructType
 from jobs.warehouse import commits, tables
 from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.files import Files
-from jobs.warehouse.lock import lock
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform
 
@@ -187,9 +186,18 @@ class Store(ABC):
         self._known.pop(table, None)
         self._versions.pop(table, None)
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Hold the warehouse alone. Raises JobError naming the holder."""
-        return lock(self.root)
+    def lease(self, run: str, log: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Hold a warehouse alone that `lock` cannot hold, since it is on no mounted file system.
+
+        run: its id, for others who want the warehouse. log: is told that another run is waited for.
+        Raises JobError that names the holder. While it is held, whatever changes the warehouse
+        raises JobError if another run took it over. Stores of mounted folders do nothing here.
+        """
+        return nullcontext()
+
+    @abstractmethod
+    def another(self) -> Store:
+        """Return a store of the same warehouse, under the same lease, for another thread."""
 
     def _read_by_spark(
         self, table: str, version: int | None, session: SparkSession | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -123,10 +123,16 @@ class LocalFiles(Files):
 
 
 class HadoopFiles(Files):
-    """Files in any file system that Spark can reach."""
+    """Files in any file system that Spark can reach.
 
-    def __init__(self, spark: SparkSession, root: str) -> None:
+    check: is called before what readers see is changed; what it raises prevents that.
+    """
+
+    def __init__(
+        self, spark: SparkSession, root: str, check: Callable[[], None] = lambda: None
+    ) -> None:
         self._root = root
+        self._check = check
         self._files = HadoopFileSystem(spark, root)
 
     def path(self, name: str) -> str:  # noqa: D102
@@ -139,15 +145,20 @@ class HadoopFiles(Files):
         return self._files.read(self.path(name))
 
     def write(self, name: str, data: bytes) -> None:  # noqa: D102
-        if paths.scheme(self._root) in WHOLE:
-            self._files.write(self.path(name), data)
-            return
+        whole = paths.scheme(self._root) in WHOLE
         folder, _, last = name.rpartition("/")
-        aside = self.path(f"{folder}/.{last}.{os.getpid()}" if folder else f".{last}.{os.getpid()}")
-        self._files.write(aside, data)
-        self._files.rename_over(aside, self.path(name))
+        aside = f"{folder}/.{last}.{os.getpid()}" if folder else f".{last}.{os.getpid()}"
+        if not whole:
+            self._files.write(self.path(aside), data)
+        if not _is_hidden(name):
+            self._check()
+        if whole:
+            self._files.write(self.path(name), data)
+        else:
+            self._files.rename_over(self.path(aside), self.path(name))
 
     def delete(self, name: str) -> None:  # noqa: D102
+        self._check()
         self._files.delete(self.path(name))
 
     def _names(self, folder: str) -> list[str]:
@@ -158,6 +169,7 @@ class HadoopFiles(Files):
             return []
 
     def _rename(self, old: str, new: str) -> None:
+        self._check()
         self._files.rename(self.path(old), self.path(new))
 
 

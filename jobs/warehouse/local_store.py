@@ -42,6 +42,9 @@ class LocalStore(Store):
             raise JobError(f"the warehouse {root}: its path may hold none of {UNSAFE}; move it")
         super().__init__(spark, path, LocalFiles(Path(path)))
 
+    def another(self) -> LocalStore:  # noqa: D102
+        return LocalStore(self.spark, self.root)
+
     def read(self, table: str, version: int | None = None) -> DataFrame:
         """Return a table's rows as a Spark frame.
 

@@ -1,6 +1,7 @@
-"""The lock of a warehouse: one run writes to it at a time.
+"""The lock of a warehouse in a mounted folder: one run writes to it at a time.
 
-It is taken before Spark starts, so that a second run is refused at once.
+It is taken before Spark starts, so that a second run is refused at once. Other warehouses are
+reached by Spark alone, and held by a lease (lease.py) once it has started.
 """
 
 from __future__ import annotations
@@ -20,16 +21,13 @@ from jobs.errors import JobError
 
 @contextmanager
 def lock(root: str) -> Iterator[None]:
-    """Hold the warehouse alone: two JVMs can both win a Delta commit on a local file system.
+    """Hold a warehouse in a mounted folder alone; two JVMs can both win a Delta commit there.
 
-    Raises JobError that names the holder. A warehouse that is not on a mounted file system is
-    refused: there is no lock for it yet.
+    Raises JobError that names the holder. Does nothing for other warehouses: `Store.lease`.
     """
     if not paths.is_mounted(root):
-        raise JobError(
-            f"--warehouse {root}: {paths.scheme(root)}:// cannot be locked yet; "
-            "give a folder on a file system that all machines mount"
-        )
+        yield
+        return
     folder = paths.mounted(root)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,10 @@ is slower than LocalStore, which needs a mounted folder: a query or a small writ
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from delta.tables import DeltaTable
@@ -15,19 +19,39 @@ from jobs import paths
 from jobs.warehouse.base_store import Rows, Store
 from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.files import HadoopFiles
+from jobs.warehouse.lease import Lease, Owner
+from jobs.warehouse.lease_files import HadoopLeaseFiles
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 
 
 class SparkStore(Store):
-    """A warehouse that Spark alone reads and writes."""
+    """A warehouse that Spark alone reads and writes.
 
-    def __init__(self, spark: SparkSession, root: str) -> None:
+    lease: of another store of this warehouse; each store checks it before it changes anything.
+    """
+
+    def __init__(self, spark: SparkSession, root: str, lease: Lease | None = None) -> None:
         root = paths.absolute(root)
-        super().__init__(spark, root, HadoopFiles(spark, root))
+        # A lost lease ends what Spark is doing: a write of minutes must not end in a commit.
+        self._lease = lease or Lease(
+            HadoopLeaseFiles(spark, root), root, on_lost=spark.sparkContext.cancelAllJobs
+        )
+        super().__init__(spark, root, HadoopFiles(spark, root, self._lease.check))
         # The view `rows` and the version of the last commit belong to a session, and the log of
         # the runs is written by a thread with a store of its own: sharing one, it would hand its
         # version to a stage.
         self._session = spark.newSession()
+
+    def lease(  # noqa: D102
+        self, run: str, log: Callable[[str], None]
+    ) -> AbstractContextManager[None]:
+        if paths.is_mounted(self.root):
+            return nullcontext()
+        user = self.spark.sparkContext.sparkUser()
+        return self._lease.hold(Owner(run, os.getpid(), socket.gethostname(), user), log)
+
+    def another(self) -> SparkStore:  # noqa: D102
+        return SparkStore(self.spark, self.root, self._lease)
 
     def read(self, table: str, version: int | None = None) -> DataFrame:  # noqa: D102
         return self._read_by_spark(table, version)
@@ -65,4 +89,5 @@ class SparkStore(Store):
         append: bool,
         where: str | None,
     ) -> int:
+        self._lease.check()
         return self._write_by_spark(rows, table, commit, fresh, append, where)

@@ -23,7 +23,7 @@ from tests.support.folders import ROOT
 
 JARS = ROOT / "build/cluster/jars"
 SPARK_JARS = Path(pyspark.__file__).parent / "jars"
-GIVEN = "LATENT_DEDUP_HDFS"  # an HDFS that runs already
+GIVEN = "TEST_HDFS"  # an HDFS that runs already
 STARTED_WITHIN = 120  # seconds; formatting alone takes 17 on a busy machine
 
 

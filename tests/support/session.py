@@ -71,11 +71,12 @@ def run_pipeline(spark: SparkSession) -> Runner:
         settings = settings_for(images, warehouse, *flags, **given)
         with lock(settings.warehouse):
             current = Run(spark, settings, "pipeline", pipeline.STAGES)
-            try:
-                current.close_stale()
-                pipeline.main(current)
-            finally:
-                current.close()
+            with current.lease():
+                try:
+                    current.close_stale()
+                    pipeline.main(current)
+                finally:
+                    current.close()
         return current
 
     return run

@@ -384,25 +384,33 @@ with lock(sys.argv[1]):
 """
 
 
-@pytest.mark.spark
-def test_a_second_process_is_refused(store: Store) -> None:
-    with store.lock():
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    root = str(tmp_path / "a b#é")
+    with lock(root):
         pass
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, store.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", HOLD, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"1\n"
     with pytest.raises(JobError, match=rf"is in use by process {holder.pid} on .* since \d"):
-        store.lock().__enter__()
+        lock(root).__enter__()
     holder.communicate()
-    with store.lock(), pytest.raises(JobError, match="in use by process"), lock(store.root):
+    with lock(root), pytest.raises(JobError, match="in use by process"), lock(root):
         pass
 
 
 @pytest.mark.spark
+def test_a_mounted_folder_needs_no_lease(store: Store) -> None:
+    with store.lease("run", print):
+        store.write(frame(store, 1), "anomalies", COMMIT)
+    assert not (Path(store.root) / ".lease").exists()
+
+
+@pytest.mark.spark
 def test_where_a_warehouse_lies_chooses_its_store(spark: SparkSession, tmp_path: Path) -> None:
-    remote = open_store(spark, "hdfs://127.0.0.1:9/w%20a#/")
+    with lock("hdfs://127.0.0.1:9/w%20a#/"):  # it does not look for it
+        remote = open_store(spark, "hdfs://127.0.0.1:9/w%20a#/")
     assert isinstance(remote, SparkStore)
     assert remote.path("images") == "hdfs://127.0.0.1:9/w%20a#/images"
     with pytest.raises(JobError, match=r"--warehouse nosuch:/x: No FileSystem for scheme"):
