@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.sql import SparkSession
 
+from jobs import paths
 from jobs.errors import JobError
-from jobs.warehouse import paths
 
 FOLDER = ".lease"
 # Hadoop's option of createFile, and the name by which a file system says that it has it: the file
