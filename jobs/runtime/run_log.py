@@ -1,11 +1,13 @@
 """Write the table `runs`, which has one row for each stage of each run.
 
-A thread of its own writes the rows in their order, so that no stage waits for them. `settle` and
-`close` return when all rows are in the table.
+A thread of its own writes the rows, so that no stage waits for them. Rows that come while it writes
+go into one commit, the next: in an object store a commit takes seconds, more than some stages.
+`settle` and `close` return when all rows are in the table.
 """
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -24,15 +26,18 @@ class RunLog:
         self._warehouse = warehouse.another()
         self._run_id = run_id
         self._rows: dict[str, dict[str, Any]] = {}
+        self._unwritten: set[str] = set()  # stages
+        self._written: set[str] = set()
+        self._access = threading.Lock()  # to these three
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="run_log")
         self._pending: list[Future[None]] = []
 
     def record(self, row: dict[str, Any]) -> None:
         """Write a stage's row, which replaces an earlier one of the same stage and run."""
-        replace = row["stage"] in self._rows
-        self._rows[row["stage"]] = row
-        rows = list(self._rows.values()) if replace else [row]
-        self._pending.append(self._thread.submit(self._write, rows, replace))
+        with self._access:
+            self._rows[row["stage"]] = row
+            self._unwritten.add(row["stage"])
+        self._pending.append(self._thread.submit(self._write_rows))
 
     def settle(self) -> None:
         """Wait until every row is in the table. Raises the error of the first that failed."""
@@ -77,8 +82,15 @@ class RunLog:
                 stages[row["stage"]] = row["state"], versions
         return stages
 
-    def _write(self, rows: list[dict[str, Any]], replace: bool) -> None:
-        """Append rows, or replace the run's rows. These are a partition, so no file is read."""
+    def _write_rows(self) -> None:
+        """Append new rows, or replace the run's rows: a partition, so no file is read."""
+        with self._access:
+            replace = bool(self._unwritten & self._written)
+            rows = [row for stage, row in self._rows.items() if replace or stage in self._unwritten]
+            self._written |= self._unwritten
+            self._unwritten = set()
+        if not rows:
+            return  # an earlier call wrote them
         commit = CommitInfo(self._run_id, "runs", "")
         where = f"run_id = '{self._run_id}'" if replace else None
         table = tables.rows("runs", rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,3 +44,23 @@ def test_a_stage_has_one_row_and_the_last_outcome_counts(
     log = RunLog(warehouse, "third")
     assert log.last() == {"train": ("failed", {}), "encode": ("done", {"latents": 0})}
     log.close()
+
+
+def test_what_is_recorded_during_a_commit_makes_one_further_commit(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    log = RunLog(open_store(spark, str(tmp_path)), "run")
+    commit_ends = threading.Event()
+    log._thread.submit(commit_ends.wait)
+    log.record(row("run", "ingest", "started", 0))
+    log.record(row("run", "ingest", "done", 0))
+    log.record(row("run", "encode", "started", 1))
+    commit_ends.set()
+    log.settle()
+    log.record(row("run", "encode", "done", 1))
+    log.record(row("run", "prune", "started", 2))
+    log.close()
+    warehouse = open_store(spark, str(tmp_path))
+    states = {row["stage"]: row["state"] for row in warehouse.query("runs")}
+    assert states == {"ingest": "done", "encode": "done", "prune": "started"}
+    assert 2 <= len(warehouse.commits("runs")) <= 3
