@@ -4,6 +4,7 @@
 #             cluster, the other kind of warehouse, every reader of the tables, the recipes
 # make browser  Debian's chromium, in which the tests open the report's page; needs root
 # make test-cluster  the tests that need an HDFS and a standalone cluster; they start both on loopback
+# make test-s3  the same against an object store; it fetches 700 MB
 # make setup  only the environment: .venv and Delta's jars
 
 PYTHON ?= python3
@@ -18,8 +19,11 @@ DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
 SPARE := io.delta:delta-kernel-api,io.delta:delta-kernel-defaults,io.delta:delta-kernel-unitycatalog,io.unitycatalog:unitycatalog-client,io.unitycatalog:unitycatalog-hadoop
 
 HADOOP := org.apache.hadoop:hadoop-client-minicluster:3.5.0
+# What reads s3a://, with the versions that Hadoop 3.5.0 was built with; and a server that speaks S3.
+S3 := org.apache.hadoop:hadoop-aws:3.5.0
+MOTO := moto[server,s3]==5.2.5
 
-.PHONY: setup browser demo test test-whole test-cluster lint format clean
+.PHONY: setup browser demo test test-whole test-cluster test-s3 lint format clean
 
 setup: $(VENV)/.done build/ivy/.done build/classes.jsa
 
@@ -54,6 +58,13 @@ build/cluster/.done: $(VENV)/.done
 	PYSPARK_PYTHON=$(abspath $(BIN)/python) $(BIN)/spark-submit --packages $(HADOOP) --conf spark.jars.ivy=$(abspath build/cluster) build/empty.py >build/cluster/log 2>&1 || { cat build/cluster/log; exit 1; }
 	@touch $@
 
+build/s3/.done: $(VENV)/.done
+	@mkdir -p build/s3 && : > build/empty.py
+	$(PYTHON) -m venv build/s3/environment
+	build/s3/environment/bin/pip install --quiet --disable-pip-version-check "$(MOTO)"
+	PYSPARK_PYTHON=$(abspath $(BIN)/python) $(BIN)/spark-submit --packages $(S3) --conf spark.jars.ivy=$(abspath build/s3) build/empty.py >build/s3/log 2>&1 || { cat build/s3/log; exit 1; }
+	@touch $@
+
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium; }
@@ -71,14 +82,17 @@ lint: setup
 	$(BIN)/shellcheck spark-submit.sh .ci/run
 
 test: lint
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not whole and not cluster"
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not whole and not cluster and not s3"
 
 test-whole: setup
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "whole and not cluster"
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "whole and not cluster and not s3"
 
 # One process: all tests share one HDFS and one cluster.
 test-cluster: setup build/cluster/.done
-	$(BIN)/pytest -m cluster
+	$(BIN)/pytest -m "cluster and not s3"
+
+test-s3: setup build/s3/.done
+	$(BIN)/pytest -m s3
 
 format: setup
 	$(BIN)/ruff check --fix .

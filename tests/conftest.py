@@ -16,5 +16,6 @@ pytest_plugins = [
     "tests.support.pages",
     "tests.support.pictures",
     "tests.support.remote",
+    "tests.support.s3",
     "tests.support.session",
 ]

@@ -214,7 +214,7 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
     callers = caller_columns(frame.schema, set(named.values()), RESERVED)
     vector = _vector(frame.schema, ingest)
     rows = frame.select(
-        *_candidate_columns(frame.schema, root, ingest),
+        *_candidate_columns(frame.schema, _table_folder(spark, root), ingest),
         *[column.alias(name) for name, column in callers.columns.items()],
         *([] if vector is None else [vector.alias(VECTOR)]),
     )
@@ -234,11 +234,20 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
     )
 
 
-def _candidate_columns(schema: T.StructType, root: str, ingest: Ingest) -> list[Column]:
-    """The columns of CANDIDATE made of a table's; relative paths are relative to its folder."""
+def _table_folder(spark: SparkSession, root: str) -> str:
+    """Return the folder of a table, which may be a single file."""
+    if is_mounted(root):
+        return folder(root)
+    system = HadoopFileSystem(spark, root)
+    status = system.status(system.root)
+    return system.root if status is None or status.is_folder else system.root.rpartition("/")[0]
+
+
+def _candidate_columns(schema: T.StructType, above: str, ingest: Ingest) -> list[Column]:
+    """The columns of CANDIDATE made of a table's; relative paths are relative to `above`."""
     content, path = _content_and_path(schema, ingest)
     as_it_is = F.rlike(path, F.lit("^/|^[A-Za-z][A-Za-z0-9+.-]*:")) | content.isNotNull()
-    full_path = F.when(as_it_is, path).otherwise(F.concat(F.lit(folder(root) + "/"), path))
+    full_path = F.when(as_it_is, path).otherwise(F.concat(F.lit(above + "/"), path))
     label = F.col(_quoted(ingest.label_column)).cast("string")
     split = F.col(_quoted(ingest.split_column)) if ingest.split_column else F.lit(None)
     return [
