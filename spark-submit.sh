@@ -28,6 +28,23 @@ if [ ! -f "$here/conf/spark-$PROFILE.conf" ]; then
   exit 2
 fi
 
+# The last value among spark-submit's options: of an option such as --master, or of --conf NAME=.
+option() {
+  local before="" word value=""
+  for word in ${submit[@]+"${submit[@]}"}; do
+    case "$before $word" in
+      "--conf $2="* | "-c $2="*) value=${word#*=} ;;
+      *" --conf=$2="*) value=${word#--conf="$2"=} ;;
+      *) if [ -n "$1" ]; then case "$before $word" in
+        "$1 "*) value=$word ;;
+        *" $1="*) value=${word#"$1"=} ;;
+      esac; fi ;;
+    esac
+    before=$word
+  done
+  echo "$value"
+}
+
 # Workers take the PATH's python3 otherwise, even under a virtual environment.
 python=$here/.venv/bin/python
 [ -x "$python" ] || python=$(command -v python3 || true)
@@ -63,10 +80,34 @@ case "$version" in
     ;;
 esac
 
-# What executors import: a zip, since a wheel imports on the driver only.
+# Spark's settings, and with them the secret of a cluster that makes none by itself. It stands in a
+# file that only this user can read, since every user of the machine can see a command line.
+properties=$here/conf/spark-$PROFILE.conf
 mkdir -p "$here/build"
-app=$here/build/app.$$.zip
-trap 'rm -f "$app"' EXIT
+app=$here/build/app.$$.zip own=$here/build/spark.$$.conf
+trap 'rm -f "$app" "$own"' EXIT
+if [ "$PROFILE" = cluster ]; then
+  master=$(option --master spark.master) authenticate=$(option "" spark.authenticate)
+  secret=$(option "" spark.authenticate.secret) file=${LATENT_DEDUP_SECRET_FILE:-}
+  case "${authenticate:-true} ${secret:+given} ${master:-local}" in
+    false* | *given* | *" yarn" | *" k8s://"* | *" local" | *" local["*) ;;
+    *)
+      if [ -z "$file" ] || [ ! -s "$file" ]; then
+        cat >&2 <<MESSAGE
+The master $master needs a secret that it shares with you. Make one and give it to the master and all workers
+(docs/operations.md, "Security"), then name its file:
+  (umask 077; openssl rand -hex 32 > ~/.spark-secret)
+  export LATENT_DEDUP_SECRET_FILE=~/.spark-secret
+MESSAGE
+        exit 2
+      fi
+      (umask 077 && { cat "$properties" && echo "spark.authenticate.secret $(cat "$file")"; } >"$own")
+      properties=$own
+      ;;
+  esac
+fi
+
+# What executors import: a zip, since a wheel imports on the driver only.
 "$PYSPARK_PYTHON" - "$here" "$app" <<'PYTHON'
 import pathlib, sys, zipfile
 root, target = pathlib.Path(sys.argv[1]), sys.argv[2]
@@ -95,7 +136,8 @@ case "${DELTA_JARS:-build}" in
     ;;
 esac
 
-logging=()
+# Not by --driver-java-options, which a user's own would replace.
+logging=() options="\"-Dlog4j2.configurationFile=file:$here/conf/log4j2.properties\""
 if [ "$PROFILE" = local ]; then
   export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
   # Spark's 20,000 classes as an earlier start left them, five seconds of this one's. Java takes the
@@ -103,7 +145,6 @@ if [ "$PROFILE" = local ]; then
   # an empty one stands for conf/. One that does not fit is passed over without a word.
   mkdir -p "$here/build/no-conf"
   export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$here/build/no-conf}
-  options="\"-Dlog4j2.configurationFile=file:$here/conf/log4j2.properties\""
   if [ -n "${LATENT_DEDUP_ARCHIVE:-}" ]; then
     options+=" \"-XX:ArchiveClassesAtExit=$LATENT_DEDUP_ARCHIVE\""
   elif [ -s "$here/build/classes.jsa" ]; then
@@ -111,8 +152,8 @@ if [ "$PROFILE" = local ]; then
   fi
   export SPARK_SUBMIT_OPTS="$options -XX:+IgnoreUnrecognizedVMOptions -Xlog:cds*=off ${SPARK_SUBMIT_OPTS:-}"
 else
-  logging=(--files "$here/conf/log4j2.properties"
-    --driver-java-options "-Dlog4j2.configurationFile=file:$here/conf/log4j2.properties")
+  logging=(--files "$here/conf/log4j2.properties")
+  export SPARK_SUBMIT_OPTS="$options ${SPARK_SUBMIT_OPTS:-}"
 fi
 
 # Torch's threads wait for each other thousands of times a second. Where other programs want the
@@ -129,12 +170,12 @@ export LATENT_DEDUP_SETTINGS=$here/conf/$PROFILE.toml
 export LATENT_DEDUP_TERMINAL=
 if [ -t 1 ]; then { LATENT_DEDUP_TERMINAL=$(tty <&3) || true; } 3>&1; fi
 
-# The launcher names its incubator module on every start; only that line is dropped. Ctrl-C reaches
-# all of them: who drops it must live on, to pass on what the job says at its end.
+# What Spark prints by itself passes through the function that hides credentials. Ctrl-C reaches all
+# of them: the filter must live on, to pass on what is said at the end.
 "$spark/bin/spark-submit" \
-  --properties-file "$here/conf/spark-$PROFILE.conf" \
+  --properties-file "$properties" \
   --deploy-mode client \
   --py-files "$app" \
   ${delta[@]+"${delta[@]}"} ${logging[@]+"${logging[@]}"} ${submit[@]+"${submit[@]}"} \
   "$here/jobs/main.py" ${arguments[@]+"${arguments[@]}"} \
-  2> >(trap '' INT; exec grep -v --line-buffered 'Using incubator modules' >&2)
+  2> >(trap '' INT; exec "$PYSPARK_PYTHON" -P "$here/jobs/settings/redaction.py" ${submit[@]+"${submit[@]}"})

@@ -14,4 +14,5 @@ pytest_plugins = [
     "tests.support.pages",
     "tests.support.pictures",
     "tests.support.session",
+    "tests.support.standalone",
 ]

@@ -27,9 +27,10 @@ from jobs.runtime.console import Console
 from jobs.runtime.stage import RunContext
 from jobs.settings.acquisition import IMAGE, Ingest
 from jobs.settings.model import Settings
+from jobs.settings.redaction import redacted
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import fingerprint
-from jobs.warehouse.paths import absolute, folder
+from jobs.warehouse.paths import absolute, folder, is_mounted
 
 # A candidate may become an image. Where `content` is null, the bytes lie in the file at `path`.
 CANDIDATE = arrow_frames.struct(
@@ -47,10 +48,10 @@ IGNORED = "files ignored: directly in the root, or with a name that begins with 
 class Source:
     """The candidates of a folder or table, and what identifies them.
 
-    root: the absolute path or URI. content: a hash that changes when a file or row changes. count:
-    candidates. ignored: files that are no candidates. notices: messages for the console. renamed:
-    the name in the warehouse for each caller's column that could not keep its own. width: the
-    numbers in a vector, if the source holds vectors.
+    root: the absolute path or URI, without credentials. content: a hash that changes when a file
+    or row changes. count: candidates. ignored: files that are no candidates. notices: messages for
+    the console. renamed: the name in the warehouse for each caller's column that could not keep its
+    own. width: the numbers in a vector, if the source holds vectors.
     """
 
     root: str
@@ -85,7 +86,7 @@ class Source:
     def reader(self, ingest: Ingest) -> CandidateReader:
         """The reader that turns the candidates into images on the executors."""
         tile, stride = ingest.tiling or (None, None)
-        images = ImageReader(ingest.max_pixels, tile, stride)
+        images = ImageReader(ingest.max_pixels, tile, stride, listed=self.is_folder)
         if self.width is None:
             return images
         vectors = VectorReader(self.width)
@@ -102,6 +103,11 @@ def find(spark: SparkSession, settings: Settings) -> Source:
     if settings.ingest.source == "folder":
         return _folder_source(spark, settings)
     return _table_source(spark, settings.images, settings.ingest)
+
+
+def recorded_root(root: str) -> str:
+    """Return a root as it is recorded and compared: a new password makes no new source."""
+    return absolute(root) if is_mounted(root) else redacted(absolute(root))
 
 
 def of_run(run: RunContext) -> Source:
@@ -127,7 +133,7 @@ def _folder_source(spark: SparkSession, settings: Settings) -> Source:
         )
     ignored = len(files) - len(candidates)
     return Source(
-        root=absolute(root),
+        root=recorded_root(root),
         content=_listing_hash(candidates),
         frame=_listing_frame(spark, candidates, settings.ingest.layout),
         is_folder=True,
@@ -197,7 +203,7 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
     files = sorted(listing.walk(root), key=lambda file: file.path)
     rows, statuses = _with_status(rows)
     return Source(
-        root=absolute(root),
+        root=recorded_root(root),
         content=fingerprint([statuses, *(asdict(file) for file in files)]),
         frame=rows,
         is_folder=False,
