@@ -3,6 +3,8 @@
 # make test-whole  the tests that run whole pipelines, or one stage many times: a killed pipeline, a
 #             cluster, the other kind of warehouse, every reader of the tables, the recipes
 # make browser  Debian's chromium, in which the tests open the report's page; needs root
+# make package  writes to build/package what another machine needs to submit the jobs; with
+#             ENVIRONMENT=yes an archive of Python and its packages, too (LEAVE_OUT="torch …": without)
 # make setup  only the environment: .venv and Delta's jars
 
 PYTHON ?= python3
@@ -16,7 +18,7 @@ DELTA := io.delta:delta-spark_4.2_2.13:4.4.0
 # Of what Delta brings, what pip's Spark has already, and would clash with.
 SPARE := io.delta:delta-kernel-api,io.delta:delta-kernel-defaults,io.delta:delta-kernel-unitycatalog,io.unitycatalog:unitycatalog-client,io.unitycatalog:unitycatalog-hadoop
 
-.PHONY: setup browser demo test test-whole lint format clean
+.PHONY: setup browser demo test test-whole lint format package clean
 
 setup: $(VENV)/.done build/ivy/.done build/classes.jsa
 
@@ -66,6 +68,9 @@ test: lint
 
 test-whole: setup
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m whole
+
+package: setup
+	$(BIN)/python -m deploy.package build/package $(if $(filter yes,$(ENVIRONMENT)),--environment) $(if $(LEAVE_OUT),--leave-out $(LEAVE_OUT))
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,12 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# Here lies the whole project, or what `make package` made of it: the code as a zip.
+code=$here main=$here/jobs/main.py work=$here/build jars=$here/build/ivy/jars
+if [ -f "$here/app.zip" ]; then
+  code=$here/app.zip main=$here/main.py work=$(mktemp -d) jars=$here/jars
+  trap 'rm -rf "$work"' EXIT
+fi
 
 arguments=() submit=()
 while [ $# -gt 0 ]; do
@@ -56,13 +62,17 @@ if ! "$PYSPARK_PYTHON" -c 'import pyspark' 2>/dev/null; then
 fi
 # Usage needs no Java. A job has the name of its file.
 usage=yes
-for file in "$here/jobs/${arguments[0]-}.py" "$here"/jobs/*/"${arguments[0]-}.py"; do
-  if [ -f "$file" ]; then usage=; fi
-done
+if [ "$code" = "$here" ]; then
+  for file in "$here/jobs/${arguments[0]-}.py" "$here"/jobs/*/"${arguments[0]-}.py"; do
+    if [ -f "$file" ]; then usage=; fi
+  done
+elif "$PYSPARK_PYTHON" -m zipfile -l "$code" | grep -F -- "/${arguments[0]-}.py " >/dev/null; then
+  usage=
+fi
 case " ${arguments[*]-} " in *" -h "* | *" --help "*) usage=yes ;; esac
 if [ -n "$usage" ]; then
-  export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH}
-  exec "$PYSPARK_PYTHON" "$here/jobs/main.py" ${arguments[@]+"${arguments[@]}"}
+  export PYTHONPATH=$code${PYTHONPATH:+:$PYTHONPATH}
+  exec "$PYSPARK_PYTHON" "$main" ${arguments[@]+"${arguments[@]}"}
 fi
 if [ -n "${SPARK_HOME:-}" ] && ! ls "$SPARK_HOME"/jars/spark-core_*-4.2.*.jar >/dev/null 2>&1; then
   echo "SPARK_HOME=$SPARK_HOME is no Spark 4.2, which Delta's jars need: pyspark's own is taken" >&2
@@ -83,9 +93,9 @@ esac
 # Spark's settings, and with them the secret of a cluster that makes none by itself. It stands in a
 # file that only this user can read, since every user of the machine can see a command line.
 properties=$here/conf/spark-$PROFILE.conf
-mkdir -p "$here/build"
-app=$here/build/app.$$.zip own=$here/build/spark.$$.conf
-trap 'rm -f "$app" "$own"' EXIT
+mkdir -p "$work"
+app=$work/app.$$.zip own=$work/spark.$$.conf
+if [ "$code" = "$here" ]; then trap 'rm -f "$app" "$own"' EXIT; fi
 if [ "$PROFILE" = cluster ]; then
   master=$(option --master spark.master) authenticate=$(option "" spark.authenticate)
   secret=$(option "" spark.authenticate.secret) file=${LATENT_DEDUP_SECRET_FILE:-}
@@ -107,28 +117,20 @@ MESSAGE
   esac
 fi
 
-# What executors import: a zip, since a wheel imports on the driver only.
-"$PYSPARK_PYTHON" - "$here" "$app" <<'PYTHON'
-import pathlib, sys, zipfile
-root, target = pathlib.Path(sys.argv[1]), sys.argv[2]
-with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-    for package in ("jobs", "udfs"):
-        for path in sorted((root / package).rglob("*")):
-            if path.suffix in (".py", ".j2", ".css", ".js"):
-                archive.write(path, path.relative_to(root))
-PYTHON
+# What executors import.
+if [ "$code" = "$here" ]; then "$PYSPARK_PYTHON" "$here/deploy/app_zip.py" "$app"; else app=$code; fi
 
 delta=()
 case "${DELTA_JARS:-build}" in
   provided) ;;
   packages) delta=(--packages "io.delta:delta-spark_4.2_2.13:4.4.0") ;;
   build)
-    jars=$(find "$here/build/ivy/jars" -name '*.jar' 2>/dev/null | paste -sd, -)
-    if [ -z "$jars" ]; then
+    found=$(find "$jars" -name '*.jar' 2>/dev/null | paste -sd, -)
+    if [ -z "$found" ]; then
       echo "Delta's jars are missing: run make setup, or set DELTA_JARS=packages or provided" >&2
       exit 1
     fi
-    delta=(--jars "$jars")
+    delta=(--jars "$found")
     ;;
   *)
     echo "DELTA_JARS=$DELTA_JARS: use provided or packages" >&2
@@ -143,8 +145,8 @@ if [ "$PROFILE" = local ]; then
   # Spark's 20,000 classes as an earlier start left them, five seconds of this one's. Java takes the
   # archive only where all that classes come from is the same and no folder with files is among it:
   # an empty one stands for conf/. One that does not fit is passed over without a word.
-  mkdir -p "$here/build/no-conf"
-  export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$here/build/no-conf}
+  mkdir -p "$work/no-conf"
+  export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$work/no-conf}
   if [ -n "${LATENT_DEDUP_ARCHIVE:-}" ]; then
     options+=" \"-XX:ArchiveClassesAtExit=$LATENT_DEDUP_ARCHIVE\""
   elif [ -s "$here/build/classes.jsa" ]; then
@@ -160,7 +162,7 @@ fi
 # cores too, spinning meanwhile made training four times as slow.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 
-LATENT_DEDUP_VERSION=$(git -C "$here" rev-parse --short HEAD 2>/dev/null || echo unknown)
+LATENT_DEDUP_VERSION=$(cat "$here/VERSION" 2>/dev/null || git -C "$here" rev-parse --short HEAD 2>/dev/null || echo unknown)
 export LATENT_DEDUP_VERSION
 
 # Settings that are not given come from the project, wherever the command is called.
@@ -175,7 +177,8 @@ if [ -t 1 ]; then { LATENT_DEDUP_TERMINAL=$(tty <&3) || true; } 3>&1; fi
 "$spark/bin/spark-submit" \
   --properties-file "$properties" \
   --deploy-mode client \
+  --conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON" \
   --py-files "$app" \
   ${delta[@]+"${delta[@]}"} ${logging[@]+"${logging[@]}"} ${submit[@]+"${submit[@]}"} \
-  "$here/jobs/main.py" ${arguments[@]+"${arguments[@]}"} \
-  2> >(trap '' INT; exec "$PYSPARK_PYTHON" -P "$here/jobs/settings/redaction.py" ${submit[@]+"${submit[@]}"})
+  "$main" ${arguments[@]+"${arguments[@]}"} \
+  2> >(trap '' INT; PYTHONPATH=$code exec "$PYSPARK_PYTHON" -P -m jobs.settings.redaction ${submit[@]+"${submit[@]}"})

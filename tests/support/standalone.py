@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyspark
 import pytest
@@ -77,15 +79,31 @@ class Daemon:
             self.process.wait(timeout=30)
 
 
-Cluster = Callable[..., tuple[str, ...]]
+@pytest.fixture
+def spark_home(tmp_path: Path) -> Path:
+    """Spark as installed, in a folder of this test: workers write their logs into SPARK_HOME."""
+    home = tmp_path / "spark"
+    home.mkdir()
+    for part in Path(pyspark.__file__).parent.iterdir():
+        (home / part.name).symlink_to(part)
+    return home
+
+
+class Cluster(NamedTuple):
+    """What a command needs to run on the cluster: options of spark-submit, and its environment."""
+
+    submit: tuple[str, ...]
+    environment: dict[str, str]
+
+
+StartCluster = Callable[..., Cluster]
 
 
 @pytest.fixture
-def standalone(tmp_path: Path) -> Iterator[Cluster]:
-    """Start a master and a worker; returns the options of spark-submit that name the master.
+def standalone(tmp_path: Path) -> Iterator[StartCluster]:
+    """Start a master and a worker that authenticate whoever talks to them, as docs/ tell it.
 
-    hidden: folders that are empty for the worker. cores, memory: of the worker. properties: the
-    settings of both processes.
+    hidden: folders that are empty for the worker. cores, memory: of the worker.
     """
     daemons: list[Daemon] = []
     folder = tmp_path / "cluster"
@@ -95,16 +113,24 @@ def standalone(tmp_path: Path) -> Iterator[Cluster]:
         hidden: Sequence[Path] = (),
         cores: int = 1,
         memory: str = "1500m",
-        properties: Mapping[str, str] | None = None,
-    ) -> tuple[str, ...]:
+    ) -> Cluster:
         _, environment = command_line("sample")
         environment |= {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
         # An empty folder of settings: the user's own must not change the tests.
         environment["SPARK_CONF_DIR"] = str(folder)
         file = folder / "daemons.conf"
         file.touch(mode=0o600)
-        settings = {"spark.master.rest.enabled": "false", **(properties or {})}
+        secret = secrets.token_hex(32)
+        settings = {
+            "spark.master.rest.enabled": "false",
+            "spark.authenticate": "true",
+            "spark.authenticate.secret": secret,
+            "spark.network.crypto.enabled": "true",
+            "spark.network.crypto.authEngineVersion": "2",
+        }
         file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+        secret_file = folder / "secret"
+        secret_file.write_text(f"{secret}\n")
         common = ["--host", "127.0.0.1", "--webui-port", "0", "--properties-file", str(file)]
         port = _free_port()
         master = Daemon(folder, "master", [MASTER, *common, "--port", str(port)], environment)
@@ -115,7 +141,20 @@ def standalone(tmp_path: Path) -> Iterator[Cluster]:
         worker = Daemon(folder, "worker", [WORKER, *common, *size, url], environment, hidden)
         daemons.append(worker)
         worker.wait_for("Successfully registered with master")
-        return (f"--master={url}", "--executor-memory=1g", "--conf=spark.driver.host=127.0.0.1")
+        return Cluster(
+            (
+                f"--master={url}",
+                "--executor-memory=1g",
+                f"--conf=spark.executor.cores={cores}",
+                "--conf=spark.task.maxFailures=2",
+                "--conf=spark.driver.host=127.0.0.1",
+            ),
+            {
+                "PROFILE": "cluster",
+                "SPARK_LOCAL_IP": "127.0.0.1",
+                "LATENT_DEDUP_SECRET_FILE": str(secret_file),
+            },
+        )
 
     yield start
     for daemon in reversed(daemons):

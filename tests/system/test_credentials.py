@@ -90,7 +90,7 @@ def test_a_commit_holds_no_credential(spark: SparkSession, tmp_path: Path) -> No
     ("arguments", "expected"),
     [
         (("--set", f"s3.secret_key={ADDED}"), "s3.secret_key=***"),
-        (("--set", f"ingest.password={ADDED}"), "ingest.password: there is no such key"),
+        (("--set", f"ingest.password={ADDED}"), "ingest.password: *** is no such key"),
         ((f"--password={ADDED}",), "--password=***"),
     ],
 )

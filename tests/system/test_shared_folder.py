@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.support.commands import flags, run_command
+from tests.support.commands import LOCAL, flags, run_command
 from tests.support.session import PAPER
-from tests.support.standalone import Cluster, can_hide_folders
+from tests.support.standalone import Cluster, StartCluster, can_hide_folders
 
 pytestmark = [
     pytest.mark.whole,
@@ -22,15 +22,14 @@ NOT_SHARED = "the executors and the driver do not share the folder"
 
 
 def run(
-    job: str, images: Path, warehouse: Path, cluster: tuple[str, ...], *settings: str
+    job: str, images: Path, warehouse: Path, cluster: Cluster | None, *settings: str
 ) -> subprocess.CompletedProcess[str]:
     return run_command(
         job,
         *("--images", str(images), "--warehouse", str(warehouse), *flags(*PAPER, *settings)),
         cwd=warehouse.parent,
-        submit=cluster,
-        PROFILE="cluster" if cluster else "local",
-        SPARK_LOCAL_IP="127.0.0.1",
+        submit=cluster.submit if cluster else LOCAL,
+        **(cluster.environment if cluster else {}),
     )
 
 
@@ -54,7 +53,7 @@ def images(survey: Path, tmp_path: Path) -> Path:
 
 
 def test_a_warehouse_that_the_worker_does_not_see_is_not_written(
-    standalone: Cluster, images: Path, tmp_path: Path
+    standalone: StartCluster, images: Path, tmp_path: Path
 ) -> None:
     warehouse = tmp_path / "warehouse"
     warehouse.mkdir()
@@ -66,7 +65,7 @@ def test_a_warehouse_that_the_worker_does_not_see_is_not_written(
 
 
 def test_files_that_the_worker_writes_elsewhere_are_not_committed(
-    standalone: Cluster, images: Path, tmp_path: Path
+    standalone: StartCluster, images: Path, tmp_path: Path
 ) -> None:
     """The table's folder is there on both sides, as after an earlier try, but is not the same.
 
@@ -91,7 +90,7 @@ def test_files_that_the_worker_writes_elsewhere_are_not_committed(
 
 
 def test_sources_that_the_worker_does_not_see_are_no_rejects(
-    standalone: Cluster, images: Path, tmp_path: Path
+    standalone: StartCluster, images: Path, tmp_path: Path
 ) -> None:
     done = run("ingest", images, tmp_path / "warehouse", standalone(hidden=[images]))
     assert_one_message(done, str(images))
@@ -99,12 +98,12 @@ def test_sources_that_the_worker_does_not_see_are_no_rejects(
 
 
 def test_tables_that_the_worker_does_not_see_cannot_be_read(
-    standalone: Cluster, images: Path, tmp_path: Path
+    standalone: StartCluster, images: Path, tmp_path: Path
 ) -> None:
     """Once read by the tasks themselves (`encode`), once by Spark (`prune`)."""
     warehouse = tmp_path / "warehouse"
     for job in ("ingest", "train", "encode"):
-        done = run(job, images, warehouse, (), "train.epochs=1", "train.sample=50")
+        done = run(job, images, warehouse, None, "train.epochs=1", "train.sample=50")
         assert done.returncode == 0, done.stdout + done.stderr
     before = commits(warehouse)
     cluster = standalone(hidden=[warehouse / "images", warehouse / "latents"])
