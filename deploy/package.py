@@ -20,7 +20,7 @@ from deploy.pins import pinned, runtime_distributions
 def write_package(folder: Path, environment: bool, leave_out: Sequence[str] = ()) -> None:
     """Write the code, the script, the settings, Delta's jars and the pinned packages.
 
-    environment: write an archive of Python with the packages, too.
+    environment: write an archive of Python with the packages, too, but for those to leave out.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -30,10 +30,10 @@ def write_package(folder: Path, environment: bool, leave_out: Sequence[str] = ()
     shutil.copytree(ROOT / "conf", folder / "conf")
     shutil.copytree(ROOT / "build/ivy/jars", folder / "jars")
     (folder / "VERSION").write_text(_version(), encoding="utf-8")
-    distributions = runtime_distributions(leave_out)
-    (folder / "requirements.txt").write_text(pinned(distributions), encoding="utf-8")
+    pins = pinned(runtime_distributions())
+    (folder / "requirements.txt").write_text(pins, encoding="utf-8")
     if environment:
-        write_archive(folder / "environment.tar.gz", distributions)
+        write_archive(folder / "environment.tar.gz", runtime_distributions(leave_out))
 
 
 def _version() -> str:
