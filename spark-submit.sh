@@ -7,10 +7,9 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # Here lies the whole project, or what `make package` made of it: the code as a zip.
-code=$here main=$here/jobs/main.py work=$here/build jars=$here/build/ivy/jars
+code=$here main=$here/jobs/main.py jars=$here/build/ivy/jars
 if [ -f "$here/app.zip" ]; then
-  code=$here/app.zip main=$here/main.py work=$(mktemp -d) jars=$here/jars
-  trap 'rm -rf "$work"' EXIT
+  code=$here/app.zip main=$here/main.py jars=$here/jars
 fi
 
 arguments=() submit=()
@@ -93,9 +92,10 @@ esac
 # Spark's settings, and with them the secret of a cluster that makes none by itself. It stands in a
 # file that only this user can read, since every user of the machine can see a command line.
 properties=$here/conf/spark-$PROFILE.conf
-mkdir -p "$work"
+work=$here/build
+if [ "$code" = "$here" ]; then mkdir -p "$work"; else work=$(mktemp -d); fi
 app=$work/app.$$.zip own=$work/spark.$$.conf
-if [ "$code" = "$here" ]; then trap 'rm -f "$app" "$own"' EXIT; fi
+if [ "$code" = "$here" ]; then trap 'rm -f "$app" "$own"' EXIT; else trap 'rm -rf "$work"' EXIT; fi
 if [ "$PROFILE" = cluster ]; then
   master=$(option --master spark.master) authenticate=$(option "" spark.authenticate)
   secret=$(option "" spark.authenticate.secret) file=${LATENT_DEDUP_SECRET_FILE:-}
@@ -125,7 +125,7 @@ case "${DELTA_JARS:-build}" in
   provided) ;;
   packages) delta=(--packages "io.delta:delta-spark_4.2_2.13:4.4.0") ;;
   build)
-    found=$(find "$jars" -name '*.jar' 2>/dev/null | paste -sd, -)
+    found=$(find "$jars" -name '*.jar' 2>/dev/null | paste -sd, -) || true
     if [ -z "$found" ]; then
       echo "Delta's jars are missing: run make setup, or set DELTA_JARS=packages or provided" >&2
       exit 1

@@ -111,3 +111,12 @@ def test_an_error_of_hadoop_repeats_no_credential(tmp_path: Path) -> None:
     assert answer.returncode == 1
     assert_silent(answer.stdout + answer.stderr)
     assert "s3a://***@bucket/warehouse" in answer.stdout
+
+
+@pytest.mark.spark
+def test_a_key_of_the_configuration_is_hidden_wherever_it_stands(tmp_path: Path) -> None:
+    """Even as the name of a folder: nothing around it says that it is a key."""
+    answer = run("ingest", tmp_path / KEY, tmp_path / "warehouse")
+    assert answer.returncode == 1
+    assert_silent(answer.stdout + answer.stderr)
+    assert f"--images {tmp_path}/***: No such file" in answer.stdout
