@@ -5,6 +5,8 @@
 # make browser  Debian's chromium, in which the tests open the report's page; needs root
 # make test-cluster  the tests that need an HDFS and a standalone cluster; they start both on loopback
 # make test-s3  the same against an object store; it fetches 700 MB
+# make package  writes to build/package what another machine needs to submit the jobs; with
+#             ENVIRONMENT=yes an archive of Python and its packages, too (LEAVE_OUT="torch …": without)
 # make setup  only the environment: .venv and Delta's jars
 
 PYTHON ?= python3
@@ -23,7 +25,7 @@ HADOOP := org.apache.hadoop:hadoop-client-minicluster:3.5.0
 S3 := org.apache.hadoop:hadoop-aws:3.5.0
 MOTO := moto[server,s3]==5.2.5
 
-.PHONY: setup browser demo test test-whole test-cluster test-s3 lint format clean
+.PHONY: setup browser demo test test-whole test-cluster test-s3 lint format package clean
 
 setup: $(VENV)/.done build/ivy/.done build/classes.jsa
 
@@ -93,6 +95,9 @@ test-cluster: setup build/cluster/.done
 
 test-s3: setup build/s3/.done
 	$(BIN)/pytest -m s3
+
+package: setup
+	$(BIN)/python -m deploy.package build/package $(if $(filter yes,$(ENVIRONMENT)),--environment) $(if $(LEAVE_OUT),--leave-out $(LEAVE_OUT))
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,11 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# Here lies the whole project, or what `make package` made of it: the code as a zip.
+code=$here main=$here/jobs/main.py jars=$here/build/ivy/jars
+if [ -f "$here/app.zip" ]; then
+  code=$here/app.zip main=$here/main.py jars=$here/jars
+fi
 
 arguments=() submit=()
 while [ $# -gt 0 ]; do
@@ -28,6 +33,23 @@ if [ ! -f "$here/conf/spark-$PROFILE.conf" ]; then
   exit 2
 fi
 
+# The last value among spark-submit's options: of an option such as --master, or of --conf NAME=.
+option() {
+  local before="" word value=""
+  for word in ${submit[@]+"${submit[@]}"}; do
+    case "$before $word" in
+      "--conf $2="* | "-c $2="*) value=${word#*=} ;;
+      *" --conf=$2="*) value=${word#--conf="$2"=} ;;
+      *) if [ -n "$1" ]; then case "$before $word" in
+        "$1 "*) value=$word ;;
+        *" $1="*) value=${word#"$1"=} ;;
+      esac; fi ;;
+    esac
+    before=$word
+  done
+  echo "$value"
+}
+
 # Workers take the PATH's python3 otherwise, even under a virtual environment.
 python=$here/.venv/bin/python
 [ -x "$python" ] || python=$(command -v python3 || true)
@@ -39,13 +61,17 @@ if ! "$PYSPARK_PYTHON" -c 'import pyspark' 2>/dev/null; then
 fi
 # Usage needs no Java. A job has the name of its file.
 usage=yes
-for file in "$here/jobs/${arguments[0]-}.py" "$here"/jobs/*/"${arguments[0]-}.py"; do
-  if [ -f "$file" ]; then usage=; fi
-done
+if [ "$code" = "$here" ]; then
+  for file in "$here/jobs/${arguments[0]-}.py" "$here"/jobs/*/"${arguments[0]-}.py"; do
+    if [ -f "$file" ]; then usage=; fi
+  done
+elif "$PYSPARK_PYTHON" -m zipfile -l "$code" | grep -F -- "/${arguments[0]-}.py " >/dev/null; then
+  usage=
+fi
 case " ${arguments[*]-} " in *" -h "* | *" --help "*) usage=yes ;; esac
 if [ -n "$usage" ]; then
-  export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH}
-  exec "$PYSPARK_PYTHON" "$here/jobs/main.py" ${arguments[@]+"${arguments[@]}"}
+  export PYTHONPATH=$code${PYTHONPATH:+:$PYTHONPATH}
+  exec "$PYSPARK_PYTHON" "$main" ${arguments[@]+"${arguments[@]}"}
 fi
 if [ -n "${SPARK_HOME:-}" ] && ! ls "$SPARK_HOME"/jars/spark-core_*-4.2.*.jar >/dev/null 2>&1; then
   echo "SPARK_HOME=$SPARK_HOME is no Spark 4.2, which Delta's jars need: pyspark's own is taken" >&2
@@ -63,31 +89,48 @@ case "$version" in
     ;;
 esac
 
-# What executors import: a zip, since a wheel imports on the driver only.
-mkdir -p "$here/build"
-app=$here/build/app.$$.zip
-trap 'rm -f "$app"' EXIT
-"$PYSPARK_PYTHON" - "$here" "$app" <<'PYTHON'
-import pathlib, sys, zipfile
-root, target = pathlib.Path(sys.argv[1]), sys.argv[2]
-with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-    for package in ("jobs", "udfs"):
-        for path in sorted((root / package).rglob("*")):
-            if path.suffix in (".py", ".j2", ".css", ".js"):
-                archive.write(path, path.relative_to(root))
-PYTHON
+# Spark's settings, and with them the secret of a cluster that makes none by itself. It stands in a
+# file that only this user can read, since every user of the machine can see a command line.
+properties=$here/conf/spark-$PROFILE.conf
+work=$here/build
+if [ "$code" = "$here" ]; then mkdir -p "$work"; else work=$(mktemp -d); fi
+app=$work/app.$$.zip own=$work/spark.$$.conf
+if [ "$code" = "$here" ]; then trap 'rm -f "$app" "$own"' EXIT; else trap 'rm -rf "$work"' EXIT; fi
+if [ "$PROFILE" = cluster ]; then
+  master=$(option --master spark.master) authenticate=$(option "" spark.authenticate)
+  secret=$(option "" spark.authenticate.secret) file=${LATENT_DEDUP_SECRET_FILE:-}
+  case "${authenticate:-true} ${secret:+given} ${master:-local}" in
+    false* | *given* | *" yarn" | *" k8s://"* | *" local" | *" local["*) ;;
+    *)
+      if [ -z "$file" ] || [ ! -s "$file" ]; then
+        cat >&2 <<MESSAGE
+The master $master needs a secret that it shares with you. Make one and give it to the master and all workers
+(docs/operations.md, "Security"), then name its file:
+  (umask 077; openssl rand -hex 32 > ~/.spark-secret)
+  export LATENT_DEDUP_SECRET_FILE=~/.spark-secret
+MESSAGE
+        exit 2
+      fi
+      (umask 077 && { cat "$properties" && echo "spark.authenticate.secret $(cat "$file")"; } >"$own")
+      properties=$own
+      ;;
+  esac
+fi
+
+# What executors import.
+if [ "$code" = "$here" ]; then "$PYSPARK_PYTHON" "$here/deploy/app_zip.py" "$app"; else app=$code; fi
 
 delta=()
 case "${DELTA_JARS:-build}" in
   provided) ;;
   packages) delta=(--packages "io.delta:delta-spark_4.2_2.13:4.4.0") ;;
   build)
-    jars=$(find "$here/build/ivy/jars" -name '*.jar' 2>/dev/null | paste -sd, -)
-    if [ -z "$jars" ]; then
+    found=$(find "$jars" -name '*.jar' 2>/dev/null | paste -sd, -) || true
+    if [ -z "$found" ]; then
       echo "Delta's jars are missing: run make setup, or set DELTA_JARS=packages or provided" >&2
       exit 1
     fi
-    delta=(--jars "$jars")
+    delta=(--jars "$found")
     ;;
   *)
     echo "DELTA_JARS=$DELTA_JARS: use provided or packages" >&2
@@ -95,15 +138,15 @@ case "${DELTA_JARS:-build}" in
     ;;
 esac
 
-logging=()
+# Not by --driver-java-options, which a user's own would replace.
+logging=() options="\"-Dlog4j2.configurationFile=file:$here/conf/log4j2.properties\""
 if [ "$PROFILE" = local ]; then
   export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
   # Spark's 20,000 classes as an earlier start left them, five seconds of this one's. Java takes the
   # archive only where all that classes come from is the same and no folder with files is among it:
   # an empty one stands for conf/. One that does not fit is passed over without a word.
-  mkdir -p "$here/build/no-conf"
-  export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$here/build/no-conf}
-  options="\"-Dlog4j2.configurationFile=file:$here/conf/log4j2.properties\""
+  mkdir -p "$work/no-conf"
+  export SPARK_CONF_DIR=${SPARK_CONF_DIR:-$work/no-conf}
   if [ -n "${LATENT_DEDUP_ARCHIVE:-}" ]; then
     options+=" \"-XX:ArchiveClassesAtExit=$LATENT_DEDUP_ARCHIVE\""
   elif [ -s "$here/build/classes.jsa" ]; then
@@ -111,15 +154,15 @@ if [ "$PROFILE" = local ]; then
   fi
   export SPARK_SUBMIT_OPTS="$options -XX:+IgnoreUnrecognizedVMOptions -Xlog:cds*=off ${SPARK_SUBMIT_OPTS:-}"
 else
-  logging=(--files "$here/conf/log4j2.properties"
-    --driver-java-options "-Dlog4j2.configurationFile=file:$here/conf/log4j2.properties")
+  logging=(--files "$here/conf/log4j2.properties")
+  export SPARK_SUBMIT_OPTS="$options ${SPARK_SUBMIT_OPTS:-}"
 fi
 
 # Torch's threads wait for each other thousands of times a second. Where other programs want the
 # cores too, spinning meanwhile made training four times as slow.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 
-LATENT_DEDUP_VERSION=$(git -C "$here" rev-parse --short HEAD 2>/dev/null || echo unknown)
+LATENT_DEDUP_VERSION=$(cat "$here/VERSION" 2>/dev/null || git -C "$here" rev-parse --short HEAD 2>/dev/null || echo unknown)
 export LATENT_DEDUP_VERSION
 
 # Settings that are not given come from the project, wherever the command is called.
@@ -129,12 +172,13 @@ export LATENT_DEDUP_SETTINGS=$here/conf/$PROFILE.toml
 export LATENT_DEDUP_TERMINAL=
 if [ -t 1 ]; then { LATENT_DEDUP_TERMINAL=$(tty <&3) || true; } 3>&1; fi
 
-# The launcher names its incubator module on every start; only that line is dropped. Ctrl-C reaches
-# all of them: who drops it must live on, to pass on what the job says at its end.
+# What Spark prints by itself passes through the function that hides credentials. Ctrl-C reaches all
+# of them: the filter must live on, to pass on what is said at the end.
 "$spark/bin/spark-submit" \
-  --properties-file "$here/conf/spark-$PROFILE.conf" \
+  --properties-file "$properties" \
   --deploy-mode client \
+  --conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON" \
   --py-files "$app" \
   ${delta[@]+"${delta[@]}"} ${logging[@]+"${logging[@]}"} ${submit[@]+"${submit[@]}"} \
-  "$here/jobs/main.py" ${arguments[@]+"${arguments[@]}"} \
-  2> >(trap '' INT; exec grep -v --line-buffered 'Using incubator modules' >&2)
+  "$main" ${arguments[@]+"${arguments[@]}"} \
+  2> >(trap '' INT; PYTHONPATH=$code exec "$PYSPARK_PYTHON" -P -m jobs.settings.redaction ${submit[@]+"${submit[@]}"})

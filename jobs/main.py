@@ -16,6 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from jobs import pipeline
 from jobs.acquisition import sample
@@ -28,10 +29,13 @@ from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage
 from jobs.settings.load import build, read_file
 from jobs.settings.model import FORMATS, Settings
+from jobs.settings.redaction import hide_named, redacted
+from jobs.warehouse import shared_folder
 from jobs.warehouse.lock import lock
 
 # The environment variable in which spark-submit.sh gives the path of the project's settings file.
 SETTINGS_VARIABLE = "LATENT_DEDUP_SETTINGS"
+FROM_WORKER = "jobs.errors.JobError: "  # what stands before a JobError in a worker's traceback
 # The jobs are `sample`, which needs neither Spark nor a warehouse, each stage, and the pipeline.
 SAMPLE, PIPELINE = "sample", "pipeline"
 STAGES = {stage.name: stage for stage in pipeline.STAGES}
@@ -65,9 +69,16 @@ def parse(job: str, arguments: Sequence[str]) -> Settings:
     )
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that does not repeat a credential in its message."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(redacted(message))
+
+
 def _parser(job: str) -> argparse.ArgumentParser:
     """Declare the options of a job."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"./spark-submit.sh {job}",
         description="Options of spark-submit itself come after `--`.",
         allow_abbrev=False,
@@ -108,12 +119,13 @@ def _parser(job: str) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the job that the first argument names, and return the exit code."""
+    hide_named(os.environ.items())
     job = arguments[0] if arguments else ""
     if job in ("", "-h", "--help"):
         print(USAGE)
         return 0 if job else 2
     if job not in JOBS:
-        print(f"there is no job '{job}'\n{USAGE}", file=sys.stderr)
+        print(f"there is no job '{redacted(job)}'\n{USAGE}", file=sys.stderr)
         return 2
     die_with_parent()
     attach_terminal()
@@ -226,15 +238,21 @@ def guarded(job: str, action: Callable[[str, Settings], None], settings: Setting
 def explain(failure: Exception) -> str:
     """Return one line that explains a failure.
 
-    It is the message of a JobError as it stands. Of other errors, such as Spark's with the
-    traceback of a worker, it is the last line that names a Python exception, else the first line.
+    It is the message of a JobError as it stands, also of one that was raised on an executor. Of
+    other errors, such as Spark's with the traceback of a worker, it is the last line that names a
+    Python exception, else the first line.
     """
     if isinstance(failure, JobError):
         return str(failure)
+    unshared = shared_folder.explained(str(failure))
+    if unshared:
+        return unshared
     if "No space left on device" in str(failure):
         return "the disk is full; make room and run the same command again: nothing is lost"
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
     exceptions = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))]
+    if exceptions and exceptions[-1].startswith(FROM_WORKER):
+        return exceptions[-1].removeprefix(FROM_WORKER)
     text = exceptions[-1] if exceptions else (lines or [type(failure).__name__])[0]
     return f"{text} (--verbose shows the whole stack; finished stages are not done again)"
 

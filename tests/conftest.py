@@ -18,4 +18,5 @@ pytest_plugins = [
     "tests.support.remote",
     "tests.support.s3",
     "tests.support.session",
+    "tests.support.standalone",
 ]

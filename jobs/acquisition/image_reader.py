@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from jobs.acquisition import listing
 from jobs.acquisition.candidate_reader import CandidateReader
+from jobs.warehouse import shared_folder
 from udfs import arrow
 from udfs.acquisition import decode
 
@@ -21,11 +23,16 @@ ROWS = 512  # tiles in a batch: 6 MB of pixels
 
 @dataclass(frozen=True)
 class ImageReader(CandidateReader):
-    """Decodes source files with these settings of [ingest]."""
+    """Decodes source files with these settings of [ingest].
+
+    listed: the driver saw all files in their folders, so a folder that is missing on an executor is
+    an error of the cluster and not of the files.
+    """
 
     max_pixels: int
     tile: int | None
     stride: int | None
+    listed: bool = False
 
     def tiles(self, content: bytes) -> list[decode.Tile]:
         """Decode the images in a file's bytes. Raises `decode.Unusable` if there are none."""
@@ -40,7 +47,7 @@ class ImageReader(CandidateReader):
         copied = [name for name in schema.names if name not in _COMPUTED]
         for batch in batches:
             decoded: list[tuple[int, str, decode.Tile]] = []
-            for row, content in enumerate(_contents(batch)):
+            for row, content in enumerate(_contents(batch, self.listed)):
                 try:
                     tiles = self.tiles(_bytes(content))
                 except decode.Unusable:
@@ -56,7 +63,7 @@ class ImageReader(CandidateReader):
 
     def examine(self, batch: pa.RecordBatch) -> Iterator[tuple[str, tuple[str, str] | None]]:
         """Read, hash and decode each candidate."""
-        for content in _contents(batch):
+        for content in _contents(batch, self.listed):
             digest = decode.sha256(content) if isinstance(content, bytes) else ""
             yield digest, self._reason(content)
 
@@ -82,10 +89,11 @@ def status_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterato
 _COMPUTED = ("image_id", "sha256", "width", "height", "pixels_sha256", "pixels")
 
 
-def _contents(batch: pa.RecordBatch) -> Iterator[bytes | OSError]:
+def _contents(batch: pa.RecordBatch, listed: bool) -> Iterator[bytes | OSError]:
     """Yield each row's bytes: the column `content`, or else the file at `path`.
 
-    An error in reading the file is yielded in place of its bytes.
+    An error in reading the file is yielded in place of its bytes. listed: see `ImageReader`; raises
+    JobError if the folder of such a file cannot be seen on this machine.
     """
     for content, path in zip(batch.column("content"), batch.column("path"), strict=True):
         if content.is_valid:
@@ -94,6 +102,8 @@ def _contents(batch: pa.RecordBatch) -> Iterator[bytes | OSError]:
             try:
                 yield listing.read(path.as_py())
             except (OSError, ValueError) as refused:  # ValueError: a name with a zero byte
+                if listed and shared_folder.is_hidden_here(path.as_py()):
+                    raise shared_folder.unseen(Path(path.as_py())) from refused
                 yield OSError(str(refused))
         else:
             yield b""

@@ -29,6 +29,7 @@ from jobs.runtime.console import Console
 from jobs.runtime.stage import RunContext
 from jobs.settings.acquisition import IMAGE, Ingest
 from jobs.settings.model import Settings
+from jobs.settings.redaction import redacted
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import fingerprint
 from jobs.warehouse.hadoop import HadoopFileSystem
@@ -49,11 +50,11 @@ IGNORED = "files ignored: directly in the root, or with a name that begins with 
 class Source:
     """The candidates of a folder or table, and what identifies them.
 
-    root: the absolute path or URI. is_remote: whether the bytes of some images lie in files that
-    only Spark can read. content: a hash that changes when a file or row changes. count:
-    candidates. ignored: files that are no candidates. notices: messages for the console. renamed:
-    the name in the warehouse for each caller's column that could not keep its own. width: the
-    numbers in a vector, if the source holds vectors.
+    root: the absolute path or URI, without credentials. is_remote: whether the bytes of some images
+    lie in files that only Spark can read. content: a hash that changes when a file or row changes.
+    count: candidates. ignored: files that are no candidates. notices: messages for the console.
+    renamed: the name in the warehouse for each caller's column that could not keep its own. width:
+    the numbers in a vector, if the source holds vectors.
     """
 
     root: str
@@ -89,7 +90,7 @@ class Source:
     def reader(self, ingest: Ingest) -> CandidateReader:
         """The reader that turns the candidates into images on the executors."""
         tile, stride = ingest.tiling or (None, None)
-        images = ImageReader(ingest.max_pixels, tile, stride)
+        images = ImageReader(ingest.max_pixels, tile, stride, listed=self.is_folder)
         if self.width is None:
             return images
         vectors = VectorReader(self.width)
@@ -115,6 +116,11 @@ def find(spark: SparkSession, settings: Settings) -> Source:
     return _table_source(spark, settings.images, settings.ingest)
 
 
+def recorded_root(root: str) -> str:
+    """Return a root as it is recorded and compared: a new password makes no new source."""
+    return absolute(root) if is_mounted(root) else redacted(absolute(root))
+
+
 def of_run(run: RunContext) -> Source:
     """Return the source of a run. Call it by `run.once`, since a listing may take long."""
     return find(run.spark, run.settings)
@@ -138,7 +144,7 @@ def _folder_source(spark: SparkSession, settings: Settings) -> Source:
         )
     ignored = len(files) - len(candidates)
     return Source(
-        root=absolute(root),
+        root=recorded_root(root),
         content=_listing_hash(candidates),
         frame=_listing_frame(spark, candidates, settings.ingest.layout),
         is_folder=True,
@@ -221,7 +227,7 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
     files = sorted(walk(spark, root), key=lambda file: file.path)
     rows, statuses, is_remote = _with_status(rows)
     return Source(
-        root=absolute(root),
+        root=recorded_root(root),
         content=fingerprint([statuses, *(asdict(file) for file in files)]),
         frame=rows,
         is_folder=False,

@@ -22,6 +22,7 @@ from jobs.runtime.console import stage_column
 from jobs.runtime.progress import duration
 from jobs.runtime.run import Run
 from jobs.runtime.stage import NamedValues, Stage, check_consistent, hashed
+from jobs.settings.redaction import redacted
 from jobs.warehouse import given_file
 
 COMPARING = ("prune", "leaks", "conflicts")  # stages whose work grows with the pairs of images
@@ -321,7 +322,8 @@ def _with_full_names(before: Mapping[str, Any], names: Iterable[str]) -> dict[st
 
 
 def _as_json(value: Any) -> Any:
-    return json.loads(json.dumps(value))
+    """Return a value as the table `runs` records it."""
+    return json.loads(json.dumps(redacted(value)))
 
 
 def log_plan(run: Run, stages: Sequence[Stage]) -> None:

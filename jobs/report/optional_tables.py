@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.runtime.stage import UNFINISHED, RunContext, StageRun
+from jobs.runtime.stage import RunContext, StageRun
 from jobs.warehouse import tables
+from jobs.warehouse.commits import UNFINISHED
 
 # Tables that a pipeline writes only if the settings ask for it, or that a job wrote by itself.
 OPTIONAL = (

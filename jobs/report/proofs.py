@@ -13,7 +13,8 @@ from typing import Any
 from jobs.report.evidence import COLUMNS, Evidence
 from jobs.report.gallery import Groups
 from jobs.report.thumbnails import Encoded
-from jobs.runtime.stage import UNFINISHED, RunContext, StageRun
+from jobs.runtime.stage import RunContext, StageRun
+from jobs.warehouse.commits import UNFINISHED
 from jobs.warehouse.sql import quoted
 
 ALIGNMENTS = "alignments"

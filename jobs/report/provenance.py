@@ -11,6 +11,7 @@ from typing import Any
 from jobs.acquisition.vector_reader import GIVEN
 from jobs.runtime.stage import RunContext
 from jobs.settings.model import Settings
+from jobs.settings.redaction import redacted
 
 PACKAGES = ("pyspark", "delta-spark", "torch", "numpy", "scipy", "pyarrow", "pandas", "pillow")
 # Of each stage the newest row that was not skipped, and the newest one that was done.
@@ -64,7 +65,7 @@ def settings_used(rows: Sequence[Row], settings: Settings) -> str:
     """Return the settings of each stage in the run that did it; this run may have other ones."""
     used = {stage: json.loads(row["settings"]) for stage, row in last_done(rows).items()}
     lines = []
-    for section, keys in settings.sections().items():
+    for section, keys in redacted(settings.sections()).items():
         if section == "sample":
             continue
         lines.append(f"[{section}]")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from jobs.runtime.progress import Progress
 from jobs.settings.model import Settings
+from jobs.settings.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -176,13 +177,14 @@ class Console:
     def _log(
         self, level: str, event: str, stage: str, text: str, fields: Mapping[str, Any]
     ) -> None:
-        """Print one message; in JSON an empty text is left out, and so is an empty line."""
+        """Print one message without credentials; in JSON an empty text or line is left out."""
+        text, more = redacted(text), redacted(dict(fields))
         entry = {"stage": stage, "event": event}
         if text.strip():
             entry["text"] = text.strip()
         if self.json and event == "message" and "text" not in entry and not fields:
             return
-        self._logger.log(LEVELS[level], text, extra={"entry": entry | dict(fields)})
+        self._logger.log(LEVELS[level], text, extra={"entry": entry | more})
 
 
 class _JsonFormatter(logging.Formatter):

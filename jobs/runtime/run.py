@@ -16,7 +16,6 @@ from pyspark.sql import SparkSession
 
 from jobs.errors import MissingError
 from jobs.runtime.stage import (
-    UNFINISHED,
     RunContext,
     Stage,
     StageRun,
@@ -24,7 +23,8 @@ from jobs.runtime.stage import (
     recorded,
 )
 from jobs.settings.model import Settings
-from jobs.warehouse.commits import CommitInfo
+from jobs.settings.redaction import redacted
+from jobs.warehouse.commits import UNFINISHED, CommitInfo
 
 CODE_VERSION = "LATENT_DEDUP_VERSION"  # the git hash, exported by spark-submit.sh
 
@@ -216,7 +216,7 @@ class Run(RunContext):
             self.console.warn(f"the failure could not be recorded in runs: {second}")
 
     def record(self, stage_run: StageRun, state: str, message: str = "") -> None:
-        """Write the stage's row; `done` and `failed` replace `started`."""
+        """Write the stage's row, without credentials; `done` and `failed` replace `started`."""
         self.run_log.record(
             {
                 "run_id": self.run_id,
@@ -224,11 +224,11 @@ class Run(RunContext):
                 "state": state,
                 "started": stage_run.started,
                 "finished": None if state == "started" else datetime.now(UTC),
-                "settings": json.dumps(self.settings.sections(), sort_keys=True),
-                "depends": json.dumps(recorded(stage_run.depends), sort_keys=True),
+                "settings": json.dumps(redacted(self.settings.sections()), sort_keys=True),
+                "depends": json.dumps(redacted(recorded(stage_run.depends)), sort_keys=True),
                 "code_version": os.environ.get(CODE_VERSION, "unknown"),
                 "model_id": stage_run.model_id,
-                "message": message,
+                "message": redacted(message),
                 "versions_read": dict(stage_run.reads),
                 "versions_written": dict(stage_run.writes),
                 "row_counts": dict(stage_run.rows),

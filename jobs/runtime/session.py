@@ -8,6 +8,7 @@ from __future__ import annotations
 from pyspark.sql import SparkSession
 
 from jobs.errors import JobError
+from jobs.settings import redaction
 
 DELTA = "io.delta.sql.DeltaSparkSessionExtension"
 
@@ -20,7 +21,17 @@ def start(name: str) -> SparkSession:
             "Spark runs without Delta: start the job by ./spark-submit.sh, or add "
             "the lines of conf/spark-cluster.conf to the cluster's configuration"
         )
+    _hide_credentials(spark)
     return spark
+
+
+def _hide_credentials(spark: SparkSession) -> None:
+    """Hide the credentials of Spark's and Hadoop's configuration in what the command prints."""
+    redaction.hide_named(spark.sparkContext.getConf().getAll())
+    jsc = spark.sparkContext._jsc
+    assert jsc is not None
+    hadoop = jsc.hadoopConfiguration().getValByRegex(r"^fs\..*(key|secret|password|token|sas)")
+    redaction.hide_named(dict(hadoop).items())
 
 
 def slots(spark: SparkSession) -> int:

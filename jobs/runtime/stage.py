@@ -26,13 +26,12 @@ from jobs.runtime.progress import Progress, SparkProgress
 from jobs.runtime.run_log import RunLog
 from jobs.settings.model import Settings
 from jobs.warehouse import tables
-from jobs.warehouse.commits import CommitInfo, fingerprint
+from jobs.warehouse.commits import UNFINISHED, CommitInfo, fingerprint
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform
 from jobs.warehouse.store import Store, open_store
 
 Answer = TypeVar("Answer")
-UNFINISHED = "unfinished"  # the fingerprint of a commit that another one will follow
 
 
 class RunContext:

@@ -13,10 +13,16 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from jobs.settings.redaction import redacted
+from jobs.warehouse.shared_folder import WrittenFile
 
 if TYPE_CHECKING:
     import deltalake
 
+UNFINISHED = "unfinished"  # the fingerprint of a commit that another one will follow
+ABSOLUTE = re.compile(r"/|[A-Za-z][\w+.-]*:")  # a file elsewhere, as clones have them
 COMMIT = re.compile(r"\d{20}\.json")  # the name of a commit's file in a table's log
 
 
@@ -50,9 +56,12 @@ class CommitInfo:
         return not self.metadata.get("vectors") or bool(self.metadata.get("pictures"))
 
     def json(self) -> str:
-        """The text of the commit's userMetadata; `metadata` is stored under the key `notes`."""
+        """The text of the commit's userMetadata; `metadata` is stored under the key `notes`.
+
+        It holds no credentials, since every reader of the table may see it.
+        """
         content = {"run_id": self.run_id, "stage": self.stage, "fingerprint": self.fingerprint}
-        return json.dumps(content | {"notes": self.metadata}, sort_keys=True)
+        return json.dumps(content | {"notes": redacted(self.metadata)}, sort_keys=True)
 
     def properties(self) -> deltalake.CommitProperties:
         """The commit's metadata for a commit by delta-rs."""
@@ -87,3 +96,14 @@ def user_metadata(commit: Path) -> str | None:
                 metadata = info.get("userMetadata")
                 return None if metadata is None else str(metadata)
     return None
+
+
+def added_files(commit: Path) -> list[WrittenFile]:
+    """Return the files in the table's folder that a commit adds (Delta protocol: Add File)."""
+    actions = map(json.loads, commit.read_text(encoding="utf-8").splitlines())
+    added = [action["add"] for action in actions if "add" in action]
+    return [
+        WrittenFile(unquote(add["path"]), int(add["size"]))
+        for add in added
+        if not ABSOLUTE.match(add["path"])
+    ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ from pyspark.sql.types import StructType
 
 from jobs import paths
 from jobs.errors import JobError
-from jobs.warehouse import parquet_scan, tables
+from jobs.warehouse import parquet_scan, shared_folder, tables
 from jobs.warehouse.base_store import Rows, Store
-from jobs.warehouse.commits import COMMIT, CommitInfo, user_metadata
+from jobs.warehouse.commits import COMMIT, UNFINISHED, CommitInfo, added_files, user_metadata
 from jobs.warehouse.files import LocalFiles
 from jobs.warehouse.parquet_write import ArrowTransform, passthrough
 
@@ -147,8 +148,30 @@ class LocalStore(Store):
             return self._write_rows(rows, table, commit, fresh, append, where)
         log = None if fresh else self._table(table)
         if where or not _can_take_files(rows, table, log, append):
-            return self._write_by_spark(rows, table, commit, fresh, append, where)
+            version = self._write_by_spark(rows, table, commit, fresh, append, where)
+            self._check_commit(table, version, commit)
+            return version
         return self._write_files(rows, table, commit, log, append)
+
+    def _check_commit(self, table: str, version: int, commit: CommitInfo) -> None:
+        """Undo a commit by Spark if files that it names are missing here. Raises JobError then.
+
+        Spark commits what the executors say they wrote, and looks at no file. A further commit then
+        restores the version before and says that the stage is unfinished; of a new table all is
+        deleted.
+        """
+        folder = Path(self.path(table))
+        added = added_files(folder / "_delta_log" / f"{version:020d}.json")
+        try:
+            shared_folder.check_written(folder, added)
+        except JobError:
+            if version == 0:
+                self.files.delete(table)
+            else:
+                undone = replace(commit, fingerprint=UNFINISHED)
+                self._table(table).restore(version - 1, commit_properties=undone.properties())
+            self._known.pop(table, None)
+            raise
 
     def _write_rows(
         self,

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
-from jobs.warehouse import arrow_frames
+from jobs.warehouse import arrow_frames, shared_folder
 from jobs.warehouse.parquet_write import ArrowTransform
 
 MOST_FILES = 256  # the driver reads their footers, some milliseconds each
@@ -162,7 +162,12 @@ class TaskReader:
                     yield from _of_class(batches, part.label)
 
     def _row_group(self, row_group: RowGroup, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        with pq.ParquetFile(self.folder / row_group.path) as file:
+        path = self.folder / row_group.path
+        try:
+            opened = pq.ParquetFile(path)
+        except (FileNotFoundError, PermissionError) as refused:  # the driver read its footer
+            raise shared_folder.unseen(path) from refused
+        with opened as file:
             present = [name for name in schema.names if name in file.schema_arrow.names]
             for batch in file.iter_batches(
                 BATCH, row_groups=[row_group.group], columns=present, use_threads=False

@@ -22,7 +22,8 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import types as T
 
-from jobs.warehouse import arrow_frames
+from jobs.errors import JobError
+from jobs.warehouse import arrow_frames, shared_folder
 from udfs import arrow
 
 # A row group before compression: what a worker holds, and the least that a task reads
@@ -57,11 +58,22 @@ class ArrowTransform:
         """Have each task write its rows as a file of the folder; return rows of ADDED.
 
         folder: one that all executors see. scalars: the number of leading columns that statistics
-        are kept of.
+        are kept of. Raises JobError if a file is not there afterwards: the executors write to
+        another disk. Spark takes one attempt's answer for each task, so a table never has the rows
+        of two attempts.
         """
+        folder.mkdir(parents=True, exist_ok=True)
         schema = arrow_frames.arrow_schema(self.schema)
         files = Files(folder, self.rows, schema, tuple(schema.names[:scalars]))
-        return arrow_frames.mapped(self.frame, files.write, ADDED).collect()
+        added = arrow_frames.mapped(self.frame, files.write, ADDED).collect()
+        written = [shared_folder.WrittenFile(row.path, row.size) for row in added]
+        try:
+            shared_folder.check_written(folder, written)
+        except JobError:  # no commit will name the files
+            for file in written:
+                (folder / file.name).unlink(missing_ok=True)
+            raise
+        return added
 
 
 @dataclass(frozen=True)
@@ -79,18 +91,24 @@ class Files:
         """Write a task's rows; yield one row of ADDED, or none if there is nothing to write.
 
         Each attempt of a task has a file name of its own: the file of an attempt that was killed is
-        no part of the table, and VACUUM deletes it.
+        no part of the table, and VACUUM deletes it. Raises JobError if this machine lacks the
+        folder, which the driver made, or may not write there.
         """
         groups = row_groups(self.rows(batches, schema=self.schema), GROUP_BYTES)
         first = next(groups, None)
         if first is None:
             return
+        shared_folder.check_folder(self.folder)
         context = TaskContext.get()
         task = context.partitionId() if context else 0
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"part-{task:05d}-{uuid4()}.zstd.parquet"
         try:
             stats = self._write(path, first, groups)
+        except PermissionError as refused:
+            raise JobError(
+                f"{self.folder}: the executors may not write there ({refused.strerror}); run them "
+                "as the driver's user, or give theirs the right to write"
+            ) from refused
         except BaseException:
             path.unlink(missing_ok=True)
             raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
@@ -17,16 +16,6 @@ from tests.support.commands import QUICK, ROUNDS, flags, run_command
 from tests.support.tables import assert_same_tables
 
 pytestmark = pytest.mark.spark
-
-
-@pytest.fixture
-def spark_home(tmp_path: Path) -> Path:
-    """Spark as installed, in a folder of this test: workers write their logs into SPARK_HOME."""
-    home = tmp_path / "spark"
-    home.mkdir()
-    for part in Path(pyspark.__file__).parent.iterdir():
-        (home / part.name).symlink_to(part)
-    return home
 
 
 @pytest.mark.whole

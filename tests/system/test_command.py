@@ -79,7 +79,7 @@ esac
 def test_a_start_uses_the_archive_of_classes_if_there_is_one(tmp_path: Path) -> None:
     """Also in a folder with a space in its name; the user's own options come last."""
     root, java = tmp_path / "a project", tmp_path / "java home/bin/java"
-    for folder in ("conf", "jobs", "udfs"):
+    for folder in ("conf", "deploy", "jobs", "udfs"):
         shutil.copytree(ROOT / folder, root / folder)
     shutil.copy(ROOT / "spark-submit.sh", root)
     real = shutil.which("java", path=f"{os.environ.get('JAVA_HOME', '')}/bin:{os.environ['PATH']}")

@@ -107,6 +107,11 @@ OTHER_OPTIONS = {
     "--py-files",
     "--extra-index-url",  # of pip
     "--short",  # of git rev-parse
+    "--load-spark-defaults",  # of spark-submit; the next ones of a standalone master and worker
+    "--host",
+    "--cores",
+    "--memory",
+    "--work-dir",
 }
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.M | re.S)
 FILE_ENDING = re.compile(r"\.(csv|html|json|jsa|md|parquet|png|py|safetensors|sh|svg|toml|txt)$")
