@@ -7,7 +7,6 @@ pytest.register_assert_rewrite("tests.support")
 
 pytest_plugins = [
     "tests.support.browser",
-    "tests.support.cluster",
     "tests.support.commands",
     "tests.support.folders",
     "tests.support.given_latents",

@@ -90,7 +90,9 @@ class Source:
     def reader(self, ingest: Ingest) -> CandidateReader:
         """The reader that turns the candidates into images on the executors."""
         tile, stride = ingest.tiling or (None, None)
-        images = ImageReader(ingest.max_pixels, tile, stride, listed=self.is_folder)
+        images = ImageReader(
+            ingest.max_pixels, tile, stride, listed=self.is_folder and not self.is_remote
+        )
         if self.width is None:
             return images
         vectors = VectorReader(self.width)

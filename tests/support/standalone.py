@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import shlex
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,25 @@ from typing import NamedTuple
 import pyspark
 import pytest
 
-from tests.support.commands import command_line
+from tests.support.folders import ROOT
 
 START_SECONDS = 120
 MASTER = "org.apache.spark.deploy.master.Master"
 WORKER = "org.apache.spark.deploy.worker.Worker"
+
+
+# Empty folders in memory lie over the hidden ones, for this process and its children alone. The
+# Python environment is put back: on a cluster it is at one path on all machines.
+HIDE = """
+set -e
+environment=$1 kept=$2 folders=$3; shift 3
+mkdir -p "$kept"
+mount --bind "$environment" "$kept"
+while read -r folder; do mount -t tmpfs none "$folder"; done < "$folders"
+mkdir -p "$environment"
+mount --bind "$kept" "$environment"
+exec "$@"
+"""
 
 
 def can_hide_folders() -> bool:
@@ -46,9 +61,11 @@ class Daemon:
         spark_class = str(Path(pyspark.__file__).parent / "bin/spark-class")
         command = [spark_class, *arguments]
         if hidden:
-            # Empty folders in memory lie over these folders, for this process and its children.
-            mounts = " && ".join(f"mount -t tmpfs none {shlex.quote(str(f))}" for f in hidden)
-            command = ["unshare", "-m", "sh", "-c", f"{mounts} && exec {shlex.join(command)}"]
+            folders = folder / f"{name}.hidden"
+            folders.write_text("".join(f"{each}\n" for each in hidden))
+            places = [(ROOT / ".venv").resolve(), folder / f"{name}.environment", folders]
+            apart = ["unshare", "-m", "bash", "-c", HIDE, "hide", *map(str, places)]
+            command = [*apart, *command]
         self.log = folder / f"{name}.log"
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
@@ -99,27 +116,28 @@ class Cluster(NamedTuple):
 StartCluster = Callable[..., Cluster]
 
 
-@pytest.fixture
-def standalone(tmp_path: Path) -> Iterator[StartCluster]:
-    """Start a master and a worker that authenticate whoever talks to them, as docs/ tell it.
+class Standalone:
+    """A master and workers that authenticate whoever talks to them, as docs/operations.md tells it.
 
-    hidden: folders that are empty for the worker. cores, memory: of the worker.
+    Their environment is all but empty, and so is the folder that they start in: what an executor
+    has was sent by Spark.
     """
-    daemons: list[Daemon] = []
-    folder = tmp_path / "cluster"
-    folder.mkdir()
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.daemons: list[Daemon] = []
 
     def start(
+        self,
         hidden: Sequence[Path] = (),
         cores: int = 1,
         memory: str = "1500m",
+        workers: int = 1,
     ) -> Cluster:
-        _, environment = command_line("sample")
-        environment |= {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
-        # An empty folder of settings: the user's own must not change the tests.
-        environment["SPARK_CONF_DIR"] = str(folder)
-        file = folder / "daemons.conf"
-        file.touch(mode=0o600)
+        """Start them, and return when all workers are registered.
+
+        hidden: folders that are empty for the workers. cores, memory: of each worker.
+        """
         secret = secrets.token_hex(32)
         settings = {
             "spark.master.rest.enabled": "false",
@@ -128,19 +146,22 @@ def standalone(tmp_path: Path) -> Iterator[StartCluster]:
             "spark.network.crypto.enabled": "true",
             "spark.network.crypto.authEngineVersion": "2",
         }
+        file = self.folder / "daemons.conf"
+        file.touch(mode=0o600)
         file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
-        secret_file = folder / "secret"
+        secret_file = self.folder / "secret"
         secret_file.write_text(f"{secret}\n")
         common = ["--host", "127.0.0.1", "--webui-port", "0", "--properties-file", str(file)]
         port = _free_port()
-        master = Daemon(folder, "master", [MASTER, *common, "--port", str(port)], environment)
-        daemons.append(master)
+        master = self._begin("master", [MASTER, *common, "--port", str(port)])
         master.wait_for("I have been elected leader")
         url = f"spark://127.0.0.1:{port}"
-        size = ["--cores", str(cores), "--memory", memory, "--work-dir", str(folder / "work")]
-        worker = Daemon(folder, "worker", [WORKER, *common, *size, url], environment, hidden)
-        daemons.append(worker)
-        worker.wait_for("Successfully registered with master")
+        size = ["--cores", str(cores), "--memory", memory]
+        for number in range(workers):
+            work = ["--work-dir", str(self.folder / f"work{number}")]
+            name = f"worker{number}"
+            worker = self._begin(name, [WORKER, *common, *size, *work, url], hidden)
+            worker.wait_for("Successfully registered with master")
         return Cluster(
             (
                 f"--master={url}",
@@ -156,9 +177,48 @@ def standalone(tmp_path: Path) -> Iterator[StartCluster]:
             },
         )
 
-    yield start
-    for daemon in reversed(daemons):
-        daemon.end()
+    def _begin(self, name: str, arguments: Sequence[str], hidden: Sequence[Path] = ()) -> Daemon:
+        environment = {
+            name: os.environ[name] for name in ("PATH", "JAVA_HOME") if name in os.environ
+        }
+        environment |= {
+            "SPARK_LOCAL_IP": "127.0.0.1",  # of executors, too
+            "SPARK_DAEMON_MEMORY": "256m",
+            # An empty folder of settings: the user's own must not change the tests.
+            "SPARK_CONF_DIR": str(self.folder),
+        }
+        daemon = Daemon(self.folder, name, arguments, environment, hidden)
+        self.daemons.append(daemon)
+        return daemon
+
+    def end(self) -> None:
+        """End all processes."""
+        for daemon in reversed(self.daemons):
+            daemon.end()
+
+
+@pytest.fixture
+def standalone(tmp_path: Path) -> Iterator[StartCluster]:
+    """Start a cluster with `Standalone.start`."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    started = Standalone(folder)
+    yield started.start
+    started.end()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster of two workers that see neither the project nor the folders of the tests."""
+    if not can_hide_folders():
+        pytest.skip("no process here may have mounts of its own (unshare -m)")
+    folder = Path(tempfile.mkdtemp(prefix="cluster-", dir="/var/tmp"))
+    started = Standalone(folder)
+    try:
+        yield started.start([ROOT, tmp_path_factory.getbasetemp()], workers=2)
+    finally:
+        started.end()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_port() -> int:

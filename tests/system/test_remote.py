@@ -13,8 +13,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.warehouse.hadoop import HadoopFileSystem
-from tests.support.cluster import StandaloneCluster
 from tests.support.commands import QUICK, ROUNDS, flags, run_command
+from tests.support.standalone import Cluster
 from tests.support.tables import assert_same_tables
 
 pytestmark = pytest.mark.cluster
@@ -31,16 +31,15 @@ def copy_up(spark: SparkSession, folder: Path, uri: str) -> None:
 
 
 def on_cluster(
-    cluster: StandaloneCluster, job: str, *arguments: str, cwd: Path
+    cluster: Cluster, job: str, *arguments: str, cwd: Path
 ) -> subprocess.CompletedProcess[str]:
     """Run a job as a user of the cluster does."""
-    submit = (f"--master={cluster.url}", "--executor-memory=700m")
-    return run_command(job, *arguments, cwd=cwd, submit=submit, PROFILE="cluster")
+    return run_command(job, *arguments, cwd=cwd, submit=cluster.submit, **cluster.environment)
 
 
 def test_executors_that_share_nothing_write_the_same_tables(
     spark: SparkSession,
-    cluster: StandaloneCluster,
+    cluster: Cluster,
     hdfs: str,
     survey: Path,
     tmp_path: Path,
