@@ -1,4 +1,4 @@
-"""Commands on a warehouse that is not mounted: one is alive, is killed, and another goes on.
+"""Commands on a warehouse that is not mounted: one stands still, and another takes over.
 
 Real runs of ./spark-submit.sh in the file system that TEST_REMOTE names.
 """
@@ -23,7 +23,7 @@ from tests.support.commands import COMMAND_SECONDS, command_line, run_command
 pytestmark = [pytest.mark.whole, pytest.mark.spark]
 
 
-def test_a_warehouse_goes_from_a_killed_run_to_the_next(
+def test_a_warehouse_goes_from_a_run_that_stands_still_to_the_next(
     spark: SparkSession, survey: Path, remote: str, tmp_path: Path
 ) -> None:
     arguments = ["--images", str(survey), "--warehouse", remote]
@@ -43,7 +43,7 @@ def test_a_warehouse_goes_from_a_killed_run_to_the_next(
             assert first.poll() is None, (tmp_path / "first").read_text()
             assert time.monotonic() < end
             time.sleep(0.1)
-        # All of it stands still, as if its machine were lost, and dies when others look.
+        # All of it stands still, as if its machine were lost.
         os.killpg(first.pid, signal.SIGSTOP)
         stopped = time.monotonic()
         next_run = run_command("ingest", *arguments, cwd=tmp_path)
