@@ -29,6 +29,9 @@ from jobs.warehouse.lease_files import LeaseFile, LeaseFiles
 DURATION = 120.0  # seconds
 RENEWALS = 6  # in a lease's duration; one of them is the margin for the speed of clocks
 LOOKS = 60  # in a lease's duration, of a run that waits for it
+# Seconds for a release after Ctrl-C. It ends the JVM as well, and what that does not answer any
+# more would keep the command from saying that it was interrupted.
+INTERRUPTED = 0.5
 
 
 def elapsed() -> float:
@@ -107,17 +110,19 @@ class Lease:
         self._take(owner, log)
         renewing = threading.Thread(target=self._keep, name="lease", daemon=True)
         renewing.start()
+        patience = self._duration / RENEWALS  # the file system may not answer
         try:
             yield
+        except KeyboardInterrupt:
+            patience = INTERRUPTED
+            raise
         except Exception as failure:
             if self._lost and str(failure) != self._lost:
                 raise JobError(self._lost) from failure
             raise
         finally:
             self._ended.set()
-            renewing.join(self._duration / RENEWALS)
-            if not renewing.is_alive():  # else the file system does not answer
-                self._release()
+            renewing.join(patience)
 
     def check(self) -> None:
         """Raise JobError if the lease was taken over. To be called before each commit.
@@ -199,7 +204,7 @@ class Lease:
         return True
 
     def _keep(self) -> None:
-        """Renew the lease until the end. After a failure try more often."""
+        """Renew the lease until the end, then release it. After a failure try more often."""
         interval = self._duration / RENEWALS
         pause = interval
         while not self._ended.wait(pause):
@@ -211,6 +216,7 @@ class Lease:
                 pause = interval
             except Exception:  # of the file system or, at the end, of a JVM that is gone
                 pause = interval / 4
+        self._release()
 
     def _renew(self) -> None:
         self._verify()
@@ -255,7 +261,7 @@ class Lease:
 
     def _release(self) -> None:
         """Say that the lease is free. If that fails it expires by itself."""
-        with suppress(JobError), self._busy:
+        with suppress(Exception), self._busy:
             if not self._lost and self._is_mine():
                 self._files.rewrite(self._number, self._content(self._token, released=True))
 
