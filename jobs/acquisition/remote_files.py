@@ -56,9 +56,12 @@ def with_contents(rows: DataFrame, tasks: int) -> DataFrame:
     sizes = {row["path"]: row["size_bytes"] for row in wanted.toArrow().to_pylist()}
     if not sizes:
         return rows
+    sizes = {path: size for path, size in sizes.items() if size}
     placed = rows.withColumn("_task", F.spark_partition_id())
     filled = placed.join(contents(rows.sparkSession, sizes), on="path", how="left")
-    content = F.coalesce("content", "_bytes").alias("content")
+    # Spark's reader passes over empty files, too.
+    empty = F.when(missing & (F.col("size_bytes") == 0), F.lit(b""))
+    content = F.coalesce("content", "_bytes", empty).alias("content")
     columns = [content if name == "content" else F.col(name) for name in rows.columns]
     return filled.repartitionById(tasks, F.col("_task")).select(*columns)
 
