@@ -6,12 +6,13 @@ is slower than LocalStore, which needs a mounted folder: a query or a small writ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.warehouse import paths
+from jobs.warehouse import compaction, paths, tables
 from jobs.warehouse.base_store import Rows, Store
 from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.files import HadoopFiles
@@ -47,6 +48,26 @@ class SparkStore(Store):
     def size(self, table: str, version: int | None = None) -> tuple[int, int] | None:
         """Return None: Spark would start a job to read the log."""
         return None
+
+    def data_files(self, table: str) -> dict[str, int]:
+        """Return the files of the newest version by Delta's log, sorted by name."""
+        jvm = self.spark._jvm
+        assert jvm is not None
+        logs = jvm.org.apache.spark.sql.delta.DeltaLog
+        log = logs.forTableWithSnapshot(self.spark._jsparkSession, self.path(table))
+        files = DataFrame(log._2().allFiles().toDF(), self.spark)
+        return {row.path: row.size for row in files.select("path", "size").sort("path").collect()}
+
+    def _compact(self, table: str, small: Sequence[str], metadata: str) -> None:
+        upkeep = compaction.Upkeep(self.spark, self.path(table), metadata)
+        upkeep.merge(self.data_files(table), small, tables.TABLES[table].order)
+
+    def _vacuum(self, table: str, hours: int | None, metadata: str, dry_run: bool) -> list[str]:
+        return compaction.Upkeep(self.spark, self.path(table), metadata).vacuum(hours, dry_run)
+
+    def _keeps_files(self, table: str) -> bool:
+        detail = DeltaTable.forPath(self.spark, self.path(table)).detail().select("properties")
+        return tables.KEPT_FILES in detail.collect()[0].properties
 
     def _exists(self, table: str) -> bool:
         return DeltaTable.isDeltaTable(self.spark, self.path(table))
