@@ -14,6 +14,7 @@ from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.maintenance.table_files import is_of_delta, readable
 from jobs.runtime.console import Console, abbreviated
 from jobs.warehouse import tables
+from jobs.warehouse.commits import COMMIT
 from jobs.warehouse.files import FileInfo, is_aside
 from jobs.warehouse.store import Store
 
@@ -64,8 +65,6 @@ def unneeded(store: Store, table: str) -> str:
 def delete_tableless(store: Store, console: Console, *, dry_run: bool) -> None:
     """Delete the files of tables whose first commit never came."""
     for table in tables.TABLES:
-        if store.exists(table):
-            continue
         files = store.files.infos(table)
         if not files or not all(_of_no_table(file) for file in files):
             continue
@@ -80,7 +79,8 @@ def _of_no_table(file: FileInfo) -> bool:
 
     A checkpoint is none: the log of a table may have lost its other files.
     """
-    return is_of_delta(file.name) and "checkpoint" not in file.name
+    logged = COMMIT.fullmatch(file.name.rpartition("/")[2]) or "checkpoint" in file.name
+    return is_of_delta(file.name) and not logged
 
 
 def delete_temporary(store: Store, console: Console, *, dry_run: bool) -> None:

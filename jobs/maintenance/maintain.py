@@ -6,6 +6,9 @@ warehouse".
 
 from __future__ import annotations
 
+import json
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -14,9 +17,13 @@ from jobs.errors import JobError
 from jobs.maintenance import leftovers, old_models, versions
 from jobs.maintenance.table_files import TableFiles, kept_up
 from jobs.runtime.console import Console
+from jobs.runtime.run import CODE_VERSION
+from jobs.runtime.stage import RunContext
 from jobs.settings.model import Settings
 from jobs.warehouse import paths, tables
-from jobs.warehouse.store import Store, open_store
+from jobs.warehouse.store import Store
+
+NAME = "maintain"  # in the column `stage` of `runs`
 
 
 def check_folder(settings: Settings) -> None:
@@ -28,8 +35,8 @@ def check_folder(settings: Settings) -> None:
 
 def main(spark: SparkSession, settings: Settings) -> None:
     """Warehouse → the same tables in fewer files, without what nothing needs any more."""
-    store, console = open_store(spark, settings.warehouse), Console.of(settings)
-    dry_run = settings.dry_run
+    run, started = RunContext(spark, settings), datetime.now(UTC)
+    store, console, dry_run = run.warehouse, run.console, settings.dry_run
     stored = [name for name in tables.TABLES if store.exists(name)]
     if not stored:
         raise JobError(
@@ -46,6 +53,8 @@ def main(spark: SparkSession, settings: Settings) -> None:
     keep_up_tables(store, console, dry_run=dry_run)
     if dry_run:
         console.line("  nothing was done (--dry-run)")
+    else:
+        record(run, started)
 
 
 def keep_up_tables(store: Store, console: Console, *, dry_run: bool) -> None:
@@ -57,3 +66,49 @@ def keep_up_tables(store: Store, console: Console, *, dry_run: bool) -> None:
         console.line(f"  {name:<14}{files}", event="table", table=name, **files.fields())
         total += files
     console.line(f"  {'all':<14}{total}", event="total", **total.fields())
+
+
+def record(run: RunContext, started: datetime) -> None:
+    """Name in `runs` the new versions of the tables that runs wrote.
+
+    Who reads tables at the versions of `runs` gets the merged files then. Of an older version
+    Spark's Delta allows no reading once 30 days have passed since its commit.
+    """
+    newest = newest_versions(run.warehouse)
+    if newest:
+        run.run_log.record(
+            {
+                "run_id": run.run_id,
+                "stage": NAME,
+                "state": "done",
+                "started": started,
+                "finished": datetime.now(UTC),
+                "settings": json.dumps(run.settings.sections(), sort_keys=True),
+                "depends": "null",
+                "code_version": os.environ.get(CODE_VERSION, "unknown"),
+                "model_id": None,
+                "message": "",
+                "versions_read": {},
+                "versions_written": newest,
+                "row_counts": {},
+            }
+        )
+    run.run_log.close()
+
+
+def newest_versions(store: Store) -> dict[str, int]:
+    """Return the versions that upkeep made of those that `runs` names, by table.
+
+    A table whose newest version has other rows, of a run that was killed, is left out.
+    """
+    named: dict[str, int] = {}
+    for row in sorted(store.query("runs"), key=lambda row: row["started"]):
+        if row["state"] == "done":
+            named |= dict(row["versions_written"] or {})
+    found = {}
+    for table, version in named.items():
+        if table in tables.TABLES and store.exists(table):
+            newest = store.same_rows(table, version)
+            if newest > version:
+                found[table] = newest
+    return found

@@ -54,10 +54,7 @@ def used_by_runs(runs: Iterable[Mapping[str, Any]], since: datetime) -> set[str 
     """
     models_used, before = set(), {}
     for row in sorted(runs, key=lambda row: row["started"]):
-        started = row["started"]
-        if started.tzinfo is None:
-            started = started.replace(tzinfo=UTC)
-        if started >= since:
+        if _utc(row["started"]) >= since:
             models_used.add(row["model_id"])
         elif row["model_id"]:
             before[row["stage"]] = row["model_id"]
@@ -77,4 +74,8 @@ def trained_since(store: Store, model_id: str, since: datetime) -> bool:
         files = store.files.infos(folder)
         newest = max((file.modified for file in files), default=0.0)
         trained = datetime.fromtimestamp(newest, UTC)
-    return trained >= since
+    return _utc(trained) >= since
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -223,6 +223,13 @@ class Store(ABC):
             self._forget(table)
         return unneeded
 
+    def same_rows(self, table: str, version: int) -> int:
+        """Return the newest version with the rows of this one: only upkeep came in between."""
+        for number, metadata in sorted(self._log(table)):
+            if number == version + 1 and commits.is_upkeep(metadata):
+                version = number
+        return version
+
     @abstractmethod
     def _keeps_files(self, table: str) -> bool:
         """Return whether the table says itself how long files of old versions are kept."""

@@ -109,6 +109,14 @@ def carried(metadata: str | None) -> list[CommitInfo]:
     return [commit for commit in found if commit]
 
 
+def is_upkeep(metadata: str | None) -> bool:
+    """Return whether a commit's userMetadata says that it changed no row: it was `carrying`."""
+    try:
+        return CARRIED in json.loads(metadata or "")
+    except (ValueError, TypeError):
+        return False
+
+
 def user_metadata(commit: Path) -> str | None:
     """Return commitInfo.userMetadata of a commit's file (Delta protocol: Commit Provenance)."""
     with commit.open(encoding="utf-8") as lines:

@@ -155,12 +155,14 @@ class LocalStore(Store):
         if (log.protocol().min_reader_version, log.protocol().min_writer_version) != (1, 2):
             upkeep = compaction.Upkeep(self.spark, self.path(table), metadata)
             return upkeep.vacuum(hours, dry_run)
-        return log.vacuum(
+        names = log.vacuum(
             retention_hours=hours,
             dry_run=dry_run,
             full=True,
             commit_properties=properties(metadata),
         )
+        # The log names what an earlier VACUUM deleted until it is cleaned up.
+        return [name for name in names if not dry_run or Path(self.path(table), name).exists()]
 
     def _keeps_files(self, table: str) -> bool:
         return tables.KEPT_FILES in self._table(table).metadata().configuration
