@@ -175,9 +175,12 @@ def run(job: str, settings: Settings) -> None:
 
 def plan(run: Run, job: str) -> None:
     """Log what a job would do, without doing it."""
+    stages = stages_of(job, run.settings)
+    for stage in stages:
+        stage.before(run)
     if job == PIPELINE:
         pipeline.check_columns(run)
-    log_plan(run, stages_of(job, run.settings))
+    log_plan(run, stages)
 
 
 def stages_of(job: str, settings: Settings) -> list[Stage]:

@@ -287,6 +287,8 @@ def _can_take_files(
     declared = tables.TABLES[table]
     if set(rows.schema.names) != set(declared.schema.names) or declared.partition:
         return False
+    if any(column.metadata for column in rows.schema):  # comments, which files do not hold
+        return False
     if log is None:
         return True
     if not _takes_files(log):
