@@ -27,12 +27,6 @@ def test_splits_get_a_name_where_there_are_any() -> None:
     assert named_tables.names(both) == {"curated": "c.a.b", "splits": "c.a.b_splits"}
 
 
-@pytest.mark.parametrize("table", ["curated", "splits"])
-def test_every_column_has_a_comment(table: str) -> None:
-    assert list(COMMENTS[table]) == tables.TABLES[table].schema.names
-    assert all(COMMENTS[table].values())
-
-
 @pytest.fixture
 def schema(spark: SparkSession) -> Iterator[None]:
     """A schema of this session's catalog, which forgets it; test_recipes has a metastore."""
