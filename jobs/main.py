@@ -22,6 +22,7 @@ from jobs import pipeline
 from jobs.acquisition import sample
 from jobs.dry_run.plan import log_plan
 from jobs.errors import JobError, SettingsError
+from jobs.maintenance import maintain
 from jobs.runtime import session
 from jobs.runtime.console import Console
 from jobs.runtime.process import attach_terminal, die_with_parent, interrupted, silence_py4j
@@ -36,10 +37,11 @@ from jobs.warehouse.lock import lock
 # The environment variable in which spark-submit.sh gives the path of the project's settings file.
 SETTINGS_VARIABLE = "LATENT_DEDUP_SETTINGS"
 FROM_WORKER = "jobs.errors.JobError: "  # what stands before a JobError in a worker's traceback
-# The jobs are `sample`, which needs neither Spark nor a warehouse, each stage, and the pipeline.
-SAMPLE, PIPELINE = "sample", "pipeline"
+# The jobs are `sample`, which needs neither Spark nor a warehouse, each stage, the pipeline, and
+# `maintain`, which changes no row of any table.
+SAMPLE, PIPELINE, MAINTAIN = "sample", "pipeline", "maintain"
 STAGES = {stage.name: stage for stage in pipeline.STAGES}
-JOBS = (SAMPLE, *STAGES, PIPELINE)
+JOBS = (SAMPLE, *STAGES, PIPELINE, MAINTAIN)
 USAGE = f"""\
 usage: ./spark-submit.sh JOB [--images PATH] [--warehouse DIR] [--settings FILE]
                          [--set section.key=value ...] [--seed N] [--overwrite STAGE]
@@ -136,12 +138,25 @@ def main(arguments: Sequence[str]) -> int:
         message = f"{job}: the settings need a change:\n  {mistakes}"
         Console(log_format=log_format_without_settings(arguments)).error(message, code=2)
         return 2
-    return guarded(job, run_sample if job == SAMPLE else run, settings)
+    actions = {SAMPLE: run_sample, MAINTAIN: run_maintain}
+    return guarded(job, actions.get(job, run), settings)
 
 
 def run_sample(job: str, settings: Settings) -> None:
     """Run the job `sample`, which writes the synthetic survey."""
     sample.main(settings)
+
+
+def run_maintain(job: str, settings: Settings) -> None:
+    """Run the job `maintain` under the lock of its warehouse. A dry run takes no lock."""
+    if not settings.verbose:
+        silence_py4j()
+    maintain.check_folder(settings)
+    with contextlib.nullcontext() if settings.dry_run else lock(settings.warehouse):
+        spark = session.start(job)
+        signal.signal(signal.SIGINT, interrupted)
+        maintain.main(spark, settings)
+        spark.stop()
 
 
 def run(job: str, settings: Settings) -> None:
@@ -178,9 +193,12 @@ def run(job: str, settings: Settings) -> None:
 
 def plan(run: Run, job: str) -> None:
     """Log what a job would do, without doing it."""
+    stages = stages_of(job, run.settings)
+    for stage in stages:
+        stage.before(run)
     if job == PIPELINE:
         pipeline.check_columns(run)
-    log_plan(run, stages_of(job, run.settings))
+    log_plan(run, stages)
 
 
 def stages_of(job: str, settings: Settings) -> list[Stage]:

@@ -45,11 +45,18 @@ def stages_of(settings: Settings) -> list[Stage]:
 def main(run: Run) -> None:
     """Source files → every table that the settings ask for, the report, and a summary."""
     run.console.line(f"  {run.settings.images} → {run.warehouse.root}")
+    check_stages(run)
     for stage in stages_of(run.settings):
         run.execute(stage)
         if stage is ingest.STAGE:  # a wrong column is reported before hours of training
             check_columns(run)
     console_summary.summarise(run)
+
+
+def check_stages(run: Run) -> None:
+    """Raise the error of a stage that could not do its work at the end of the pipeline."""
+    for stage in stages_of(run.settings):
+        stage.before(run)
 
 
 def check_columns(run: Run) -> None:

@@ -1,5 +1,7 @@
 """The stage `publish`: writes the kept images of one rule to `curated`, which training teams read.
 
+With `publish.table` the tables get names in a catalog.
+
 With `publish.split` every image also gets a split, and all images of a group the same one. With
 `anomalies.remove` anomalous images are left out.
 """
@@ -14,7 +16,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.duplicates import exclusions
+from jobs.duplicates import exclusions, named_tables
 from jobs.errors import JobError
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.checks import check_published
@@ -36,7 +38,9 @@ def main(stage_run: StageRun) -> None:
         excluded = exclusions.without_anomalies(stage_run, selection)
         selection = excluded.selection
     check_removal(removals(selection), settings, excluded.images if excluded else 0)
-    stage_run.write(curate(stage_run.read("images"), selection), "curated")
+    earlier = stage_run.previous_commit("curated")
+    named_tables.forget(stage_run.run, earlier.metadata.get("names", {}) if earlier else {})
+    write(stage_run, curate(stage_run.read("images"), selection), "curated")
     stage_run.rows["curated"] = stage_run.count("curated")
     stage_run.summary = f"{stage_run.rows['curated']:,} images at {settings.rule}"
     if space != RAW:
@@ -45,8 +49,22 @@ def main(stage_run: StageRun) -> None:
         stage_run.rows |= excluded.counts
         stage_run.summary += f"; {excluded.summary}"
     if "splits" in stage_run.outputs:
-        stage_run.write(splits(selection, settings), "splits")
+        write(stage_run, splits(selection, settings), "splits")
         count_splits(stage_run)
+
+
+def write(stage_run: StageRun, rows: DataFrame, table: str) -> None:
+    """Write a published table; where it gets a name in a catalog, with comments on its columns."""
+    names = named_tables.names(stage_run.settings.publish)
+    if table in names:
+        rows = named_tables.with_comments(rows, table)
+    metadata = {"names": dict(names)} if names else None
+    stage_run.write(rows, table, metadata=metadata)
+
+
+def name(stage_run: StageRun) -> None:
+    """Give the tables the names of `publish.table`, also where somebody has dropped them since."""
+    named_tables.register(stage_run.run)
 
 
 def reads(run: RunContext) -> dict[str, str]:
@@ -74,6 +92,7 @@ def depends(run: RunContext) -> dict[str, Any]:
         "most_removed": settings.most_removed,
         "most_removed_of_class": settings.most_removed_of_class,
         "split": _named_split(settings),
+        **({"table": settings.table} if settings.table else {}),
         "space": published_space(run.settings),
         **exclusions.depends(run),
     }
@@ -252,4 +271,6 @@ STAGE = Stage(
     writes=writes,
     depends=depends,
     version=VERSION,
+    before=named_tables.check,
+    afterwards=name,
 )

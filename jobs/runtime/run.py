@@ -53,6 +53,7 @@ class Run(RunContext):
         Raises SettingsError if the stage cannot run with these settings.
         """
         stage.check_enabled(self.settings)
+        stage.before(self)
         clock = time.monotonic()
         stage_run = self.open(stage)
         if stage_run.finished:

@@ -92,6 +92,10 @@ def _no_model(run: RunContext) -> str | None:
     return None
 
 
+def _needs_nothing(run: RunContext) -> None:
+    return None
+
+
 def _does_nothing(stage_run: StageRun) -> None:
     return None
 
@@ -116,7 +120,8 @@ class Stage:
     is_current: whether the output has a given fingerprint. It replaces the look at the commits of
         tables, for outputs that are not only tables.
     model_id: the model that the stage uses, for the table `runs`. It may raise JobError.
-    afterwards: what to log at the end, also if there was nothing to do.
+    before: raises an error if the stage cannot do its work; a pipeline asks at its beginning.
+    afterwards: what to do or log at the end, also if there was nothing to do.
     imports: modules that take long to import; they are loaded while Spark starts.
     """
 
@@ -132,6 +137,7 @@ class Stage:
     message_if_disabled: str = ""
     is_current: Callable[[RunContext, str], bool] | None = None
     model_id: Callable[[RunContext], str | None] = _no_model
+    before: Callable[[RunContext], None] = _needs_nothing
     afterwards: Callable[[StageRun], None] = _does_nothing
     imports: tuple[str, ...] = ()
 

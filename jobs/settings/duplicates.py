@@ -22,6 +22,7 @@ from jobs.settings.validators import (
     between,
     check_columns,
     check_orientations,
+    check_table,
     distinct,
     listed,
     one_of,
@@ -325,6 +326,7 @@ class Publish(Section):
 
     rule: Text = ""
     space: Annotated[Text, one_of(*SPACES, "")] = ""
+    table: Annotated[Text, AfterValidator(check_table)] = ""
     minimum_kept: Annotated[Whole, between(0, 10_000_000)] = 0
     most_removed: Annotated[Number, between(0, 1)] = 1.0
     most_removed_of_class: Annotated[Number, between(0, 1)] = 1.0

@@ -90,6 +90,15 @@ def not_empty(value: str) -> str:
     return value
 
 
+def check_table(value: str) -> str:
+    """Allow the name of a table in a catalog, as SQL writes it without quotes; or none."""
+    if value and not re.fullmatch(r"([A-Za-z_]\w{0,99}\.){1,2}[A-Za-z_]\w{0,99}", value, re.A):
+        raise ValueError(
+            "must be schema.table or catalog.schema.table, of letters, digits and underscores"
+        )
+    return value
+
+
 def check_orientations(value: int) -> int:
     """Allow 1, or 8: the elements of the square's symmetry group."""
     if value not in (1, 8):

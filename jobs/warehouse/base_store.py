@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
-from jobs.warehouse import commits, tables
+from jobs.warehouse import commits, compaction, tables
 from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.files import Files
 from jobs.warehouse.parquet_scan import ParquetSnapshot
@@ -68,6 +68,21 @@ class Store(ABC):
         """Return the numbers of rows and bytes by the log alone; None if it does not tell them."""
 
     @abstractmethod
+    def data_files(self, table: str) -> dict[str, int]:
+        """Return the files of the newest version, by their path in the table's folder, and bytes.
+
+        The order is that in which the table is read.
+        """
+
+    @abstractmethod
+    def _compact(self, table: str, small: Sequence[str], metadata: str) -> None:
+        """Merge files in a commit that changes no row. See `compact`."""
+
+    @abstractmethod
+    def _vacuum(self, table: str, hours: int | None, metadata: str, dry_run: bool) -> list[str]:
+        """Delete files that no version needs; return those named. See `vacuum`."""
+
+    @abstractmethod
     def _exists(self, table: str) -> bool:
         """Return whether the table has a log."""
 
@@ -101,8 +116,13 @@ class Store(ABC):
             if not self.exists(table):
                 return []
             log = sorted(self._log(table), reverse=True)
-            parsed = [commits.parse(version, metadata) for version, metadata in log]
-            self._known[table] = [commit for commit in parsed if commit]
+            kept = {
+                commit.version: commit
+                for version, metadata in log
+                for commit in (commits.parse(version, metadata), *commits.carried(metadata))
+                if commit
+            }
+            self._known[table] = [kept[version] for version in sorted(kept, reverse=True)]
             self._versions[table] = log[0][0]
         return self._known[table]
 
@@ -174,6 +194,45 @@ class Store(ABC):
         self._versions[table] = version
         return version
 
+    def columns(self, table: str) -> list[str]:
+        """Return the names of a table's columns."""
+        return self.read(table).columns
+
+    def compact(self, table: str) -> None:
+        """Merge the small files of a table; rows that are sorted by label and image_id stay so.
+
+        The commit changes no row and no stage's output. It carries our commits, see commits.py.
+        """
+        small = compaction.mergeable(self.data_files(table))
+        if small:
+            self._compact(table, small, commits.carrying(self.commits(table)))
+            self._forget(table)
+
+    def vacuum(self, table: str, *, dry_run: bool = False) -> list[str]:
+        """Delete the files that no version within the table's retention needs; return their paths.
+
+        A table without a retention of its own gets that of tables.py. Spark names at most 1,000.
+        dry_run: only return them. Without any there is no commit.
+        """
+        hours = None if self._keeps_files(table) else 24 * tables.RETENTION_DAYS
+        metadata = commits.carrying(self.commits(table))
+        unneeded = self._vacuum(table, hours, metadata, True)
+        if unneeded and not dry_run:
+            self._vacuum(table, hours, metadata, False)
+            self._forget(table)
+        return unneeded
+
+    def same_rows(self, table: str, version: int) -> int:
+        """Return the newest version with the rows of this one: only upkeep came in between."""
+        for number, metadata in sorted(self._log(table)):
+            if number == version + 1 and commits.is_upkeep(metadata):
+                version = number
+        return version
+
+    @abstractmethod
+    def _keeps_files(self, table: str) -> bool:
+        """Return whether the table says itself how long files of old versions are kept."""
+
     def drop(self, table: str) -> None:
         """Delete a work table and its history, if it exists."""
         if not self.exists(table):
@@ -183,6 +242,10 @@ class Store(ABC):
         assert jvm is not None
         path = jvm.org.apache.hadoop.fs.Path(self.path(table))
         jvm.org.apache.spark.sql.delta.DeltaLog.invalidateCache(self.spark._jsparkSession, path)
+        self._forget(table)
+
+    def _forget(self, table: str) -> None:
+        """Read the table's commits anew when they are next asked for."""
         self._known.pop(table, None)
         self._versions.pop(table, None)
 

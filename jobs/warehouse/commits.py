@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 UNFINISHED = "unfinished"  # the fingerprint of a commit that another one will follow
 ABSOLUTE = re.compile(r"/|[A-Za-z][\w+.-]*:")  # a file elsewhere, as clones have them
 COMMIT = re.compile(r"\d{20}\.json")  # the name of a commit's file in a table's log
+CARRIED = "carried"  # the key of the commits that one without rows carries
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,14 @@ class CommitInfo:
 
     def properties(self) -> deltalake.CommitProperties:
         """The commit's metadata for a commit by delta-rs."""
-        import deltalake
+        return properties(self.json())
 
-        return deltalake.CommitProperties(custom_metadata={"userMetadata": self.json()})
+
+def properties(metadata: str) -> deltalake.CommitProperties:
+    """Return userMetadata for a commit by delta-rs."""
+    import deltalake
+
+    return deltalake.CommitProperties(custom_metadata={"userMetadata": metadata})
 
 
 def fingerprint(content: Any) -> str:
@@ -85,6 +92,38 @@ def parse(version: int, metadata: str | None) -> CommitInfo | None:
         )
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def carrying(ours: Iterable[CommitInfo]) -> str:
+    """Return the userMetadata of a commit that changes no row: our newest commit of each stage.
+
+    Delta deletes the log's files that are older than `logRetentionDuration` when it writes a
+    checkpoint, and a commit that changes no row may be what makes it write one. What it carries
+    still says then which stages are done. ours: the newest first.
+    """
+    newest: dict[str, CommitInfo] = {}
+    for commit in ours:
+        newest.setdefault(commit.stage, commit)
+    entries = [json.loads(each.json()) | {"version": each.version} for each in newest.values()]
+    return json.dumps({CARRIED: entries}, sort_keys=True)
+
+
+def carried(metadata: str | None) -> list[CommitInfo]:
+    """Return the commits of ours that the userMetadata of another commit carries."""
+    try:
+        entries = json.loads(metadata or "")[CARRIED]
+        found = [parse(entry["version"], json.dumps(entry)) for entry in entries]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [commit for commit in found if commit]
+
+
+def is_upkeep(metadata: str | None) -> bool:
+    """Return whether a commit's userMetadata says that it changed no row: it was `carrying`."""
+    try:
+        return CARRIED in json.loads(metadata or "")
+    except (ValueError, TypeError):
+        return False
 
 
 def user_metadata(commit: Path) -> str | None:

@@ -2,16 +2,21 @@
 
 `LocalFiles` is for a mounted folder, `HadoopFiles` for any other file system of Spark.
 Names are relative to the warehouse and use `/`. A name that begins with a dot is a file that is
-being written; `list` omits it.
+being written, or a folder that is being replaced or deleted; `list` omits it. `is_aside` tells such
+names from those of other programs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from pyspark.sql import SparkSession
 
@@ -20,6 +25,17 @@ from jobs.warehouse.hadoop import HadoopFileSystem
 
 # Object stores show a file only when it is whole, and cannot rename but by copying.
 WHOLE = ("s3a", "s3", "gs")
+NEW, OLD, DELETED = ".new", ".old", ".deleted"  # endings of folders that are set aside
+# A folder that is replaced or deleted, or a file that a process of this number writes.
+ASIDE = re.compile(r"\..+\.(new|old|deleted|\d+)")
+
+
+class FileInfo(NamedTuple):
+    """A file's name below the warehouse, its bytes, and when it was changed, in seconds."""
+
+    name: str
+    size: int
+    modified: float
 
 
 class Files(ABC):
@@ -46,8 +62,12 @@ class Files(ABC):
         """Delete a file, or a folder and all in it, if it exists."""
 
     @abstractmethod
-    def _names(self, folder: str) -> list[str]:
-        """Return the names of all files below a folder, hidden ones too."""
+    def infos(self, folder: str) -> list[FileInfo]:
+        """Return all files below a folder, hidden ones too; none if there is no folder."""
+
+    @abstractmethod
+    def entries(self, folder: str = "") -> list[str]:
+        """Return the names of what lies directly in a folder, hidden ones too, sorted."""
 
     @abstractmethod
     def _rename(self, old: str, new: str) -> None:
@@ -55,7 +75,7 @@ class Files(ABC):
 
     def list(self, folder: str) -> list[str]:
         """Return the names of all files below a folder, sorted; none if there is no folder."""
-        return sorted(name for name in self._names(folder) if not _is_hidden(name))
+        return sorted(file.name for file in self.infos(folder) if not _is_hidden(file.name))
 
     def replace(self, folder: str, files: Iterable[tuple[str, bytes]]) -> int:
         """Replace a folder by these files (name below it, bytes); return how many there are.
@@ -63,7 +83,7 @@ class Files(ABC):
         They are written aside, so the folder is the old one or the new one, whole. What a run left
         that was killed meanwhile is deleted.
         """
-        aside, old = f".{folder}.new", f".{folder}.old"
+        aside, old = f".{folder}{NEW}", f".{folder}{OLD}"
         self.delete(aside)
         count = 0
         for name, data in files:
@@ -103,20 +123,32 @@ class LocalFiles(Files):
     def delete(self, name: str) -> None:  # noqa: D102
         path = self._root / name
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            # Readers, and a run that is killed meanwhile, see the whole folder or none.
+            aside = path.with_name(f".{path.name}{DELETED}")
+            if aside.exists():
+                shutil.rmtree(aside)
+            shutil.rmtree(path.rename(aside))
         else:
             path.unlink(missing_ok=True)
 
-    def _names(self, folder: str) -> list[str]:
-        names = []
+    def infos(self, folder: str) -> list[FileInfo]:  # noqa: D102
+        found = []
         # Links are followed: a model's folder may be one, to share it with another warehouse.
         for path, folders, files in os.walk(self._root / folder, followlinks=True):
             real = Path(path).resolve()
             above = {real, *real.parents}
             folders[:] = [name for name in folders if Path(path, name).resolve() not in above]
-            paths = (Path(path, name) for name in files)
-            names += [path.relative_to(self._root) for path in paths if path.is_file()]
-        return [name.as_posix() for name in names]
+            for file in (Path(path, name) for name in files):
+                with contextlib.suppress(FileNotFoundError):  # others may delete meanwhile
+                    state = file.stat()
+                    if stat.S_ISREG(state.st_mode):
+                        name = file.relative_to(self._root).as_posix()
+                        found.append(FileInfo(name, state.st_size, state.st_mtime))
+        return found
+
+    def entries(self, folder: str = "") -> list[str]:  # noqa: D102
+        path = self._root / folder
+        return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
 
     def _rename(self, old: str, new: str) -> None:
         (self._root / old).rename(self._root / new)
@@ -161,16 +193,35 @@ class HadoopFiles(Files):
         self._check()
         self._files.delete(self.path(name))
 
-    def _names(self, folder: str) -> list[str]:
+    def infos(self, folder: str) -> list[FileInfo]:  # noqa: D102
         above = len(self._files.root) + 1
         try:
-            return [status.path[above:] for status in self._files.walk(self.path(folder))]
+            return [
+                FileInfo(status.path[above:], status.size_bytes, status.modified_at.timestamp())
+                for status in self._files.walk(self.path(folder))
+            ]
         except FileNotFoundError:
             return []
+
+    def entries(self, folder: str = "") -> list[str]:  # noqa: D102
+        try:
+            children = self._files.children(self.path(folder))
+        except FileNotFoundError:
+            return []
+        return sorted(status.path.rpartition("/")[2] for status in children)
 
     def _rename(self, old: str, new: str) -> None:
         self._check()
         self._files.rename(self.path(old), self.path(new))
+
+
+def is_aside(name: str) -> bool:
+    """Return whether the last part of a name is one under which `Files` sets something aside.
+
+    >>> [is_aside(name) for name in ("report/.report.html.4711", ".images.new", ".lock", ".git")]
+    [True, True, False, False]
+    """
+    return bool(ASIDE.fullmatch(name.rpartition("/")[2]))
 
 
 def _is_hidden(name: str) -> bool:

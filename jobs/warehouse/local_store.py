@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +21,16 @@ from pyspark.sql.types import StructType
 
 from jobs import paths
 from jobs.errors import JobError
-from jobs.warehouse import parquet_scan, shared_folder, tables
+from jobs.warehouse import compaction, parquet_scan, shared_folder, tables
 from jobs.warehouse.base_store import Rows, Store
-from jobs.warehouse.commits import COMMIT, UNFINISHED, CommitInfo, added_files, user_metadata
+from jobs.warehouse.commits import (
+    COMMIT,
+    UNFINISHED,
+    CommitInfo,
+    added_files,
+    properties,
+    user_metadata,
+)
 from jobs.warehouse.files import LocalFiles
 from jobs.warehouse.parquet_write import ArrowTransform, passthrough
 
@@ -104,6 +113,71 @@ class LocalStore(Store):
             sum(added.column(name).to_pylist()) for name in ("num_records", "size_bytes")
         )
         return rows, taken
+
+    def data_files(self, table: str) -> dict[str, int]:
+        """Return the files of the newest version and their bytes, sorted by name as it is read."""
+        added = pa.table(self._table(table).get_add_actions())
+        sizes = zip(
+            added.column("path").to_pylist(), added.column("size_bytes").to_pylist(), strict=True
+        )
+        return dict(sorted(sizes))
+
+    def _compact(self, table: str, small: Sequence[str], metadata: str) -> None:
+        """Have the tasks write merged files as they write new ones; delta-rs' own would unsort."""
+        log, files = self._table(table), self.data_files(table)
+        order = tables.TABLES[table].order
+        if not _is_plain(log, table):
+            upkeep = compaction.Upkeep(self.spark, self.path(table), metadata)
+            return upkeep.merge(files, small, order)
+        schema = StructType.fromJson(json.loads(log.schema().to_json()))
+        folder = _unglobbed(self.path(table))
+        rows = self.spark.read.schema(schema).parquet(*(f"{folder}/{name}" for name in small))
+        number = compaction.merged_count(files, small)
+        merged = ArrowTransform(compaction.arranged(rows, order, number), passthrough, schema)
+        self._replace_files(merged, table, log, {name: files[name] for name in small}, metadata)
+        return None
+
+    def _replace_files(
+        self,
+        rows: ArrowTransform,
+        table: str,
+        log: deltalake.DeltaTable,
+        old: Mapping[str, int],
+        metadata: str,
+    ) -> None:
+        """Commit files of the same rows in the place of others; the log says that none changed."""
+        from deltalake.transaction import AddAction, RemoveAction
+
+        written = rows.write_files(Path(self.path(table)), tables.TABLES[table].scalars)
+        now = int(time.time() * 1000)
+        actions: list[AddAction | RemoveAction] = [
+            AddAction(row.path, row.size, {}, row.modified, False, row.stats) for row in written
+        ]
+        actions += [RemoveAction(name, False, now, size, {}) for name, size in old.items()]
+        log.create_write_transaction(
+            actions, "append", log.schema(), commit_properties=properties(metadata)
+        )
+
+    def _vacuum(self, table: str, hours: int | None, metadata: str, dry_run: bool) -> list[str]:
+        """Delete by delta-rs, which lists a folder in milliseconds; by Spark what it cannot read.
+
+        delta-rs takes the files of deletion vectors, for example, for files of no version.
+        """
+        log = self._table(table)
+        if (log.protocol().min_reader_version, log.protocol().min_writer_version) != (1, 2):
+            upkeep = compaction.Upkeep(self.spark, self.path(table), metadata)
+            return upkeep.vacuum(hours, dry_run)
+        names = log.vacuum(
+            retention_hours=hours,
+            dry_run=dry_run,
+            full=True,
+            commit_properties=properties(metadata),
+        )
+        # The log names what an earlier VACUUM deleted until it is cleaned up.
+        return [name for name in names if not dry_run or Path(self.path(table), name).exists()]
+
+    def _keeps_files(self, table: str) -> bool:
+        return tables.KEPT_FILES in self._table(table).metadata().configuration
 
     def _exists(self, table: str) -> bool:
         """Return whether there is a log; Delta's first answer would take seconds."""
@@ -247,18 +321,37 @@ def _can_take_files(
     declared = tables.TABLES[table]
     if set(rows.schema.names) != set(declared.schema.names) or declared.partition:
         return False
+    if any(column.metadata for column in rows.schema):  # comments, which files do not hold
+        return False
     if log is None:
         return True
+    if not _takes_files(log):
+        return False
+    columns = StructType.fromJson(json.loads(log.schema().to_json()))
+    types = {column.name: column.dataType for column in columns}
+    return not append or all(types.get(c.name) == c.dataType for c in declared.schema)
+
+
+def _is_plain(log: deltalake.DeltaTable, table: str) -> bool:
+    """Return whether files of the table's rows can be written and read here.
+
+    Not if there are callers' columns, or those of another version of this software.
+    """
+    columns = StructType.fromJson(json.loads(log.schema().to_json()))
+    declared = {column.name: column.dataType for column in tables.TABLES[table].schema}
+    known = all(declared.get(column.name) == column.dataType for column in columns)
+    return known and _takes_files(log) and bool(_plain_files(log))
+
+
+def _takes_files(log: deltalake.DeltaTable) -> bool:
+    """Return whether files may be added to a log: others gave it no constraints and the like."""
     protocol, settings = log.protocol(), log.metadata().configuration
     if (protocol.min_reader_version, protocol.min_writer_version) != (1, 2):
         return False
     if settings.get("delta.appendOnly") == "true" or log.metadata().partition_columns:
         return False
     columns = StructType.fromJson(json.loads(log.schema().to_json()))
-    if any(column.metadata for column in columns):  # a condition on what it may hold
-        return False
-    types = {column.name: column.dataType for column in columns}
-    return not append or all(types.get(c.name) == c.dataType for c in declared.schema)
+    return not any(column.metadata for column in columns)  # a condition on what it may hold
 
 
 def _plain_files(log: deltalake.DeltaTable) -> list[str]:

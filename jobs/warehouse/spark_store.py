@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -16,6 +16,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs import paths
+from jobs.warehouse import compaction, tables
 from jobs.warehouse.base_store import Rows, Store
 from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.files import HadoopFiles
@@ -71,6 +72,29 @@ class SparkStore(Store):
     def size(self, table: str, version: int | None = None) -> tuple[int, int] | None:
         """Return None: Spark would start a job to read the log."""
         return None
+
+    def data_files(self, table: str) -> dict[str, int]:
+        """Return the files of the newest version by Delta's log, sorted by name."""
+        jvm = self.spark._jvm
+        assert jvm is not None
+        logs = jvm.org.apache.spark.sql.delta.DeltaLog
+        log = logs.forTableWithSnapshot(self.spark._jsparkSession, self.path(table))
+        files = DataFrame(log._2().allFiles().toDF(), self.spark)
+        return {row.path: row.size for row in files.select("path", "size").sort("path").collect()}
+
+    def _compact(self, table: str, small: Sequence[str], metadata: str) -> None:
+        self._lease.check()
+        upkeep = compaction.Upkeep(self.spark, self.path(table), metadata)
+        upkeep.merge(self.data_files(table), small, tables.TABLES[table].order)
+
+    def _vacuum(self, table: str, hours: int | None, metadata: str, dry_run: bool) -> list[str]:
+        if not dry_run:
+            self._lease.check()
+        return compaction.Upkeep(self.spark, self.path(table), metadata).vacuum(hours, dry_run)
+
+    def _keeps_files(self, table: str) -> bool:
+        detail = DeltaTable.forPath(self.spark, self.path(table)).detail().select("properties")
+        return tables.KEPT_FILES in detail.collect()[0].properties
 
     def _exists(self, table: str) -> bool:
         return DeltaTable.isDeltaTable(self.spark, self.path(table))

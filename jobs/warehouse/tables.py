@@ -23,9 +23,11 @@ def rows(name: str, content: Iterable[Sequence[Any] | Mapping[str, Any]]) -> pa.
     return pa.Table.from_pylist(named, schema)
 
 
+RETENTION_DAYS = 30  # that old versions can be read
+KEPT_FILES = "delta.deletedFileRetentionDuration"
 PROPERTIES = {
-    "delta.logRetentionDuration": "interval 30 days",
-    "delta.deletedFileRetentionDuration": "interval 30 days",
+    "delta.logRetentionDuration": f"interval {RETENTION_DAYS} days",
+    KEPT_FILES: f"interval {RETENTION_DAYS} days",
     "delta.enableDeletionVectors": "false",  # whoever writes next: every reader must cope
 }
 
@@ -44,6 +46,11 @@ class Table:
     def schema(self) -> T.StructType:
         """The declared columns as Spark's schema."""
         return struct(self.ddl)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The columns by which its rows are sorted where files are merged."""
+        return tuple(name for name in ("label", "image_id") if name in self.schema.names)
 
     @property
     def scalars(self) -> int:
@@ -264,6 +271,14 @@ RESERVED = tuple(
 def properties(name: str) -> dict[str, str]:
     """Return the Delta properties of a new table."""
     return PROPERTIES | {"delta.dataSkippingNumIndexedCols": str(TABLES[name].scalars)}
+
+
+def differences(name: str, columns: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the declared columns that a stored table lacks, and those that are not declared."""
+    table, stored = TABLES[name], list(columns)
+    declared = table.schema.names
+    unknown = [] if table.more else [column for column in stored if column not in declared]
+    return [column for column in declared if column not in stored], unknown
 
 
 def check(name: str, schema: T.StructType) -> None:

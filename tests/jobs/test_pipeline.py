@@ -39,7 +39,7 @@ def test_every_file_that_declares_a_stage_is_in_the_registry() -> None:
         if "\nSTAGE = Stage(\n" in path.read_text(encoding="utf-8")
     }
     assert declared == set(BY_NAME)
-    assert ("sample", *BY_NAME, "pipeline") == JOBS
+    assert ("sample", *BY_NAME, "pipeline", "maintain") == JOBS
 
 
 def imported(path: Path) -> set[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from pyspark.sql import SparkSession
 from jobs import main as command
 from jobs.runtime.run import Run
 from jobs.warehouse.lock import lock
+from tests.support import commands
+from tests.support.commands import LOCAL
 from tests.support.folders import ROOT
 
 pytestmark = pytest.mark.whole
@@ -42,6 +46,7 @@ def sections() -> dict[str, list[tuple[str, str]]]:
 
 
 SECTIONS = sections()
+NAMED = "A name in a catalog"  # its commands and its code are processes with a metastore
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,35 @@ def run_command(line: str, spark: SparkSession, folder: Path) -> None:
 def at(folder: Path, block: str) -> str:
     """A block with its paths made absolute: the JVM stays where this process was started."""
     return re.sub(r"\b(build/|kept\.)", rf"{folder}/\1", block)
+
+
+READING = """
+import json, sys
+sys.path.insert(0, {root!r})
+from benchmarks.session import start
+spark = start(1, {settings!r})
+{block}
+print("ANSWER" + json.dumps({{"per_class": per_class, "meaning": meaning}}))
+spark.stop()
+"""
+
+
+def with_metastore(folder: Path) -> Names:
+    """What the blocks of NAMED say, by ./spark-submit.sh and by another session of Spark."""
+    (_, command_block), (_, code) = SECTIONS[NAMED]
+    words = shlex.split(at(folder, command_block.replace("\\\n", " ")))
+    submit = words[words.index("--") + 1 :]
+    arguments = words[2 : words.index("--")]
+    done = commands.run_command(words[1], *arguments, cwd=folder, submit=(*LOCAL, *submit))
+    assert done.returncode == 0, done.stdout + done.stderr
+    settings = dict(word.split("=", 1) for word in submit if word != "--conf")
+    program = READING.format(root=str(ROOT), settings=settings, block=code)
+    read = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    answers = re.findall(r"^ANSWER(.*)$", read.stdout, flags=re.M)
+    assert answers, read.stdout + read.stderr
+    return dict(json.loads(answers[0]))
 
 
 def curated() -> pl.DataFrame:
@@ -144,6 +178,13 @@ def check_rules(names: Names) -> None:
     assert len(names["before"]) == names["before_by_spark"].count() > 0
 
 
+def check_named(names: Names) -> None:
+    per_class = curated().group_by("label").len().sort("label")
+    assert names["per_class"] == [list(row) for row in per_class.rows()]
+    assert names["meaning"]["weight"].startswith("1/group_size")
+    assert all(names["meaning"][name] for name in curated().columns)
+
+
 CHECKS: dict[str, Callable[[Names], None]] = {
     "Reading with Spark": check_spark,
     "Reading with Polars": check_polars,
@@ -153,6 +194,7 @@ CHECKS: dict[str, Callable[[Names], None]] = {
     "A PyTorch Dataset over the pixels": check_pixels,
     "The kept list as a text file": check_text,
     "A Parquet file in Hugging Face's layout": check_parquet,
+    NAMED: check_named,
     "Another rule, and back again": check_rules,
     "4. Look at what was removed": check_groups,
 }
@@ -167,7 +209,9 @@ def test_every_section_is_checked() -> None:
 @pytest.mark.parametrize("title", SECTIONS)
 def test_a_recipe_runs_as_written(desk: Path, spark: SparkSession, title: str) -> None:
     names: Names = {"spark": spark}
-    for language, block in SECTIONS[title]:
+    if title == NAMED:
+        names |= with_metastore(desk)
+    for language, block in SECTIONS[title] if title != NAMED else ():
         if language == "python":
             exec(compile(at(desk, block), title, "exec"), names)
         else:
