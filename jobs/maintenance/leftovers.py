@@ -16,6 +16,8 @@ from jobs.runtime.console import Console, abbreviated
 from jobs.warehouse import tables
 from jobs.warehouse.commits import COMMIT
 from jobs.warehouse.files import FileInfo, is_aside
+from jobs.warehouse.lease_files import CLOCK
+from jobs.warehouse.lease_files import FOLDER as LEASES
 from jobs.warehouse.store import Store
 
 DAY = 86_400
@@ -100,6 +102,12 @@ def temporary(store: Store) -> list[str]:
     """
     top = store.files.entries()
     names = [name for name in top if is_aside(name)]
+    old = time.time() - DAY
+    names += [
+        file.name
+        for file in store.files.infos(LEASES)
+        if file.name.startswith(f"{LEASES}/{CLOCK}") and file.modified < old
+    ]
     for folder in (name for name in top if not name.startswith(".")):
         files = store.files.infos(folder)
         if folder in tables.TABLES:

@@ -19,6 +19,7 @@ from jobs import paths
 from jobs.errors import JobError
 
 FOLDER = ".lease"
+CLOCK = ".now-"  # what the names of files begin with that are written to tell the time
 # Hadoop's option of createFile, and the name by which a file system says that it has it: the file
 # appears when it is closed, and only if there is none then. S3A sends `If-None-Match: *`.
 CONDITIONAL = "fs.option.create.conditional.overwrite"
@@ -132,7 +133,7 @@ class HadoopLeaseFiles:
         The file is created twice, and the second time must be refused. Some servers that speak S3
         ignore `If-None-Match`, and then two runs would both believe that they hold the lease.
         """
-        name = f"{self._root}/{FOLDER}/.now-{secrets.token_hex(8)}"
+        name = f"{self._root}/{FOLDER}/{CLOCK}{secrets.token_hex(8)}"
         with self._explained("written"):
             path = self._hadoop_path(name)
             self._create(name, b"1")

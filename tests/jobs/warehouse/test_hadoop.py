@@ -66,7 +66,9 @@ def test_small_files_are_replaced_whole(spark: SparkSession, files: HadoopFileSy
     small.write("models/a/model.json", b"new")
     assert small.read("models/a/model.json") == b"new"
     assert small.list("models") == ["models/a/model.json"]
-    assert small._names("models") == ["models/a/model.json"]  # nothing is left of writing it
+    assert [file.name for file in small.infos("models")] == [
+        "models/a/model.json"
+    ]  # nothing is left of writing it
     assert small.replace("pictures", [("a/1.png", b"1"), ("2.png", b"2")]) == 2
     assert small.replace("pictures", [("3.png", b"3")]) == 1
     assert small.list("") == ["models/a/model.json", "pictures/3.png"]
