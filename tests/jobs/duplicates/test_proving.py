@@ -45,11 +45,19 @@ def pictured(written: GivenPictures, tmp_path: Path, once: Once) -> GivenPicture
     return images
 
 
+def is_given_up(row: dict[str, Any]) -> bool:
+    return row["registration"] is None and not row["flat"]
+
+
 def pairs_of(images: GivenPictures) -> Pairs:
+    """The pairs by their ids, each once; or twice if it was given up, and then registered."""
     rows = rows_of(images, "alignments")
-    pairs = {(row["image_id"], row["other_id"]): row for row in rows}
-    assert len(pairs) == len(rows)  # each once
-    return pairs
+    given_up, ended = (
+        {(row["image_id"], row["other_id"]): row for row in rows if is_given_up(row) == flag}
+        for flag in (True, False)
+    )
+    assert len(given_up) + len(ended) == len(rows)
+    return given_up | ended
 
 
 def out_of_tries(images: GivenPictures) -> dict[str, int]:
