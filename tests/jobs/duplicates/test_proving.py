@@ -166,7 +166,8 @@ def test_no_pair_is_registered_twice(
     more = ("prune.thresholds=['overlap:0.8']", "publish.rule=overlap:0.8", "prune.proof=0.9")
     pictured.prune(*PROOF_FLAGS, *more)
     second = pairs_of(pictured)
-    assert {pair: second[pair] for pair in first} == first
+    ended = {pair: row for pair, row in first.items() if not is_given_up(row)}
+    assert {pair: second[pair] for pair in ended} == ended
     assert second.keys() - first.keys()
     selection = pictured.selection()
     for flags in (PROOF_FLAGS, (*PROOF_FLAGS, *more)):  # nothing is left to be registered
