@@ -6,9 +6,9 @@ warehouse of a tiled set:
     .venv/bin/python -m benchmarks.overlap WAREHOUSE [--side 64] [--thresholds 0.97 0.95 0.93]
 
 With `--proof` the warehouse was pruned by overlap rules, best at a stride that gives many overlaps,
-such as 8. Two tables by true overlap: how many pairs were given up since they overlap too little for
-the rules that tried them, how many of the others, which were registered to the end or refused, are
-proved, and how far the overlap that was measured is off; and, for each rule, of the removed images
+such as 8. Two tables by true overlap: how many pairs were given up, as they overlap too little for
+the rules that tried them; how many of the others, which were registered to the end or refused, are
+proved; and how far the overlap that was measured is off. And, for each rule, of the removed images
 the true overlap with the image that stays, which the rule promises to be at least so large, and of
 the pairs of images that overlap so much, how many are left after removal.
 """
