@@ -6,10 +6,11 @@ warehouse of a tiled set:
     .venv/bin/python -m benchmarks.overlap WAREHOUSE [--side 64] [--thresholds 0.97 0.95 0.93]
 
 With `--proof` the warehouse was pruned by overlap rules, best at a stride that gives many overlaps,
-such as 8. Two tables by true overlap: of the pairs that were registered, how many are proved, and
-how far the overlap that was measured is off; and, for each rule, of the removed images the true
-overlap with the image that stays, which the rule promises to be at least so large, and of the pairs
-of images that overlap so much, how many are left after removal.
+such as 8. Two tables by true overlap: how many pairs were given up, as they overlap too little for
+the rules that tried them; how many of the others, which were registered to the end or refused, are
+proved; and how far the overlap that was measured is off. And, for each rule, of the removed images
+the true overlap with the image that stays, which the rule promises to be at least so large, and of
+the pairs of images that overlap so much, how many are left after removal.
 """
 
 from __future__ import annotations
@@ -95,15 +96,17 @@ def registered(warehouse: str, side: int) -> None:
     true = true_overlap(
         table.column("image_id").to_pylist(), table.column("other_id").to_pylist(), side
     )
-    columns = {name: table.column(name).to_numpy() for name in names}
-    proof = proved(Alignments(**columns), given.proof, given.agreement)
-    off = np.abs(columns["overlap"] - true)
-    print("| true overlap | registered | proved | median error of the overlap | at most, of 99 % |")
-    print("| --- " * 5 + "|")
+    found_of = Alignments(**{name: table.column(name).to_numpy() for name in names})
+    proof, given_up = proved(found_of, given.proof, given.agreement), found_of.given_up
+    off = np.abs(found_of.overlap - true)
+    heads = "given up | registered | proved | median error of the overlap | at most, of 99 %"
+    print(f"| true overlap | {heads} |")
+    print("| --- " * 6 + "|")
     for band in range(len(EDGES) + 1):
-        some = bands(true) == band
-        found = some & proof
-        cells = [f"{some.sum():,}", f"{found.sum() / max(some.sum(), 1):.1%}"]
+        in_band = bands(true) == band
+        some, found = in_band & ~given_up, in_band & proof
+        cells = [f"{(in_band & given_up).sum():,}", f"{some.sum():,}"]
+        cells.append(f"{found.sum() / max(some.sum(), 1):.1%}")
         if found.any():
             cells += [f"{np.quantile(off[found], share):.4f}" for share in (0.5, 0.99)]
         print(f"| {name_of(band)} | {' | '.join(cells)} |")

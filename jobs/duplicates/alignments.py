@@ -22,7 +22,7 @@ from udfs.duplicates.pair_alignments import KnownAlignments, TriedPairs
 from udfs.registration import Alignments
 
 TABLE = "alignments"
-REGISTRATION = 2  # raise it, and prune.VERSION, when udfs/registration aligns pictures otherwise
+REGISTRATION = 3  # raise it, and prune.VERSION, when udfs/registration aligns pictures otherwise
 FIELDS = tuple(field.name for field in fields(Alignments))  # which are columns of the table too
 PAIRS = tables.TABLES[TABLE].schema
 KNOWN = ("known_ids", "known_values")

@@ -25,7 +25,7 @@ from jobs.settings.duplicates import Conflicts
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 
-VERSION = 2
+VERSION = 3
 
 
 def main(stage_run: StageRun) -> None:

@@ -29,7 +29,7 @@ from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.store import Store, open_store
 
-VERSION = 2
+VERSION = 3
 
 
 def main(stage_run: StageRun) -> None:

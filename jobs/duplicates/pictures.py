@@ -26,7 +26,7 @@ from jobs.warehouse.base_store import Store
 from udfs import arrow
 from udfs.duplicates.pair_alignments import NO_CONTENT
 from udfs.registration import Alignments, Registrar, grey_of
-from udfs.vectors.cosine import Indices
+from udfs.vectors.cosine import Indices, Vector
 
 _STORED = arrow_frames.struct(
     "image_id string, pixels_sha256 string, width int, height int, pixels binary"
@@ -166,8 +166,10 @@ class PictureAligner:
         self._options = orientations, device, threads
         self._registrar: Registrar | None = None
 
-    def align(self, images: Indices, others: Indices) -> Alignments:
-        """Register images[j] with others[j], for all j."""
+    def align(
+        self, images: Indices, others: Indices, least_overlap: Vector | float = 0.0
+    ) -> Alignments:
+        """Register images[j] with others[j], for all j; least_overlap: as in `Registrar.align`."""
         if self._registrar is None:
             pictures = self._pictures
             aspect = pictures.width / pictures.height
@@ -179,7 +181,7 @@ class PictureAligner:
                 device=device,
                 threads=threads,
             )
-        return self._registrar.align(images, others)
+        return self._registrar.align(images, others, least_overlap)
 
 
 def source_shifts(

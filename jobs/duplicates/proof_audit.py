@@ -25,6 +25,7 @@ from jobs.warehouse import arrow_frames
 from udfs.duplicates.pair_alignments import NO_CONTENT
 from udfs.registration import Alignments, proved, turned
 from udfs.registration.check import TOLERANCE, Score, rescored
+from udfs.registration.limits import OVERLAP_MARGIN
 
 Rows = list[dict[str, Any]]
 PAIRS = 4  # kept images with which a sampled one is registered anew, by rule
@@ -67,7 +68,8 @@ class ProofAudit:
         aligner = PictureAligner(pictures, self.settings.orientations, "cpu")
         found = aligner.align(images, others)
         proof = proved(found, self.settings.proof + SLACK, self.settings.agreement + SLACK)
-        overlaps = np.where(proof, found.overlap - SLACK, -np.inf)
+        overlap = np.minimum(found.overlap, found.overlap_half + OVERLAP_MARGIN)
+        overlaps = np.where(proof, overlap - SLACK, -np.inf)
         numbers = pictures.content_numbers()
         overlaps[(numbers[images] == numbers[others]) & (numbers[images] != NO_CONTENT)] = 1
         overlap_of = dict(zip(pairs, overlaps.tolist(), strict=True))

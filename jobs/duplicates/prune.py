@@ -42,7 +42,7 @@ from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written
 from jobs.settings.duplicates import OVERLAP, RAW, Prune, Rule
 from jobs.warehouse import tables
 
-VERSION = 6
+VERSION = 7
 
 
 def main(stage_run: StageRun) -> None:

@@ -28,7 +28,8 @@ from udfs import arrow
 from udfs.duplicates import greedy
 from udfs.duplicates.pair_alignments import LargerOverlaps, PairAlignments
 from udfs.duplicates.proof_cover import ProofReference
-from udfs.registration import proved
+from udfs.registration import proved, shares
+from udfs.registration.alignment import least_at_half_size
 from udfs.vectors.cosine import Indices, Matrix
 from udfs.vectors.pairs import SearchableRows
 
@@ -302,11 +303,11 @@ class PairProof:
         """
         aligner = PictureAligner(pictures, self.orientations, self.device)
         alignments = PairAlignments(aligner, pictures.content_numbers())
-        tried = alignments.tried(images, others, columns["similarity"])
+        least = np.full(len(images), least_at_half_size(self.overlap))
+        tried = alignments.tried(images, others, columns["similarity"], least)
         found = tried.alignments
         proof = tried.identical | proved(found, self.proof, self.agreement)
-        larger = np.maximum(found.overlap, found.overlap_other)
-        rows = np.flatnonzero(proof & (larger >= self.overlap))
+        rows = np.flatnonzero(proof & shares(found, self.overlap, either=True))
         chosen = evidence(tried, pictures)
         kept = {name: column[rows] for name, column in columns.items()}
         return kept | {name: column.take(pa.array(rows)) for name, column in chosen.items()}

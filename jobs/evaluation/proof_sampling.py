@@ -23,7 +23,8 @@ from jobs.warehouse import arrow_frames
 from udfs.evaluation import strata
 from udfs.registration import Alignments, proved
 
-FIELDS = [field.name for field in fields(Alignments)]  # which are columns of `alignments`
+# Columns of `alignments`, but for one that earlier versions did not write and no proof needs.
+FIELDS = [field.name for field in fields(Alignments) if field.name != "overlap_half"]
 SHOWN = ("registration", "agreement", "overlap")  # of them, those that `pairs` has too
 NUMBERS = arrow_frames.struct("label string, stratum int, number int")
 
@@ -107,6 +108,7 @@ def _rows(
     if not drawn:
         return []
     columns = {name: np.array([_number(row[name]) for row in drawn]) for name in FIELDS}
+    columns["overlap_half"] = np.zeros(len(drawn))
     proofs = proved(Alignments(**columns), prune.proof, prune.agreement).tolist()
     evidence = {
         (row.image_id, row.other_id): {name: row[name] for name in SHOWN} | {"proved": proof}

@@ -126,9 +126,9 @@ TABLES: dict[str, Table] = {
             ("prune",),
             "image_id string, other_id string, image_content string, other_content string, "
             "space string, similarity double, registration double, agreement double, blocks int, "
-            "overlap double, overlap_other double, scale double, rotation double, "
-            "shift_x double, shift_y double, shift_x_source double, shift_y_source double, "
-            "orientation int, flat boolean",
+            "overlap double, overlap_other double, overlap_half double, scale double, "
+            "rotation double, shift_x double, shift_y double, shift_x_source double, "
+            "shift_y_source double, orientation int, flat boolean",
         ),
         Table(
             "audit",

@@ -23,8 +23,11 @@ NO_CONTENT = -1  # in place of a content: the picture equals no other one
 class Aligner(Protocol):
     """What registers pictures: a `udfs.registration.Registrar`."""
 
-    def align(self, images: Indices, others: Indices) -> Alignments:
-        """Register images[j] with others[j], for all j."""
+    def align(self, images: Indices, others: Indices, least_overlap: Vector) -> Alignments:
+        """Register images[j] with others[j], for all j.
+
+        Pairs may be given up whose larger overlap at half size is below least_overlap[j].
+        """
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ class TriedPairs:
 
 @dataclass(frozen=True)
 class KnownAlignments:
-    """Alignments of earlier runs: row j is of images[j] with others[j], each pair once."""
+    """Alignments of earlier runs: row j is of images[j] with others[j].
+
+    A pair is there once, or twice if it was given up first and registered to the end later.
+    """
 
     images: Indices
     others: Indices
@@ -70,7 +76,7 @@ class KnownAlignments:
 
     def __post_init__(self) -> None:
         codes = _codes(self.images, self.others)
-        rows = np.argsort(codes)
+        rows = np.lexsort((self.alignments.given_up, codes))
         object.__setattr__(self, "_codes", codes[rows])
         object.__setattr__(self, "_rows", rows)
 
@@ -80,7 +86,7 @@ class KnownAlignments:
         return cls(np.empty(0, np.int64), np.empty(0, np.int64), Alignments.empty(0))
 
     def rows(self, images: Indices, others: Indices) -> Indices:
-        """The row of each pair, −1 where it is not known."""
+        """The row of each pair, that of its end where there are two, −1 where it is not known."""
         if not len(self._codes):
             return np.full(len(images), -1)
         codes = _codes(images, others)
@@ -108,19 +114,30 @@ class PairAlignments:
         self._content = content
         self._known = KnownAlignments.none() if known is None else known
 
-    def tried(self, images: Indices, others: Indices, similarity: Vector) -> TriedPairs:
-        """The alignment of each images[j] with others[j]; similarity: their Sim."""
+    def tried(
+        self, images: Indices, others: Indices, similarity: Vector, least_overlap: Vector
+    ) -> TriedPairs:
+        """The alignment of each images[j] with others[j]; similarity: their Sim.
+
+        least_overlap: the larger overlap at half size below which a pair may be given up. What was
+        given up earlier is registered anew where it reaches this overlap.
+        """
         content = self._content[images]
         identical = (content == self._content[others]) & (content != NO_CONTENT)
         known = self._known.rows(images, others)
         is_new = known < 0
-        kinds = np.where(identical, 0, np.where(is_new, 2, 1))
-        stored, registered = np.flatnonzero(kinds == 1), np.flatnonzero(kinds == 2)
-        parts = [Alignments.identical(int(np.count_nonzero(identical)))]
+        stored = self._known.alignments
         if len(stored):
-            parts.append(self._known.alignments.take(known[stored]))
+            reached = stored.overlap_half[known] >= least_overlap
+            is_new |= (known >= 0) & stored.given_up[known] & reached
+        kinds = np.where(identical, 0, np.where(is_new, 2, 1))
+        given, registered = np.flatnonzero(kinds == 1), np.flatnonzero(kinds == 2)
+        parts = [Alignments.identical(int(np.count_nonzero(identical)))]
+        if len(given):
+            parts.append(stored.take(known[given]))
         if len(registered):
-            parts.append(self._aligner.align(images[registered], others[registered]))
+            pairs = images[registered], others[registered]
+            parts.append(self._aligner.align(*pairs, least_overlap[registered]))
         position = np.empty(len(images), np.int64)
         position[np.argsort(kinds, kind="stable")] = np.arange(len(images))
         alignments = Alignments.concatenate(parts).take(position)
@@ -140,9 +157,11 @@ class LargerOverlaps(PairAlignments):
         super().__init__(aligner, content, known)
         self._tried: list[TriedPairs] = []
 
-    def tried(self, images: Indices, others: Indices, similarity: Vector) -> TriedPairs:
+    def tried(
+        self, images: Indices, others: Indices, similarity: Vector, least_overlap: Vector
+    ) -> TriedPairs:
         """The alignments as above; `both_ways` keeps them with both overlaps."""
-        pairs = super().tried(images, others, similarity)
+        pairs = super().tried(images, others, similarity, least_overlap)
         self._tried.append(pairs)
         overlap = np.maximum(pairs.alignments.overlap, pairs.alignments.overlap_other)
         return replace(pairs, alignments=replace(pairs.alignments, overlap=overlap))

@@ -22,7 +22,8 @@ from udfs.duplicates.cover_search import (
 )
 from udfs.duplicates.pair_alignments import PairAlignments, TriedPairs
 from udfs.duplicates.proof_attempts import KEPT, OPEN, REMOVED, Attempts, SimilarPairs, States
-from udfs.registration import Alignments, proved
+from udfs.registration import Alignments, proved, shares
+from udfs.registration.alignment import least_at_half_size
 from udfs.vectors.axes import SAMPLE, fitting_sample, spread
 from udfs.vectors.cosine import Indices, Matrix, Vector, decision_bounds
 from udfs.vectors.gpu import DeviceProducts
@@ -57,8 +58,12 @@ class ProofRules:
             raise ValueError(f"tries is {self.tries}, places {self.places}; both must be above 0")
 
     def proves(self, alignments: Alignments, identical: Flags) -> Flags:
-        """Whether alignments are a proof by all but the overlap; identical pictures always are."""
-        return identical | proved(alignments, self.proof, self.agreement)
+        """Whether alignments are a proof for each rule: (rules, p).
+
+        Identical pictures always are: their overlap of 1 suffices for all rules.
+        """
+        proof = identical | proved(alignments, self.proof, self.agreement)
+        return np.array([proof & shares(alignments, overlap) for overlap in self.overlaps])
 
 
 @dataclass(frozen=True)
@@ -360,16 +365,17 @@ class _Search:
             Attempts(state, images, pairs, self.rules.tries, last=last) for state in self.state
         ]
         pair_of = np.full(len(pairs.row), -1)  # rows of `self.tried`, for pairs that were tried
-        proofs, overlaps = np.zeros(len(pairs.row), np.bool_), np.zeros(len(pairs.row))
+        proofs = np.zeros((len(self.state), len(pairs.row)), np.bool_)
         while any(attempt.active.any() for attempt in attempts):
             for attempt in attempts:
                 attempt.advance()
             named = [attempt.named() for attempt in attempts]
             new = np.unique(np.concatenate([chosen for _, chosen in named]))
             new = new[pair_of[new] < 0]
-            pair_of[new], proofs[new], overlaps[new] = self._tried(images, pairs.at(new))
+            if len(new):
+                pair_of[new], proofs[:, new] = self._tried(images, pairs.at(new))
             for level, (attempt, (rows, chosen)) in enumerate(zip(attempts, named, strict=True)):
-                proof = proofs[chosen] & (overlaps[chosen] >= self.rules.overlaps[level])
+                proof = proofs[level, chosen]
                 attempt.apply(rows, proof)
                 removed = images[rows[proof]]
                 self.keeper[level, removed] = pairs.other[chosen[proof]]
@@ -377,15 +383,26 @@ class _Search:
         for level, attempt in enumerate(attempts):
             self.exhausted[level, images] |= attempt.exhausted()
 
-    def _tried(self, images: Indices, pairs: SimilarPairs) -> tuple[Indices, Flags, Vector]:
-        """Align pairs: their rows in `tried`, whether they are proved, and their overlaps."""
-        if not len(pairs.row):
-            return np.empty(0, np.int64), np.empty(0, np.bool_), np.empty(0)
-        tried = self.alignments.tried(images[pairs.row], pairs.other, pairs.similarity)
+    def _tried(self, images: Indices, pairs: SimilarPairs) -> tuple[Indices, Flags]:
+        """Align pairs: their rows in `tried`, and whether they are proved for each rule."""
+        own, others = images[pairs.row], pairs.other
+        least = self._least_overlaps(own, others)
+        tried = self.alignments.tried(own, others, pairs.similarity, least)
         rows = self.tried_count + np.arange(len(pairs.row))
         self.tried.append(tried)
         self.tried_count += len(rows)
-        return rows, self.rules.proves(tried.alignments, tried.identical), tried.alignments.overlap
+        return rows, self.rules.proves(tried.alignments, tried.identical)
+
+    def _least_overlaps(self, images: Indices, others: Indices) -> Vector:
+        """The overlap at half size below which pairs are given up: (p,).
+
+        It is what the rule of the smallest overlap needs that may try the pair, now or later.
+        """
+        least = np.full(len(images), np.inf)
+        for state, overlap in zip(self.state, self.rules.overlaps, strict=True):
+            usable = (state[images] == OPEN) & (state[others] != REMOVED)
+            least[usable] = np.minimum(least[usable], least_at_half_size(overlap))
+        return least
 
 
 def _place_blocks(places: Indices | None, count: int, size: int) -> Indices:

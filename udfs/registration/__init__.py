@@ -9,6 +9,7 @@ pictures.py
     kernels_of_contrast — the Gaussians of contrast normalisation
     kernels_of_structure — those of derivatives and of the structure tensor
     Prepared — what is computed once for each picture
+    structure_of — smoothed derivatives and structure tensor of a picture
 limits.py
     numbers that the search holds to, on the processor and on a device
 coarse.py
@@ -25,6 +26,8 @@ registrar.py
 alignment.py
     Alignments — the transforms of pairs, their scores and their evidence
     displacement — by how far a corner is moved
+    least_at_half_size — the overlap at half size that pairs need
+    shares — whether a picture shows a share of the other one
     evidence — the agreement as it counts for a proof
     proved — whether pairs are proved to show the same
 check.py
@@ -35,8 +38,8 @@ The folder `kernels` holds the loops, which Numba compiles; `gpu` does the same 
 on a torch device.
 """
 
-from udfs.registration.alignment import Alignments, evidence, proved
+from udfs.registration.alignment import Alignments, evidence, proved, shares
 from udfs.registration.pictures import grey_of, turned
 from udfs.registration.registrar import Registrar
 
-__all__ = ["Alignments", "Registrar", "evidence", "grey_of", "proved", "turned"]
+__all__ = ["Alignments", "Registrar", "evidence", "grey_of", "proved", "shares", "turned"]

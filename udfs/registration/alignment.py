@@ -16,6 +16,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from udfs.registration.limits import OVERLAP_MARGIN
+
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Whole = NDArray[np.int64]
@@ -33,7 +35,7 @@ class Alignments:
     """The best transforms of m pairs, each entry an array (m,).
 
     registration: the zero-mean normalised correlation R of both pictures over their overlap, in
-        [−1, 1]; NaN for flat pictures.
+        [−1, 1]; NaN for flat pictures, and for pairs that were given up.
     agreement: the correlation of the two pictures' derivatives along the direction in which they
         vary least, less the largest such correlation with the other picture shifted by 3 to 9
         pixels; but at most the mean correlation of the third of the blocks of 8×8 pixels that
@@ -43,6 +45,8 @@ class Alignments:
     blocks: how many of the 64 blocks of 8×8 pixels have contrast in both pictures.
     overlap: the share of the first picture that lies inside the other one, in [0, 1].
     overlap_other: the share of the other picture that lies inside the first one.
+    overlap_half: the larger of both overlaps at the transform with which the steps at half size
+        end; 0 where a pair was refused by then. With too little a pair is given up (`given_up`).
     scale, rotation: of the transform; degrees, anticlockwise as seen.
     shift_x, shift_y: where the first picture's centre lies in the other one, from its centre, in
         pixels of the 64×64 frame.
@@ -55,6 +59,7 @@ class Alignments:
     blocks: Whole
     overlap: Floats
     overlap_other: Floats
+    overlap_half: Floats
     scale: Floats
     rotation: Floats
     shift_x: Floats
@@ -64,6 +69,11 @@ class Alignments:
 
     def __len__(self) -> int:
         return len(self.registration)
+
+    @property
+    def given_up(self) -> Flags:
+        """Which pairs were not registered to the end, as they overlap too little at half size."""
+        return np.asarray(np.isnan(self.registration) & ~self.flat)
 
     def take(self, pairs: NDArray[np.int64] | Flags) -> Alignments:
         """The alignments of some of the pairs."""
@@ -80,21 +90,22 @@ class Alignments:
     @classmethod
     def empty(cls, count: int) -> Alignments:
         """Alignments of pairs of flat pictures, to be filled in."""
-        zeros = [np.zeros(count) for _ in range(7)]
+        zeros = [np.zeros(count) for _ in range(8)]
         unknown = np.full(count, np.nan)
-        agreement, overlap, other, scale, rotation, shift_x, shift_y = zeros
+        agreement, overlap, other, half, scale, rotation, shift_x, shift_y = zeros
         blocks, orientation = np.zeros(count, np.int64), np.zeros(count, np.int64)
         flat = np.ones(count, np.bool_)
         return cls(
-            unknown, agreement, blocks, overlap, other, scale + 1, rotation, shift_x, shift_y,
-            orientation, flat,
+            unknown, agreement, blocks, overlap, other, half, scale + 1, rotation, shift_x,
+            shift_y, orientation, flat,
         )  # fmt: skip
 
     @classmethod
     def identical(cls, count: int) -> Alignments:
         """Alignments of pairs whose pictures are equal pixel by pixel."""
         found = cls.empty(count)
-        for array in (found.registration, found.agreement, found.overlap, found.overlap_other):
+        ones = (found.registration, found.agreement)
+        for array in (*ones, found.overlap, found.overlap_other, found.overlap_half):
             array[:] = 1
         found.blocks[:] = 64
         found.flat[:] = False
@@ -123,6 +134,25 @@ def displacement(alignments: Alignments) -> Floats:
     distortion = np.hypot(alignments.scale * np.cos(angle) - 1, alignments.scale * np.sin(angle))
     moved = np.hypot(alignments.shift_x, alignments.shift_y) + _HALF_DIAGONAL * distortion
     return np.asarray(np.where(alignments.orientation == 0, moved, np.inf))
+
+
+def least_at_half_size(overlap: float) -> float:
+    """The overlap at half size that a pair needs where it needs this overlap at the end."""
+    return overlap - OVERLAP_MARGIN
+
+
+def shares(alignments: Alignments, overlap: float, *, either: bool = False) -> Flags:
+    """Whether the first pictures of pairs lie inside the other ones by this share: (m,).
+
+    either: it is enough if the other picture lies so in the first one. At half size the larger of
+    both overlaps must be near it, too, for a search that needs this overlap looks no further
+    otherwise: so the answer is the same for pairs that were registered for a smaller one.
+    """
+    share = alignments.overlap
+    if either:
+        share = np.maximum(share, alignments.overlap_other)
+    near = alignments.overlap_half >= least_at_half_size(overlap)
+    return np.asarray((share >= overlap) & near)
 
 
 def evidence(alignments: Alignments) -> Floats:

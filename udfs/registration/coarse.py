@@ -24,6 +24,7 @@ ROTATIONS = (-12.0, -6.0, 0.0, 6.0, 12.0)  # degrees
 SHRINKINGS = (1.0, 0.86, 0.74)
 LEAST_OVERLAP = 0.2  # of the first picture; the search leaves out shifts with less
 _HALF = SIDE // 2
+_ROOTS = 256  # roots of aspects whose matrices are kept
 # The side to which pictures are padded. Shifts of up to 8 pixels of half size meet no copy of the
 # other picture beyond its edge, and larger ones only a narrow strip of one.
 PADDED = 40
@@ -39,14 +40,13 @@ RATIO = np.array([SHRINKINGS[own] for _, own, _ in PLANES]) / OTHER_SHRINKING
 
 def template_spectra(picture: Prepared) -> Spectra:
     """Conjugated spectra of the picture at all rotations and shrinkings: (15, 40, 21)."""
-    matrices = [_shown(float(picture.root), r, s) for r in ROTATIONS for s in SHRINKINGS]
-    return np.conj(_spectra(picture, np.array(matrices, np.float32)))
+    spectra = _spectra(picture, _turns(float(picture.root)))
+    return np.conjugate(spectra, out=spectra)
 
 
 def other_spectra(picture: Prepared, root: float) -> Spectra:
     """Spectra of the picture at all shrinkings, in a frame of that root: (3, 40, 21)."""
-    matrices = [_into_frame(root, float(picture.root)) / s for s in SHRINKINGS]
-    return _spectra(picture, np.array(matrices, np.float32))
+    return _spectra(picture, _frames(root, float(picture.root)))
 
 
 def starts(
@@ -85,9 +85,17 @@ def _shown(root: float, degrees: float, shrinking: float) -> NDArray[np.float64]
     return np.asarray(np.linalg.inv(units) @ turn @ units / shrinking)
 
 
-def _into_frame(root: float, other_root: float) -> NDArray[np.float64]:
-    """The matrix through which the other picture is seen with the units of the first one."""
-    return np.diag([root / other_root, other_root / root])
+@functools.lru_cache(_ROOTS)
+def _turns(root: float) -> Floats:
+    """The matrices (15, 2, 2) through which a first picture is seen."""
+    return np.array([_shown(root, r, s) for r in ROTATIONS for s in SHRINKINGS], np.float32)
+
+
+@functools.lru_cache(_ROOTS)
+def _frames(root: float, other_root: float) -> Floats:
+    """The matrices (3, 2, 2) through which the other picture is seen, in the first one's units."""
+    frame = np.diag([root / other_root, other_root / root])
+    return np.array([frame / shrinking for shrinking in SHRINKINGS], np.float32)
 
 
 def _spectra(picture: Prepared, matrices: Floats) -> Spectra:

@@ -17,6 +17,7 @@ from udfs.registration.kernels import contrast
 
 Greys = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Structure = Floats
 
 SIDE = 64  # pixels of a picture's side
 ORIENTATIONS = 8
@@ -80,7 +81,6 @@ class Prepared:
     grey: Floats
     fine: Floats
     coarse: Floats
-    _structure: Floats | None = None
 
     @classmethod
     def of(cls, grey: Greys, aspect: float = 1.0) -> Prepared:
@@ -93,15 +93,14 @@ class Prepared:
         contrast.prepare(values, root, *kernels_of_contrast(NEAR), *half, FLOOR, fine, coarse)
         return cls(root, values, fine, coarse)
 
-    @property
+    @functools.cached_property
     def textured(self) -> float:
         """The share of the pixels whose contrast is above the floor."""
         return float(np.mean(self.fine[3] > FLOOR * FLOOR))
 
-    @property
-    def structure(self) -> Floats:
-        """Smoothed derivatives and structure tensor (5, 64, 64), computed when first needed."""
-        if self._structure is None:
-            self._structure = np.empty((5, SIDE, SIDE), np.float32)
-            contrast.structure(self.fine[0], *kernels_of_structure(), self._structure)
-        return self._structure
+
+def structure_of(picture: Prepared) -> Structure:
+    """Smoothed derivatives and structure tensor of a picture: (5, 64, 64)."""
+    structure = np.empty((5, SIDE, SIDE), np.float32)
+    contrast.structure(picture.fine[0], *kernels_of_structure(), structure)
+    return structure

@@ -45,15 +45,20 @@ from udfs.registration.pictures import (
     SIDE,
     Greys,
     Prepared,
+    Structure,
     kernels_of_contrast,
     kernels_of_structure,
+    structure_of,
     turned,
 )
 
 Indices = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Value = TypeVar("Value")
 
-_TEMPLATES, _OTHERS = 256, 2048  # prepared pictures that are kept: 0.3 and 0.1 MB each
+# What is kept of pictures that were used last: 0.1 MB for each entry. The images of a block of the
+# cover (`prune.block`), as first pictures, are asked for in turn again and again.
+_PICTURES, _SPECTRA, _STRUCTURES = 2048, 1024, 512
 
 
 class _Recent(Generic[Value]):
@@ -78,9 +83,10 @@ class _Cache:
     """What one thread computed of pictures and keeps for further pairs."""
 
     def __init__(self) -> None:
-        self.templates: _Recent[tuple[Prepared, Spectra]] = _Recent(_TEMPLATES)
-        self.pictures: _Recent[Prepared] = _Recent(_OTHERS)
-        self.spectra: _Recent[Spectra] = _Recent(_OTHERS)
+        self.pictures: _Recent[Prepared] = _Recent(_PICTURES)
+        self.template_spectra: _Recent[Spectra] = _Recent(_SPECTRA)
+        self.other_spectra: _Recent[Spectra] = _Recent(_PICTURES)
+        self.structures: _Recent[Structure] = _Recent(_STRUCTURES)
 
 
 class Registrar:
@@ -130,20 +136,27 @@ class Registrar:
             )
         self._caches = [_Cache() for _ in range(max(1, threads))]
 
-    def align(self, images: Indices, others: Indices) -> Alignments:
-        """Register pairs: the first picture's frame onto the other's, (m,) and (m,) indices."""
+    def align(
+        self, images: Indices, others: Indices, least_overlap: Floats | float = 0.0
+    ) -> Alignments:
+        """Register pairs: the first picture's frame onto the other's, (m,) and (m,) indices.
+
+        least_overlap: (m,), or one for all. A pair is given up whose larger overlap at half size
+        is smaller (`alignment.least_at_half_size`).
+        """
         images, others = np.asarray(images, np.int64), np.asarray(others, np.int64)
+        least = np.broadcast_to(np.asarray(least_overlap, np.float64), images.shape)
         if self._on_device is not None:
-            return self._on_device.align(images, others)
+            return self._on_device.align(images, others, least)
         found = Alignments.empty(len(images))
         pairs = np.lexsort((others, images))  # so that a picture is prepared once
         parts = np.array_split(pairs, len(self._caches))
         if len(self._caches) == 1 or len(pairs) < 2 * len(self._caches):
-            self._align_part(self._caches[0], pairs, images, others, found)
+            self._align_part(self._caches[0], pairs, images, others, least, found)
             return found
         with ThreadPoolExecutor(len(self._caches)) as pool:
             tasks = [
-                pool.submit(self._align_part, cache, part, images, others, found)
+                pool.submit(self._align_part, cache, part, images, others, least, found)
                 for cache, part in zip(self._caches, parts, strict=True)
             ]
             for task in tasks:
@@ -151,38 +164,46 @@ class Registrar:
         return found
 
     def _align_part(
-        self, cache: _Cache, pairs: Indices, images: Indices, others: Indices, found: Alignments
+        self,
+        cache: _Cache,
+        pairs: Indices,
+        images: Indices,
+        others: Indices,
+        least: Floats,
+        found: Alignments,
     ) -> None:
         for pair in pairs.tolist():
-            self._align_pair(cache, int(images[pair]), int(others[pair]), pair, found)
+            self._align_pair(
+                cache, int(images[pair]), int(others[pair]), float(least[pair]), pair, found
+            )
 
     def _align_pair(
-        self, cache: _Cache, image: int, other: int, pair: int, found: Alignments
+        self, cache: _Cache, image: int, other: int, least: float, pair: int, found: Alignments
     ) -> None:
         """Register one pair, and enter what was found at the index `pair`."""
-        reference = cache.pictures.get((other,), partial(self._prepared, other, 0))
+        reference = cache.pictures.get((other, 0), partial(self._prepared, other, 0))
         if reference.textured < FLAT:
             return
         candidates = []
         for orientation in range(self._orientations):
-            template, spectra = cache.templates.get(
-                (image, orientation), partial(self._template, image, orientation)
-            )
+            key = image, orientation
+            template = cache.pictures.get(key, partial(self._prepared, image, orientation))
             if template.textured < FLAT:
                 return
+            spectra = cache.template_spectra.get(key, partial(coarse.template_spectra, template))
             root = float(template.root)
-            other_spectra = cache.spectra.get(
+            other_spectra = cache.other_spectra.get(
                 (other, root), partial(coarse.other_spectra, reference, root)
             )
             values, transforms = coarse.starts(spectra, other_spectra, root, STARTS)
             candidates.append((float(values[0]), -orientation, template, transforms))
         _, turning, template, transforms = max(candidates, key=lambda each: each[:2])
-        _enter(template, reference, transforms, pair, found)
         found.orientation[pair] = -turning
-
-    def _template(self, image: int, orientation: int) -> tuple[Prepared, Spectra]:
-        template = self._prepared(image, orientation)
-        return template, coarse.template_spectra(template)
+        matrix = np.zeros((2, 3), np.float32)
+        if _refined(template, reference, transforms, least, matrix, pair, found):
+            key = image, -turning
+            structure = cache.structures.get(key, partial(structure_of, template))
+            _enter_evidence(template, structure, reference, matrix, pair, found)
 
     def _prepared(self, image: int, orientation: int) -> Prepared:
         aspect = float(self._aspects[image])
@@ -190,41 +211,60 @@ class Registrar:
         return Prepared.of(grey, aspect if orientation % 2 == 0 else 1 / aspect)
 
 
-def _enter(
+def _refined(
     template: Prepared,
     reference: Prepared,
-    transforms: NDArray[np.float64],
+    transforms: Floats,
+    least: float,
+    matrix: NDArray[np.float32],
     pair: int,
     found: Alignments,
-) -> None:
-    """Refine the transforms of a pair, and enter the best one with its score and evidence."""
-    matrix = np.zeros((2, 3), np.float32)
-    correlation, refined = refinement.refine(
+) -> bool:
+    """Refine the transforms of a pair, and enter the best one, which `matrix` is set to.
+
+    Returns whether it is to be judged: the pair is neither refused nor given up.
+    """
+    correlation, half, refined = refinement.refine(
         template.fine, template.coarse, template.root, reference.fine[0], reference.coarse[0],
         reference.root, transforms, FIRST_STEPS, HALF_STEPS, STEPS, LEAST_OVERLAP, LARGEST_STEP,
-        HOPELESS_FIRST, HOPELESS,
+        HOPELESS_FIRST, HOPELESS, least,
         matrix,
     )  # fmt: skip
     found.flat[pair] = False
+    found.overlap_half[pair] = half
+    if 0 < half < least:
+        return False  # given up
     found.registration[pair] = max(correlation, 0.0)
     if not refined:
-        return
+        return False
     root, other_root = float(template.root), float(reference.root)
     a, b = matrix[0, 0] * other_root / root, matrix[0, 1] * root * other_root
     scale, rotation = math.hypot(a, b), math.degrees(math.atan2(b, a))
     within = 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE and abs(rotation) <= LARGEST_ROTATION
     if not within:
         found.registration[pair] = min(found.registration[pair], HOPELESS)
-        return
+        return False
+    found.scale[pair], found.rotation[pair] = scale, rotation
+    found.shift_x[pair], found.shift_y[pair] = matrix[0, 2], matrix[1, 2]
+    return True
+
+
+def _enter_evidence(
+    template: Prepared,
+    structure: Structure,
+    reference: Prepared,
+    matrix: NDArray[np.float32],
+    pair: int,
+    found: Alignments,
+) -> None:
+    """Judge the transform that was found, and enter its score and evidence."""
     out = np.empty(5)
     evidence.judge(
-        template.fine, template.structure, reference.grey, matrix, *kernels_of_contrast(NEAR),
+        template.fine, structure, reference.grey, matrix, *kernels_of_contrast(NEAR),
         FLOOR, *kernels_of_structure(), UNPROVED, out,
     )  # fmt: skip
     found.agreement[pair], found.blocks[pair], found.overlap[pair] = out[1], int(out[2]), out[3]
-    found.overlap_other[pair] = min(1.0, out[3] * scale**2)
-    found.scale[pair], found.rotation[pair] = scale, rotation
-    found.shift_x[pair], found.shift_y[pair] = matrix[0, 2], matrix[1, 2]
+    found.overlap_other[pair] = min(1.0, out[3] * found.scale[pair] ** 2)
     if out[4] < FLAT:
         found.flat[pair] = True
         found.registration[pair] = np.nan

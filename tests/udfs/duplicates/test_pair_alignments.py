@@ -15,7 +15,7 @@ from udfs.duplicates.pair_alignments import (
     TriedPairs,
 )
 from udfs.registration import Alignments
-from udfs.vectors.cosine import Indices
+from udfs.vectors.cosine import Indices, Vector
 
 
 class Recorded:
@@ -24,7 +24,7 @@ class Recorded:
     def __init__(self) -> None:
         self.asked: list[tuple[int, int]] = []
 
-    def align(self, images: Indices, others: Indices) -> Alignments:
+    def align(self, images: Indices, others: Indices, _: Vector) -> Alignments:
         self.asked += zip(images.tolist(), others.tolist(), strict=True)
         return replace(
             Alignments.identical(len(images)),
@@ -37,9 +37,32 @@ class Recorded:
 NONE_ALIKE = np.full(10, NO_CONTENT)
 
 
-def tried_of(alignments: PairAlignments, pairs: list[tuple[int, int]]) -> TriedPairs:
+def tried_of(
+    alignments: PairAlignments, pairs: list[tuple[int, int]], least: float = 0.0
+) -> TriedPairs:
     images, others = np.array(pairs, np.int64).reshape(-1, 2).T
-    return alignments.tried(images, others, np.arange(len(pairs)) / 10)
+    return alignments.tried(images, others, np.arange(len(pairs)) / 10, np.full(len(pairs), least))
+
+
+def test_what_was_given_up_is_registered_anew_where_it_overlaps_enough() -> None:
+    """And only this: what was registered to the end, or overlaps too little still, is known."""
+    known = KnownAlignments(
+        np.array([1, 2, 3, 4, 4]),
+        np.array([0, 0, 0, 0, 0]),
+        replace(
+            Alignments.identical(5),
+            registration=np.array([np.nan, np.nan, 0.8, np.nan, 0.7]),  # three were given up
+            overlap_half=np.array([0.5, 0.3, 0.3, 0.5, 0.5]),
+        ),
+    )
+    pairs = [(1, 0), (2, 0), (3, 0), (4, 0)]
+    for least, anew in ((0.6, []), (0.5, [(1, 0)]), (0.4, [(1, 0)]), (0.2, [(1, 0), (2, 0)])):
+        aligner = Recorded()
+        tried = tried_of(PairAlignments(aligner, NONE_ALIKE, known), pairs, least)
+        assert aligner.asked == anew
+        assert [pair for pair, new in zip(pairs, tried.is_new, strict=True) if new] == anew
+        assert tried.alignments.registration[2:].tolist() == [0.8, 0.7]  # of two rows the end
+        assert tried.alignments.given_up[:2].tolist() == [pair not in anew for pair in pairs[:2]]
 
 
 def test_each_pair_has_its_alignment_whatever_gave_it() -> None:
@@ -64,7 +87,7 @@ def test_each_pair_has_its_alignment_whatever_gave_it() -> None:
 
 def test_nothing_is_registered_where_everything_is_known() -> None:
     class NeverAligner:
-        def align(self, images: Indices, others: Indices) -> Alignments:
+        def align(self, images: Indices, others: Indices, _: Vector) -> Alignments:
             raise AssertionError(f"asked for {images}, {others}")
 
     known = KnownAlignments(np.array([2]), np.array([1]), Alignments.identical(1))

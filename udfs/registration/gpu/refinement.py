@@ -30,6 +30,9 @@ from udfs.registration.limits import (
     LEAST_OVERLAP,
     STEPS,
 )
+from udfs.registration.pictures import SIDE
+
+_PAIRS = 4096  # whose pixels are counted at a time: 32 kB each
 
 
 @dataclass(frozen=True)
@@ -158,34 +161,57 @@ class Refined:
     """Of p pairs: correlations (p,), and whether they were refined at full size, (p,).
 
     transforms: (p, 4), in pixels of full size; of those that were not refined they mean nothing.
+    overlaps: (p,), the larger of both overlaps after the steps at half size, 0 of pairs that were
+    refused there. given_up: (p,), whether these overlaps are too small.
     """
 
     correlations: Tensor
     complete: Tensor
     transforms: Tensor
+    overlaps: Tensor
+    given_up: Tensor
 
 
 def refine(
-    own: PictureBatch, own_rows: Tensor, other: PictureBatch, other_rows: Tensor, starts: Tensor
+    own: PictureBatch,
+    own_rows: Tensor,
+    other: PictureBatch,
+    other_rows: Tensor,
+    starts: Tensor,
+    least: Tensor,
 ) -> Refined:
     """The best of the starts (p, count, 4), refined at half size and then at full size.
 
-    own_rows, other_rows: (p,), the pairs' pictures.
+    own_rows, other_rows: (p,), the pairs' pictures. least: (p,), pairs whose larger overlap at half
+    size is smaller are given up.
     """
     level = Level.of(own.half, own.roots, other.half, other.roots)
     transforms, correlations = _searched(level, own_rows, other_rows, starts)
-    hopeful = (correlations >= HOPELESS).nonzero()[:, 0]
+    transforms[:, 2:] *= 2
+    going = correlations >= HOPELESS
+    shown = matrices(transforms, own.roots[own_rows], other.roots[other_rows])
+    overlaps = torch.where(going, _larger_overlaps(transforms, shown), 0.0)
+    given_up = going & (overlaps < least)
+    hopeful = (going & ~given_up).nonzero()[:, 0]
     used, rows = torch.unique(own_rows[hopeful], return_inverse=True)
     level = Level.of(own.fine[used], own.roots[used], other.fine, other.roots)
-    doubled = transforms[hopeful]
-    doubled[:, 2:] *= 2
     reached, correlation, _ = climb(
-        level, rows, other_rows[hopeful], doubled, STEPS, FINE_TOLERANCE
+        level, rows, other_rows[hopeful], transforms[hopeful], STEPS, FINE_TOLERANCE
     )
     complete = torch.zeros_like(correlations, dtype=torch.bool)
     complete[hopeful] = correlation > -1
     transforms[hopeful], correlations[hopeful] = reached, correlation
-    return Refined(correlations, complete, transforms)
+    return Refined(correlations, complete, transforms, overlaps, given_up)
+
+
+def _larger_overlaps(transforms: Tensor, shown: Tensor) -> Tensor:
+    """The larger of both pictures' overlaps, of transforms (p, 4) as matrices (p, 2, 3): (p,)."""
+    shares = torch.empty_like(transforms[:, 0])
+    for part in torch.split(torch.arange(len(shown), device=shown.device), _PAIRS):
+        places = (shown[part].reshape(-1, 3) @ frame(SIDE, shown.device)).view(-1, 2, SIDE**2)
+        shares[part] = (places.abs().amax(dim=1) <= SIDE / 2).to(shares.dtype).mean(dim=1)
+    areas = (transforms[:, :2] ** 2).sum(dim=1)
+    return torch.maximum(shares, (shares * areas).clamp(max=1))
 
 
 def _searched(level: Level, own: Tensor, other: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from udfs.registration.limits import FLAT, HOPELESS, LARGEST_ROTATION, LARGEST_S
 from udfs.registration.pictures import ORIENTATIONS, Greys, turned
 
 Indices = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 _PAIRS = 4096  # at a time: 3 GB of the device's memory by reckoning
 
@@ -52,29 +53,37 @@ class DeviceRegistrar:
             raise ValueError(f"device {device}: {error}") from error
         self._batch_size = batch
 
-    def align(self, images: Indices, others: Indices) -> Alignments:
-        """Register pairs: the first picture's frame onto the other's, (m,) and (m,) indices."""
+    def align(self, images: Indices, others: Indices, least: Floats) -> Alignments:
+        """Register pairs: the first picture's frame onto the other's, (m,) and (m,) indices.
+
+        least: (m,), the smallest overlap at half size with which a pair is not given up.
+        """
         found = Alignments.empty(len(images))
         order = np.lexsort((others, images))  # so that few pictures belong to the pairs of a batch
         with torch.inference_mode(), repeatable_float32():
             for first in range(0, len(order), self._batch_size):
                 pairs = order[first : first + self._batch_size]
-                self._align_batch(images[pairs], others[pairs], pairs, found)
+                self._align_batch(images[pairs], others[pairs], least[pairs], pairs, found)
         return found
 
     def _align_batch(
-        self, images: Indices, others: Indices, pairs: Indices, found: Alignments
+        self,
+        images: Indices,
+        others: Indices,
+        least: Floats,
+        pairs: Indices,
+        found: Alignments,
     ) -> None:
         """Register some pairs, and enter what was found at their places in `found`."""
-        batch = self._batch(images, others, pairs)
+        batch = self._batch(images, others, least, pairs)
         if not len(batch.pairs):
             return
         templates, rows, orientations, starts = self._searched(batch)
-        refined = refine(templates, rows, batch.references, batch.other_rows, starts)
+        refined = refine(templates, rows, batch.references, batch.other_rows, starts, batch.least)
         found.orientation[batch.pairs] = orientations.cpu().numpy()
         _enter(templates, rows, batch, refined, found)
 
-    def _batch(self, images: Indices, others: Indices, pairs: Indices) -> _Batch:
+    def _batch(self, images: Indices, others: Indices, least: Floats, pairs: Indices) -> _Batch:
         """The pictures of some pairs, without the pairs that have nothing to register."""
         own, own_rows = np.unique(images, return_inverse=True)
         other, other_rows = np.unique(others, return_inverse=True)
@@ -85,7 +94,8 @@ class DeviceRegistrar:
         )
         kept = ~(flat[own_rows] | other_flat[other_rows])
         i, j = (torch.from_numpy(each[kept]).to(self._device) for each in (own_rows, other_rows))
-        return _Batch(pairs[kept], own, templates, i, references, j)
+        bounds = torch.from_numpy(least[kept].astype(np.float32)).to(self._device)
+        return _Batch(pairs[kept], own, templates, i, references, j, bounds)
 
     def _searched(self, batch: _Batch) -> tuple[PictureBatch, Tensor, Tensor, Tensor]:
         """The best orientation of each pair's first picture by the coarse search.
@@ -132,7 +142,8 @@ class _Batch:
     """Pairs that are registered at a time, and their pictures.
 
     pairs: (p,), their places in the result. own: (n,), the first pictures' indices; own_rows: (p,)
-    into `own` and `templates`. other_rows: (p,) into `references`.
+    into `own` and `templates`. other_rows: (p,) into `references`. least: (p,), the overlap at
+    half size below which a pair is given up.
     """
 
     pairs: Indices
@@ -141,6 +152,7 @@ class _Batch:
     own_rows: Tensor
     references: PictureBatch
     other_rows: Tensor
+    least: Tensor
 
 
 def _enter(
@@ -154,8 +166,10 @@ def _enter(
     scores = refined.correlations.clamp(min=0)
     refused = refined.complete & ~within
     scores = torch.where(refused, scores.clamp(max=HOPELESS), scores)
+    scores = torch.where(refined.given_up, torch.nan, scores)
     found.flat[batch.pairs] = False
     found.registration[batch.pairs] = scores.cpu().numpy()
+    found.overlap_half[batch.pairs] = refined.overlaps.cpu().numpy()
     accepted = (refined.complete & within).nonzero()[:, 0]
     i, j = rows[accepted], batch.other_rows[accepted]
     shown = matrices(refined.transforms[accepted], templates.roots[i], batch.references.roots[j])

@@ -21,30 +21,34 @@ def blur(source: Any, kernel: Any, out: Any, columns: Any, row: Any) -> None:
 
     columns: scratch of the shape of `source`. row: scratch of its side and twice the radius.
     """
+    # Rows and slices are taken before the inner loops, so that no index in them can be negative and
+    # they become loops of vectors.
     n = source.shape[0]
     radius = len(kernel) // 2
     for y in range(n):
+        middle, sums = source[y], columns[y]
         for x in range(n):
-            columns[y, x] = kernel[radius] * source[y, x]
+            sums[x] = kernel[radius] * middle[x]
         for d in range(1, radius + 1):
             above, below = abs(y - d), y + d
             if below >= n:
                 below = 2 * n - 2 - below
-            weight = kernel[radius + d]
+            weight, upper, lower = kernel[radius + d], source[above], source[below]
             for x in range(n):
-                columns[y, x] += weight * (source[above, x] + source[below, x])
+                sums[x] += weight * (upper[x] + lower[x])
     for y in range(n):
+        middle, sums = columns[y], out[y]
         for x in range(n):
-            row[radius + x] = columns[y, x]
+            row[radius + x] = middle[x]
+            sums[x] = kernel[radius] * middle[x]
         for d in range(1, radius + 1):
-            row[radius - d] = columns[y, d]
-            row[radius + n - 1 + d] = columns[y, n - 1 - d]
-        for x in range(n):
-            out[y, x] = kernel[radius] * row[radius + x]
+            row[radius - d] = middle[d]
+            row[radius + n - 1 + d] = middle[n - 1 - d]
         for d in range(1, radius + 1):
             weight = kernel[radius + d]
+            left, right = row[radius - d : radius - d + n], row[radius + d : radius + d + n]
             for x in range(n):
-                out[y, x] += weight * (row[radius + x - d] + row[radius + x + d])
+                sums[x] += weight * (left[x] + right[x])
 
 
 @inlined

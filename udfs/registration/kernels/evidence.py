@@ -32,7 +32,8 @@ FEW_PIXELS = 48  # with no more of its 64 pixels inside, a block has no weight
 FULL_DEVIATION = 0.2  # of a normalised picture that is smoothed as for derivatives
 WORST = 1 / 3  # the share of all weight that the blocks have that agree least
 ENOUGH = 4.0  # weight of all blocks; what is missing to it counts as agreeing
-_ZERO = np.float32(0)
+_ZERO, _HALF, _ONE, _FOUR = np.float32(0), np.float32(0.5), np.float32(1), np.float32(4)
+_TINY = np.float32(1e-30)  # in place of a length of 0
 _SHIFTS = np.array(SHIFTS)
 
 
@@ -61,26 +62,70 @@ def _laid_over(picture: Any, m: Any, out: Any, inside: Any) -> Any:
 
 
 @inlined
-def _agreement(own: Any, other: Any, within: Any, dy: Any, dx: Any) -> Any:
+def _agreement(own: Any, other: Any, ranges: Any, dy: Any, dx: Any) -> Any:
     """The correlation of two pictures' derivatives along directions, the other one shifted.
 
     own: (3, n, n), the first picture's derivative, and the direction along which it is taken, x
-    before y. other: (2, n, n), the gradient of the other picture. within: (n, n), 1 where both are
-    known, and 0 elsewhere. 0 where too little is left of them.
+    before y. other: (2, n, n), the gradient of the other picture. ranges: (2, n), in each row the
+    first pixel at which both are known, and the end of these pixels. 0 where too little is left.
     """
-    n = within.shape[0]
-    product = energy = other_energy = common = _ZERO
+    n = ranges.shape[1]
+    product = energy = other_energy = _ZERO
+    common = 0
     for y in range(n - dy):
-        for x in range(max(0, -dx), n - max(0, dx)):
-            both = within[y, x] * within[y + dy, x + dx]
-            u = both * own[0, y, x]
-            v = own[1, y, x] * other[0, y + dy, x + dx] + own[2, y, x] * other[1, y + dy, x + dx]
+        low = max(ranges[0, y], ranges[0, y + dy] - dx)
+        count = min(ranges[1, y], ranges[1, y + dy] - dx) - low
+        if count <= 0:
+            continue
+        common += count
+        # Slices from 0 on, so that no index can be negative and the loop becomes one of vectors.
+        first, second = slice(low, low + count), slice(low + dx, low + dx + count)
+        derivative, x_part, y_part = own[0, y, first], own[1, y, first], own[2, y, first]
+        gx, gy = other[0, y + dy, second], other[1, y + dy, second]
+        for x in range(count):
+            u, v = derivative[x], x_part[x] * gx[x] + y_part[x] * gy[x]
             product += u * v
             energy += u * u
-            other_energy += both * v * v
-            common += both
+            other_energy += v * v
     spread = energy * other_energy
     return product / math.sqrt(spread) if common >= LEAST_COMMON and spread > 1e-12 else 0.0
+
+
+@inlined
+def _derivatives(own: Any, other: Any, inside: Any, along: Any, ranges: Any) -> None:
+    """What `_agreement` compares, of two structures (5, n, n); fills `along` and `ranges`.
+
+    along: (3, n, n), the first picture's derivative along the direction in which the two pictures
+    together vary least, and that direction. ranges: (2, n), the pixels of each row that lie well
+    inside. What is inside is convex, so these follow each other.
+    """
+    n = inside.shape[0]
+    for y in range(n):
+        ranges[0, y], ranges[1, y] = n, 0
+    for y in range(2, n - 2):
+        for x in range(2, n - 2):
+            if (
+                inside[y, x] and inside[y - 2, x] and inside[y + 2, x]
+                and inside[y, x - 2] and inside[y, x + 2]
+            ):  # fmt: skip
+                ranges[0, y], ranges[1, y] = min(ranges[0, y], x), x + 1
+        first, count = ranges[0, y], max(0, ranges[1, y] - ranges[0, y])
+        for x in range(count):
+            at = first + x
+            xx = own[2, y, at] + other[2, y, at]
+            xy = own[3, y, at] + other[3, y, at]
+            yy = own[4, y, at] + other[4, y, at]
+            # Cosine and sine of the direction of largest variation; the derivatives are taken at
+            # right angles to it. The smaller one is no root, which would lose half of its digits.
+            length = math.sqrt((xx - yy) * (xx - yy) + _FOUR * xy * xy)
+            double = (xx - yy) / length if length > _ZERO else _ONE
+            larger = math.sqrt(_HALF * (_ONE + abs(double)))
+            divisor = length if length > _TINY else _TINY
+            smaller = abs(xy) / (divisor * larger)
+            cosine = larger if double >= _ZERO else smaller
+            sine = math.copysign(smaller if double >= _ZERO else larger, xy)
+            along[1, y, at], along[2, y, at] = -sine, cosine
+            along[0, y, at] = own[1, y, at] * cosine - own[0, y, at] * sine
 
 
 @inlined
@@ -175,34 +220,16 @@ def judge(
         return
     other_structure = np.empty((5, n, n), np.float32)
     fill_structure(normalised, narrow, broad, other_structure)
-    own, within = np.zeros((3, n, n), np.float32), np.zeros((n, n), np.float32)
-    for y in range(2, n - 2):
-        for x in range(2, n - 2):
-            if (
-                inside[y, x] and inside[y - 2, x] and inside[y + 2, x]
-                and inside[y, x - 2] and inside[y, x + 2]
-            ):  # fmt: skip
-                xx = own_structure[2, y, x] + other_structure[2, y, x]
-                xy = own_structure[3, y, x] + other_structure[3, y, x]
-                yy = own_structure[4, y, x] + other_structure[4, y, x]
-                # The sine and cosine of the direction of largest variation. The derivatives are
-                # taken at right angles to it.
-                length = math.sqrt((xx - yy) * (xx - yy) + 4 * xy * xy)
-                double = (xx - yy) / length if length > 0 else 1.0
-                cosine = math.sqrt(max(0.5 * (1 + double), 0.0))
-                sine = math.copysign(math.sqrt(max(0.5 * (1 - double), 0.0)), xy)
-                within[y, x] = 1
-                own[1, y, x], own[2, y, x] = -sine, cosine
-                gx, gy = own_structure[0, y, x], own_structure[1, y, x]
-                own[0, y, x] = gy * cosine - gx * sine
-    agreement = _agreement(own, other_structure, within, 0, 0)
+    along, ranges = np.empty((3, n, n), np.float32), np.empty((2, n), np.int64)
+    _derivatives(own_structure, other_structure, inside, along, ranges)
+    agreement = _agreement(along, other_structure, ranges, 0, 0)
     out[1] = agreement
     if agreement < LEAST_AGREEMENT:
         return
     elsewhere = 0.0
     for k in range(len(_SHIFTS)):
         dy, dx = _SHIFTS[k]
-        elsewhere = max(elsewhere, _agreement(own, other_structure, within, dy, dx))
+        elsewhere = max(elsewhere, _agreement(along, other_structure, ranges, dy, dx))
     own_smooth, columns = np.empty_like(other_grey), np.empty_like(other_grey)
     row = np.empty(n + len(narrow), np.float32)
     blur(fine[0], narrow, own_smooth, columns, row)

@@ -19,7 +19,7 @@ LEAST_VARIANCE = 1e-6  # of a picture over the overlap; with less there is no co
 LEAST_GAIN = 0.3  # the correlation that a step reckons with at least
 LONGEST = 0.1  # of the side: no step moves a corner further, so that it stays near the start
 OF_OVERLAP = 0.25  # the power of the overlap by which correlations are weighted
-_ZERO = np.float32(0)
+_ZERO, _NEXT = np.float32(0), np.uint32(1)
 
 
 @inlined
@@ -38,7 +38,7 @@ def _sums(level: Any, other: Any, m: Any, root: Any, lines: Any, places: Any, su
     """Sums over the overlap that a Gauss–Newton step needs; returns the number of pixels.
 
     level: (3, n, n), the normalised picture and its gradients. other: (n, n). lines: (3, n) and
-    places: (n,), int32, scratch.
+    places: (n,), uint32, scratch.
     sums: (27,), filled with the sums of t, t², w, w², t·w; of d0 … d3; of d0·w …; of d0·t …; of
     the ten products of d0 … d3 with each other, where d0 … d3 are the derivatives of t by the
     scale, the rotation and the shifts.
@@ -46,6 +46,8 @@ def _sums(level: Any, other: Any, m: Any, root: Any, lines: Any, places: Any, su
     n = level.shape[1]
     centre, last = np.float32((n - 1) / 2), np.float32(n - 1)
     line, right, below, flat = lines[0], lines[1], lines[2], other.ravel()
+    # Unsigned indices, and slices, cannot be negative, so the loops below become ones of vectors.
+    side, corner = np.uint32(n), np.uint32(n - 2)
     count = 0
     for k in range(27):
         sums[k] = 0.0
@@ -59,18 +61,20 @@ def _sums(level: Any, other: Any, m: Any, root: Any, lines: Any, places: Any, su
         first, end = max(0, math.ceil(low + centre)), min(n, math.floor(high + centre) + 1)
         if end <= first:
             continue
-        for x in range(first, end):
-            dx = np.float32(x) - centre
+        pixels, start = end - first, np.float32(first) - centre
+        for x in range(pixels):
+            dx = np.float32(x) + start
             px = min(max(m[0, 0] * dx + at_x + centre, _ZERO), last)
             py = min(max(m[1, 0] * dx + at_y + centre, _ZERO), last)
-            ix, iy = min(np.int32(px), n - 2), min(np.int32(py), n - 2)
-            places[x] = iy * n + ix
+            ix, iy = min(np.uint32(px), corner), min(np.uint32(py), corner)
+            places[x] = iy * side + ix
             right[x], below[x] = px - np.float32(ix), py - np.float32(iy)
-        for x in range(first, end):
+        for x in range(pixels):
             at = places[x]
-            upper, lower = flat[at], flat[at + n]
-            upper += right[x] * (flat[at + 1] - upper)
-            lower += right[x] * (flat[at + n + 1] - lower)
+            under = at + side
+            upper, lower = flat[at], flat[under]
+            upper += right[x] * (flat[at + _NEXT] - upper)
+            lower += right[x] * (flat[under + _NEXT] - lower)
             line[x] = upper + below[x] * (lower - upper)
         s0 = s1 = s2 = s3 = s4 = _ZERO
         j0 = j1 = j2 = j3 = _ZERO
@@ -78,9 +82,11 @@ def _sums(level: Any, other: Any, m: Any, root: Any, lines: Any, places: Any, su
         t0 = t1 = t2 = t3 = _ZERO
         h0 = h1 = h2 = h3 = h4 = h5 = h6 = h7 = h8 = h9 = _ZERO
         uy = dy / root
-        for x in range(first, end):
-            ux = (np.float32(x) - centre) * root
-            t, w, gx, gy = level[0, y, x], line[x], level[1, y, x], level[2, y, x]
+        own, along_x = level[0, y, first:end], level[1, y, first:end]
+        along_y = level[2, y, first:end]
+        for x in range(pixels):
+            ux = (np.float32(x) + start) * root
+            t, w, gx, gy = own[x], line[x], along_x[x], along_y[x]
             d0, d1 = gx * ux + gy * uy, gx * uy - gy * ux
             s0 += t
             s1 += t * t
@@ -109,7 +115,7 @@ def _sums(level: Any, other: Any, m: Any, root: Any, lines: Any, places: Any, su
             h7 += gx * gx
             h8 += gx * gy
             h9 += gy * gy
-        count += end - first
+        count += pixels
         of_line = (
             s0, s1, s2, s3, s4, j0, j1, j2, j3, w0, w1, w2, w3, t0, t1, t2, t3,
             h0, h1, h2, h3, h4, h5, h6, h7, h8, h9,
@@ -150,6 +156,27 @@ def _solved(hessian: Any, right: Any, factor: Any, step: Any) -> Any:
 
 
 @inlined
+def _set_matrix(p: Any, root: Any, other_root: Any, m: Any) -> None:
+    """Set m (2, 3) to the matrix in pixels of a transform p (4,), as `climb` describes it."""
+    ratio, product = root / other_root, root * other_root
+    m[0, 0], m[0, 1], m[0, 2] = p[0] * ratio, p[1] / product, p[2] / other_root
+    m[1, 0], m[1, 1], m[1, 2] = -p[1] * product, p[0] / ratio, p[3] * other_root
+
+
+@inlined
+def _overlap(m: Any, n: Any) -> Any:
+    """The share of the n×n pixels that m takes into the other picture, as in the evidence."""
+    centre, half, count = np.float32((n - 1) / 2), np.float32(n / 2), 0
+    for y in range(n):
+        dy = np.float32(y) - centre
+        low, high = _inside(m[0, 1] * dy + m[0, 2], m[0, 0], half, -centre, centre)
+        low, high = _inside(m[1, 1] * dy + m[1, 2], m[1, 0], half, low, high)
+        if low <= high:
+            count += max(0, math.floor(high + centre) + 1 - math.ceil(low + centre))
+    return count / (n * n)
+
+
+@inlined
 def climb(
     level: Any, other: Any, p: Any, m: Any, root: Any, other_root: Any, steps: Any, least: Any,
     largest_scale: Any, tolerance: Any,
@@ -161,14 +188,12 @@ def climb(
     than the share `least` of the pixels overlap, or the scale leaves its range.
     """
     n = level.shape[1]
-    sums, lines, places = np.empty(27), np.empty((3, n), np.float32), np.empty(n, np.int32)
+    sums, lines, places = np.empty(27), np.empty((3, n), np.float32), np.empty(n, np.uint32)
     hessian, factor = np.empty((4, 4)), np.zeros((4, 4))
     right, step = np.empty(4), np.zeros(4)
-    ratio, product = root / other_root, root * other_root
     done = False
     for iteration in range(steps + 1):
-        m[0, 0], m[0, 1], m[0, 2] = p[0] * ratio, p[1] / product, p[2] / other_root
-        m[1, 0], m[1, 1], m[1, 2] = -p[1] * product, p[0] / ratio, p[3] * other_root
+        _set_matrix(p, root, other_root, m)
         count = _sums(level, other, m, root, lines, places, sums)
         share = count / (n * n)
         if share < least:
@@ -221,7 +246,7 @@ def significance(correlation: Any, share: Any) -> Any:
 def refine(
     fine: Any, coarse: Any, root: Any, other_fine: Any, other_coarse: Any, other_root: Any,
     starts: Any, first_steps: Any, half_steps: Any, steps: Any, least: Any, largest_scale: Any,
-    hopeless_first: Any, hopeless: Any,
+    hopeless_first: Any, hopeless: Any, least_larger: Any,
     m: Any,
 ) -> Any:  # fmt: skip
     """The best of several starts, refined at half size and then at full size.
@@ -232,11 +257,13 @@ def refine(
     every start, after which the best two go on for half_steps, and the best one for steps at full
     size. least: the smallest overlap. largest_scale: of the transform, or of its inverse.
     hopeless_first, hopeless: the correlations after the first steps and after those at half size
-    below which nothing further is done. m: (2, 3), set to the matrix of the best transform, in
-    pixels of full size.
+    below which nothing further is done. least_larger: the same for the larger of both pictures'
+    overlaps at the transform with which the steps at half size end. m: (2, 3), set to the matrix of
+    the best transform, in pixels of full size.
 
-    Returns the correlation at the last size, at most `hopeless` where that was not reached, and
-    whether the pair was refined at full size.
+    Returns the correlation at the last size, at most `hopeless` where the pair was refused at half
+    size; the larger overlap after these steps, 0 for a pair that was refused there; and whether the
+    pair was refined at full size.
     """
     count = len(starts)
     p = starts.copy()
@@ -251,7 +278,7 @@ def refine(
     for start in range(count):
         highest = max(highest, reached[start])
     if highest < hopeless_first:
-        return max(highest, 0.0), False
+        return max(highest, 0.0), 0.0, False
     chosen = p[0]
     best, correlation_of_best = -1.0, -1.0
     for _ in range(min(FINALISTS, count)):
@@ -270,10 +297,15 @@ def refine(
             chosen = p[start]
         reached[start] = -2.0
     if correlation_of_best < hopeless:
-        return max(correlation_of_best, 0.0), False
+        return max(correlation_of_best, 0.0), 0.0, False
     chosen[2] *= 2
     chosen[3] *= 2
+    _set_matrix(chosen, root, other_root, m)
+    share = _overlap(m, fine.shape[1])
+    larger = max(share, min(1.0, share * (chosen[0] * chosen[0] + chosen[1] * chosen[1])))
+    if larger < least_larger:
+        return correlation_of_best, larger, False
     correlation, share = climb(
         fine, other_fine, chosen, m, root, other_root, steps, least, largest_scale, FINE_TOLERANCE
     )
-    return correlation, correlation > -1
+    return correlation, larger, correlation > -1

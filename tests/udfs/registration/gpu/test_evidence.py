@@ -18,6 +18,7 @@ from udfs.registration.pictures import (
     Prepared,
     kernels_of_contrast,
     kernels_of_structure,
+    structure_of,
 )
 
 
@@ -46,7 +47,7 @@ def test_scores_are_those_of_the_processor(
         first, second = prepared[own[pair]], prepared[other[pair]]
         out = np.empty(5)
         loops.judge(
-            first.fine, first.structure, second.grey, shown[pair].astype(np.float32),
+            first.fine, structure_of(first), second.grey, shown[pair].astype(np.float32),
             *kernels_of_contrast(NEAR), FLOOR, *kernels_of_structure(), UNPROVED, out,
         )  # fmt: skip
         assert found.registration[pair].item() == pytest.approx(out[0], abs=1e-3)

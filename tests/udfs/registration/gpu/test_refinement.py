@@ -71,24 +71,34 @@ def test_refined_pairs_are_those_of_the_processor(device: str) -> None:
     far = near + np.array([0, 0, 9, -9])
     starts = np.stack([far, near, [[0.8, 0.1, 0, 0]] * 12], axis=1)
     given = torch.tensor(starts, dtype=torch.float32, device=device)
-    found = refine(batch, own, batch, own + 1, given)
+    nothing = torch.zeros(12, device=device)
+    found = refine(batch, own, batch, own + 1, given, nothing)
+    assert not found.given_up.any()
     one = torch.ones(12, device=device)
     shown = matrices(found.transforms, one, one).cpu().numpy()
     reached = 0
     for pair in range(12):
         first, second = Prepared.of(greys[2 * pair]), Prepared.of(greys[2 * pair + 1])
         matrix = np.zeros((2, 3), np.float32)
-        correlation, complete = loops.refine(
+        correlation, half, complete = loops.refine(
             first.fine, first.coarse, first.root, second.fine[0], second.coarse[0], second.root,
             starts[pair], FIRST_STEPS, HALF_STEPS, STEPS, LEAST_OVERLAP, LARGEST_STEP,
-            HOPELESS_FIRST, HOPELESS, matrix,
+            HOPELESS_FIRST, HOPELESS, 0.0, matrix,
         )  # fmt: skip
+        assert abs(float(found.overlaps[pair]) - half) < 0.002
         assert bool(found.complete[pair]) == complete
         assert abs(float(found.correlations[pair]) - correlation) < 1e-3
         if complete and np.abs(matrix - truth[pair]).max() < 0.3:
             np.testing.assert_allclose(shown[pair], matrix, atol=0.03)
             reached += 1
     assert reached >= 10
+    # Those that overlap by less than the median are given up, and the others are as before.
+    least = found.overlaps.median().expand(12)
+    some = refine(batch, own, batch, own + 1, given, least)
+    expected = (found.overlaps < least) & (found.overlaps > 0)
+    assert some.given_up.tolist() == expected.tolist()
+    assert some.complete.tolist() == (found.complete & ~expected).tolist()
+    torch.testing.assert_close(some.overlaps, found.overlaps)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -115,6 +125,7 @@ def test_hopeless_pairs_are_not_complete(device: str) -> None:
     batch = batch_of(greys, device)
     own = torch.tensor([0, 2], device=device)
     starts = torch.tensor([[[1.0, 0, 0, 0]]] * 2, device=device)
-    found = refine(batch, own, batch, torch.tensor([3, 2], device=device), starts)
+    nothing = torch.zeros(2, device=device)
+    found = refine(batch, own, batch, torch.tensor([3, 2], device=device), starts, nothing)
     assert found.complete.tolist() == [False, True]  # another scene; the picture itself
     assert found.correlations[0] < HOPELESS

@@ -29,7 +29,7 @@ def on_device(
     registrar = DeviceRegistrar(
         greys, np.ones(len(greys)), orientations=1, device=device, batch=batch
     )
-    return registrar.align(images, others)
+    return registrar.align(images, others, np.zeros(len(images)))
 
 
 def assert_alike(found: Alignments, expected: Alignments) -> None:
@@ -88,7 +88,7 @@ def test_aspects_and_orientations(device: str) -> None:
     expected = Registrar(greys, aspects, orientations=8).align(images, images + 1)
     assert len(np.unique(expected.orientation[proved(expected, PROOF, AGREEMENT)])) >= 4
     registrar = DeviceRegistrar(greys, aspects, orientations=8, device=device, batch=10)
-    assert_alike(registrar.align(images, images + 1), expected)
+    assert_alike(registrar.align(images, images + 1, np.zeros(len(images))), expected)
 
 
 @pytest.mark.data

@@ -20,6 +20,7 @@ from udfs.registration.pictures import (
     Prepared,
     kernels_of_contrast,
     kernels_of_structure,
+    structure_of,
 )
 
 TRUTH = similarity(1.06, 4, (5, -7))
@@ -28,7 +29,7 @@ TRUTH = similarity(1.06, 4, (5, -7))
 def judged(own: Prepared, other: Prepared, matrix: Floats, unproved: float = UNPROVED) -> Floats:
     out = np.empty(5)
     evidence.judge(
-        own.fine, own.structure, other.grey, matrix.astype(np.float32),
+        own.fine, structure_of(own), other.grey, matrix.astype(np.float32),
         *kernels_of_contrast(NEAR), FLOOR, *kernels_of_structure(), unproved, out,
     )  # fmt: skip
     return out
@@ -57,7 +58,7 @@ def test_the_score_is_the_correlation_over_the_overlap() -> None:
 def test_the_agreement_is_less_by_that_at_other_shifts() -> None:
     """Of a picture with itself: 1 less the largest autocorrelation along the weaker direction."""
     prepared = Prepared.of(picture(11))
-    gx, gy, xx, xy, yy = prepared.structure.astype(float)
+    gx, gy, xx, xy, yy = structure_of(prepared).astype(float)
     tensor = np.moveaxis(np.array([[xx, xy], [xy, yy]]), (0, 1), (-2, -1))
     weaker = np.linalg.eigh(tensor)[1][..., 0]
     inner = np.zeros((64, 64), np.bool_)
