@@ -6,11 +6,13 @@ or named by an environment variable if they run already.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,7 +118,14 @@ class Hdfs:
         self._begin(name)
         wait_until("the NameNode", lambda: listens(self.ports[0]), self.processes[-1])
         self._begin("org.apache.hadoop.hdfs.server.datanode.DataNode")
-        wait_until("the DataNode", lambda: listens(self.ports[2]), self.processes[-1])
+        wait_until("the DataNode", self.has_data_node, self.processes[-1])
+
+    def has_data_node(self) -> bool:
+        """Whether the NameNode knows a DataNode, so that files can be written."""
+        query = "qry=Hadoop:service=NameNode,name=FSNamesystemState"
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[1]}/jmx?{query}") as answer:
+            (state,) = json.load(answer)["beans"]
+        return int(state["NumLiveDataNodes"]) == 1
 
     def _begin(self, name: str) -> None:
         log = (self.folder / f"{name.rpartition('.')[2]}.log").open("wb")

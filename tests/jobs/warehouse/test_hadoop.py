@@ -19,8 +19,8 @@ NAMES = (
 
 
 @pytest.fixture
-def files(spark: SparkSession, hdfs: str, request: pytest.FixtureRequest) -> HadoopFileSystem:
-    return HadoopFileSystem(spark, f"{hdfs}/test_hadoop/{request.node.name}")
+def files(spark: SparkSession, remote: str) -> HadoopFileSystem:
+    return HadoopFileSystem(spark, remote)
 
 
 def test_every_file_is_listed_with_its_size_and_time(files: HadoopFileSystem) -> None:
