@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.warehouse import arrow_frames
+from jobs.warehouse.broadcasts import broadcast
 from udfs import arrow
 from udfs.vectors.cosine import Matrix
 from udfs.vectors.nearest import Nearest
@@ -67,13 +68,13 @@ def nearest(latents: DataFrame, drawn: dict[str, Matrix]) -> NearestImages:
         latents: rows of the table `latents`.
         drawn: the generated latents (n, d) of each class, by label; they are numbered from 1.
     """
-    broadcast = latents.sparkSession.sparkContext.broadcast(drawn)
+    sent = broadcast(latents.sparkSession.sparkContext, drawn)
     try:
         of_classes = latents.where(F.col("label").isin(list(drawn)))
         rows = of_classes.select("image_id", "label", "latent")
-        parts = arrow_frames.mapped(rows, NearestImageTask(broadcast).rows, NEAREST)
+        parts = arrow_frames.mapped(rows, NearestImageTask(sent).rows, NEAREST)
         first = F.min(F.struct((-F.col("similarity")).alias("distance"), "image_id"))
         best = parts.groupBy("label", "number").agg(first.alias("best")).collect()
     finally:
-        broadcast.destroy()
+        sent.destroy()
     return {(row.label, row.number): (row.best.image_id, -row.best.distance) for row in best}

@@ -38,6 +38,7 @@ from jobs.duplicates.window_covers import Window, settle
 from jobs.runtime.progress import Progress
 from jobs.runtime.stage import StageRun
 from jobs.warehouse import arrow_frames, tables
+from jobs.warehouse.broadcasts import broadcast
 
 FILE_IMAGES = 2**22  # images of a group whose removals lie in one file of `rounds`
 
@@ -302,7 +303,7 @@ class Rounds:
         if not len(kept.ranks) or not later.any():
             yield arrow_frames.frame(spark, [], self._schema)
             return
-        sent = spark.sparkContext.broadcast(kept)
+        sent = broadcast(spark.sparkContext, kept)
         try:
             rows = self._placed(group.name, F.col("rank") > last)
             rows = _open_rows(rows, later, last + 1, self._mask_bytes)

@@ -24,6 +24,7 @@ from jobs.duplicates.alignments import evidence
 from jobs.duplicates.pictures import PICTURES, PictureAligner, PictureRows
 from jobs.duplicates.rules import Rules
 from jobs.warehouse import arrow_frames, tables
+from jobs.warehouse.broadcasts import broadcast
 from udfs import arrow
 from udfs.duplicates import greedy
 from udfs.duplicates.pair_alignments import LargerOverlaps, PairAlignments
@@ -105,7 +106,7 @@ def each_window(
         vectors = np.ascontiguousarray(arrow.matrix(rows.column("latent")))
         pictures = PictureRows.of(rows) if "grey" in rows.column_names else None
         images = rows.select(["image_id", "label", "split"])
-        sent = context.broadcast(ReferenceWindow(images, vectors, pictures))
+        sent = broadcast(context, ReferenceWindow(images, vectors, pictures))
         try:
             yield compare(bucket(windows) >= number, sent)
         finally:
