@@ -18,7 +18,7 @@ def broadcast(context: SparkContext, value: Value) -> Broadcast[Value]:
     NumPy arrays: the encrypting stream asks a PickleBuffer for its length. So the object becomes
     bytes first, and is itself again where it is unpickled.
     """
-    sent: Any = _AsBytes(value) if context._encryption_enabled else value  # type: ignore[attr-defined]
+    sent: Any = _AsBytes(value) if context._encryption_enabled else value
     return cast("Broadcast[Value]", context.broadcast(sent))
 
 

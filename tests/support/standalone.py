@@ -178,9 +178,9 @@ class Standalone:
         )
 
     def _begin(self, name: str, arguments: Sequence[str], hidden: Sequence[Path] = ()) -> Daemon:
-        environment = {
-            name: os.environ[name] for name in ("PATH", "JAVA_HOME") if name in os.environ
-        }
+        # OpenBLAS's are of the machine: with other kernels, sums differ in the last bit.
+        needed = ("PATH", "JAVA_HOME", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+        environment = {name: os.environ[name] for name in needed if name in os.environ}
         environment |= {
             "SPARK_LOCAL_IP": "127.0.0.1",  # of executors, too
             "SPARK_DAEMON_MEMORY": "256m",
