@@ -120,7 +120,7 @@ fi
 # What executors import.
 if [ "$code" = "$here" ]; then "$PYSPARK_PYTHON" "$here/deploy/app_zip.py" "$app"; else app=$code; fi
 
-delta=()
+delta=() joined=()
 case "${DELTA_JARS:-build}" in
   provided) ;;
   packages) delta=(--packages "io.delta:delta-spark_4.2_2.13:4.4.0") ;;
@@ -131,6 +131,9 @@ case "${DELTA_JARS:-build}" in
       exit 1
     fi
     delta=(--jars "$found")
+    # Spark takes the last --jars alone.
+    own_jars=$(option --jars spark.jars)
+    if [ -n "$own_jars" ]; then joined=(--jars "$found,$own_jars"); fi
     ;;
   *)
     echo "DELTA_JARS=$DELTA_JARS: use provided or packages" >&2
@@ -179,6 +182,6 @@ if [ -t 1 ]; then { LATENT_DEDUP_TERMINAL=$(tty <&3) || true; } 3>&1; fi
   --deploy-mode client \
   --conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON" \
   --py-files "$app" \
-  ${delta[@]+"${delta[@]}"} ${logging[@]+"${logging[@]}"} ${submit[@]+"${submit[@]}"} \
+  ${delta[@]+"${delta[@]}"} ${logging[@]+"${logging[@]}"} ${submit[@]+"${submit[@]}"} ${joined[@]+"${joined[@]}"} \
   "$main" ${arguments[@]+"${arguments[@]}"} \
   2> >(trap '' INT; PYTHONPATH=$code exec "$PYSPARK_PYTHON" -P -m jobs.settings.redaction ${submit[@]+"${submit[@]}"})

@@ -61,3 +61,40 @@ def test_executors_that_share_nothing_write_the_same_tables(
     again = on_cluster(cluster, "pipeline", *arguments, cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("up to date") >= 9, again.stdout
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "chosen", "settings"),
+    [
+        ("clothing", "*/*/*", ("ingest.layout=split/label",)),
+        ("ucmerced", "[ad]*/*0.jpg", ("ingest.tile=64", "ingest.stride=32")),
+    ],
+)
+def test_real_images_with_the_defaults(
+    name: str,
+    chosen: str,
+    settings: tuple[str, ...],
+    spark: SparkSession,
+    cluster: Cluster,
+    hdfs: str,
+    real_images: Path,
+    tmp_path: Path,
+) -> None:
+    """Removal is proved on executors that have the pictures from HDFS alone."""
+    images = tmp_path / "images"
+    for path in sorted((real_images / name).glob(chosen)):
+        target = images / path.relative_to(real_images / name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(path)
+    short = flags("train.epochs=1", "train.sample=256", *settings)
+    local = ["--images", str(images), "--warehouse", str(tmp_path / "local"), *short]
+    done = run_command("pipeline", *local, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    copy_up(spark, images, f"{hdfs}/{name}/images")
+    root = f"{hdfs}/{name}/warehouse"
+    arguments = ["--images", f"{hdfs}/{name}/images", "--warehouse", root, *short]
+    done = on_cluster(cluster, "pipeline", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_tables(spark, tmp_path / "local", root, ELSEWHERE)
+    assert spark.read.format("delta").load(f"{root}/alignments").count() > 0
