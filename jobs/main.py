@@ -45,7 +45,8 @@ JOBS = (SAMPLE, *STAGES, PIPELINE, MAINTAIN)
 USAGE = f"""\
 usage: ./spark-submit.sh JOB [--images PATH] [--warehouse DIR] [--settings FILE]
                          [--set section.key=value ...] [--seed N] [--overwrite STAGE]
-                         [--quiet] [--verbose] [--log-format text|json] [--dry-run]
+                         [--report DIR] [--quiet] [--verbose] [--log-format text|json]
+                         [--dry-run]
                          [-- options of spark-submit]
 jobs: {" ".join(JOBS)}
 ./spark-submit.sh JOB --help tells the options of a job"""
