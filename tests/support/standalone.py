@@ -28,12 +28,13 @@ WORKER = "org.apache.spark.deploy.worker.Worker"
 # Python environment is put back: on a cluster it is at one path on all machines.
 HIDE = """
 set -e
-environment=$1 kept=$2 folders=$3; shift 3
+environment=$1 kept=$2 folders=$3 link=$4; shift 4
 mkdir -p "$kept"
 mount --bind "$environment" "$kept"
 while read -r folder; do mount -t tmpfs none "$folder"; done < "$folders"
 mkdir -p "$environment"
 mount --bind "$kept" "$environment"
+[ -e "$link" ] || ln -s "$environment" "$link"  # in a clone that shares an environment
 exec "$@"
 """
 
@@ -63,7 +64,9 @@ class Daemon:
         if hidden:
             folders = folder / f"{name}.hidden"
             folders.write_text("".join(f"{each}\n" for each in hidden))
-            places = [(ROOT / ".venv").resolve(), folder / f"{name}.environment", folders]
+            environment_link = ROOT / ".venv"
+            kept = folder / f"{name}.environment"
+            places = [environment_link.resolve(), kept, folders, environment_link]
             apart = ["unshare", "-m", "bash", "-c", HIDE, "hide", *map(str, places)]
             command = [*apart, *command]
         self.log = folder / f"{name}.log"
