@@ -22,7 +22,10 @@ def write_package(folder: Path, environment: bool, leave_out: Sequence[str] = ()
 
     environment: write an archive of Python with the packages, too, but for those to leave out.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        if any(folder.iterdir()) and not (folder / "app.zip").exists():
+            raise SystemExit(f"{folder} holds files that are no package: name another folder")
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)
     write_zip(folder / "app.zip")
     shutil.copy(ROOT / "jobs/main.py", folder)

@@ -165,7 +165,7 @@ def previous_images(stage_run: StageRun, source: sources.Source) -> DataFrame | 
     The ids are those of files: a tile has its file's. None if there was no such run.
     """
     commit, images = stage_run.previous_commit("images"), stage_run.previous("images")
-    if commit is None or images is None or commit.metadata.get("root") != source.root:
+    if commit is None or images is None or not source.is_of(commit):
         return None
     if commit.metadata["tiled"]:
         images = images.withColumn("image_id", _base_id(F.col("image_id")))

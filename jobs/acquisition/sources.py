@@ -31,7 +31,7 @@ from jobs.settings.acquisition import IMAGE, Ingest
 from jobs.settings.model import Settings
 from jobs.settings.redaction import redacted
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.commits import fingerprint
+from jobs.warehouse.commits import CommitInfo, fingerprint
 from jobs.warehouse.hadoop import HadoopFileSystem
 
 # A candidate may become an image. Where `content` is null, the bytes lie in the file at `path`.
@@ -73,6 +73,10 @@ class Source:
     def key(self) -> str:
         """The column by which an image of an earlier run is looked up among the candidates."""
         return "path" if self.is_folder else "image_id"
+
+    def is_of(self, commit: CommitInfo) -> bool:
+        """Whether a commit of `images` was made of this root, which it names without credentials."""
+        return bool(redacted(commit.metadata.get("root")) == redacted(self.root))
 
     def decoding_inputs(self, ingest: Ingest) -> dict[str, Any]:
         """The settings and the root that decide which rows the candidates become, as JSON.

@@ -192,7 +192,7 @@ class Plan:
         classes = source.frame.where("label IS NOT NULL").groupBy("label").count().collect()
         commit = self.run.warehouse.newest("images", "ingest")
         new, changed, vanished, tiles = source.count, 0, 0, self._tiles_per_file(source)
-        if commit and source.is_folder and commit.metadata.get("root") == source.root:
+        if commit and source.is_folder and source.is_of(commit):
             new, changed, vanished = self._file_changes(source)
             if not anew:
                 files = self.run.warehouse.read("images").select("path").distinct().count()

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
 from jobs.settings.model import Settings
+from jobs.settings.redaction import redacted
 
 
 def decision_settings(settings: Settings) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def earlier_selection(stage_run: StageRun, members: DataFrame) -> DataFrame | No
         return None
     # The metadata were written as JSON, in which tuples became lists.
     wanted = json.loads(json.dumps(decision_settings(stage_run.settings)))
-    if commit.metadata.get("decided") != wanted:
+    if redacted(commit.metadata.get("decided")) != redacted(wanted):
         raise JobError(
             "prune.mode = append keeps the decisions of the table selection, which were made with "
             f"other settings ({json.dumps(commit.metadata.get('decided'))}): set these again, or "

@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.runtime.stage import StageRun
+from jobs.settings.redaction import redacted
 from jobs.warehouse import arrow_frames, tables
 from udfs import arrow
 
@@ -93,6 +94,6 @@ def resumable(stage_run: StageRun, table: str, groups: Sequence[str] | None = No
     commit = stage_run.previous_commit(table)
     if commit is None or stage_run.name in stage_run.settings.overwrite:
         return False
-    if groups is not None and commit.metadata.get("groups") != list(groups):
+    if groups is not None and redacted(commit.metadata.get("groups")) != redacted(list(groups)):
         return False
     return bool(commit.metadata.get("for") == stage_run.fingerprint)

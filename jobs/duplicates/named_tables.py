@@ -109,11 +109,11 @@ def _is_ours(run: RunContext, table: str, registered: Registered) -> bool:
 def register(run: RunContext) -> None:
     """Give the published tables their names where they do not have them yet."""
     for table, name in names(run.settings.publish).items():
-        _check_free(run, table, name)
-        if find(run.spark, name) is not None:
-            continue
         location = run.warehouse.path(table).replace("\\", "\\\\").replace("'", "\\'")
         try:
+            _check_free(run, table, name)
+            if find(run.spark, name) is not None:
+                continue
             run.spark.sql(f"CREATE TABLE {_quoted(name)} USING delta LOCATION '{location}'")
         except (PySparkException, Py4JJavaError) as refused:
             raise JobError(

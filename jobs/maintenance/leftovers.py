@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.maintenance.table_files import is_of_delta, readable
 from jobs.runtime.console import Console, abbreviated
 from jobs.warehouse import tables
 from jobs.warehouse.commits import COMMIT
-from jobs.warehouse.files import FileInfo, is_aside
+from jobs.warehouse.files import DELETED, NEW, OLD, FileInfo, is_aside
 from jobs.warehouse.lease_files import CLOCK
 from jobs.warehouse.lease_files import FOLDER as LEASES
 from jobs.warehouse.store import Store
@@ -23,11 +22,11 @@ from jobs.warehouse.store import Store
 DAY = 86_400
 # A prune that was stopped goes on from its work tables. After so many days nobody waits for that.
 RESUMABLE_DAYS = 7
-BEGUN = re.compile(r"(\d{8}T\d{6})-\w+")  # the beginning of a run, in its id
 LOG = "_delta_log/"
 OURS = ("models", "report", "generated_images")  # folders that are no tables
 # A commit that Delta's writers had not yet renamed: Spark's and delta-rs'.
 UNCOMMITTED = re.compile(r"\..+\.tmp(\.crc)?|_commit_.+\.json\.tmp")
+FINISHED = ("_SUCCESS", "_committed_")
 CHECKSUM = re.compile(r"\.(.+)\.crc")
 
 
@@ -57,18 +56,18 @@ def unneeded(store: Store, table: str) -> str:
         return "no run of this version left it"
     if done is not None and done.fingerprint == made_for:
         return "its prune has finished"
-    begun = BEGUN.fullmatch(commit.run_id)
-    if begun is None:
-        return ""
-    age = datetime.now(UTC) - datetime.strptime(begun[1] + "+0000", "%Y%m%dT%H%M%S%z")
-    return f"its prune was stopped {age.days} days ago" if age.days >= RESUMABLE_DAYS else ""
+    # One prune writes both tables, and may have been begun long before it was stopped.
+    files = [file for name in (PLACED, ROUNDS) for file in store.files.infos(name)]
+    days = int((time.time() - max(file.modified for file in files)) // DAY)
+    return f"its prune was stopped {days} days ago" if days >= RESUMABLE_DAYS else ""
 
 
 def delete_tableless(store: Store, console: Console, *, dry_run: bool) -> None:
     """Delete the files of tables whose first commit never came."""
     for table in tables.TABLES:
         files = store.files.infos(table)
-        if not files or not all(_of_no_table(file) for file in files):
+        old = time.time() - DAY  # a writer may be about to make its first commit
+        if not files or not all(_of_no_table(file) and file.modified < old for file in files):
             continue
         size = sum(file.size for file in files)
         _say(console, f"{len(files):,} files in {table}, no table, {readable(size)}", dry_run)
@@ -79,8 +78,11 @@ def delete_tableless(store: Store, console: Console, *, dry_run: bool) -> None:
 def _of_no_table(file: FileInfo) -> bool:
     """Return whether a file is what a writer leaves before the first commit.
 
-    A checkpoint is none: the log of a table may have lost its other files.
+    A checkpoint is none: the log of a table may have lost its other files. Nor is what Spark writes
+    when Parquet files without a log are complete.
     """
+    if file.name.rpartition("/")[2].startswith(FINISHED):
+        return False
     logged = COMMIT.fullmatch(file.name.rpartition("/")[2]) or "checkpoint" in file.name
     return is_of_delta(file.name) and not logged
 
@@ -101,7 +103,8 @@ def temporary(store: Store) -> list[str]:
     The lock keeps our own runs away; in the folders of tables others may be writing.
     """
     top = store.files.entries()
-    names = [name for name in top if is_aside(name)]
+    asides = {f".{name}{end}" for name in (*OURS, *tables.TABLES) for end in (NEW, OLD, DELETED)}
+    names = [name for name in top if name in asides]
     old = time.time() - DAY
     names += [
         file.name

@@ -14,6 +14,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from jobs import paths
+from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.errors import JobError
 from jobs.maintenance import leftovers, old_models, versions
 from jobs.maintenance.table_files import TableFiles, kept_up
@@ -21,6 +22,7 @@ from jobs.runtime.console import Console
 from jobs.runtime.run import CODE_VERSION
 from jobs.runtime.stage import RunContext
 from jobs.settings.model import Settings
+from jobs.settings.redaction import redacted
 from jobs.warehouse import tables
 from jobs.warehouse.store import Store
 
@@ -69,7 +71,9 @@ def keep_up_tables(store: Store, console: Console, *, dry_run: bool) -> None:
     """Merge and delete the files of each table, and print their numbers before and after."""
     console.line(f"  {'table':<14}{'files in use':>17}{'files stored':>19}{'stored':>26}")
     total = TableFiles.none()
-    for name in (name for name in tables.TABLES if store.exists(name)):
+    # A work table's files are cut so that a round reads few of them.
+    kept = [name for name in tables.TABLES if name not in (PLACED, ROUNDS) and store.exists(name)]
+    for name in kept:
         files = kept_up(store, console, name, dry_run=dry_run)
         console.line(f"  {name:<14}{files}", event="table", table=name, **files.fields())
         total += files
@@ -91,7 +95,7 @@ def record(run: RunContext, started: datetime) -> None:
                 "state": "done",
                 "started": started,
                 "finished": datetime.now(UTC),
-                "settings": json.dumps(run.settings.sections(), sort_keys=True),
+                "settings": json.dumps(redacted(run.settings.sections()), sort_keys=True),
                 "depends": "null",
                 "code_version": os.environ.get(CODE_VERSION, "unknown"),
                 "model_id": None,

@@ -6,8 +6,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from jobs import paths
 from jobs.autoencoder import models
 from jobs.maintenance.table_files import readable
 from jobs.runtime.console import Console
@@ -21,6 +23,9 @@ NAMING = ("latents", "spaces", "vectors", "gradients")
 
 def delete(store: Store, console: Console, *, dry_run: bool) -> None:
     """Delete the models that no commit within the retention refers to."""
+    folder = store.files.path(models.FOLDER)
+    if paths.is_mounted(folder) and Path(folder).is_symlink():
+        return  # another warehouse may use them
     since = datetime.now(UTC) - timedelta(days=tables.RETENTION_DAYS)
     stored = [name for name in store.files.entries(models.FOLDER) if MODEL_ID.fullmatch(name)]
     needed = used(store, since)
@@ -43,7 +48,7 @@ def used(store: Store, since: datetime) -> set[str]:
     """Return the models that the tables name now, and those that were in use since a moment."""
     sql = "SELECT DISTINCT model_id FROM rows"
     named = {row["model_id"] for table in NAMING for row in store.query(table, sql)}
-    runs = store.query("runs", "SELECT stage, started, model_id FROM rows")
+    runs = store.query("runs", "SELECT stage, state, started, model_id FROM rows")
     return {model_id for model_id in named | used_by_runs(runs, since) if model_id}
 
 
@@ -56,7 +61,7 @@ def used_by_runs(runs: Iterable[Mapping[str, Any]], since: datetime) -> set[str 
     for row in sorted(runs, key=lambda row: row["started"]):
         if _utc(row["started"]) >= since:
             models_used.add(row["model_id"])
-        elif row["model_id"]:
+        elif row["model_id"] and row["state"] in ("done", "skipped"):
             before[row["stage"]] = row["model_id"]
     return models_used | set(before.values())
 

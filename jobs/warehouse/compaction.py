@@ -52,6 +52,7 @@ def merged_count(files: Mapping[str, int], small: Sequence[str]) -> int:
 
 def arranged(rows: DataFrame, order: Sequence[str], files: int) -> DataFrame:
     """Return rows in as many partitions as files are wanted, sorted through all of them."""
+    order = [name for name in order if name in rows.columns]
     if not order:
         return rows.coalesce(files)
     parts = rows.repartitionByRange(files, *order) if files > 1 else rows.repartition(1)

@@ -41,6 +41,9 @@ FEW_FILES = 32  # if there are more, Spark starts a job to list them (parallelPa
 UNSAFE = r"%[]\^|"  # delta-rs 1.6 decodes a path twice, takes \ for /, and panics at the others
 # Of a file in the table's folder: a partition's, another table's or an encoded one has more in it.
 PLAIN = re.compile(r"[\w.-]+")
+# How delta-rs understands a table's retention; any other text, which Spark may understand, it takes
+# for a week.
+RETENTION = re.compile(r"interval \d+ (second|minute|hour|day|week)s?")
 
 
 class LocalStore(Store):
@@ -164,7 +167,10 @@ class LocalStore(Store):
         delta-rs takes the files of deletion vectors, for example, for files of no version.
         """
         log = self._table(table)
-        if (log.protocol().min_reader_version, log.protocol().min_writer_version) != (1, 2):
+        retention = log.metadata().configuration.get(tables.KEPT_FILES)
+        is_read = retention is None or RETENTION.fullmatch(retention)
+        protocol = log.protocol()
+        if (protocol.min_reader_version, protocol.min_writer_version) != (1, 2) or not is_read:
             upkeep = compaction.Upkeep(self.spark, self.path(table), metadata)
             return upkeep.vacuum(hours, dry_run)
         names = log.vacuum(
@@ -338,7 +344,11 @@ def _is_plain(log: deltalake.DeltaTable, table: str) -> bool:
     Not if there are callers' columns, or those of another version of this software.
     """
     columns = StructType.fromJson(json.loads(log.schema().to_json()))
-    declared = {column.name: column.dataType for column in tables.TABLES[table].schema}
+    schema, scalars = tables.TABLES[table].schema, tables.TABLES[table].scalars
+    # Statistics are kept of the first columns, which must be the narrow ones.
+    if columns.names[:scalars] != schema.names[:scalars]:
+        return False
+    declared = {column.name: column.dataType for column in schema}
     known = all(declared.get(column.name) == column.dataType for column in columns)
     return known and _takes_files(log) and bool(_plain_files(log))
 

@@ -39,6 +39,11 @@ def run_id(days: int) -> str:
     return f"{datetime.now(UTC) - timedelta(days=days):%Y%m%dT%H%M%S}-abcdef"
 
 
+def made_old(store: Store, folder: str, days: float) -> None:
+    for path in Path(store.root, folder).rglob("*"):
+        os.utime(path, (time.time() - days * leftovers.DAY,) * 2)
+
+
 def test_work_tables_stay_only_while_a_prune_may_go_on_from_them(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,8 +64,17 @@ def test_work_tables_stay_only_while_a_prune_may_go_on_from_them(
     assert "its prune has finished" in capsys.readouterr().out
     assert store.exists("selection")
     # Nobody went on from them for a week.
-    write(store, "rounds", CommitInfo(run_id(7), "prune", "unfinished", {"for": "third"}))
+    unfinished = CommitInfo(run_id(9), "prune", "unfinished", {"for": "third", "groups": []})
+    write(store, "placed", unfinished)
+    write(store, "rounds", unfinished)
+    made_old(store, "placed", days=8)
+    made_old(store, "rounds", days=6)  # it was begun nine days ago, and went on until then
     leftovers.delete_work_tables(store, console, dry_run=False)
+    assert store.exists("placed")
+    assert store.exists("rounds")
+    made_old(store, "rounds", days=7)
+    leftovers.delete_work_tables(store, console, dry_run=False)
+    assert not store.exists("placed")
     assert not store.exists("rounds")
     assert not Path(store.path("rounds")).exists()
 
@@ -73,10 +87,15 @@ def test_files_without_a_table_go_but_not_those_of_others(store: Store) -> None:
     files.write("images/cat.png", b"a picture: this folder is somebody's")
     files.write(f"density/_delta_log/{10:020}.checkpoint.parquet", b"a log that lost its commits")
     files.write(f"mine/{part}", b"no table of ours")
+    files.write(f"pairs/{part}", b"Parquet of somebody, without a log")
+    files.write("pairs/_SUCCESS", b"")
+    leftovers.delete_tableless(store, Console(quiet=True), dry_run=False)
+    assert files.exists("latents")  # its writer may be about to commit
+    made_old(store, "", days=2)
     leftovers.delete_tableless(store, Console(quiet=True), dry_run=True)
     assert files.exists("latents")
     leftovers.delete_tableless(store, Console(quiet=True), dry_run=False)
-    assert files.entries() == ["density", "images", "mine"]
+    assert files.entries() == ["density", "images", "mine", "pairs"]
     assert len(files.infos("images")) == 2
 
 
@@ -87,6 +106,8 @@ def test_temporary_files_go_but_no_other_hidden_ones(store: Store) -> None:
         ".lock",
         ".git/HEAD",
         ".hidden",
+        ".backup.20240101/all",
+        ".git.old/HEAD",
         "report/report.html",
         f"models/{'a' * 64}/model.json",
         "mine/.report.html.4711",

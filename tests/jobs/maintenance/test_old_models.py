@@ -23,8 +23,9 @@ NOW = datetime.now(UTC)
 SINCE = NOW - timedelta(days=30)
 
 
-def run(stage: str, days: int, model: str | None) -> dict[str, Any]:
-    return {"stage": stage, "started": NOW - timedelta(days=days), "model_id": model}
+def run(stage: str, days: int, model: str | None, state: str = "done") -> dict[str, Any]:
+    started = NOW - timedelta(days=days)
+    return {"stage": stage, "state": state, "started": started, "model_id": model}
 
 
 def test_a_model_counts_as_used_until_30_days_after_the_next_one_took_its_place() -> None:
@@ -32,6 +33,7 @@ def test_a_model_counts_as_used_until_30_days_after_the_next_one_took_its_place(
         run("encode", 90, "replaced long ago"),
         run("encode", 60, "replaced 10 days ago"),
         run("encode", 50, None),
+        run("encode", 40, "of a run that failed", "failed"),
         run("encode", 10, "newest"),
         run("train", 70, "of another stage"),
         run("prune", 1, None),
