@@ -91,10 +91,10 @@ test-whole: setup
 
 # One process: all tests share one HDFS and one cluster.
 test-cluster: setup build/cluster/.done
-	$(BIN)/pytest -m "cluster and not s3"
+	REQUIRE_SERVERS=1 $(BIN)/pytest -m "cluster and not s3"
 
 test-s3: setup build/s3/.done
-	$(BIN)/pytest -m s3
+	REQUIRE_SERVERS=1 $(BIN)/pytest -m s3
 
 package: setup
 	$(BIN)/python -m deploy.package build/package $(if $(filter yes,$(ENVIRONMENT)),--environment) $(if $(LEAVE_OUT),--leave-out $(LEAVE_OUT))

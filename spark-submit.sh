@@ -123,7 +123,12 @@ if [ "$code" = "$here" ]; then "$PYSPARK_PYTHON" "$here/deploy/app_zip.py" "$app
 delta=() joined=()
 case "${DELTA_JARS:-build}" in
   provided) ;;
-  packages) delta=(--packages "io.delta:delta-spark_4.2_2.13:4.4.0") ;;
+  packages)
+    found=io.delta:delta-spark_4.2_2.13:4.4.0
+    delta=(--packages "$found")
+    own_packages=$(option --packages spark.jars.packages)
+    if [ -n "$own_packages" ]; then joined=(--packages "$found,$own_packages"); fi
+    ;;
   build)
     found=$(find "$jars" -name '*.jar' 2>/dev/null | paste -sd, -) || true
     if [ -z "$found" ]; then
@@ -131,7 +136,7 @@ case "${DELTA_JARS:-build}" in
       exit 1
     fi
     delta=(--jars "$found")
-    # Spark takes the last --jars alone.
+    # Spark takes the last --jars alone, as it takes the last --packages.
     own_jars=$(option --jars spark.jars)
     if [ -n "$own_jars" ]; then joined=(--jars "$found,$own_jars"); fi
     ;;

@@ -33,7 +33,18 @@ def mounted(path: str) -> Path:
 
 def absolute(root: str) -> str:
     """Return the root as it is written in tables: an absolute path, or a URI without a last /."""
-    return str(mounted(root).resolve()) if is_mounted(root) else root.rstrip("/")
+    if is_mounted(root):
+        return str(mounted(root).resolve())
+    return root if root.endswith(":///") else root.rstrip("/")
+
+
+def for_spark(path: str) -> str:
+    """Return a path as Spark is to be given it.
+
+    Without `file:` Spark takes a path for one of the cluster's default file system, which often is
+    HDFS. Hadoop does not unescape a path, so that it stays as it is.
+    """
+    return f"file:{mounted(path).absolute()}" if is_mounted(path) else path
 
 
 def folder(root: str) -> str:

@@ -43,7 +43,7 @@ def walk(root: str) -> Iterator[SourceFile]:
 def read(path: str) -> bytes:
     """Return a file's bytes. Raises OSError if it cannot be read."""
     if not is_mounted(path):
-        raise OSError(f"it is no longer there, or Spark cannot read it: {path}")
+        raise OSError(f"it is no longer there, Spark cannot read it, or it has over 1 GiB: {path}")
     file = mounted(path)
     if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for a writer for ever
         raise OSError(f"is no regular file: {path}")

@@ -7,6 +7,7 @@ names that begin with `_`; of those the driver reads the bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from pyspark.errors import AnalysisException
@@ -19,13 +20,14 @@ from jobs.warehouse import arrow_frames
 from jobs.warehouse.hadoop import HadoopFileSystem, Status
 
 REMOTE = r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/"  # of paths that are on no mounted file system
-LARGEST = 1 << 30  # bytes; a larger file is left to the limits of ingest, which name it
+LARGEST = 1 << 30  # bytes; larger files become rejects
+HIDDEN = re.compile(r"[_.].*|.*\._COPYING_")  # names that Spark's reader passes over
 READ_BY_DRIVER = 256 << 20  # bytes of files with a name that begins with `_`, at most
 # A path of a file is taken as it stands, whatever characters it holds. With the second option
 # Spark lists each file once; without it, once for every file of its folder.
 _OPTIONS = {"__globPaths__": "false", "recursiveFileLookup": "true", "ignoreMissingFiles": "true"}
 _CONTENTS = arrow_frames.struct("path string, _bytes binary")
-_STATUSES = arrow_frames.struct("path string, _size bigint, _modified timestamp")
+_STATUSES = arrow_frames.struct("path string, _path string, _size bigint, _modified timestamp")
 
 
 def walk(spark: SparkSession, root: str) -> Iterator[SourceFile]:
@@ -37,7 +39,9 @@ def walk(spark: SparkSession, root: str) -> Iterator[SourceFile]:
     above = system.root if top.is_folder else system.root.rpartition("/")[0]
     for status in system.walk(system.root):
         relative = status.path.removeprefix(above + "/")
-        yield SourceFile(status.path, relative, status.size_bytes, status.modified_at)
+        # A folder among the files is one that may not be listed.
+        readable = not status.is_folder
+        yield SourceFile(status.path, relative, status.size_bytes, status.modified_at, readable)
 
 
 def is_remote(path: Column) -> Column:
@@ -71,10 +75,10 @@ def contents(spark: SparkSession, sizes: Mapping[str, int]) -> DataFrame:
 
     Raises JobError if a file is gone by now.
     """
-    hidden = [name for name in sizes if name.rpartition("/")[2].startswith("_")]
+    hidden = [name for name in sizes if HIDDEN.fullmatch(name.rpartition("/")[2])]
     if sum(sizes[name] for name in hidden) > READ_BY_DRIVER:
         raise JobError(
-            f"{len(hidden):,} files have names that begin with _, such as {hidden[0]}: Spark "
+            f"{len(hidden):,} files have names that begin with _ or ., such as {hidden[0]}: Spark "
             f"passes over such names, and the driver reads {READ_BY_DRIVER >> 20} MB of them at "
             "most: rename them"
         )
@@ -102,25 +106,42 @@ def _read(spark: SparkSession, names: Sequence[str]) -> list[tuple[str, bytes]]:
 
 
 def with_statuses(rows: DataFrame) -> DataFrame:
-    """Fill in the size and the time of remote files that rows of a table name; null where gone."""
+    """Fill in size and time of the remote files that rows of a table name; null where gone.
+
+    Their paths become those that Spark writes: a file may be named in several ways, such as
+    hdfs:/x/1.png and hdfs://host/x/./1.png.
+    """
     spark = rows.sparkSession
     names = rows.select("path").distinct().toArrow().column("path").to_pylist()
-    found = arrow_frames.frame(
-        spark,
-        [(each.path, each.size_bytes, each.modified_at) for each in _statuses(spark, names)],
-        _STATUSES,
-    )
-    joined = rows.join(found, on="path", how="left")
-    values = {"size_bytes": F.col("_size"), "modified_at": F.col("_modified")}
-    return joined.withColumns(values).select(rows.columns)
+    statuses = [
+        (name, status.path, status.size_bytes, status.modified_at)
+        for name, status in _statuses(spark, names)
+    ]
+    found = arrow_frames.frame(spark, statuses, _STATUSES)
+    values = {
+        "path": F.coalesce("_path", "path"),
+        "size_bytes": F.col("_size"),
+        "modified_at": F.col("_modified"),
+    }
+    return rows.join(found, on="path", how="left").withColumns(values).select(rows.columns)
 
 
-def _statuses(spark: SparkSession, names: Sequence[str]) -> Iterator[Status]:
-    """Yield the statuses of the files that exist. A folder is listed once for all its files."""
-    wanted = set(names)
-    for folder in sorted({name.rpartition("/")[0] for name in wanted}):
+def _statuses(spark: SparkSession, names: Sequence[str]) -> Iterator[tuple[str, Status]]:
+    """Yield the names of files that exist, with their statuses.
+
+    A folder is listed once for all its files. What cannot be listed counts as gone.
+    """
+    by_folder: dict[str, list[str]] = {}
+    for name in names:
+        by_folder.setdefault(name.rpartition("/")[0], []).append(name)
+    for folder, files in sorted(by_folder.items()):
         try:
-            children = HadoopFileSystem(spark, folder).children(folder)
-        except FileNotFoundError:
+            system = HadoopFileSystem(spark, f"{folder}/")
+            children = system.children(system.root)
+        except OSError:
             continue
-        yield from (each for each in children if each.path in wanted and not each.is_folder)
+        statuses = {each.path: each for each in children if not each.is_folder}
+        for name in files:
+            status = statuses.get(f"{system.root}/{name.rpartition('/')[2]}")
+            if status is not None:
+                yield name, status

@@ -24,7 +24,7 @@ from jobs.acquisition.image_reader import ImageReader, status_rows
 from jobs.acquisition.pair_reader import PairReader
 from jobs.acquisition.vector_reader import VECTOR, VectorReader, common_width
 from jobs.errors import JobError, SettingsError
-from jobs.paths import absolute, folder, is_mounted
+from jobs.paths import absolute, folder, for_spark, is_mounted
 from jobs.runtime.console import Console
 from jobs.runtime.stage import RunContext
 from jobs.settings.acquisition import IMAGE, Ingest
@@ -75,7 +75,7 @@ class Source:
         return "path" if self.is_folder else "image_id"
 
     def is_of(self, commit: CommitInfo) -> bool:
-        """Whether a commit of `images` was made of this root, which it names without credentials."""
+        """Whether a commit of `images` was made of this root; it has no credentials."""
         return bool(redacted(commit.metadata.get("root")) == redacted(self.root))
 
     def decoding_inputs(self, ingest: Ingest) -> dict[str, Any]:
@@ -134,9 +134,9 @@ def of_run(run: RunContext) -> Source:
 
 def _folder_source(spark: SparkSession, settings: Settings) -> Source:
     root = settings.images
+    # The warehouse may lie below the images; its files are none of them.
+    warehouse = warehouse_prefix(spark, settings.warehouse)
     try:
-        # The warehouse may lie below the images; its files are none of them.
-        warehouse = warehouse_prefix(spark, settings.warehouse)
         files = [file for file in walk(spark, root) if not file.path.startswith(warehouse)]
     except OSError as refused:
         raise JobError(f"--images {root}: {refused.strerror or refused}") from refused
@@ -218,7 +218,7 @@ def _listing_frame(spark: SparkSession, files: list[listing.SourceFile], layout:
 
 def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
     try:
-        frame = spark.read.format(ingest.source).load(root)
+        frame = spark.read.format(ingest.source).load(for_spark(root))
     except Exception as refused:
         first = str(refused).splitlines()[0]
         raise JobError(f"--images {root}: cannot be read as {ingest.source}: {first}") from refused

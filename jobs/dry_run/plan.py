@@ -30,6 +30,7 @@ COMPARING = ("prune", "leaks", "conflicts")  # stages whose work grows with the 
 # counts of new, changed and vanished files say more.
 LISTING = "content"
 REASON_UNKNOWN = "its last run did not finish, or this version computes it differently"
+HEADER = 1 << 20  # bytes of a file, in which the size in pixels stands
 FRAMES = 64  # files whose size in pixels is taken as typical of all
 FILE_KEY = ["size_bytes", "modified_at"]
 
@@ -236,7 +237,7 @@ class Plan:
         counts = []
         for path in paths[:: max(1, len(paths) // FRAMES)]:
             try:
-                with Image.open(io.BytesIO(given_file.read(path))) as image:
+                with Image.open(io.BytesIO(given_file.read(path, HEADER))) as image:
                     width, height = image.size
             except (OSError, ValueError, Image.DecompressionBombError):
                 continue

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from jobs.paths import mounted
 from jobs.report import gallery, ground_truth, optional_tables, proofs, provenance, thumbnails
 from jobs.report.optional_tables import OptionalTables
 from jobs.report.page_data import page_data, shown_classes
@@ -82,7 +82,7 @@ def copy(stage_run: StageRun) -> None:
     """
     if stage_run.settings.report_folder:
         files = stage_run.warehouse.files
-        folder = LocalFiles(Path(stage_run.settings.report_folder))
+        folder = LocalFiles(mounted(stage_run.settings.report_folder))
         for name in files.list(FOLDER):
             folder.write(name.removeprefix(f"{FOLDER}/"), files.read(name))
 

@@ -132,6 +132,10 @@ def obstacles(settings: Settings, job: str) -> Iterator[str]:
         yield "train: nothing to train, ingest.vector_column names vectors; run encode"
     if (pipeline or job in ("ingest", "sample")) and not settings.images:
         yield "--images PATH is missing: the folder or table to read (sample: to write)"
+    if settings.report_folder and not is_mounted(settings.report_folder):
+        yield f"--report {settings.report_folder}: must be a folder on the driver's disk"
+    elif settings.report_folder and mounted(settings.report_folder).is_file():
+        yield f"--report {settings.report_folder}: is a file; name a folder"
     if job == "sample" and not is_mounted(settings.images):
         yield f"--images {settings.images}: sample writes to a mounted folder: copy it from there"
     if pipeline or job == "train":

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
+from jobs import paths
 from jobs.warehouse import commits, compaction, tables
 from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.files import Files
@@ -105,6 +106,10 @@ class Store(ABC):
     def path(self, table: str) -> str:
         """Return where a table lies."""
         return f"{self.root}/{table}"
+
+    def _spark_path(self, table: str) -> str:
+        """Return where a table lies, as Spark is to be given it."""
+        return paths.for_spark(self.path(table))
 
     def exists(self, table: str) -> bool:
         """Return whether the table was ever written."""
@@ -240,7 +245,7 @@ class Store(ABC):
         self.files.delete(table)
         jvm = self.spark._jvm
         assert jvm is not None
-        path = jvm.org.apache.hadoop.fs.Path(self.path(table))
+        path = jvm.org.apache.hadoop.fs.Path(self._spark_path(table))
         jvm.org.apache.spark.sql.delta.DeltaLog.invalidateCache(self.spark._jsparkSession, path)
         self._forget(table)
 
@@ -269,7 +274,7 @@ class Store(ABC):
         reader = (session or self.spark).read.format("delta")
         if version is not None:
             reader = reader.option("versionAsOf", version)
-        return reader.load(self.path(table))
+        return reader.load(self._spark_path(table))
 
     def _write_by_spark(
         self,
@@ -300,5 +305,5 @@ class Store(ABC):
         if fresh:
             writer = writer.options(**tables.properties(table)).partitionBy(*declared.partition)
         frame.sparkSession.conf.set(SKIP_EMPTY, "false")
-        writer.save(self.path(table))
+        writer.save(self._spark_path(table))
         return int(cast(str, frame.sparkSession.conf.get(LAST_VERSION)))

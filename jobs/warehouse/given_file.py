@@ -8,12 +8,15 @@ from jobs.paths import is_mounted, mounted
 from jobs.warehouse.hadoop import HadoopFileSystem
 
 
-def read(path: str) -> bytes:
+def read(path: str, most: int | None = None) -> bytes:
     """Return a file's bytes; of a file that is not mounted, by the Spark session that runs.
 
-    Raises OSError if it cannot be read.
+    most: only so many of the first ones. Raises OSError if it cannot be read.
     """
-    return mounted(path).read_bytes() if is_mounted(path) else _remote(path).read(path)
+    if not is_mounted(path):
+        return _remote(path).read(path, most)
+    with mounted(path).open("rb") as file:
+        return file.read() if most is None else file.read(most)
 
 
 def is_folder(path: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
@@ -52,7 +53,9 @@ class HadoopFileSystem:
 
     def path(self, path: str) -> Any:
         """Return Hadoop's object of a path."""
-        return self._jvm.org.apache.hadoop.fs.Path(path)
+        made = self._jvm.org.apache.hadoop.fs.Path(path)
+        # Of hdfs://host the path is empty; the folder is /.
+        return made if made.isAbsolute() else self._jvm.org.apache.hadoop.fs.Path(f"{path}/")
 
     def status(self, path: str) -> Status | None:
         """Return what a path is; None if there is nothing."""
@@ -73,21 +76,29 @@ class HadoopFileSystem:
             raise _error(refused, folder) from refused
 
     def walk(self, root: str) -> Iterator[Status]:
-        """Yield every file below a folder, in no particular order; a file is yielded itself."""
-        pending = [root]
-        while pending:
-            for status in self.children(pending.pop()):
-                if status.is_folder:
-                    pending.append(status.path)
-                else:
-                    yield status
+        """Yield every file below a folder, in no particular order; a file is yielded itself.
 
-    def read(self, path: str) -> bytes:
-        """Return a file's bytes."""
+        So is a folder below it that may not be listed.
+        """
+        pending: list[Status | None] = [None]
+        while pending:
+            folder = pending.pop()
+            try:
+                children = self.children(folder.path if folder else root)
+            except PermissionError:
+                if folder is None:
+                    raise
+                yield folder
+                continue
+            pending += [status for status in children if status.is_folder]
+            yield from (status for status in children if not status.is_folder)
+
+    def read(self, path: str, most: int | None = None) -> bytes:
+        """Return a file's bytes; most: only so many of the first ones."""
         try:
             stream = self.system.open(self.path(path))
             try:
-                return bytes(stream.readAllBytes())
+                return bytes(stream.readAllBytes() if most is None else stream.readNBytes(most))
             finally:
                 stream.close()
         except Py4JJavaError as refused:
@@ -99,8 +110,12 @@ class HadoopFileSystem:
             stream = self.system.create(self.path(path), True)
             try:
                 stream.write(bytearray(data))
-            finally:
-                stream.close()
+            except Py4JJavaError:
+                # Closing it would show what was written so far, where a file appears whole.
+                with suppress(Py4JJavaError):
+                    stream.abort()
+                raise
+            stream.close()
         except Py4JJavaError as refused:
             raise _error(refused, path) from refused
 

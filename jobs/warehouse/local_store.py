@@ -70,7 +70,7 @@ class LocalStore(Store):
         if log is None or not 0 < len(names) <= FEW_FILES:
             return self._read_by_spark(table, version)
         schema = StructType.fromJson(json.loads(log.schema().to_json()))
-        folder = _unglobbed(self.path(table))
+        folder = _unglobbed(self._spark_path(table))
         return self.spark.read.schema(schema).parquet(*(f"{folder}/{name}" for name in names))
 
     def query(
@@ -130,10 +130,10 @@ class LocalStore(Store):
         log, files = self._table(table), self.data_files(table)
         order = tables.TABLES[table].order
         if not _is_plain(log, table):
-            upkeep = compaction.Upkeep(self.spark, self.path(table), metadata)
+            upkeep = compaction.Upkeep(self.spark, self._spark_path(table), metadata)
             return upkeep.merge(files, small, order)
         schema = StructType.fromJson(json.loads(log.schema().to_json()))
-        folder = _unglobbed(self.path(table))
+        folder = _unglobbed(self._spark_path(table))
         rows = self.spark.read.schema(schema).parquet(*(f"{folder}/{name}" for name in small))
         number = compaction.merged_count(files, small)
         merged = ArrowTransform(compaction.arranged(rows, order, number), passthrough, schema)
@@ -171,7 +171,7 @@ class LocalStore(Store):
         is_read = retention is None or RETENTION.fullmatch(retention)
         protocol = log.protocol()
         if (protocol.min_reader_version, protocol.min_writer_version) != (1, 2) or not is_read:
-            upkeep = compaction.Upkeep(self.spark, self.path(table), metadata)
+            upkeep = compaction.Upkeep(self.spark, self._spark_path(table), metadata)
             return upkeep.vacuum(hours, dry_run)
         names = log.vacuum(
             retention_hours=hours,

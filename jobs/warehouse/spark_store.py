@@ -78,29 +78,33 @@ class SparkStore(Store):
         jvm = self.spark._jvm
         assert jvm is not None
         logs = jvm.org.apache.spark.sql.delta.DeltaLog
-        log = logs.forTableWithSnapshot(self.spark._jsparkSession, self.path(table))
+        log = logs.forTableWithSnapshot(self.spark._jsparkSession, self._spark_path(table))
         files = DataFrame(log._2().allFiles().toDF(), self.spark)
         return {row.path: row.size for row in files.select("path", "size").sort("path").collect()}
 
     def _compact(self, table: str, small: Sequence[str], metadata: str) -> None:
         self._lease.check()
-        upkeep = compaction.Upkeep(self.spark, self.path(table), metadata)
+        upkeep = compaction.Upkeep(self.spark, self._spark_path(table), metadata)
         upkeep.merge(self.data_files(table), small, tables.TABLES[table].order)
 
     def _vacuum(self, table: str, hours: int | None, metadata: str, dry_run: bool) -> list[str]:
         if not dry_run:
             self._lease.check()
-        return compaction.Upkeep(self.spark, self.path(table), metadata).vacuum(hours, dry_run)
+        return compaction.Upkeep(self.spark, self._spark_path(table), metadata).vacuum(
+            hours, dry_run
+        )
 
     def _keeps_files(self, table: str) -> bool:
-        detail = DeltaTable.forPath(self.spark, self.path(table)).detail().select("properties")
+        detail = (
+            DeltaTable.forPath(self.spark, self._spark_path(table)).detail().select("properties")
+        )
         return tables.KEPT_FILES in detail.collect()[0].properties
 
     def _exists(self, table: str) -> bool:
-        return DeltaTable.isDeltaTable(self.spark, self.path(table))
+        return DeltaTable.isDeltaTable(self.spark, self._spark_path(table))
 
     def _log(self, table: str) -> list[tuple[int, str | None]]:
-        history = DeltaTable.forPath(self.spark, self.path(table)).history()
+        history = DeltaTable.forPath(self.spark, self._spark_path(table)).history()
         rows = history.select("version", "userMetadata").collect()
         return [(row.version, row.userMetadata) for row in rows]
 

@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 from xml.sax.saxutils import escape
 
 import pyspark
@@ -64,6 +65,13 @@ def ended(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def not_there(reason: str) -> NoReturn:
+    """Skip what needs a server that is not there; fail if it was asked for (REQUIRE_SERVERS)."""
+    if os.environ.get("REQUIRE_SERVERS"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 class Hdfs:
@@ -192,6 +200,6 @@ def hdfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield given
         return
     if not list(JARS.glob("*hadoop-client-minicluster-*.jar")):
-        pytest.skip("there is no Hadoop for tests: make test-cluster fetches it")
+        not_there("there is no Hadoop for tests: make test-cluster fetches it")
     with running_hdfs(tmp_path_factory.mktemp("hdfs")) as running:
         yield running.uri

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.folders import ROOT
-from tests.support.hadoop import ended, free_ports, listens, wait_until
+from tests.support.hadoop import ended, free_ports, listens, not_there, wait_until
 
 FOLDER = ROOT / "build/s3"
 BUCKET = "warehouses"
@@ -35,7 +35,7 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
     server = FOLDER / "environment/bin/moto_server"
     jars = tuple(str(path) for path in sorted((FOLDER / "jars").glob("*.jar")))
     if not server.exists() or not jars:
-        pytest.skip("there is no object store for tests: make test-s3 installs one")
+        not_there("there is no object store for tests: make test-s3 installs one")
     (port,) = free_ports(1)
     log = tmp_path_factory.mktemp("s3") / "log"
     with log.open("wb") as output:
