@@ -109,7 +109,9 @@ def _is_ours(run: RunContext, table: str, registered: Registered) -> bool:
 def register(run: RunContext) -> None:
     """Give the published tables their names where they do not have them yet."""
     for table, name in names(run.settings.publish).items():
-        location = run.warehouse.path(table).replace("\\", "\\\\").replace("'", "\\'")
+        location = (
+            paths.for_spark(run.warehouse.path(table)).replace("\\", "\\\\").replace("'", "\\'")
+        )
         try:
             _check_free(run, table, name)
             if find(run.spark, name) is not None:

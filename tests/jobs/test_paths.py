@@ -22,3 +22,9 @@ def test_one_slash_is_enough_for_a_uri(root: str) -> None:
 @pytest.mark.parametrize("root", ["C:/x", "file:/a%20b", "file:///a%20b", "/a/hdfs:/x", "x"])
 def test_paths_that_are_mounted(root: str) -> None:
     assert paths.is_mounted(root)
+
+
+def test_spark_is_told_that_a_path_is_mounted() -> None:
+    assert paths.for_spark("/a b%20#") == "file:/a b%20#"
+    assert paths.for_spark("file:/a%20b") == "file:/a b"
+    assert paths.for_spark("hdfs://host/a%20b") == "hdfs://host/a%20b"

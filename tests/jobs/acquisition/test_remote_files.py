@@ -83,18 +83,22 @@ def test_a_table_names_files_beside_it_and_elsewhere(
     (tmp_path / "mounted.png").write_bytes(data[2])
     paths = {
         "beside": "sub/0.png",
+        "dotted": "./sub/../sub/0.png",
         "elsewhere": f"{remote}/other/1.png",
+        "short": f"{remote}/t/./1.png",
         "mounted": str(tmp_path / "mounted.png"),
         "gone": "sub/gone.png",
     }
-    table = pa.table({"id": list(paths), "image": list(paths.values()), "label": ["cat"] * 4})
+    table = pa.table({"id": list(paths), "image": list(paths.values()), "label": ["cat"] * 6})
     pq.write_table(table, tmp_path / "a.parquet")
-    files = {"t/sub/0.png": data[0], "other/1.png": data[1]}
+    files = {"t/sub/0.png": data[0], "other/1.png": data[1], "t/1.png": data[1]}
     files["t/a.parquet"] = (tmp_path / "a.parquet").read_bytes()
     put(spark, remote, files)
     run = run_ingest(f"{remote}/t/a.parquet", "ingest.source=parquet", "ingest.id_column=id")
     rows = {row.image_id: row for row in run.warehouse.read("images").collect()}
-    assert rows.keys() == {"beside", "elsewhere", "mounted"}
+    assert rows.keys() == {"beside", "dotted", "elsewhere", "short", "mounted"}
+    assert rows["dotted"].path == f"{remote}/t/sub/0.png"
+    assert run.warehouse.read("images").count() == 5
     assert rows["beside"].path == f"{remote}/t/sub/0.png"
     sizes = [rows[name].size_bytes for name in ("beside", "elsewhere", "mounted")]
     assert sizes == [len(each) for each in data]
