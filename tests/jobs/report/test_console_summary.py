@@ -24,6 +24,7 @@ def printed(folder: Path, summary: Summary) -> list[str]:
         warehouse=SimpleNamespace(
             root=str(folder), files=LocalFiles(folder), path=lambda table: f"{folder}/{table}"
         ),
+        report_path=f"{folder}/report/report.html",
         console=SimpleNamespace(line=lambda text="": lines.append(text)),
         seconds={"prune": 1.25},
     )
