@@ -18,7 +18,6 @@ import pyspark
 import pytest
 
 from tests.support.folders import ROOT
-from tests.support.hadoop import not_there
 
 START_SECONDS = 120
 MASTER = "org.apache.spark.deploy.master.Master"
@@ -215,7 +214,7 @@ def standalone(tmp_path: Path) -> Iterator[StartCluster]:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster of two workers that see neither the project nor the folders of the tests."""
     if not can_hide_folders():
-        not_there("no process here may have mounts of its own (unshare -m)")
+        pytest.skip("no process here may have mounts of its own (unshare -m)")
     folder = Path(tempfile.mkdtemp(prefix="cluster-", dir="/var/tmp"))
     started = Standalone(folder)
     try:
