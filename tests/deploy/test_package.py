@@ -86,7 +86,7 @@ def test_a_package_runs_elsewhere_with_the_environment_that_it_ships(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert pl.read_delta(str(warehouse / "images")).height > 50
-    unpacked = list((tmp_path / "cluster/work").glob("app-*/*/environment/bin/python"))
+    unpacked = list((tmp_path / "cluster/work0").glob("app-*/*/environment/bin/python"))
     assert unpacked, "the executor did not get the archive"
     assert not list(elsewhere.glob("build"))
 
