@@ -23,6 +23,7 @@ SPARE := io.delta:delta-kernel-api,io.delta:delta-kernel-defaults,io.delta:delta
 HADOOP := org.apache.hadoop:hadoop-client-minicluster:3.5.0
 # What reads s3a://, with the versions that Hadoop 3.5.0 was built with; and a server that speaks S3.
 S3 := org.apache.hadoop:hadoop-aws:3.5.0
+CLUSTER_TESTS ?= cluster and not s3
 MOTO := moto[server,s3]==5.2.5
 
 .PHONY: setup browser demo test test-whole test-cluster test-s3 lint format package clean
@@ -91,7 +92,7 @@ test-whole: setup
 
 # One process: all tests share one HDFS and one cluster.
 test-cluster: setup build/cluster/.done
-	REQUIRE_SERVERS=1 $(BIN)/pytest -m "cluster and not s3"
+	REQUIRE_SERVERS=1 $(BIN)/pytest -m "$(CLUSTER_TESTS)"
 
 test-s3: setup build/s3/.done
 	REQUIRE_SERVERS=1 $(BIN)/pytest -m s3

@@ -20,7 +20,7 @@ from jobs.warehouse.lease_files import HadoopLeaseFiles
 from jobs.warehouse.store import open_store
 from tests.support.commands import COMMAND_SECONDS, command_line, run_command
 
-pytestmark = [pytest.mark.cluster, pytest.mark.spark]
+pytestmark = [pytest.mark.cluster, pytest.mark.spark, pytest.mark.long]
 
 
 def test_a_warehouse_goes_from_a_run_that_stands_still_to_the_next(
