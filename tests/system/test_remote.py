@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from jobs.warehouse.hadoop import HadoopFileSystem
 from tests.support.commands import QUICK, ROUNDS, flags, run_command
+from tests.support.session import SPLIT
 from tests.support.standalone import Cluster
 from tests.support.tables import assert_same_tables
 
@@ -87,7 +88,7 @@ def test_real_images_with_the_defaults(
         target = images / path.relative_to(real_images / name)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(path)
-    short = flags("train.epochs=1", "train.sample=256", *settings)
+    short = flags("train.epochs=1", "train.sample=256", SPLIT, *settings)
     local = ["--images", str(images), "--warehouse", str(tmp_path / "local"), *short]
     done = run_command("pipeline", *local, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
