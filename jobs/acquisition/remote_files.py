@@ -2,7 +2,7 @@
 
 Where images are on a mounted file system the executors' Python opens them itself (`listing`). Here
 Spark's reader of binary files brings their bytes, with Spark's own credentials. It passes over
-names that begin with `_`; of those the driver reads the bytes.
+some names, such as those that begin with `_` (HIDDEN); of those the driver reads the bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jobs.warehouse.hadoop import HadoopFileSystem, Status
 REMOTE = r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/"  # of paths that are on no mounted file system
 LARGEST = 1 << 30  # bytes; larger files become rejects
 HIDDEN = re.compile(r"[_.].*|.*\._COPYING_")  # names that Spark's reader passes over
-READ_BY_DRIVER = 256 << 20  # bytes of files with a name that begins with `_`, at most
+READ_BY_DRIVER = 256 << 20  # bytes of files with such names, at most
 # A path of a file is taken as it stands, whatever characters it holds. With the second option
 # Spark lists each file once; without it, once for every file of its folder.
 _OPTIONS = {"__globPaths__": "false", "recursiveFileLookup": "true", "ignoreMissingFiles": "true"}
