@@ -204,24 +204,29 @@ def write_images(
 ) -> None:
     """Write `images`: the rows of unchanged files as they are, those of other candidates decoded.
 
-    Rows are appended if no reusable one has to leave the table.
+    Rows of files that are gone leave the table first, then new ones are added. So a run that is
+    killed meanwhile leaves what it had decoded to the next one.
     """
     if "images" not in stage_run.pending:
         return
     metadata = images_metadata(stage_run.settings.ingest, source, decoding_fingerprint)
+    resumable = decoding_fingerprint if source.is_folder else ""
+    anew = "ingest" in stage_run.settings.overwrite
+    if resumable and not anew and stage_run.adopt("images", resumable, metadata):
+        reusable = reusable_rows(stage_run, source, decoding_fingerprint)
     if reusable is None:
-        stage_run.write(decoded(stage_run, candidates, source), "images", metadata=metadata)
+        rows = decoded(stage_run, candidates, source, resumable)
+        stage_run.write(rows, "images", metadata=metadata)
         return
     unchanged = reusable.images.select(FILE_KEY).unionByName(reusable.rejects.select(FILE_KEY))
     new = candidates.join(unchanged.distinct(), on=FILE_KEY, how="left_anti")
     reused = reusable.images.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
     reused = reused.select(reusable.images.columns)
     stage_run.progress_total = None  # how many are new is not counted
-    rows = decoded(stage_run, new.select(candidates.columns), source)
-    if reused.count() == reusable.images.count():
-        stage_run.write(rows, "images", append=True, metadata=metadata)
-    else:
-        stage_run.write(reused.unionByName(rows.mapped()), "images", metadata=metadata)
+    if reused.count() < reusable.images.count():
+        stage_run.write(reused, "images", metadata=metadata, finished=False)
+    rows = decoded(stage_run, new.select(candidates.columns), source, resumable)
+    stage_run.write(rows, "images", append=True, metadata=metadata)
 
 
 def images_metadata(
@@ -240,7 +245,9 @@ def images_metadata(
     }
 
 
-def decoded(stage_run: StageRun, candidates: DataFrame, source: sources.Source) -> ArrowTransform:
+def decoded(
+    stage_run: StageRun, candidates: DataFrame, source: sources.Source, resumable: str
+) -> ArrowTransform:
     """Candidates as rows of `images`: read, hashed, decoded and cut on the executors, once."""
     callers = [field for field in candidates.schema if field.name not in sources.OURS]
     schema = T.StructType([*IMAGES.fields[:-1], *callers, IMAGES.fields[-1]])
@@ -249,7 +256,7 @@ def decoded(stage_run: StageRun, candidates: DataFrame, source: sources.Source) 
     tasks = settings.tasks or _tasks(source, slots, has_pixels=pixels)
     shared = candidates.where(_is_complete()).repartitionByRange(tasks, "label", "image_id")
     in_order = source.with_contents(shared, tasks).sortWithinPartitions("label", "image_id")
-    return ArrowTransform(in_order, source.reader(settings).image_rows, schema)
+    return ArrowTransform(in_order, source.reader(settings).image_rows, schema, resumable)
 
 
 def all_used(stage_run: StageRun, source: sources.Source) -> bool:

@@ -7,6 +7,7 @@ Only images without a latent by the same model are encoded.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from jobs.runtime import session
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
+from jobs.warehouse.commits import fingerprint
 from jobs.warehouse.parquet_write import ArrowTransform, passthrough
 
 VERSION = 1
@@ -53,7 +55,11 @@ def main(stage_run: StageRun) -> None:
         reusable = reusable_latents(stage_run, platform, model_id, pixels)
         make = partial(encoded, stage_run, model, platform) if model else partial(given, stage_run)
         metadata = {"pixels": pixels, "content": platform} | orientations(stage_run.settings)
-        write_latents(stage_run, images, reusable, make, metadata)
+        resumable = fingerprint(metadata | {"model_id": model_id})
+        anew = "encode" in stage_run.settings.overwrite
+        if not anew and stage_run.adopt("latents", resumable, metadata):
+            reusable = reusable_latents(stage_run, platform, model_id, pixels)
+        write_latents(stage_run, images, reusable, make, metadata, resumable)
     stage_run.rows["latents"] = stage_run.count("latents")
     rejects = rejected(stage_run, images, are_vectors=model is None)
     stage_run.write(rejects, "rejects", where="stage = 'encode'")
@@ -154,25 +160,28 @@ def write_latents(
     reusable: DataFrame | None,
     make: MakeLatents,
     metadata: dict[str, Any],
+    resumable: str,
 ) -> None:
     """Write `latents`: the reusable ones under their image's present label, the others computed.
 
-    Rows are appended if no row has to change or to leave the table.
+    Rows that change or leave the table do so first, then new ones are added. So a run that is
+    killed meanwhile leaves what it had computed to the next one.
     """
     count = stage_run.count("images")
     if reusable is None:
         stage_run.progress_total = count
-        stage_run.write(make(images, True), "latents", metadata=metadata)
+        rows = replace(make(images, True), resumable=resumable)
+        stage_run.write(rows, "latents", metadata=metadata)
         return
     narrow = images.select(*KEY, "label", "split")
     reused = reusable.count()
     stage_run.progress_total = count - reused
     kept = reusable.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
     new = make(images.join(reusable.select(KEY), on=KEY, how="left_anti"), False)
-    if unchanged(reusable, narrow) and stage_run.warehouse.count("latents") == reused:
-        stage_run.write(new, "latents", append=True, metadata=metadata)
-    else:
-        stage_run.write(kept.unionByName(new.mapped()), "latents", metadata=metadata)
+    if not unchanged(reusable, narrow) or stage_run.warehouse.count("latents") != reused:
+        stage_run.write(kept, "latents", metadata=metadata, finished=False)
+    rows = replace(new, resumable=resumable)
+    stage_run.write(rows, "latents", append=True, metadata=metadata)
 
 
 def encoded(

@@ -18,9 +18,11 @@ from jobs.warehouse.files import DELETED, NEW, OLD, FileInfo, is_aside
 from jobs.warehouse.lease_files import CLOCK
 from jobs.warehouse.lease_files import FOLDER as LEASES
 from jobs.warehouse.store import Store
+from jobs.warehouse.unfinished import FOLDER as UNFINISHED
 
 DAY = 86_400
-# A prune that was stopped goes on from its work tables. After so many days nobody waits for that.
+# A stage that was stopped goes on from its work tables or notes. After so many days nobody waits
+# for that.
 RESUMABLE_DAYS = 7
 LOG = "_delta_log/"
 OURS = ("models", "report", "generated_images")  # folders that are no tables
@@ -46,6 +48,17 @@ def delete_work_tables(store: Store, console: Console, *, dry_run: bool) -> None
         _say(console, f"work table {table}, {readable(size)} ({reason})", dry_run)
         if not dry_run:
             store.drop(table)
+
+
+def delete_notes(store: Store, console: Console, *, dry_run: bool) -> None:
+    """Delete the notes of long writes that were stopped so long ago that nobody goes on."""
+    old = time.time() - RESUMABLE_DAYS * DAY
+    for table in tables.TABLES:
+        files = store.files.infos(f"{UNFINISHED}/{table}")
+        if files and all(file.modified < old for file in files):
+            _say(console, f"what a stopped run had completed of {table}", dry_run)
+            if not dry_run:
+                store.files.delete(f"{UNFINISHED}/{table}")
 
 
 def unneeded(store: Store, table: str) -> str:

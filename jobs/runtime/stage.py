@@ -351,6 +351,25 @@ class StageRun:
         version = self.warehouse.write(frame, table, commit, append=append, where=where)
         self.writes[table] = version
 
+    def adopt(self, table: str, resumable: str, metadata: dict[str, Any]) -> bool:
+        """Commit what a killed run of this stage had completed of a table; see `Store.adopt`.
+
+        Returns whether there was anything. What is still missing must then be appended.
+        """
+        commit = CommitInfo(self.run.run_id, self.name, UNFINISHED, metadata)
+        adopted = self.warehouse.adopt(table, resumable, commit)
+        if adopted:
+            self.writes[table] = self.warehouse.version(table)
+            rows = self.warehouse.count(table)
+            self.console.line(
+                f"    goes on where a run was stopped: {table} has {rows:,} rows already",
+                stage=self.name,
+                event="adopted",
+                table=table,
+                rows=rows,
+            )
+        return adopted
+
     def discard(self, table: str) -> None:
         """Delete an intermediate table that is no longer needed."""
         self.warehouse.drop(table)

@@ -194,10 +194,22 @@ class Store(ABC):
         if fresh:
             append, where = True, None
         version = self._write(rows, table, commit, fresh, append, where)
-        done = replace(commit, version=version)
-        self._known[table] = [done] if fresh else [done, *self.commits(table)]
-        self._versions[table] = version
+        self._remember(table, replace(commit, version=version), fresh)
         return version
+
+    def _remember(self, table: str, done: CommitInfo, fresh: bool) -> None:
+        """Know of a commit that was made; fresh: whether it made the table."""
+        self._known[table] = [done] if fresh else [done, *self.commits(table)]
+        self._versions[table] = done.version
+
+    def adopt(self, table: str, resumable: str, commit: CommitInfo) -> bool:
+        """Commit the rows that a killed run had completed; return whether there were any.
+
+        They are those of a write of an `ArrowTransform` of this `resumable`, to the table as it is
+        now, and are added to its rows or replace them as that write would have done. A store whose
+        tasks write no files of their own finds none.
+        """
+        return False
 
     def columns(self, table: str) -> list[str]:
         """Return the names of a table's columns."""

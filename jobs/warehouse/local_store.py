@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.types import StructType
 
 from jobs import paths
 from jobs.errors import JobError
-from jobs.warehouse import compaction, parquet_scan, shared_folder, tables
+from jobs.warehouse import compaction, parquet_scan, shared_folder, tables, unfinished
 from jobs.warehouse.base_store import Rows, Store
 from jobs.warehouse.commits import (
     COMMIT,
@@ -33,6 +33,7 @@ from jobs.warehouse.commits import (
 )
 from jobs.warehouse.files import LocalFiles
 from jobs.warehouse.parquet_write import ArrowTransform, passthrough
+from jobs.warehouse.unfinished import NotedFile
 
 if TYPE_CHECKING:
     import deltalake
@@ -284,20 +285,54 @@ class LocalStore(Store):
         append: bool,
     ) -> int:
         """Have the tasks write files, then commit them; log: the table as it was before."""
-        import deltalake
-        from deltalake.transaction import AddAction, create_table_with_add_actions
-
-        declared = tables.TABLES[table]
         transform = (
             rows
             if isinstance(rows, ArrowTransform)
-            else ArrowTransform(rows, passthrough, declared.schema)
+            else ArrowTransform(rows, passthrough, tables.TABLES[table].schema)
         )
+        root, schema = Path(self.root), transform.schema.json()
+        base = -1 if log is None else int(log.version())
+        notes = (
+            unfinished.begin(root, table, transform.resumable, base, schema, append)
+            if transform.resumable
+            else None
+        )
+        scalars = tables.TABLES[table].scalars
+        written = transform.write_files(Path(self.path(table)), scalars, notes)
+        version = self._add_files(written, table, commit, log, append, schema)
+        if notes:
+            unfinished.discard(root, table)
+        return version
+
+    def adopt(self, table: str, resumable: str, commit: CommitInfo) -> bool:
+        """Commit the rows that a killed run had completed; return whether there were any."""
+        log = self._table(table) if self.exists(table) else None
+        base = -1 if log is None else int(log.version())
+        found = unfinished.find(Path(self.root), table, resumable, base)
+        if found is None:
+            return False
+        version = self._add_files(found.files, table, commit, log, found.append, found.schema)
+        unfinished.discard(Path(self.root), table)
+        self._remember(table, replace(commit, version=version), fresh=log is None)
+        return True
+
+    def _add_files(
+        self,
+        files: Sequence[Row | NotedFile],
+        table: str,
+        commit: CommitInfo,
+        log: deltalake.DeltaTable | None,
+        append: bool,
+        schema: str,
+    ) -> int:
+        """Commit files that tasks wrote; return the table's new version. schema: Spark's JSON."""
+        import deltalake
+        from deltalake.transaction import AddAction, create_table_with_add_actions
+
         added = [
-            AddAction(row.path, row.size, {}, row.modified, True, row.stats)
-            for row in transform.write_files(Path(self.path(table)), declared.scalars)
+            AddAction(file.path, file.size, {}, file.modified, True, file.stats) for file in files
         ]
-        columns = deltalake.Schema.from_json(transform.schema.json())
+        columns = deltalake.Schema.from_json(schema)
         properties = commit.properties()
         if log is None:
             create_table_with_add_actions(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,8 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import types as T
 
 from jobs.errors import JobError
-from jobs.warehouse import arrow_frames, shared_folder
+from jobs.warehouse import arrow_frames, shared_folder, unfinished
+from jobs.warehouse.unfinished import NotedFile
 from udfs import arrow
 
 # A row group before compression: what a worker holds, and the least that a task reads
@@ -44,27 +46,32 @@ class ArrowTransform:
     """A lazy table: the rows of `frame` passed through `rows(batches, schema)`.
 
     `rows` yields batches of `schema`. Nothing runs until the table is written or mapped.
+    resumable: what decides the rows, if a stage that was killed while it wrote them is to adopt
+    those that were complete (see unfinished.py); "" if it is not.
     """
 
     frame: DataFrame
     rows: Callable[..., Iterator[pa.RecordBatch]]
     schema: T.StructType
+    resumable: str = ""
 
     def mapped(self) -> DataFrame:
         """Return the rows as a Spark frame."""
         return arrow_frames.mapped(self.frame, self.rows, self.schema)
 
-    def write_files(self, folder: Path, scalars: int) -> list[Row]:
-        """Have each task write its rows as a file of the folder; return rows of ADDED.
+    def write_files(
+        self, folder: Path, scalars: int, notes: unfinished.Notes | None = None
+    ) -> list[Row]:
+        """Have each task write its rows as files of the folder; return rows of ADDED.
 
         folder: one that all executors see. scalars: the number of leading columns that statistics
-        are kept of. Raises JobError if a file is not there afterwards: the executors write to
-        another disk. Spark takes one attempt's answer for each task, so a table never has the rows
-        of two attempts.
+        are kept of. notes: where tasks note each file; without them each writes one file. Raises
+        JobError if a file is not there afterwards: the executors write to another disk. Spark takes
+        one attempt's answer for each task, so a table never has the rows of two attempts.
         """
         folder.mkdir(parents=True, exist_ok=True)
         schema = arrow_frames.arrow_schema(self.schema)
-        files = Files(folder, self.rows, schema, tuple(schema.names[:scalars]))
+        files = Files(folder, self.rows, schema, tuple(schema.names[:scalars]), notes)
         added = arrow_frames.mapped(self.frame, files.write, ADDED).collect()
         written = [shared_folder.WrittenFile(row.path, row.size) for row in added]
         try:
@@ -78,32 +85,46 @@ class ArrowTransform:
 
 @dataclass(frozen=True)
 class Files:
-    """Writes the files; `scalars` are the columns by whose bounds readers may skip a file."""
+    """Writes the files; `scalars` are the columns by whose bounds readers may skip a file.
+
+    notes: where each complete file is noted; without them a task writes one file.
+    """
 
     folder: Path
     rows: Callable[..., Iterator[pa.RecordBatch]]
     schema: pa.Schema
     scalars: tuple[str, ...]
+    notes: unfinished.Notes | None = None
 
     def write(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
-        """Write a task's rows; yield one row of ADDED, or none if there is nothing to write.
+        """Write a task's rows; yield a row of ADDED for each file, none if there are no rows.
 
-        Each attempt of a task has a file name of its own: the file of an attempt that was killed is
-        no part of the table, and VACUUM deletes it. Raises JobError if this machine lacks the
+        Each attempt of a task has file names of its own: the files of an attempt that was killed
+        are no part of the table, and VACUUM deletes them. Raises JobError if this machine lacks the
         folder, which the driver made, or may not write there.
         """
         groups = row_groups(self.rows(batches, schema=self.schema), GROUP_BYTES)
-        first = next(groups, None)
-        if first is None:
-            return
-        shared_folder.check_folder(self.folder)
         context = TaskContext.get()
-        task = context.partitionId() if context else 0
-        path = self.folder / f"part-{task:05d}-{uuid4()}.zstd.parquet"
+        task, attempt = context.partitionId() if context else 0, uuid4().hex
+        seconds, share = (self.notes.seconds, self.notes.share) if self.notes else (math.inf, 0)
+        for part in unfinished.parts(groups, seconds, share):
+            path = self.folder / f"part-{task:05d}-{uuid4()}.zstd.parquet"
+            stats = self._written(path, part)
+            state = path.stat()
+            modified = state.st_mtime_ns // 1_000_000
+            file = NotedFile(path.name, state.st_size, modified, stats, task, attempt)
+            if self.notes:
+                self.notes.add(file)
+            yield arrow.record_batch({name: [getattr(file, name)] for name in schema.names}, schema)
+
+    def _written(self, path: Path, groups: Iterator[pa.Table]) -> str:
+        """Write a file of at least one row; return its statistics. A part of one is deleted."""
+        first = next(groups)
+        shared_folder.check_folder(self.folder)
         try:
-            stats = self._write(path, first, groups)
+            return self._write(path, first, groups)
         except PermissionError as refused:
             raise JobError(
                 f"{self.folder}: the executors may not write there ({refused.strerror}); run them "
@@ -112,16 +133,6 @@ class Files:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        state = path.stat()
-        yield arrow.record_batch(
-            {
-                "path": [path.name],
-                "size": [state.st_size],
-                "modified": [state.st_mtime_ns // 1_000_000],
-                "stats": [stats],
-            },
-            schema,
-        )
 
     def _write(self, path: Path, first: pa.Table, others: Iterator[pa.Table]) -> str:
         stats = Statistics(self.scalars)

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from jobs.maintenance import leftovers
 from jobs.runtime.console import Console
-from jobs.warehouse import tables
+from jobs.warehouse import tables, unfinished
 from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.store import FORCED, Store, open_store
 
@@ -141,3 +141,17 @@ def test_temporary_files_go_but_no_other_hidden_ones(store: Store) -> None:
     assert not any((root / name).exists() for name in old)
     assert leftovers.temporary(store) == []
     assert store.exists("selection")
+
+
+def test_notes_of_a_stopped_run_stay_for_a_week(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console()
+    unfinished.begin(Path(store.root), "images", "key", -1, "{}", False)
+    leftovers.delete_notes(store, console, dry_run=False)
+    made_old(store, unfinished.FOLDER, 8)
+    leftovers.delete_notes(store, console, dry_run=True)
+    assert store.files.infos(unfinished.FOLDER)
+    assert "to delete: what a stopped run had completed of images" in capsys.readouterr().out
+    leftovers.delete_notes(store, console, dry_run=False)
+    assert not store.files.infos(unfinished.FOLDER)

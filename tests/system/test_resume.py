@@ -1,0 +1,125 @@
+"""Stages that are killed in the middle of a long write go on from what was complete.
+
+The driver is a Python process of its own, which is killed with all its children. Files are closed
+after every row group there, so that seconds are long.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from pyspark.sql import SparkSession
+
+from jobs.warehouse.store import open_store
+from jobs.warehouse.unfinished import FOLDER
+from tests.support.commands import COMMAND_SECONDS
+from tests.support.folders import ROOT
+from tests.support.session import PAPER
+
+pytestmark = [pytest.mark.whole, pytest.mark.spark]
+
+IMAGES = 4_000  # a dozen row groups of pixels
+# One slot, in the child's process: no seconds pass before a file is closed.
+CHILD = """
+import sys
+from benchmarks.session import start
+from jobs import pipeline
+from jobs.runtime.run import Run
+from jobs.settings.load import build
+from jobs.warehouse import unfinished
+from jobs.warehouse.lock import lock
+images, warehouse, *flags = sys.argv[1:]
+unfinished.SECONDS = unfinished.SHARE = 0.0
+settings = build({}, flags, images=images, warehouse=warehouse)
+with lock(warehouse):
+    run = Run(start(1), settings, "pipeline", pipeline.STAGES)
+    run.close_stale()
+    for stage in pipeline.STAGES[:3]:
+        run.execute(stage)
+    run.close()
+"""
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Small pictures of two classes, no two alike."""
+    folder = tmp_path / "images"
+    for number in range(IMAGES):
+        path = folder / f"class {number % 2}" / f"{number:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        low, high = divmod(number, 250)
+        Image.new("RGB", (64, 64), (low, high, 5 * (number % 50))).save(path)
+    return folder
+
+
+FLAGS = (*PAPER, "train.epochs=1", "train.sample=100")
+
+
+def begun(images: Path, warehouse: Path) -> subprocess.Popen[bytes]:
+    """Start the first three stages in a process of their own; its output goes to a file."""
+    with warehouse.with_suffix(".log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(images), str(warehouse), *FLAGS],
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def ended(images: Path, warehouse: Path) -> str:
+    """Run the stages to their end; return what they say."""
+    code = begun(images, warehouse).wait(COMMAND_SECONDS)
+    said = warehouse.with_suffix(".log").read_text()
+    assert code == 0, said
+    return said
+
+
+def killed_after(files: int, table: str, images: Path, warehouse: Path) -> str:
+    """Run the stages, and kill them when so many files of a table are complete."""
+    child, log = begun(images, warehouse), warehouse.with_suffix(".log")
+    try:
+        end = time.monotonic() + COMMAND_SECONDS
+        while len(list((warehouse / FOLDER / table).glob("*/*.parquet.json"))) < files:
+            assert child.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.01)
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait(timeout=60)
+    return log.read_text()
+
+
+def adopted(said: str, table: str) -> int:
+    """The rows that a run says it goes on from; 0 if it says nothing."""
+    found = re.search(rf"goes on where a run was stopped: {table} has ([\d,]+) rows", said)
+    return int(found[1].replace(",", "")) if found else 0
+
+
+def test_what_was_complete_is_not_done_again(
+    spark: SparkSession, many: Path, tmp_path: Path
+) -> None:
+    clean, warehouse = tmp_path / "clean", tmp_path / "warehouse"
+    assert adopted(ended(many, clean), "images") == 0
+
+    killed_after(3, "images", many, warehouse)
+    # The next run goes on, and is killed as well; so is the third one, in the stage after.
+    first = adopted(killed_after(3, "images", many, warehouse), "images")
+    assert 600 < first < IMAGES
+    said = killed_after(1, "latents", many, warehouse)
+    assert first < adopted(said, "images") < IMAGES
+    said = ended(many, warehouse)
+    assert 0 < adopted(said, "latents") < IMAGES
+    for table in ("images", "latents"):
+        expected, found = (open_store(spark, str(root)).read(table) for root in (clean, warehouse))
+        assert found.count() == IMAGES
+        assert found.exceptAll(expected).isEmpty(), table
+    assert not list((warehouse / FOLDER).glob("*"))
