@@ -2,6 +2,8 @@
 # make test   what must hold, but for test-whole; sets itself up
 # make test-whole  the tests that run whole pipelines, or one stage many times: a killed pipeline, a
 #             cluster, the other kind of warehouse, every reader of the tables, the recipes
+# make test-faults  what goes wrong at every stage and between all that is written; it takes an hour
+#             or two, and goes on where it was stopped
 # make browser  Debian's chromium, in which the tests open the report's page; needs root
 # make test-cluster  the tests that need an HDFS and a standalone cluster; they start both on loopback
 # make test-s3  the same against an object store; it fetches 700 MB
@@ -26,7 +28,7 @@ S3 := org.apache.hadoop:hadoop-aws:3.5.0
 CLUSTER_TESTS ?= cluster and not s3
 MOTO := moto[server,s3]==5.2.5
 
-.PHONY: setup browser demo test test-whole test-cluster test-s3 lint format package clean
+.PHONY: setup browser demo test test-whole test-faults test-cluster test-s3 lint format package clean
 
 setup: $(VENV)/.done build/ivy/.done build/classes.jsa
 
@@ -85,10 +87,14 @@ lint: setup
 	$(BIN)/shellcheck spark-submit.sh .ci/run
 
 test: lint
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not whole and not cluster and not s3"
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not whole and not cluster and not s3 and not faults"
 
 test-whole: setup
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "whole and not cluster and not s3"
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "whole and not cluster and not s3 and not faults"
+
+# One process: each test has a folder of its own in build/faults, which it goes on from.
+test-faults: setup
+	$(BIN)/pytest -m faults
 
 # One process: all tests share one HDFS and one cluster.
 test-cluster: setup build/cluster/.done

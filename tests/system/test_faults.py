@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 from jobs.warehouse.store import open_store
 from tests.support.commands import COMMAND_SECONDS, QUICK, ROUNDS, command_line, flags, run_command
 from tests.support.folders import ROOT
+from tests.support.processes import in_session, wait_until_gone
 from tests.support.tables import STAGES, assert_same_tables
 
 pytestmark = [
@@ -50,16 +51,7 @@ class PipelineProcesses:
 
     def processes(self) -> dict[int, list[str]]:
         """The command lines of the session's processes, by pid."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
-                words = (folder / "cmdline").read_text().split("\0")
-            except OSError:  # it ended while we looked
-                continue
-            if int(session) == self.shell.pid and state not in "ZX":
-                found[int(folder.name)] = words
-        return found
+        return in_session(self.shell.pid)
 
     def java(self) -> int:
         """The driver's JVM."""
@@ -86,10 +78,7 @@ class PipelineProcesses:
     def wait_until_gone(self) -> None:
         """Wait until no process of the run is left; none is ended here."""
         self.shell.wait(timeout=120)
-        end = time.monotonic() + 60
-        while left := self.processes():
-            assert time.monotonic() < end, f"still there: {left}"
-            time.sleep(0.1)
+        wait_until_gone(self.shell.pid)
 
     def end(self) -> None:
         """End what a failed test leaves: processes of this run only."""
