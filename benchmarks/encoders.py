@@ -4,7 +4,8 @@
     .venv/bin/python -m benchmarks.encoders time DATA
 
 `train` takes photographs of the choosing half alone: tiles of 64 px at a stride of 32, or whole
-photographs; at most `train.sample` of them. `time` runs steps of every objective in turn, beside a
+photographs; at most `train.sample` of them. With `--checkpoints DIR` its state is kept there, and
+the same command goes on if it was stopped. `time` runs steps of every objective in turn, beside a
 plain torch loop of the paper's, on the same images: processor seconds of all threads, which other
 programs on the machine disturb less than the clock. Then it encodes them, standardised or not.
 """
@@ -23,14 +24,19 @@ from torch import nn
 
 from benchmarks import truth
 from benchmarks.truth import Pixels
+from jobs.autoencoder.checkpoints import Checkpoints
 from jobs.autoencoder.learning import fit
+from jobs.autoencoder.models import delete_checkpoint
 from jobs.settings.autoencoder import Train
 from jobs.settings.load import build
+from jobs.warehouse.commits import fingerprint
+from jobs.warehouse.files import LocalFiles
+from udfs.autoencoder.checkpoint import Epoch
 from udfs.autoencoder.contrastive import ContrastiveTerm
 from udfs.autoencoder.device import BFLOAT16, FLOAT32, select_device
 from udfs.autoencoder.inference import encoder
 from udfs.autoencoder.model import Autoencoder
-from udfs.autoencoder.training import Epoch, Training, train
+from udfs.autoencoder.training import Training, train
 from udfs.autoencoder.weights import weights_bytes
 
 TOLD = ContrastiveTerm(weight=1.0, temperature=0.1)
@@ -51,7 +57,7 @@ def images(data: Path, what: Sequence[str], most: int) -> Pixels:
     return np.stack([found[place].reshape(-1) for place in order])
 
 
-def learnt(pixels: Pixels, settings: Train) -> Training:
+def learnt(pixels: Pixels, settings: Train, folder: Path | None = None) -> Training:
     """As the job `train`, on its device, told epoch by epoch."""
     busy = time.process_time()
 
@@ -63,7 +69,10 @@ def learnt(pixels: Pixels, settings: Train) -> Training:
         each = (time.process_time() - busy) / epoch.number / len(pixels)
         print(f"epoch {epoch.number}: {told}, {each * 1e3:.2f} processor ms an image", flush=True)
 
-    return fit(pixels, settings, select_device(settings.device), on_epoch=on_epoch)
+    checkpoints = (
+        Checkpoints(LocalFiles(folder), fingerprint(settings.learning), print) if folder else None
+    )
+    return fit(pixels, settings, select_device(settings.device), checkpoints, on_epoch=on_epoch)
 
 
 def as_written(pixels: Pixels, batch: int) -> None:
@@ -151,6 +160,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--from", dest="what", nargs="+", default=[truth.TILES])
     parser.add_argument("--set", dest="flags", action="append", default=[])
+    parser.add_argument("--checkpoints", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--runs", type=int, default=5)
@@ -161,7 +171,9 @@ def main() -> None:
             parser.error("OUT.safetensors is missing")
         settings = build({}, given.flags).train
         pixels = images(given.data, given.what, settings.sample)
-        given.out.write_bytes(weights_bytes(learnt(pixels, settings).model))
+        given.out.write_bytes(weights_bytes(learnt(pixels, settings, given.checkpoints).model))
+        if given.checkpoints:
+            delete_checkpoint(LocalFiles(given.checkpoints), fingerprint(settings.learning))
         return
     print("| objective | batch | processor ms an image (median) | runs | of the plain loop |")
     print("| --- | --- | --- | --- | --- |")

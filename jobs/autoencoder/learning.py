@@ -12,25 +12,26 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
+from jobs.autoencoder import models
+from jobs.autoencoder.checkpoints import Checkpoints
+from jobs.autoencoder.training_sample import sample
 from jobs.errors import JobError
 from jobs.runtime.progress import Progress
 from jobs.runtime.stage import StageRun
 from jobs.settings.autoencoder import Train
-from udfs import arrow
+from udfs.autoencoder.checkpoint import Epoch, environment
 from udfs.autoencoder.contrastive import ContrastiveTerm
 from udfs.autoencoder.device import FLOAT32, encoding_platform, fast_precision, select_device
-from udfs.autoencoder.model import PIXELS
-from udfs.autoencoder.training import Epoch, Training, train
+from udfs.autoencoder.training import Training, train
 from udfs.autoencoder.weights import weights_bytes
 
 
 def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
     """Train on a sample; return the bytes of the weights file and what model.json says of it.
 
-    The console shows the loss while it runs. Raises JobError if there are no images, or too few.
+    The console shows the loss while it runs. A run that was stopped is gone on with from its
+    checkpoint. Raises JobError if there are no images, or too few.
     """
     images = stage_run.read("images")
     pixels = sample(images, settings)
@@ -39,25 +40,56 @@ def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
             "the table images has no rows to train on; look at the table rejects for the reasons"
         )
     device = select_device(settings.device)
-    total = settings.epochs * len(pixels)
-    begun = time.monotonic()
-    progress = Progress(0.0, 0.0, 0, "reading")
-
-    def on_batch(epoch: int, batch: int, batches: int, loss: float) -> None:
-        nonlocal progress
-        images = len(pixels) * (epoch - 1 + batch / batches)
-        note = f"epoch {epoch}/{settings.epochs}, loss {loss:.4f}"
-        progress = Progress(time.monotonic() - begun, images / total, images, note)
+    progress = EpochProgress(settings.epochs, len(pixels))
 
     def on_epoch(epoch: Epoch) -> None:
         log_epoch(stage_run, settings, epoch, len(pixels))
 
-    with stage_run.progress_from(lambda: progress):
+    with stage_run.progress_from(lambda: progress.current):
         try:
-            training = fit(pixels, settings, device, on_batch=on_batch, on_epoch=on_epoch)
+            training = fit(
+                pixels,
+                settings,
+                device,
+                checkpoints_of(stage_run),
+                on_batch=progress.on_batch,
+                on_epoch=on_epoch,
+            )
         except ValueError as wrong:
             raise JobError(str(wrong)) from wrong
     return weights_bytes(training.model), describe(training, settings, device, stage_run)
+
+
+class EpochProgress:
+    """How far a training is, for the console; one that goes on from a checkpoint, too."""
+
+    def __init__(self, epochs: int, images: int) -> None:
+        self.current = Progress(0.0, 0.0, 0, "reading")
+        self._epochs, self._images = epochs, images
+        self._begun, self._first = time.monotonic(), -1.0
+
+    def on_batch(self, epoch: int, batch: int, batches: int, loss: float) -> None:
+        """Count a batch; the rate is that of the batches since this run began."""
+        done = epoch - 1 + batch / batches
+        if self._first < 0:
+            self._first = done - 1 / batches
+        share = (done - self._first) / (self._epochs - self._first)
+        note = f"epoch {epoch}/{self._epochs}, loss {loss:.4f}"
+        seconds, images = time.monotonic() - self._begun, self._images * (done - self._first)
+        self.current = Progress(seconds, share, images, note)
+
+
+def checkpoints_of(stage_run: StageRun) -> Checkpoints:
+    """Return the checkpoint of this training; `--overwrite train` deletes an earlier one."""
+    training = models.training_fingerprint(stage_run.settings)
+    files = stage_run.warehouse.files
+    if stage_run.name in stage_run.settings.overwrite:
+        models.delete_checkpoint(files, training)
+
+    def log(text: str) -> None:
+        stage_run.console.line(f"    {text}", stage=stage_run.name, event="checkpoint")
+
+    return Checkpoints(files, training, log)
 
 
 def log_epoch(stage_run: StageRun, settings: Train, epoch: Epoch, images: int) -> None:
@@ -73,11 +105,35 @@ def log_epoch(stage_run: StageRun, settings: Train, epoch: Epoch, images: int) -
     )
 
 
-def fit(pixels: NDArray[np.uint8], settings: Train, device: str, **callbacks: Any) -> Training:
+def fit(
+    pixels: NDArray[np.uint8],
+    settings: Train,
+    device: str,
+    checkpoints: Checkpoints | None = None,
+    **callbacks: Any,
+) -> Training:
     """Train a model on pixels (n, PIXELS) as the settings ask.
 
-    callbacks: `on_batch` and `on_epoch` of `udfs.autoencoder.training.train`.
+    Args:
+        pixels: the sample, in its order.
+        settings: the section [train].
+        device: as torch spells it.
+        checkpoints: where the state is kept meanwhile. If a call with the same pixels and settings
+            was stopped, this one goes on from there, and gives the same weights. The file stays
+            at the end (`models.delete_checkpoint`), so that a caller may store the model first.
+        callbacks: `on_batch` and `on_epoch` of `udfs.autoencoder.training.train`.
+
+    For training without Spark, for days on end, with a folder of its own:
+
+        checkpoints = Checkpoints(LocalFiles(folder), fingerprint(settings.learning), print)
+        training = fit(pixels, settings, select_device(), checkpoints)
+
     """
+    precision = precision_of(settings, device)
+    if checkpoints:
+        bits = environment(device, precision)
+        callbacks["start"] = checkpoints.begin(pixels, bits, settings.epochs)
+        callbacks["on_state"] = checkpoints.keep
     return train(
         pixels,
         epochs=settings.epochs,
@@ -88,7 +144,7 @@ def fit(pixels: NDArray[np.uint8], settings: Train, device: str, **callbacks: An
         device=device,
         normalise=settings.normalise,
         contrastive=contrastive_term(settings),
-        precision=precision_of(settings, device),
+        precision=precision,
         **callbacks,
     )
 
@@ -110,27 +166,6 @@ def precision_of(settings: Train, device: str) -> str:
     if settings.precision != "auto":
         return settings.precision
     return fast_precision(device) if settings.recognises else FLOAT32
-
-
-def sample(images: DataFrame, settings: Train) -> NDArray[np.uint8]:
-    """Return the pixels (n, PIXELS) of at most `train.sample` images.
-
-    The images are those of the split "train" if there is one, else all; they are ordered by a
-    seeded hash of their ids, and the first ones are taken.
-    """
-    if not images.where("split = 'train'").isEmpty():
-        images = images.where("split = 'train'")
-    draw = F.sha2(F.concat_ws("|", F.lit(settings.seed), "image_id"), 256)
-    # Only ids are sorted: a sort that carries the pixels of all images would move gigabytes.
-    chosen = images.select("image_id", draw.alias("draw")).orderBy("draw", "image_id")
-    chosen = chosen.limit(settings.sample)
-    drawn = images.select("image_id", "pixels").join(
-        F.broadcast(chosen), on="image_id", how="inner"
-    )
-    table = drawn.select("draw", "image_id", "pixels").toArrow()
-    table = table.sort_by([("draw", "ascending"), ("image_id", "ascending")])
-    parts = [arrow.binary_matrix(part, PIXELS) for part in table.column("pixels").chunks]
-    return np.concatenate([np.empty((0, PIXELS), np.uint8), *parts])
 
 
 def describe(

@@ -1,6 +1,7 @@
 """Store and find trained models, which lie in the warehouse in `models/<model_id>/`.
 
-Each has a file `weights.safetensors` and a file `model.json`, which describes the training.
+Each has a file `weights.safetensors` and a file `model.json`, which describes the training. The
+state of an unfinished training lies in `checkpoints/`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from udfs.autoencoder import weights
 
 VERSION = 1  # raised when training's outcome changes
 FOLDER, WEIGHTS = "models", "weights.safetensors"
+CHECKPOINTS = "checkpoints"
 MODEL_JSON = re.compile(rf"{FOLDER}/[^/]+/model\.json")
 
 
@@ -116,6 +118,23 @@ def store(warehouse: Store, data: bytes, about: dict[str, Any]) -> Model:
     text = json.dumps({"model_id": model_id} | about, indent=1) + "\n"
     warehouse.files.write(f"{folder}/model.json", text.encode())
     return Model(model_id, warehouse.files, about)
+
+
+def checkpoint_name(training: str) -> str:
+    """Return the name of the file with the state of an unfinished training.
+
+    training: its fingerprint, see `training_fingerprint`.
+    """
+    return f"{CHECKPOINTS}/{training}.safetensors"
+
+
+def delete_checkpoint(files: Files, training: str) -> None:
+    """Delete the state of a training: its model is stored, or it is to begin anew."""
+    name = checkpoint_name(training)
+    if files.exists(name):
+        files.delete(name)
+        if not files.entries(CHECKPOINTS):
+            files.delete(CHECKPOINTS)
 
 
 def _about(files: Files, name: str) -> dict[str, Any]:

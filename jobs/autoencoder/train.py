@@ -29,6 +29,7 @@ def main(stage_run: StageRun) -> None:
         "trained_at": datetime.now(UTC).isoformat(),
     }
     model = models.store(stage_run.warehouse, data, about)
+    models.delete_checkpoint(stage_run.warehouse.files, about["fingerprint"])
     stage_run.model_id = model.model_id
     stage_run.summary = f"model {model.model_id[:12]}, {about['summary']}"
 

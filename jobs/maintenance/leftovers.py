@@ -1,4 +1,4 @@
-"""What runs that were killed left behind: work tables, files without a table, temporary files.
+"""What killed runs left behind: work tables, checkpoints, files without a table, temporary files.
 
 Only names that this software gives are deleted: whatever else lies in the warehouse stays.
 """
@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterable
 
+from jobs.autoencoder import models
 from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.maintenance.table_files import is_of_delta, readable
 from jobs.runtime.console import Console, abbreviated
@@ -21,14 +22,15 @@ from jobs.warehouse.store import Store
 from jobs.warehouse.unfinished import FOLDER as UNFINISHED
 
 DAY = 86_400
-# A stage that was stopped goes on from its work tables or notes. After so many days nobody waits
-# for that.
+# A stage that was stopped goes on from its work tables or notes, a training from its checkpoint.
+# After so many days nobody waits for that.
 RESUMABLE_DAYS = 7
 LOG = "_delta_log/"
-OURS = ("models", "report", "generated_images")  # folders that are no tables
+OURS = ("models", models.CHECKPOINTS, "report", "generated_images")  # folders that are no tables
 # A commit that Delta's writers had not yet renamed: Spark's and delta-rs'.
 UNCOMMITTED = re.compile(r"\..+\.tmp(\.crc)?|_commit_.+\.json\.tmp")
 FINISHED = ("_SUCCESS", "_committed_")
+CHECKPOINT = re.compile(models.checkpoint_name("([0-9a-f]+)"))
 CHECKSUM = re.compile(r"\.(.+)\.crc")
 
 
@@ -73,6 +75,29 @@ def unneeded(store: Store, table: str) -> str:
     files = [file for name in (PLACED, ROUNDS) for file in store.files.infos(name)]
     days = int((time.time() - max(file.modified for file in files)) // DAY)
     return f"its prune was stopped {days} days ago" if days >= RESUMABLE_DAYS else ""
+
+
+def delete_checkpoints(store: Store, console: Console, *, dry_run: bool) -> None:
+    """Delete the checkpoints of `train` that no run will go on from."""
+    for file in store.files.infos(models.CHECKPOINTS):
+        match = CHECKPOINT.fullmatch(file.name)
+        if not match:
+            continue
+        reason = ""
+        if models.find(store, match[1]):
+            reason = "its model is stored"
+        elif (days := int((time.time() - file.modified) // DAY)) >= RESUMABLE_DAYS:
+            reason = f"its training was stopped {days} days ago"
+        if not reason:
+            console.line(
+                f"  checkpoint {match[1][:12]}: a training that was stopped goes on from it; kept "
+                f"for {RESUMABLE_DAYS} days"
+            )
+            continue
+        size = readable(file.size)
+        _say(console, f"checkpoint {match[1][:12]}, {size} ({reason})", dry_run)
+        if not dry_run:
+            models.delete_checkpoint(store.files, match[1])
 
 
 def delete_tableless(store: Store, console: Console, *, dry_run: bool) -> None:

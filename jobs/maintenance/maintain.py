@@ -62,6 +62,7 @@ def keep_up(store: Store, console: Console, *, dry_run: bool) -> None:
     """Delete what killed runs left, old models and old versions; merge small files."""
     leftovers.delete_work_tables(store, console, dry_run=dry_run)
     leftovers.delete_notes(store, console, dry_run=dry_run)
+    leftovers.delete_checkpoints(store, console, dry_run=dry_run)
     leftovers.delete_tableless(store, console, dry_run=dry_run)
     leftovers.delete_temporary(store, console, dry_run=dry_run)
     old_models.delete(store, console, dry_run=dry_run)

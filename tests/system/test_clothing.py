@@ -14,7 +14,7 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from jobs.acquisition import ingest
-from jobs.autoencoder import learning
+from jobs.autoencoder import training_sample
 from jobs.runtime.run import Run
 from jobs.settings.autoencoder import Train
 from tests.support.browser import Opener
@@ -137,7 +137,7 @@ def test_images_that_resemble_the_test_split_are_listed(clothing: Run) -> None:
 def test_training_sees_only_the_split_train(clothing: Run) -> None:
     """A sample larger than the split `train` is the whole split, and nothing else."""
     images = clothing.warehouse.read("images")
-    drawn = learning.sample(images, Train(sample=100_000))
+    drawn = training_sample.sample(images, Train(sample=100_000))
     rows = images.where("split = 'train'").select("pixels").collect()
     assert len(rows) == 3078
     assert sorted(row.tobytes() for row in drawn) == sorted(bytes(row.pixels) for row in rows)

@@ -6,7 +6,9 @@ logs. One warehouse suffers all kills, one a run; what an earlier one broke the 
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -187,6 +189,33 @@ def test_a_pipeline_killed_at_three_stages_ends_with_the_same_tables(
     assert_same_tables(spark, undisturbed[0], warehouse)
     assert (warehouse / "report/report.html").exists()
     assert not list((ROOT / "build").glob(f"app.{run.shell.pid}.zip"))
+
+
+def test_a_training_that_was_killed_goes_on_and_gives_the_same_model(
+    survey: Path, start: Callable[[list[str], Path], PipelineProcesses], tmp_path: Path
+) -> None:
+    warehouse = tmp_path / "warehouse"
+    arguments = ["--images", str(survey), "--warehouse", str(warehouse)]
+    arguments += flags(*QUICK, "train.epochs=40", "train.objective=reconstruction+instance")
+    run = start(arguments, tmp_path)
+    run.wait_until("a checkpoint", lambda: any((warehouse / "checkpoints").glob("*.safetensors")))
+    os.kill(run.python(), signal.SIGKILL)
+    run.wait_until_gone()
+    assert not (warehouse / "models").exists()
+
+    resumed = run_command("train", *arguments, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert re.search(r"goes on from epoch ([2-9]|[1-4]\d) of 40\b", resumed.stdout)
+    (model,) = (warehouse / "models").iterdir()
+    assert len(json.loads((model / "model.json").read_text())["epochs"]) == 40
+    assert not (warehouse / "checkpoints").exists()
+
+    # Another model would get another folder: its name is the hash of the weights.
+    undisturbed = run_command("train", *arguments, "--overwrite", "train", cwd=tmp_path)
+    assert undisturbed.returncode == 0, undisturbed.stdout + undisturbed.stderr
+    assert "epoch 1/40" in undisturbed.stdout
+    assert "goes on" not in undisturbed.stdout
+    assert list((warehouse / "models").iterdir()) == [model]
 
 
 def test_ctrl_c_ends_in_one_line(

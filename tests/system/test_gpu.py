@@ -5,11 +5,14 @@ Without Spark and the other tests' fixtures:  pytest --noconftest tests/test_gpu
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from udfs.autoencoder.checkpoint import Checkpoint, checkpoint_bytes, load_checkpoint
 from udfs.autoencoder.contrastive import ContrastiveTerm
 from udfs.autoencoder.inference import ORIENTATIONS, decoder, encoder
 from udfs.autoencoder.model import PIXELS
@@ -30,7 +33,7 @@ def pictures(n: int) -> NDArray[np.uint8]:
     return smooth.permute(0, 2, 3, 1).reshape(n, PIXELS).to(torch.uint8).numpy()
 
 
-def trained(contrastive: ContrastiveTerm | None, device: str) -> bytes:
+def trained(contrastive: ContrastiveTerm | None, device: str, **more: Any) -> bytes:
     training = train(
         pictures(200),
         epochs=2,
@@ -41,6 +44,7 @@ def trained(contrastive: ContrastiveTerm | None, device: str) -> bytes:
         device=device,
         normalise=contrastive is not None,
         contrastive=contrastive,
+        **more,
     )
     return weights_bytes(training.model)
 
@@ -48,6 +52,17 @@ def trained(contrastive: ContrastiveTerm | None, device: str) -> bytes:
 @pytest.mark.parametrize("contrastive", OBJECTIVES)
 def test_the_same_weights_bit_for_bit(contrastive: ContrastiveTerm | None) -> None:
     assert trained(contrastive, CUDA) == trained(contrastive, CUDA)
+
+
+@pytest.mark.parametrize("contrastive", OBJECTIVES)
+def test_a_training_that_goes_on_gives_the_same_weights(
+    contrastive: ContrastiveTerm | None,
+) -> None:
+    states: list[Checkpoint] = []
+    whole = trained(contrastive, CUDA, on_state=lambda ended, state: states.append(state()))
+    start = load_checkpoint(checkpoint_bytes(states[8]))  # in the second epoch of 6 batches
+    assert (start.position.epoch, start.position.batches) == (2, 2)
+    assert trained(contrastive, CUDA, start=start) == whole
 
 
 def test_weights_are_near_the_cpus() -> None:

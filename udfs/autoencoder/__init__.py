@@ -9,10 +9,19 @@ inference.py
 training.py
     train — fits the autoencoder to images
     Training — a trained model and its losses
-    Epoch — the losses of one pass over the images
+    reproducible — seeds torch and makes its algorithms deterministic
+
+objectives.py
     ReconstructionObjective — the paper's objective
     ContrastiveObjective — the same with a contrastive term
-    reproducible — seeds torch and makes its algorithms deterministic
+
+checkpoint.py
+    Checkpoint — the state of an unfinished training
+    Epoch — the losses of one pass over the images
+    Position — where a training stands
+    environment — what the bits of the weights depend on, beside pixels and settings
+    checkpoint_bytes — a state as the bytes of a file
+    load_checkpoint — a state from the bytes of a file
 
 model.py
     Autoencoder — the layers, as a torch module

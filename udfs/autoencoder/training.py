@@ -10,38 +10,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from udfs.autoencoder.augmentation import Augmentation, augment
-from udfs.autoencoder.contrastive import ContrastiveTerm, Head, nt_xent
+from udfs.autoencoder.checkpoint import Checkpoint, Epoch, Position, captured, restore
+from udfs.autoencoder.contrastive import ContrastiveTerm
 from udfs.autoencoder.device import BFLOAT16, FLOAT32, repeatable_float32, to_device
-from udfs.autoencoder.model import WIDTH, Autoencoder, OnBatch, check_pixels, images_from_pixels
+from udfs.autoencoder.model import Autoencoder, OnBatch, check_pixels, images_from_pixels
+from udfs.autoencoder.objectives import ContrastiveObjective, ReconstructionObjective
 
-# With the contrastive term one image in RECONSTRUCTED is decoded: the decoder takes three fifths of
-# a plain step, and encoding a second view would otherwise lengthen the step by two fifths.
-RECONSTRUCTED = 2
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training images; losses are means over images, on the scale [-1, 1].
-
-    number: from 1. loss: the mean squared error of the reconstruction during the epoch; with a
-    contrastive term the images are rebuilt from augmented views. held_out_loss: the same error of
-    images that are never learnt from, not augmented, after the epoch; None if none are held out.
-    seconds: how long the epoch took. instance_loss: the mean NT-Xent, not weighted; None without a
-    contrastive term.
-    """
-
-    number: int
-    loss: float
-    held_out_loss: float | None
-    seconds: float
-    instance_loss: float | None = None
+# Whether an epoch has ended, and a function that returns the state.
+OnState = Callable[[bool, Callable[[], Checkpoint]], None]
 
 
 @dataclass(frozen=True)
@@ -71,10 +54,13 @@ def train(
     precision: str = FLOAT32,
     on_batch: OnBatch | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    on_state: OnState | None = None,
+    start: Checkpoint | None = None,
 ) -> Training:
     """Fit the autoencoder to images by Adam on the mean squared error of the reconstruction.
 
-    The same pixels and seed give the same weights, bit for bit on one machine.
+    The same pixels and seed give the same weights, bit for bit on one machine, whether a training
+    went on from a state or not.
 
     Args:
         pixels: (n, 64·64·3) uint8 RGB, in rows; n ≥ 1.
@@ -92,6 +78,9 @@ def train(
         on_batch: called after each step with the epoch, the batch and the batches, both from 1, and
             the reconstruction error.
         on_epoch: called after each epoch.
+        on_state: called after each step, and after each epoch but the last, with whether an epoch
+            has ended and a function that returns the state; to call that takes a copy of 30 MB.
+        start: such a state, of a training by the same arguments; this one goes on from it.
 
     Raises:
         ValueError: pixels of another shape or none, another precision, or a loss that is not
@@ -114,100 +103,72 @@ def train(
             else ReconstructionObjective(model)
         )
         optimizer = torch.optim.Adam(objective.parameters(), lr=learning_rate)
-        finished = []
-        for number in range(1, epochs + 1):
-            start = time.monotonic()
+        position = restore(start, objective, optimizer) if start else Position()
+        learner = _Learner(objective, optimizer, pixels, batch_size, precision, on_batch, on_state)
+        for number in range(position.epoch, epochs + 1):
+            begun = time.monotonic() - position.seconds
             shuffled = learnt[np.random.default_rng((seed, number)).permutation(len(learnt))]
-            loss, contrastive_loss = _run_epoch(
-                objective, optimizer, pixels, shuffled, batch_size, number, precision, on_batch
-            )
+            loss, contrastive_loss = learner.run_epoch(shuffled, position, begun)
             held_out_loss = _loss(model, pixels, held, batch_size) if held_count else None
-            seconds = time.monotonic() - start
-            finished.append(Epoch(number, loss, held_out_loss, seconds, contrastive_loss))
+            seconds = time.monotonic() - begun
+            epoch = Epoch(number, loss, held_out_loss, seconds, contrastive_loss)
+            position = Position([*position.finished, epoch])
             if on_epoch:
-                on_epoch(finished[-1])
-    return Training(model.cpu().eval(), finished, len(learnt), held_count)
+                on_epoch(epoch)
+            if on_state and number < epochs:
+                on_state(True, partial(captured, objective, optimizer, position))
+    return Training(model.cpu().eval(), position.finished, len(learnt), held_count)
 
 
-class ReconstructionObjective(nn.Module):
-    """The paper's objective: the mean squared error of the reconstruction alone."""
+@dataclass(frozen=True)
+class _Learner:
+    """Takes the steps of an epoch, from wherever the training stands in it."""
 
-    def __init__(self, model: Autoencoder) -> None:
-        super().__init__()
-        self.model = model
+    objective: ReconstructionObjective | ContrastiveObjective
+    optimizer: torch.optim.Optimizer
+    pixels: NDArray[np.uint8]
+    batch_size: int
+    precision: str
+    on_batch: OnBatch | None
+    on_state: OnState | None
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return what is minimised, the error and None for images (n, 3, 64, 64) in [-1, 1]."""
-        error = nn.functional.mse_loss(self.model(images), self.model.target(images))
-        return error, error, None
+    def run_epoch(
+        self, order: NDArray[np.int64], position: Position, begun: float
+    ) -> tuple[float, float | None]:
+        """Learn from the images in the given order; return the means of both losses.
 
-
-class ContrastiveObjective(nn.Module):
-    """The error of clean images rebuilt from augmented views, plus w · NT-Xent of two views.
-
-    mean (Decode(Code(x′)) − x)² + w·L, where x′ is a view of the image x and L the contrastive loss
-    of two views of each image of the batch (`udfs.autoencoder.contrastive.nt_xent`).
-    """
-
-    def __init__(self, model: Autoencoder, contrastive: ContrastiveTerm, seed: int) -> None:
-        super().__init__()
-        self.model = model
-        device = next(model.parameters()).device
-        self.head = Head(WIDTH).to(device)
-        self.contrastive = contrastive
-        self.generator = torch.Generator(device).manual_seed(seed)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the total, the reconstruction error and NT-Xent for images (n, 3, 64, 64).
-
-        Two views of each image are encoded as one batch. One in RECONSTRUCTED of the first views'
-        latents is decoded, since the reconstruction error needs no more.
+        begun: the clock at the epoch's first batch. The position is moved on after each batch.
         """
-        n, reconstructed = len(images), -(-len(images) // RECONSTRUCTED)
-        # In bfloat16 the sampled positions would be off by up to a quarter of a pixel.
-        with torch.autocast(images.device.type, enabled=False):
-            views = augment(torch.cat([images, images]), Augmentation(), self.generator)
-        latents = self.model.encode(views)
-        decoded = self.model.decode(latents[:reconstructed])
-        error = nn.functional.mse_loss(decoded, self.model.target(images[:reconstructed]))
-        projected = self.head(latents).float()
-        # The three digits of bfloat16 are too few for the loss.
-        with torch.autocast(images.device.type, enabled=False):
-            loss = nt_xent(projected[:n], projected[n:], self.contrastive.temperature)
-        return error + self.contrastive.weight * loss, error, loss
+        batches = -(-len(order) // self.batch_size)
+        state = partial(captured, self.objective, self.optimizer, position)
+        for batch in range(position.batches, batches):
+            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            error, second = self._step(rows, position.epoch)
+            sums = position.sums[0] + error * len(rows), position.sums[1] + second * len(rows)
+            position.batches, position.sums = batch + 1, sums
+            position.seconds = time.monotonic() - begun
+            if self.on_batch:
+                self.on_batch(position.epoch, batch + 1, batches, error)
+            if self.on_state:
+                self.on_state(False, state)
+        mean_error, mean_contrastive = (total / len(order) for total in position.sums)
+        has_second = isinstance(self.objective, ContrastiveObjective)
+        return mean_error, mean_contrastive if has_second else None
 
-
-def _run_epoch(
-    objective: ReconstructionObjective | ContrastiveObjective,
-    optimizer: torch.optim.Optimizer,
-    pixels: NDArray[np.uint8],
-    order: NDArray[np.int64],
-    batch_size: int,
-    number: int,
-    precision: str,
-    on_batch: OnBatch | None,
-) -> tuple[float, float | None]:
-    """Learn from the images in the given order; return the means of both losses."""
-    device = next(objective.parameters()).device
-    sums, batches = np.zeros(2), -(-len(order) // batch_size)
-    for batch in range(batches):
-        rows = order[batch * batch_size : (batch + 1) * batch_size]
-        optimizer.zero_grad(set_to_none=True)
-        images = images_from_pixels(pixels[rows], device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == BFLOAT16):
-            total, error, contrastive_loss = objective(images)
+    def _step(self, rows: NDArray[np.int64], number: int) -> tuple[float, float]:
+        """Take one step of Adam; return the reconstruction error and NT-Xent, 0 without it."""
+        device = next(self.objective.parameters()).device
+        self.optimizer.zero_grad(set_to_none=True)
+        images = images_from_pixels(self.pixels[rows], device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == BFLOAT16):
+            total, error, contrastive_loss = self.objective(images)
         total.backward()
-        optimizer.step()
+        self.optimizer.step()
         if not np.isfinite(total.item()):
             raise ValueError(
                 f"the loss became {total.item()} in epoch {number}: lower train.learning_rate"
             )
-        second = 0.0 if contrastive_loss is None else contrastive_loss.item()
-        sums += np.array([error.item(), second]) * len(rows)
-        if on_batch:
-            on_batch(number, batch + 1, batches, error.item())
-    mean_error, mean_contrastive = (sums / len(order)).tolist()
-    return mean_error, mean_contrastive if isinstance(objective, ContrastiveObjective) else None
+        return error.item(), 0.0 if contrastive_loss is None else contrastive_loss.item()
 
 
 def _loss(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.autoencoder import models
 from jobs.maintenance import leftovers
 from jobs.runtime.console import Console
 from jobs.warehouse import tables, unfinished
@@ -79,6 +81,27 @@ def test_work_tables_stay_only_while_a_prune_may_go_on_from_them(
     assert not Path(store.path("rounds")).exists()
 
 
+def test_checkpoints_stay_only_while_a_training_may_go_on_from_them(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console, files = Console(), store.files
+    waiting, stored, given_up = (models.checkpoint_name(name * 64) for name in "abc")
+    for name in (waiting, stored, given_up, "checkpoints/mine.txt"):
+        files.write(name, b"state")
+    about = {"fingerprint": "b" * 64, "trained_at": "2026-01-01"}
+    files.write(f"models/{'d' * 64}/model.json", json.dumps(about).encode())
+    os.utime(Path(store.root, waiting), (time.time() - 6 * leftovers.DAY,) * 2)
+    os.utime(Path(store.root, given_up), (time.time() - 7 * leftovers.DAY,) * 2)
+    leftovers.delete_checkpoints(store, console, dry_run=True)
+    assert len(files.list("checkpoints")) == 4
+    leftovers.delete_checkpoints(store, console, dry_run=False)
+    assert files.list("checkpoints") == [waiting, "checkpoints/mine.txt"]
+    said = capsys.readouterr().out
+    assert "deleted: checkpoint bbbbbbbbbbbb, 5 bytes (its model is stored)" in said
+    assert "(its training was stopped 7 days ago)" in said
+    assert "checkpoint aaaaaaaaaaaa: a training that was stopped goes on from it" in said
+
+
 def test_files_without_a_table_go_but_not_those_of_others(store: Store) -> None:
     files = store.files
     part = "part-00000-d9b7c24e-0001-4c5a-8d0e-2f9a6a1f0e11.zstd.parquet"
@@ -118,6 +141,7 @@ def test_temporary_files_go_but_no_other_hidden_ones(store: Store) -> None:
         ".generated_images.old/cat/001.png",
         "report/.report.html.4711",
         f"models/{'a' * 64}/.weights.safetensors.12",
+        f"checkpoints/.{'a' * 64}.safetensors.12",
         f"models/.{'b' * 64}.deleted/model.json",
         "selection/_delta_log/.00000000000000000008.json.9.tmp",
         "selection/_delta_log/_commit_9e9c.json.tmp",

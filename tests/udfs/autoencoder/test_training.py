@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
 
 from tests.support.autoencoders import pictures, train
-from udfs.autoencoder import augmentation, training
 from udfs.autoencoder.contrastive import ContrastiveTerm
-from udfs.autoencoder.device import BFLOAT16
 from udfs.autoencoder.weights import weights_bytes
 
 TERM = ContrastiveTerm(weight=0.1, temperature=0.1)
@@ -94,24 +90,3 @@ def test_bad_pixels_are_refused() -> None:
         train(pixels=pictures(2).astype(np.float32))
     with pytest.raises(ValueError, match=r"lower train.learning_rate"):
         train(learning_rate=1e8, epochs=30)
-
-
-def test_views_are_made_in_float32_whatever_is_learnt_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In bfloat16 the sampled positions would be off by parts of a pixel."""
-    calls = []
-
-    def augment(images: torch.Tensor, *given: Any) -> torch.Tensor:
-        views = augmentation.augment(images, *given)
-        calls.append((torch.is_autocast_enabled("cpu"), views.dtype))
-        return views
-
-    monkeypatch.setattr(training, "augment", augment)
-    train(
-        pixels=pictures(8),
-        epochs=1,
-        batch_size=8,
-        held_out=0.0,
-        contrastive=ContrastiveTerm(1.0, 0.1),
-        precision=BFLOAT16,
-    )
-    assert calls == [(False, torch.float32)]
