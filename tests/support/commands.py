@@ -69,6 +69,8 @@ QUICK = (
 )
 
 
+# The defaults, with a training that is short.
+REAL = ("train.epochs=1", "train.sample=256", SPLIT)
 ROUNDS = ("prune.largest_class=30", "prune.window=25")  # the classes of 33 in two rounds
 
 

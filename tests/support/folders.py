@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -20,6 +21,30 @@ def real_images() -> Path:
     if not (place / "clothing").is_dir():
         pytest.skip(f"no real images at {place}: set TEST_IMAGES to their folder")
     return place
+
+
+class RealSet(NamedTuple):
+    """Some of the real images. chosen: a pattern of their paths; settings: how they are read."""
+
+    name: str
+    chosen: str
+    settings: tuple[str, ...]
+
+
+# A whole set, and a few photographs of two classes in tiles of which neighbours share a part.
+REAL_SETS = (
+    RealSet("clothing", "*/*/*", ("ingest.layout=split/label",)),
+    RealSet("ucmerced", "[ad]*/*0.jpg", ("ingest.tile=64", "ingest.stride=32")),
+)
+
+
+def link_images(real_images: Path, chosen: RealSet, folder: Path) -> Path:
+    """Make a folder of links to images of a real set; return it."""
+    for path in sorted((real_images / chosen.name).glob(chosen.chosen)):
+        target = folder / path.relative_to(real_images / chosen.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(path)
+    return folder
 
 
 Once = Callable[[str, Callable[[Path], None]], Path]

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.warehouse.hadoop import HadoopFileSystem
-from tests.support.commands import QUICK, ROUNDS, flags, run_command
-from tests.support.session import SPLIT
+from tests.support.commands import QUICK, REAL, ROUNDS, flags, run_command
+from tests.support.folders import REAL_SETS, RealSet, link_images
 from tests.support.standalone import Cluster
 from tests.support.tables import assert_same_tables
 
@@ -24,11 +23,13 @@ OPTIONAL = ("generate.count=2", "anomalies.quantile=0.1", "conflicts.threshold=0
 
 
 def copy_up(spark: SparkSession, folder: Path, uri: str) -> None:
-    """Copy a folder into HDFS."""
-    system = HadoopFileSystem(spark, uri)
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            system.write(f"{uri}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    """Copy a folder into HDFS by Hadoop's own client, in one call; links become files."""
+    jvm = spark._jvm
+    assert jvm is not None
+    to = jvm.org.apache.hadoop.fs.Path(uri)
+    system = to.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    system.mkdirs(to.getParent())
+    system.copyFromLocalFile(jvm.org.apache.hadoop.fs.Path(f"file:{folder}"), to)
 
 
 def on_cluster(
@@ -65,17 +66,9 @@ def test_executors_that_share_nothing_write_the_same_tables(
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(
-    ("name", "chosen", "settings"),
-    [
-        ("clothing", "*/*/*", ("ingest.layout=split/label",)),
-        ("ucmerced", "[ad]*/*0.jpg", ("ingest.tile=64", "ingest.stride=32")),
-    ],
-)
+@pytest.mark.parametrize("chosen", REAL_SETS, ids=lambda chosen: chosen.name)
 def test_real_images_with_the_defaults(
-    name: str,
-    chosen: str,
-    settings: tuple[str, ...],
+    chosen: RealSet,
     spark: SparkSession,
     cluster: Cluster,
     hdfs: str,
@@ -83,18 +76,14 @@ def test_real_images_with_the_defaults(
     tmp_path: Path,
 ) -> None:
     """Removal is proved on executors that have the pictures from HDFS alone."""
-    images = tmp_path / "images"
-    for path in sorted((real_images / name).glob(chosen)):
-        target = images / path.relative_to(real_images / name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(path)
-    short = flags("train.epochs=1", "train.sample=256", SPLIT, *settings)
+    images = link_images(real_images, chosen, tmp_path / "images")
+    short = flags(*REAL, *chosen.settings)
     local = ["--images", str(images), "--warehouse", str(tmp_path / "local"), *short]
     done = run_command("pipeline", *local, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    copy_up(spark, images, f"{hdfs}/{name}/images")
-    root = f"{hdfs}/{name}/warehouse"
-    arguments = ["--images", f"{hdfs}/{name}/images", "--warehouse", root, *short]
+    copy_up(spark, images, f"{hdfs}/{chosen.name}/images")
+    root = f"{hdfs}/{chosen.name}/warehouse"
+    arguments = ["--images", f"{hdfs}/{chosen.name}/images", "--warehouse", root, *short]
     done = on_cluster(cluster, "pipeline", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same_tables(spark, tmp_path / "local", root, ELSEWHERE)
