@@ -106,21 +106,17 @@ def encoding_platform(stage_run: StageRun) -> str:
 
     Raises JobError if the executors differ.
     """
-    from jobs.autoencoder.encoder_udf import ISA, platform_of  # they load torch
+    from jobs.autoencoder.encoder_udf import platform_of, unlike  # they load torch
 
+    settings = stage_run.settings.encode
     slots = session.slots(stage_run.spark)
     probe = stage_run.spark.range(0, slots, 1, slots)
-    answers = probe.select(
-        platform_of(stage_run.settings.encode.device)(F.col("id")).alias("platform")
-    )
-    platforms = sorted({row.platform for row in answers.collect()})
+    platform = platform_of(settings.device, settings.orientations)
+    answers = probe.select(platform(F.col("id")).alias("platform"))
+    platforms = {row.platform for row in answers.collect()}
     if len(platforms) > 1:
-        raise JobError(
-            f"the executors are of unlike kinds ({'; '.join(platforms)}), whose latents differ in "
-            f"the last bits: encode on machines of one kind ({ISA} makes CPUs alike)"
-        )
-    many = stage_run.settings.encode.orientations
-    return f"{platforms[0]}{f', {many} orientations' if many > 1 else ''}"
+        raise JobError(unlike(platforms))
+    return str(platforms.pop())
 
 
 def reusable_latents(
@@ -195,7 +191,12 @@ def encoded(
 
     settings = stage_run.settings.encode
     encoding = EncoderTask(
-        model.weights, model.model_id, settings.batch, settings.device, settings.orientations
+        model.weights,
+        model.model_id,
+        settings.batch,
+        settings.device,
+        settings.orientations,
+        platform,
     )
     arrow = settings.exchange == "arrow"
     if are_all and arrow:

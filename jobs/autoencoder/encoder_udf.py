@@ -18,6 +18,7 @@ from pyspark import TaskContext
 from pyspark.sql import Column
 from pyspark.sql.pandas.functions import pandas_udf
 
+from jobs.errors import JobError
 from udfs import arrow
 from udfs.autoencoder.device import encoding_platform, select_device
 from udfs.autoencoder.inference import encoder
@@ -30,16 +31,27 @@ _encoders: dict[tuple[str, int, str, int, int], Encoder] = {}  # this worker's c
 
 
 class EncoderTask:
-    """The bytes of a weights file, sent to the workers, which make the encoder of them."""
+    """The bytes of a weights file, sent to the workers, which make the encoder of them.
+
+    platform: what the latents will be said to be encoded on; a worker that is of another kind
+        refuses. None: that is not checked.
+    """
 
     def __init__(
-        self, weights: bytes, model_id: str, batch: int, device: str, orientations: int = 1
+        self,
+        weights: bytes,
+        model_id: str,
+        batch: int,
+        device: str,
+        orientations: int = 1,
+        platform: str | None = None,
     ) -> None:
         self.weights = weights
         self.model_id = model_id
         self.batch = batch
         self.device = device
         self.orientations = orientations
+        self.platform = platform
 
     def pandas(self) -> Callable[[Column], Column]:
         """Return a pandas UDF from binary pixels to array<float>; null for a latent not finite."""
@@ -68,7 +80,14 @@ class EncoderTask:
             yield arrow.record_batch(columns, schema).filter(pa.array(finite))
 
     def encoder(self) -> Encoder:
-        """Return the worker's encoder. It is made once and kept between tasks."""
+        """Return the worker's encoder. It is made once and kept between tasks.
+
+        Raises JobError if the worker is of another kind than those that were asked before, such as
+        one of an executor that came later.
+        """
+        own = platform_name(self.device, self.orientations)
+        if self.platform not in (None, own):
+            raise JobError(unlike([own, str(self.platform)]))
         context = TaskContext.get()
         threads = context.cpus() if context else 1
         device = task_device(self.device)
@@ -92,17 +111,33 @@ def _finite(latents: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(latents).all(axis=1))
 
 
-def platform_of(requested: str) -> Callable[[Column], Column]:
-    """Return a UDF that names device and instruction set of the executor that evaluates it.
+def platform_name(requested: str, orientations: int) -> str:
+    """Name the device, the instruction set and, if there are several, the orientations.
 
-    requested: the setting `encode.device`.
+    Args:
+        requested: the setting `encode.device`.
+        orientations: the setting `encode.orientations`.
+
     """
+    name = encoding_platform(task_device(requested), os.environ.get(ISA))
+    return f"{name}, {orientations} orientations" if orientations > 1 else name
+
+
+def platform_of(requested: str, orientations: int) -> Callable[[Column], Column]:
+    """Return a UDF with the `platform_name` of the executor that evaluates it."""
 
     def platform(ids: pd.Series) -> pd.Series:
-        name = encoding_platform(task_device(requested), os.environ.get(ISA))
-        return pd.Series([name] * len(ids))
+        return pd.Series([platform_name(requested, orientations)] * len(ids))
 
     return _column_function(_pandas_udf(platform, "string"))
+
+
+def unlike(platforms: Iterable[str]) -> str:
+    """Return the message that the executors differ."""
+    return (
+        f"the executors are of unlike kinds ({'; '.join(sorted(platforms))}), whose latents differ "
+        f"in the last bits: encode on machines of one kind ({ISA} makes CPUs alike)"
+    )
 
 
 def task_device(requested: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from jobs.autoencoder.encoder_udf import EncoderTask
+from jobs.autoencoder.encoder_udf import ISA, EncoderTask
+from jobs.errors import JobError
 from tests.support.pictures import picture
 from udfs.autoencoder import inference, training, weights
 from udfs.autoencoder.model import Autoencoder
@@ -28,3 +30,23 @@ def test_a_worker_keeps_an_encoder_for_each_number_of_orientations() -> None:
         found = EncoderTask(data, name, 8, "cpu", orientations).encoder()
         wanted = inference.encoder(data, device="cpu", batch=8, orientations=orientations)
         assert np.array_equal(found(pixels(3)), wanted(pixels(3)))
+
+
+def test_a_worker_of_another_kind_than_was_asked_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The executors are asked before; one that comes later may be another machine."""
+    data = drawn(False)
+    monkeypatch.setenv(ISA, "AVX2")
+    task = EncoderTask(data, weights.model_id(data), 8, "cpu", platform="cpu AVX512_CORE")
+    with pytest.raises(JobError, match=r"unlike kinds \(cpu AVX2; cpu AVX512_CORE\)"):
+        task.encoder()
+    task.platform = "cpu AVX2"
+    task.encoder()
+
+
+def test_the_number_of_orientations_is_part_of_the_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = drawn(False)
+    monkeypatch.setenv(ISA, "AVX2")
+    name = weights.model_id(data)
+    EncoderTask(data, name, 8, "cpu", 8, "cpu AVX2, 8 orientations").encoder()
+    with pytest.raises(JobError, match="unlike kinds"):
+        EncoderTask(data, name, 8, "cpu", 8, "cpu AVX2").encoder()
