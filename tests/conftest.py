@@ -7,7 +7,9 @@ pytest.register_assert_rewrite("tests.support")
 
 pytest_plugins = [
     "tests.support.browser",
+    "tests.support.cluster_runs",
     "tests.support.commands",
+    "tests.support.every_stage",
     "tests.support.folders",
     "tests.support.given_latents",
     "tests.support.hadoop",

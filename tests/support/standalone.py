@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,10 +111,25 @@ def spark_home(tmp_path: Path) -> Path:
 
 
 class Cluster(NamedTuple):
-    """What a command needs to run on the cluster: options of spark-submit, and its environment."""
+    """What a command needs to run on the cluster: options of spark-submit, and its environment.
+
+    workers: the processes of the workers, whose executors are children of theirs.
+    """
 
     submit: tuple[str, ...]
     environment: dict[str, str]
+    workers: tuple[Daemon, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker runs, and what its environment and that of its executors has beside.
+
+    host: another address of the loopback interface is another machine to Spark.
+    """
+
+    host: str = "127.0.0.1"
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 StartCluster = Callable[..., Cluster]
@@ -136,11 +152,14 @@ class Standalone:
         cores: int = 1,
         memory: str = "1500m",
         workers: int = 1,
+        places: Sequence[Place] = (),
     ) -> Cluster:
         """Start them, and return when all workers are registered.
 
-        hidden: folders that are empty for the workers. cores, memory: of each worker.
+        hidden: folders that are empty for the workers. cores, memory: of each worker. places: of
+        the workers, if they differ, in place of their number.
         """
+        places = places or [Place()] * workers
         secret = secrets.token_hex(32)
         settings = {
             "spark.master.rest.enabled": "false",
@@ -154,17 +173,20 @@ class Standalone:
         file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         secret_file = self.folder / "secret"
         secret_file.write_text(f"{secret}\n")
-        common = ["--host", "127.0.0.1", "--webui-port", "0", "--properties-file", str(file)]
+        common = ["--webui-port", "0", "--properties-file", str(file)]
         port = _free_port()
-        master = self._begin("master", [MASTER, *common, "--port", str(port)])
+        own = ["--host", "127.0.0.1", "--port", str(port)]
+        master = self._begin("master", [MASTER, *common, *own])
         master.wait_for("I have been elected leader")
         url = f"spark://127.0.0.1:{port}"
         size = ["--cores", str(cores), "--memory", memory]
-        for number in range(workers):
-            work = ["--work-dir", str(self.folder / f"work{number}")]
-            name = f"worker{number}"
-            worker = self._begin(name, [WORKER, *common, *size, *work, url], hidden)
+        started = []
+        for number, place in enumerate(places):
+            own = ["--host", place.host, "--work-dir", str(self.folder / f"work{number}")]
+            arguments = [WORKER, *common, *size, *own, url]
+            worker = self._begin(f"worker{number}", arguments, hidden, place)
             worker.wait_for("Successfully registered with master")
+            started.append(worker)
         return Cluster(
             (
                 f"--master={url}",
@@ -178,17 +200,26 @@ class Standalone:
                 "SPARK_LOCAL_IP": "127.0.0.1",
                 "LATENT_DEDUP_SECRET_FILE": str(secret_file),
             },
+            tuple(started),
         )
 
-    def _begin(self, name: str, arguments: Sequence[str], hidden: Sequence[Path] = ()) -> Daemon:
+    def _begin(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        hidden: Sequence[Path] = (),
+        place: Place | None = None,
+    ) -> Daemon:
+        place = place or Place()
         # OpenBLAS's are of the machine: with other kernels, sums differ in the last bit.
         needed = ("PATH", "JAVA_HOME", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
         environment = {name: os.environ[name] for name in needed if name in os.environ}
         environment |= {
-            "SPARK_LOCAL_IP": "127.0.0.1",  # of executors, too
+            "SPARK_LOCAL_IP": place.host,  # of executors, too
             "SPARK_DAEMON_MEMORY": "256m",
             # An empty folder of settings: the user's own must not change the tests.
             "SPARK_CONF_DIR": str(self.folder),
+            **place.environment,
         }
         daemon = Daemon(self.folder, name, arguments, environment, hidden)
         self.daemons.append(daemon)

@@ -52,18 +52,24 @@ MOMENTS = {
 
 
 def assert_same_tables(
-    spark: SparkSession, one: Path | str, other: Path | str, but: Collection[str] = ()
+    spark: SparkSession,
+    one: Path | str,
+    other: Path | str,
+    but: Collection[str] = (),
+    names: Collection[str] | None = None,
 ) -> None:
     """Fail unless all tables but `runs` are equal: bit for bit, moments to 1e-9.
 
-    Both must have the same tables, what every pipeline writes among them.
-    but: columns that are not compared, such as the paths of images that lie elsewhere.
+    but: columns that are not compared, such as the paths of images that lie elsewhere. names: the
+    tables that are compared; None: all, which must be the same in both, what every pipeline writes
+    among them.
     """
     first, second = open_store(spark, str(one)), open_store(spark, str(other))
-    present = there(first)
-    assert present == there(second)
-    assert present >= WRITTEN - {"runs"}
-    for table in sorted(present):
+    if names is None:
+        names = there(first)
+        assert names == there(second)
+        assert names >= WRITTEN - {"runs"}
+    for table in sorted(names):
         a, b = (_rows(warehouse, table, but) for warehouse in (first, second))
         assert len(a) == len(b), table
         for row, twin in zip(a, b, strict=True):
