@@ -20,6 +20,7 @@ from udfs.density.marginal import Marginal
 
 Array = NDArray[np.float64]
 BAND = (0.025, 0.975)  # quantiles of the draws: an effect beyond is not due to fewer images
+BYTES = 32  # of a sha256
 MOST_CLASSES = 2000  # of more the slopes of all pairs, for each draw, would take too long
 
 
@@ -43,17 +44,19 @@ def removal_order(ids: Sequence[bytes], seed: int, draw: int) -> NDArray[np.int6
     of the ids, which are given in UTF-8.
     """
     start = hashlib.sha256(f"{seed}|{draw}|".encode())
-    digests = []
-    for name in ids:
+    # One buffer: as objects the digests of a class of millions would take three times the memory.
+    digests = bytearray(BYTES * len(ids))
+    for place, name in enumerate(ids):
         digest = start.copy()
         digest.update(name)
-        digests.append(digest.digest())
-    words = np.frombuffer(b"".join(digests), ">u8").reshape(-1, 4).astype(np.uint64)
+        digests[BYTES * place : BYTES * (place + 1)] = digest.digest()
+    words = np.frombuffer(digests, ">u8").reshape(-1, 4)
     # Sorting by the first word takes a twentieth of the time; digests hardly ever share it.
-    order = np.argsort(words[:, 0])
-    leading = words[order, 0]
+    leading = words[:, 0].astype(np.uint64)
+    order = np.argsort(leading)
+    leading = leading[order]
     if (leading[1:] == leading[:-1]).any():
-        order = np.lexsort(words.T[::-1])
+        order = np.lexsort(words.astype(np.uint64).T[::-1])
     return order
 
 
@@ -127,15 +130,19 @@ def _kurtosis_of_rest(values: Array, removed: Sequence[int]) -> Array:
     """Return the excess kurtosis of rows[r:] for each r in `removed`: (n, k) → (sizes, k).
 
     All sizes are computed in one pass from the sums of powers of the last rows. The rows must be
-    centred, else digits are lost.
+    centred, else digits are lost. One power is held at a time.
     """
     size = np.abs(values).max(axis=0)
     scaled = values / np.where(size > 0, size, 1.0)
     squares = scaled * scaled  # NumPy's powers take three times as long as products
-    powers = np.stack([scaled, squares, squares * scaled, squares * squares])
-    sums = np.cumsum(powers[:, ::-1], axis=1)[:, ::-1]  # over the rows from each one on
     left = len(values) - np.asarray(removed)
-    m1, m2, m3, m4 = sums[:, np.asarray(removed)] / left[:, None]  # raw moments
+
+    def moment(power: Array) -> Array:
+        sums = np.cumsum(power[::-1], axis=0)[::-1]  # over the rows from each one on
+        return np.asarray(sums[np.asarray(removed)] / left[:, None])
+
+    m1, m2 = moment(scaled), moment(squares)
+    m3, m4 = moment(squares * scaled), moment(squares * squares)
     second = m2 - m1**2
     fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
     with np.errstate(divide="ignore", invalid="ignore"):
