@@ -134,19 +134,27 @@ def series_matrix(series: pd.Series[Any], width: int) -> NDArray[np.uint8]:
 def groups(batches: Iterable[pa.RecordBatch], key: str) -> Iterator[tuple[Any, pa.Table]]:
     """Yield (key, rows) for each run of equal keys, from batches that are sorted by the key.
 
-    One run at a time is in memory.
+    One run at a time is in memory, and only as long as the caller holds it.
     """
     parts: list[pa.RecordBatch] = []
     current: Any = None
     for batch in batches:
         for value, part in _runs(batch, key):
             if parts and value != current:
-                yield current, pa.Table.from_batches(parts)
-                parts = []
+                yield current, _joined(parts)
             current = value
             parts.append(part)
+            del part
+        del batch
     if parts:
-        yield current, pa.Table.from_batches(parts)
+        yield current, _joined(parts)
+
+
+def _joined(parts: list[pa.RecordBatch]) -> pa.Table:
+    """The rows of some batches, which are taken out of the list."""
+    table = pa.Table.from_batches(parts)
+    parts.clear()
+    return table
 
 
 def _runs(batch: pa.RecordBatch, key: str) -> Iterator[tuple[Any, pa.RecordBatch]]:

@@ -78,7 +78,13 @@ class GroupCovers:
         """
         waiting: list[pa.RecordBatch] = []
         for group, candidates in arrow.groups(batches, "group"):
-            waiting += self._group_rows(group, candidates, schema)
+            latents = np.ascontiguousarray(arrow.matrix(candidates.column("latent")))
+            # The vectors would be held twice, as Arrow's and as the matrix, while kept ones are
+            # copied once more.
+            candidates = candidates.drop_columns("latent")
+            if not self.rules.proofs:  # pictures are larger than what is won
+                candidates = candidates.combine_chunks()  # copies: Spark's batches are one buffer
+            waiting += self._group_rows(group, candidates, latents, schema)
             if sum(part.num_rows for part in waiting) >= ROWS:
                 yield pa.concat_batches(waiting)
                 waiting = []
@@ -86,10 +92,9 @@ class GroupCovers:
             yield pa.concat_batches(waiting)
 
     def _group_rows(
-        self, group: str, candidates: pa.Table, schema: pa.Schema
+        self, group: str, candidates: pa.Table, latents: Matrix, schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
         """The rows of one group, a batch for each rule."""
-        latents = np.ascontiguousarray(arrow.matrix(candidates.column("latent")))
         reference_mask = candidates.column("reference_mask").to_numpy()
         first = int(np.count_nonzero(reference_mask))  # references come before the others
         kept: list[Flags] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -76,6 +77,20 @@ def test_groups_are_whole_whatever_the_batches(size: int) -> None:
     found = [(key, part.column("row").to_pylist()) for key, part in arrow.groups(batches, "key")]
     runs = itertools.groupby(range(len(keys)), key=lambda row: keys[row])
     assert found == [(key, list(rows)) for key, rows in runs]
+
+
+def test_a_group_stays_no_longer_than_its_caller_holds_it() -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        for key in "aaaaabbbbbb":
+            columns = {"key": pa.repeat(key, 100_000), "x": pa.repeat(1.0, 100_000)}
+            yield pa.RecordBatch.from_pydict(columns)
+
+    before = pa.total_allocated_bytes()
+    for _, table in arrow.groups(batches(), "key"):
+        numbers = table.column("x").combine_chunks()
+        del table
+        # Beside the copy at most the first batch of the next group, and the last of this one.
+        assert pa.total_allocated_bytes() - before < numbers.nbytes + 2 * 1_500_000
 
 
 def test_a_batch_has_the_types_of_its_schema() -> None:
