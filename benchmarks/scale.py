@@ -8,6 +8,9 @@ registered. Nothing is trained: pictures are encoded by weights as they are befo
 
     .venv/bin/python -m benchmarks.scale --vectors 10000 100000 --pictures 65 260 --json FILE
 
+A large set need not be run at once: with --keep FOLDER it and its warehouse stay, and the next call
+goes on there, for example with --jobs project whiten, after one with --jobs ingest encode.
+
 Needs the right to make memory cgroups (version 1), or --limit 0. Prints Markdown tables, and writes
 all that was measured as JSON, from which benchmarks.scale_table computes larger sets. Memory is
 PSS, looked at every second; what the kernel counted for an executor includes the files that
@@ -89,9 +92,11 @@ def stage_figures(usage: Usage, log: Path, start: float, end: float) -> dict[str
     return {"seconds": end - start, "memory": memory, "processor": processor, **tasks}
 
 
-def command(given: argparse.Namespace, kind: str, data: Path, warehouse: Path) -> list[str]:
-    """The pipeline by spark-submit, without the options of the cluster."""
-    words = [str(ROOT / "spark-submit.sh"), "pipeline", "--warehouse", str(warehouse)]
+def command(
+    given: argparse.Namespace, job: str, kind: str, data: Path, warehouse: Path
+) -> list[str]:
+    """A job by spark-submit, without the options of the cluster."""
+    words = [str(ROOT / "spark-submit.sh"), job, "--warehouse", str(warehouse)]
     words += ["--images", str(data)]
     if kind == VECTORS:
         names = {"source": "parquet", "vector_column": "embedding", "id_column": "id"}
@@ -105,12 +110,15 @@ def command(given: argparse.Namespace, kind: str, data: Path, warehouse: Path) -
     return words
 
 
-def run(given: argparse.Namespace, kind: str, data: Path, size: int, executors: int) -> Run:
-    """Run one pipeline and measure it."""
+def run(
+    given: argparse.Namespace, job: str, kind: str, data: Path, size: int, executors: int
+) -> Run:
+    """Run a pipeline, or one stage, and measure it."""
     with tempfile.TemporaryDirectory(prefix="latent-dedup-", dir=given.folder) as name:
         folder = Path(name)
         (folder / "events").mkdir()
-        words = command(given, kind, data, folder / "warehouse")
+        warehouse = (given.keep or folder) / f"warehouse-{kind}-{size}-{executors}"
+        words = command(given, job, kind, data, warehouse)
         if kind == VECTORS:  # the first class is pruned in rounds whatever the size
             words += ["--set", f"prune.largest_class={min(LARGE, size // 4)}"]
         with local_cluster(folder, executors, given.heap, given.limit) as cluster:
@@ -118,8 +126,11 @@ def run(given: argparse.Namespace, kind: str, data: Path, size: int, executors: 
             words += event_log(folder / "events")
             clock = time.time()
             usage = watched(words, cluster.environment, folder / "scratch")
-            times = {WHOLE: (clock, time.time())} | stage_times(folder / "warehouse")
-            return figures(given, kind, executors, folder, usage, times, cluster)
+            now = {stage: when for stage, when in stage_times(warehouse).items() if when[0] > clock}
+            times = {WHOLE: (clock, time.time())} | now
+            log = next((folder / "events").iterdir())
+            stages = {stage: stage_figures(usage, log, *when) for stage, when in times.items()}
+            return finished(given, kind, executors, warehouse, stages, usage.scratch, cluster)
 
 
 def event_log(folder: Path) -> list[str]:
@@ -132,18 +143,16 @@ def event_log(folder: Path) -> list[str]:
     ]
 
 
-def figures(
+def finished(
     given: argparse.Namespace,
     kind: str,
     executors: int,
-    folder: Path,
-    usage: Usage,
-    times: dict[str, tuple[float, float]],
+    warehouse: Path,
+    stages: dict[str, dict[str, Any]],
+    scratch: int,
     cluster: Limited,
 ) -> Run:
-    """What was measured of a run that has ended."""
-    log = next((folder / "events").iterdir())
-    warehouse = folder / "warehouse"
+    """A run that has ended: its figures by stage, with what its warehouse and its cluster say."""
     rows = DeltaTable(warehouse / "runs").to_pyarrow_table().to_pylist()
     counts: dict[str, int] = {}
     for row in rows:
@@ -155,9 +164,9 @@ def figures(
         executors,
         given.heap,
         given.limit,
-        {stage: stage_figures(usage, log, *when) for stage, when in times.items()},
+        stages,
         stored(str(warehouse)),
-        usage.scratch,
+        scratch,
         counts,
         [asdict(executor) for executor in cluster.executors()],
     )
@@ -167,12 +176,16 @@ def sets(given: argparse.Namespace, folder: Path) -> Iterator[tuple[str, int, Pa
     """Make each set in turn: its kind, its size as it was asked for, and where it is."""
     for size in given.vectors:
         data = folder / f"vectors{size}"
-        scale_sets.write_vectors(data, size, given.width)
+        if not data.exists():
+            scale_sets.write_vectors(data, size, given.width)
         yield VECTORS, size, data
     if given.pictures:
         scale_sets.write_weights(folder / "weights.safetensors")
     for size in given.pictures:
         data = folder / f"pictures{size}"
+        if data.exists():
+            yield PICTURES, size, data
+            continue
         sample = [str(ROOT / "spark-submit.sh"), "sample", "--images", str(data)]
         sample += ["--set", f"sample.scenes={size}", "--set", f"report.truth={data}.csv"]
         (folder / f"sample{size}").mkdir()
@@ -184,14 +197,15 @@ def measure(given: argparse.Namespace) -> list[Run]:
     """Run everything; with one executor and with two in turn, so that both see the same noise."""
     runs = []
     with tempfile.TemporaryDirectory(prefix="latent-dedup-", dir=given.folder) as name:
-        for kind, size, data in sets(given, Path(name)):
-            found = [
-                run(given, kind, data, size, executors)
-                for _ in range(given.repeats)
-                for executors in given.executors
-            ]
-            report(found)
-            runs += found
+        for kind, size, data in sets(given, given.keep or Path(name)):
+            for job in given.jobs:
+                found = [
+                    run(given, job, kind, data, size, executors)
+                    for _ in range(given.repeats)
+                    for executors in given.executors
+                ]
+                report(found)
+                runs += found
     return runs
 
 
@@ -272,8 +286,13 @@ def main() -> None:
     parser.add_argument("--driver-memory", default="2g", help="of the driver's JVM")
     parser.add_argument("--set", action="append", default=[], help="of the pipeline: key=value")
     parser.add_argument("--folder", help="where everything is written meanwhile")
+    parser.add_argument("--keep", type=Path, help="an existing folder for sets and warehouses")
+    parser.add_argument("--jobs", nargs="+", default=["pipeline"], help="that, or stages in order")
     parser.add_argument("--json", type=Path, help="where the figures are written")
     given = parser.parse_args()
+    if given.keep and given.repeats > 1:
+        parser.error("--keep goes on where the last run ended: --repeats must be 1")
+    given.keep = given.keep and given.keep.resolve()
     runs = measure(given)
     if given.json:
         machine = {"cores": psutil.cpu_count(), "memory": psutil.virtual_memory().total,
