@@ -26,7 +26,7 @@ from jobs.maintenance import maintain
 from jobs.runtime import session
 from jobs.runtime.console import Console
 from jobs.runtime.process import attach_terminal, die_with_parent, interrupted, silence_py4j
-from jobs.runtime.run import Run
+from jobs.runtime.run import Run, missing_data
 from jobs.runtime.stage import Stage
 from jobs.settings.load import build, read_file
 from jobs.settings.model import FORMATS, Settings
@@ -186,6 +186,13 @@ def run(job: str, settings: Settings) -> None:
             try:
                 current.close_stale()
                 execute(current, job)
+            except JobError:
+                raise
+            except Exception as failure:
+                reason = missing_data(current.warehouse, {})
+                if reason is None:
+                    raise
+                raise reason from failure
             finally:
                 current.close()
         current.console.results(current.results(), current.seconds)

@@ -14,7 +14,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.acquisition import sources
+from jobs.acquisition import sources, withdrawn
+from jobs.acquisition.withdrawn import Withdrawn
 from jobs.errors import SettingsError
 from jobs.runtime import session
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun
@@ -28,6 +29,8 @@ PIXELS_VERSION = 1  # raised when the column `pixels` changes; until then latent
 FILE_BYTES = 256 << 20  # size to aim at for a file of the table images
 # Stored pixels are assumed to take 10 times the bytes of the source file; vectors do not grow.
 EXPANSION = 10
+# Rejects that may turn out otherwise when the file is read again, or that stand for no file.
+TRIED_AGAIN = f"'vanished', 'unreachable', 'changed', '{withdrawn.CODE}'"
 FILE_KEY = ["path", "size_bytes", "modified_at"]  # a file with all three equal is not read again
 IMAGES = tables.TABLES["images"].schema
 REJECTS = tables.TABLES["rejects"].schema
@@ -39,18 +42,21 @@ def main(stage_run: StageRun) -> None:
     decoding_fingerprint = fingerprint(decoding_inputs(stage_run.run))
     source.log_notices(stage_run.console)
     stage_run.progress_total = source.count
-    reusable = reusable_rows(stage_run, source, decoding_fingerprint)
+    out = Withdrawn.of(stage_run)
+    record_withdrawn(stage_run, out)
+    reusable = reusable_rows(stage_run, source, decoding_fingerprint, out)
     check_types(stage_run, source)
-    candidates, duplicate_ids = unique(source, stage_run.settings.ingest)
+    listed, duplicate_ids = unique(source, stage_run.settings.ingest)
     previous = previous_images(stage_run, source)
-    record_vanished(stage_run, candidates, source, previous)
-    write_images(stage_run, candidates, reusable, source, decoding_fingerprint)
+    record_vanished(stage_run, listed, source, previous, out)
+    candidates = out.without(listed)
+    write_images(stage_run, candidates, reusable, source, decoding_fingerprint, out)
     if previous is None and all_used(stage_run, source):
-        rejects: DataFrame | pa.Table = tables.rows("rejects", [])
+        rejects: DataFrame | pa.Table = tables.rows("rejects", []) if not out.ids else out.rows
     else:
-        failed = rejected(stage_run, candidates, reusable, source).unionByName(duplicate_ids)
-        gone = still_vanished(stage_run, candidates, source, previous is not None)
-        rejects = failed.unionByName(gone)
+        failed = rejected(stage_run, candidates, reusable, source, out).unionByName(duplicate_ids)
+        gone = still_vanished(stage_run, listed, source, previous is not None)
+        rejects = failed.unionByName(out.without(gone)).unionByName(out.rows)
     stage_run.write(rejects, "rejects", where="stage = 'ingest'")
     summarise(stage_run)
 
@@ -80,8 +86,18 @@ class ReusableRows:
     rejects: DataFrame
 
 
+def record_withdrawn(stage_run: StageRun, out: Withdrawn) -> None:
+    """Write the images that must stay out to `rejects` before they leave `images`.
+
+    In this order a run that dies between the two tables lets none of them in again.
+    """
+    if out.has_new:
+        where = f"error_code = '{withdrawn.CODE}'"
+        stage_run.write(out.rows, "rejects", where=where, finished=False)
+
+
 def reusable_rows(
-    stage_run: StageRun, source: sources.Source, decoding_fingerprint: str
+    stage_run: StageRun, source: sources.Source, decoding_fingerprint: str, out: Withdrawn
 ) -> ReusableRows | None:
     """Return rows that can be reused for unchanged files; None if every file is to be read.
 
@@ -99,8 +115,8 @@ def reusable_rows(
         rejects = arrow_frames.frame(stage_run.spark, [], REJECTS)
     rejects = rejects.where("stage = 'ingest'")
     return ReusableRows(
-        images=images,
-        rejects=rejects.where("error_code NOT IN ('vanished', 'unreachable', 'changed')"),
+        images=out.without(images),
+        rejects=rejects.where(f"error_code NOT IN ({TRIED_AGAIN})"),
     )
 
 
@@ -173,7 +189,11 @@ def previous_images(stage_run: StageRun, source: sources.Source) -> DataFrame | 
 
 
 def record_vanished(
-    stage_run: StageRun, candidates: DataFrame, source: sources.Source, previous: DataFrame | None
+    stage_run: StageRun,
+    candidates: DataFrame,
+    source: sources.Source,
+    previous: DataFrame | None,
+    out: Withdrawn,
 ) -> None:
     """Append images whose file or row is gone to `rejects`, before they leave `images`.
 
@@ -182,7 +202,8 @@ def record_vanished(
     if previous is None:
         return
     gone = (
-        previous.join(candidates.select(source.key), on=source.key, how="left_anti")
+        out.without(previous)
+        .join(candidates.select(source.key), on=source.key, how="left_anti")
         .groupBy("image_id")
         .agg(
             F.first("path").alias("path"),
@@ -201,6 +222,7 @@ def write_images(
     reusable: ReusableRows | None,
     source: sources.Source,
     decoding_fingerprint: str,
+    out: Withdrawn,
 ) -> None:
     """Write `images`: the rows of unchanged files as they are, those of other candidates decoded.
 
@@ -210,12 +232,13 @@ def write_images(
     if "images" not in stage_run.pending:
         return
     metadata = images_metadata(stage_run.settings.ingest, source, decoding_fingerprint)
+    metadata |= out.metadata(reused=reusable is not None)
     resumable = decoding_fingerprint if source.is_folder else ""
     anew = "ingest" in stage_run.settings.overwrite
     if resumable and not anew and stage_run.adopt("images", resumable, metadata):
-        reusable = reusable_rows(stage_run, source, decoding_fingerprint)
+        reusable = reusable_rows(stage_run, source, decoding_fingerprint, out)
     if reusable is None:
-        rows = decoded(stage_run, candidates, source, resumable)
+        rows = out.filtered(decoded(stage_run, candidates, source, resumable))
         stage_run.write(rows, "images", metadata=metadata)
         return
     unchanged = reusable.images.select(FILE_KEY).unionByName(reusable.rejects.select(FILE_KEY))
@@ -223,9 +246,9 @@ def write_images(
     reused = reusable.images.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
     reused = reused.select(reusable.images.columns)
     stage_run.progress_total = None  # how many are new is not counted
-    if reused.count() < reusable.images.count():
+    if reused.count() < stage_run.warehouse.count("images"):
         stage_run.write(reused, "images", metadata=metadata, finished=False)
-    rows = decoded(stage_run, new.select(candidates.columns), source, resumable)
+    rows = out.filtered(decoded(stage_run, new.select(candidates.columns), source, resumable))
     stage_run.write(rows, "images", append=True, metadata=metadata)
 
 
@@ -275,6 +298,7 @@ def rejected(
     candidates: DataFrame,
     reusable: ReusableRows | None,
     source: sources.Source,
+    out: Withdrawn,
 ) -> DataFrame:
     """Return a row of `rejects` for each candidate that became no image.
 
@@ -372,4 +396,5 @@ STAGE = Stage(
     writes=("images", "rejects"),
     depends=depends,
     version=VERSION,
+    disturbed_by=withdrawn.disturbed_by,
 )

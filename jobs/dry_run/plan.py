@@ -20,7 +20,7 @@ from jobs.acquisition import sources
 from jobs.errors import MissingError
 from jobs.runtime.console import stage_column
 from jobs.runtime.progress import duration
-from jobs.runtime.run import Run
+from jobs.runtime.run import Run, changed_by_others
 from jobs.runtime.stage import NamedValues, Stage, check_consistent, hashed
 from jobs.settings.redaction import redacted
 from jobs.warehouse import given_file
@@ -108,8 +108,9 @@ class Plan:
         if input_ids is None:
             causes = causes or self.running[-1:]
         self.steps.append(Step(stage.name, True, self._reason(stage, depends, reads, causes)))
+        known = fingerprint and not stage.disturbed_by(self.run)
         for table in outputs:
-            output_id = self._output_id(table, stage, fingerprint) if fingerprint else None
+            output_id = self._output_id(table, stage, fingerprint) if known else None
             self._expected_ids[table, stage.name] = output_id
 
     def estimate(self) -> None:
@@ -168,6 +169,13 @@ class Plan:
         commits = {table: self.run.warehouse.newest(table, name) for table, name in reads.items()}
         versions = dict(last["versions_read"] or {})
         reasons += [f"{' and '.join(causes)} would be done"] if causes else []
+        changed = {
+            table: [c for c in commit.changes if c.version > versions.get(table, -1)]
+            for table, commit in commits.items()
+            if commit
+        }
+        for table, changes in {**changed, **stage.disturbed_by(self.run)}.items():
+            reasons += [changed_by_others(table, changes)] if changes else []
         reasons += [
             f"{table} is at version {commit.version}, was {versions[table]}"
             for table, commit in commits.items()

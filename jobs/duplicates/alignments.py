@@ -7,7 +7,7 @@ registered twice while both pictures stay the same.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,28 @@ class StoredAlignments:
     def finish(self) -> None:
         """Say that the stage has stored all that it computed."""
         self.add(arrow_frames.frame(self._stage_run.spark, [], PAIRS), finished=True)
+
+
+def forget_withdrawn(stage_run: StageRun) -> None:
+    """Delete the rows of images that others took out (`withdrawn` in `rejects`), if there are any.
+
+    Rows of other images that are gone stay: their pictures may come back.
+    """
+    store, commit = stage_run.warehouse, stage_run.previous_commit(TABLE)
+    if commit is None or not store.exists("rejects"):
+        return
+    sql = "SELECT image_id FROM rows WHERE error_code = 'withdrawn'"
+    ids = [row["image_id"] for row in store.query("rejects", sql)]
+    rows = stage_run.previous(TABLE)
+    if not ids or rows is None:
+        return
+    out = arrow_frames.ids(stage_run.spark, ids)
+    others = out.withColumnRenamed("image_id", "other_id")
+    kept = rows.join(out, on="image_id", how="left_anti")
+    kept = kept.join(others, on="other_id", how="left_anti").select(rows.columns)
+    if kept.count() < rows.count():
+        version = store.write(kept, TABLE, replace(commit, run_id=stage_run.run.run_id))
+        stage_run.writes[TABLE] = version
 
 
 def with_known(rows: DataFrame, pairs: DataFrame | None) -> DataFrame:

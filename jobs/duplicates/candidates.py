@@ -7,7 +7,7 @@ never removed), *pending* (it is to be decided now) or neither (it is removed al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -23,15 +23,19 @@ def with_masks(
     rules: Sequence[str],
     *,
     earlier: DataFrame | None = None,
+    dropped: DataFrame | None = None,
     leaks: DataFrame | None = None,
 ) -> DataFrame:
     """The candidates: `groups.grouped` with both masks and `decided_earlier`, a truth value.
+
+    It is also true of an image that some rules decide anew, since it is no new one.
 
     Args:
         members: the images with their groups.
         rules: the names of the rules, one for each bit.
         earlier: an earlier selection whose decisions hold (mode append): images that it kept are
             references.
+        dropped: rows of an earlier selection that hold no more: these rules decide the image anew.
         leaks: rows of image and rule; the image is removed by this rule as a leak.
     """
     every = F.lit((1 << len(rules)) - 1).cast("bigint")
@@ -48,11 +52,25 @@ def with_masks(
         kept = _mask(earlier, rules, F.col("kept"), "kept_earlier")
         members = members.join(kept, on=["image_id", "space"], how="left")
         decided = F.col("kept_earlier").isNotNull()
-        reference_mask = F.when(decided, F.col("kept_earlier")).otherwise(reference_mask)
-        pending_mask = F.when(decided, none).otherwise(pending_mask)
+        open_mask = none
+        if dropped is not None:
+            anew = _mask(dropped, rules, F.lit(True), "dropped_earlier")
+            members = members.join(anew, on=["image_id", "space"], how="left")
+            decided |= F.col("dropped_earlier").isNotNull()
+            open_mask = F.coalesce("dropped_earlier", none).bitwiseAND(pending_mask)
+        kept_mask = F.coalesce("kept_earlier", none)
+        reference_mask = F.when(decided, kept_mask).otherwise(reference_mask)
+        pending_mask = F.when(decided, open_mask).otherwise(pending_mask)
     masks = {"reference_mask": reference_mask, "pending_mask": pending_mask}
     candidates = members.withColumns(masks | {"decided_earlier": decided})
-    return candidates.drop("leaked", "kept_earlier")
+    return candidates.drop("leaked", "kept_earlier", "dropped_earlier")
+
+
+def by_rules(candidates: DataFrame, rules: Sequence[str], names: Collection[str]) -> DataFrame:
+    """The candidates as some of the rules see them; rules: all, in the order of the bits."""
+    bits = F.lit(sum(1 << level for level, rule in enumerate(rules) if rule in names))
+    masks = ("reference_mask", "pending_mask")
+    return candidates.withColumns({name: F.col(name).bitwiseAND(bits) for name in masks})
 
 
 def _mask(rows: DataFrame, rules: Sequence[str], condition: Column, name: str) -> DataFrame:
@@ -85,7 +103,8 @@ def with_places(candidates: DataFrame, settings: Prune, *, with_removed: bool) -
 def in_order(settings: Prune) -> list[Column]:
     """The sort keys of a group's candidates: references first, then `prune.order`, nulls last.
 
-    Images that are equal by them follow by `image_id`, in the order of its UTF-8 bytes, as Spark
-    compares strings.
+    Of the others, those that an earlier run decided come before new ones. Images that are equal by
+    all of it follow by `image_id`, in the order of its UTF-8 bytes, as Spark compares strings.
     """
-    return [(F.col("reference_mask") == 0).asc(), *by_order(settings)]
+    standing = F.when(F.col("reference_mask") != 0, 0).when(F.col("decided_earlier"), 1)
+    return [standing.otherwise(2), *by_order(settings)]

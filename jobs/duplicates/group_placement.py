@@ -81,7 +81,7 @@ def place_groups(
 def _ranked(chosen: DataFrame, order: Sequence[Column]) -> DataFrame:
     """The id of every image with its rank in its group, from 0."""
     keys = [name for name in chosen.columns if name.startswith("order_")]
-    narrow = chosen.select("image_id", "group", "reference_mask", *keys)
+    narrow = chosen.select("image_id", "group", "reference_mask", "decided_earlier", *keys)
     number = F.row_number().over(Window.partitionBy("group").orderBy(*order, "image_id"))
     return narrow.select("image_id", "group", (number - 1).cast("bigint").alias("rank"))
 

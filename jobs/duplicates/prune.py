@@ -20,13 +20,14 @@ from pyspark.sql import functions as F
 
 from jobs.autoencoder import spaces
 from jobs.duplicates import audit, groups, thresholds
-from jobs.duplicates.alignments import TABLE
-from jobs.duplicates.candidates import COMPARED, in_order, with_masks, with_places
+from jobs.duplicates.alignments import TABLE, forget_withdrawn
+from jobs.duplicates.candidates import COMPARED, by_rules, in_order, with_masks, with_places
 from jobs.duplicates.cover_tasks import CoverProgress
 from jobs.duplicates.earlier_decisions import (
+    EarlierDecisions,
     decision_hash,
     decision_settings,
-    earlier_selection,
+    earlier_decisions,
     whitening_fit,
 )
 from jobs.duplicates.group_placement import PLACED, ROUNDS
@@ -51,14 +52,18 @@ def main(stage_run: StageRun) -> None:
     if prune.overlaps:
         check_pictures(stage_run)
     members = grouped_images(stage_run)
-    earlier = earlier_selection(stage_run, members)
+    earlier = earlier_decisions(stage_run, members, grouped_images)
     leaks = leak_decisions(stage_run)
-    candidates = with_masks(members, list(prune.rules), earlier=earlier, leaks=leaks)
-    counts = CandidateCounts.of(candidates)
-    rules = rules_by_group(candidates, counts.by_group, prune, earlier)
-    exhausted = write_selection(
-        stage_run, candidates, counts, rules, leaks, append=earlier is not None
+    candidates = with_masks(
+        members,
+        list(prune.rules),
+        earlier=earlier.selection if earlier else None,
+        dropped=earlier.dropped if earlier else None,
+        leaks=leaks,
     )
+    counts = CandidateCounts.of(candidates)
+    rules = rules_by_group(candidates, counts.by_group, prune, earlier.all if earlier else None)
+    exhausted = write_selection(stage_run, candidates, counts, rules, leaks, earlier)
     kept = kept_counts(stage_run)
     stage_run.write(threshold_rows(kept, prune), "thresholds")
     audit.check(
@@ -202,10 +207,11 @@ def write_selection(
     counts: CandidateCounts,
     rules: Rules,
     leaks: DataFrame | None,
-    *,
-    append: bool,
+    earlier: EarlierDecisions | None,
 ) -> Exhausted:
     """Decide the candidates and write `selection`; then drop the work tables of large groups.
+
+    Earlier decisions stay, apart from those that were dropped.
 
     Returns how many kept images used up the tries of rules that ask for a proof.
     """
@@ -214,20 +220,59 @@ def write_selection(
         "decided": decision_settings(stage_run.settings),
         "images": [counts.images, counts.hash],
         "fit": whitening_fit(stage_run),
+        "versions": dict(stage_run.reads),
     }
+    append = earlier is not None and earlier.dropped is None
     with ExitStack() as stack:
         proving = Proving(stage_run, rules.proofs, stack) if rules.proofs else None
-        selection = select(stage_run, candidates, counts.by_group, rules, progress, proving)
+        selection = decided(stage_run, candidates, counts, rules, progress, proving, earlier)
         if leaks is not None:
             new = candidates.where("NOT decided_earlier AND NOT protected").select("image_id")
             selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
+        if earlier and earlier.dropped is not None:
+            if leaks is not None:
+                keys = ["image_id", "space", "rule"]
+                selection = selection.unionByName(
+                    leaks.join(earlier.dropped.select(keys), on=keys, how="left_semi")
+                )
+            selection = earlier.selection.unionByName(selection)
         if proving:
             proving.finish()
         with stage_run.progress_from(lambda: progress.current(counts.by_group)):
             stage_run.write(selection, "selection", append=append, metadata=metadata)
     for table in (PLACED, ROUNDS):
         stage_run.discard(table)
+    forget_withdrawn(stage_run)
     return proving.exhausted if proving else Counter()
+
+
+def decided(
+    stage_run: StageRun,
+    candidates: DataFrame,
+    counts: CandidateCounts,
+    rules: Rules,
+    progress: CoverProgress,
+    proving: Proving | None,
+    earlier: EarlierDecisions | None,
+) -> DataFrame:
+    """The rows of `selection` of what is to be decided.
+
+    An image that one rule keeps as before and another one decides anew cannot be both a reference
+    and pending in one pass, so each rule that decides images anew has a pass of its own.
+    """
+    anew = earlier.open_rules() if earlier else []
+    if not anew:
+        return select(stage_run, candidates, counts.by_group, rules, progress, proving)
+    others = [name for name in rules.names if name not in anew]
+    parts = []
+    for names in filter(None, (others, *([name] for name in anew))):
+        for table in (PLACED, ROUNDS):
+            stage_run.discard(table)
+        seen = by_rules(candidates, rules.names, names)
+        pending = CandidateCounts.of(seen).by_group
+        rows = select(stage_run, seen, pending, rules, progress, proving)
+        parts.append(rows.where(F.col("rule").isin(names)).localCheckpoint())
+    return functools.reduce(DataFrame.unionByName, parts)
 
 
 def proof_audit(stage_run: StageRun, candidates: DataFrame, exhausted: Exhausted) -> ProofAudit:

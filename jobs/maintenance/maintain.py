@@ -105,6 +105,7 @@ def record(run: RunContext, started: datetime) -> None:
                 "versions_read": {},
                 "versions_written": newest,
                 "row_counts": {},
+                "commits": None,
             }
         )
     run.run_log.close()

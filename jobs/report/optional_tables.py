@@ -182,7 +182,7 @@ def _is_fresh(run: RunContext, versions_read: Any) -> bool:
             commit for commit in run.warehouse.commits(table) if commit.stage == writer_of(table)
         ]
         read = next((commit for commit in commits if commit.version <= version), None)
-        if read and read.output_id != commits[0].output_id:
+        if read and read.as_of(version).output_id != commits[0].output_id:
             return False
     return True
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from pyspark.sql import SparkSession
 
-from jobs.errors import MissingError
+from jobs.errors import JobError, MissingError
+from jobs.runtime.run_log import LastRow
 from jobs.runtime.stage import (
     RunContext,
     Stage,
@@ -24,7 +26,9 @@ from jobs.runtime.stage import (
 )
 from jobs.settings.model import Settings
 from jobs.settings.redaction import redacted
-from jobs.warehouse.commits import UNFINISHED, CommitInfo
+from jobs.warehouse import tables
+from jobs.warehouse.commits import LOST, UNFINISHED, Change, CommitInfo
+from jobs.warehouse.store import Store
 
 CODE_VERSION = "LATENT_DEDUP_VERSION"  # the git hash, exported by spark-submit.sh
 
@@ -45,7 +49,7 @@ class Run(RunContext):
         super().__init__(spark, settings, stages)
         self.job = job
         self.seconds: dict[str, float] = {}
-        self._last: dict[str, tuple[str, dict[str, int]]] = {}
+        self._last: dict[str, LastRow] = {}
 
     def execute(self, stage: Stage) -> StageRun:
         """Run a stage if an output is not up to date, record it and report it on the console.
@@ -61,6 +65,7 @@ class Run(RunContext):
             self.seconds[stage.name] = time.monotonic() - clock
             self.console.stage(stage.name, "up to date", None, "skipped")
         else:
+            self._warn_of_changes(stage_run)
             self._perform(stage_run, clock)
         stage.afterwards(stage_run)
         return stage_run
@@ -72,12 +77,13 @@ class Run(RunContext):
         wrote come from different runs of it.
         """
         depends = stage.depends(self)
-        reads = stage.reads(self)
+        reads, outputs = stage.reads(self), stage.outputs(self)
+        for table in (*reads, *outputs):
+            self.warehouse.refresh(table)
         inputs = {table: self.input(table, writer, stage) for table, writer in reads.items()}
         check_consistent(reads, {table: commit.fingerprint for table, commit in inputs.items()})
         output_ids = {table: commit.output_id for table, commit in inputs.items()}
         fingerprint = stage.fingerprint(depends, output_ids)
-        outputs = stage.outputs(self)
         stage_run = StageRun(
             self,
             stage,
@@ -95,9 +101,15 @@ class Run(RunContext):
     def input(self, table: str, writer: str, reader: Stage) -> CommitInfo:
         """Return the commit by which the stage `writer` finished a table that `reader` reads.
 
-        Raises MissingError if there is none.
+        Raises MissingError if there is none, JobError if nothing tells of it any more.
         """
         commit = self.warehouse.newest(table, writer)
+        if commit is None and self.warehouse.is_cleaned_up(table):
+            raise JobError(
+                f"{reader.name} reads the table {self.warehouse.path(table)}, but its log was "
+                f"cleaned up, and neither it nor the table runs tells what {writer} finished it "
+                f"with: run ./spark-submit.sh {writer} again (or pipeline, which does all)"
+            )
         if commit is None or commit.fingerprint == UNFINISHED:
             raise MissingError(
                 f"{reader.name} reads the table {table}, which {self.warehouse.root} does not have "
@@ -110,7 +122,7 @@ class Run(RunContext):
 
         An output that is no table is called "output".
         """
-        if stage.name in self.settings.overwrite:
+        if stage.name in self.settings.overwrite or stage.disturbed_by(self):
             return list(outputs) or ["output"]
         if stage.is_current is not None:
             return [] if stage.is_current(self, fingerprint) else ["output"]
@@ -151,8 +163,11 @@ class Run(RunContext):
                 stage_run.stage.main(stage_run)
         except BaseException as failure:
             self.console.broken(name, time.monotonic() - clock)
-            self._record_failed(stage_run, failure)
-            raise
+            reason = self._reason(stage_run, failure)
+            self._record_failed(stage_run, reason)
+            if reason is failure:
+                raise
+            raise reason from failure
         stage_run.writes = self._versions(stage_run) | stage_run.writes
         self.record(stage_run, "done")
         self.seconds[name] = time.monotonic() - clock
@@ -165,6 +180,12 @@ class Run(RunContext):
             rows=stage_run.rows,
         )
         self._log_details(stage_run)
+
+    def _reason(self, stage_run: StageRun, failure: BaseException) -> BaseException:
+        """Return the error to report: missing files of a table explain whatever comes of them."""
+        if not isinstance(failure, Exception) or isinstance(failure, JobError):
+            return failure
+        return missing_data(self.warehouse, stage_run.reads) or failure
 
     def _log_details(self, stage_run: StageRun) -> None:
         """With --verbose, log the versions and row counts that the stage read and wrote."""
@@ -182,9 +203,22 @@ class Run(RunContext):
             if named:
                 self.console.detail(f"    {word} {named}", stage=stage_run.stage.name, rows=counted)
 
+    def _warn_of_changes(self, stage_run: StageRun) -> None:
+        """Say what others changed in the inputs since the stage read them last."""
+        read = self._last.get(stage_run.stage.name, LastRow()).read
+        new = {
+            table: [change for change in commit.changes if change.version > read.get(table, -1)]
+            for table, commit in stage_run.inputs.items()
+        }
+        for table, changes in {**new, **stage_run.stage.disturbed_by(self)}.items():
+            if changes:
+                self.console.warn(f"{stage_run.name}: {changed_by_others(table, changes)}")
+
     def _carries(self, table: str, stage: str, fingerprint: str) -> bool:
         commit = self.warehouse.newest(table, stage)
-        return commit is not None and commit.fingerprint == fingerprint
+        if commit is None or any(change.operation == LOST for change in commit.changes):
+            return False  # among what the log has lost may be a commit of ours that is unfinished
+        return commit.fingerprint == fingerprint
 
     def _record_skipped(self, stage_run: StageRun) -> None:
         """Record that there was nothing to do.
@@ -194,8 +228,10 @@ class Run(RunContext):
         versions from `runs`.
         """
         versions = self._versions(stage_run)
-        state, last = self._last.get(stage_run.stage.name, ("", {}))
-        if state != "done" or any(last.get(table, -1) < at for table, at in versions.items()):
+        last = self._last.get(stage_run.stage.name, LastRow())
+        if last.state != "done" or any(
+            last.written.get(table, -1) < at for table, at in versions.items()
+        ):
             stage_run.writes = versions
             self.record(stage_run, "done")
         else:
@@ -233,8 +269,61 @@ class Run(RunContext):
                 "versions_read": dict(stage_run.reads),
                 "versions_written": dict(stage_run.writes),
                 "row_counts": dict(stage_run.rows),
+                "commits": self._commits(stage_run) if state != "started" else None,
             }
         )
+
+    def _commits(self, stage_run: StageRun) -> str | None:
+        """Our newest commits of what the stage writes, for when the logs are cleaned up."""
+        stored = [table for table in stage_run.outputs if self.warehouse.exists(table)]
+        commits = {table: self.warehouse.record(table) for table in stored}
+        return json.dumps(commits, sort_keys=True) if commits else None
+
+
+def missing_data(warehouse: Store, reads: Mapping[str, int]) -> JobError | None:
+    """Return the error for tables that lack files of their versions, if there are any.
+
+    reads: the versions that are read, by table.
+    """
+    try:
+        for table in filter(warehouse.exists, tables.TABLES):
+            missing = warehouse.missing_files(table)
+            if missing:
+                return JobError(_lacks(warehouse.path(table), missing, _repair(table, warehouse)))
+        for table, version in reads.items():
+            missing = warehouse.missing_files(table, version)
+            if missing:
+                path = f"{warehouse.path(table)} at version {version}, which this run reads,"
+                again = "run the same command again: the newest version has all of its files"
+                return JobError(_lacks(path, missing, again))
+    except Exception:  # the warehouse cannot be reached: the first error tells more
+        return None
+    return None
+
+
+def _lacks(path: str, missing: Sequence[str], advice: str) -> str:
+    more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+    return (
+        f"the table {path} lacks the file {missing[0]}{more}: somebody deleted it, for example by "
+        f"a VACUUM with a short retention; {advice}"
+    )
+
+
+def _repair(table: str, warehouse: Store) -> str:
+    """Say how a table is made again of which files are missing."""
+    stages = tables.TABLES[table].stages
+    backup = "put it back from a backup; without one"
+    if not stages:
+        return f"{backup} delete the folder {warehouse.path(table)}: it only says what runs did"
+    again = f"run ./spark-submit.sh {stages[0]} --overwrite {stages[0]}, then pipeline"
+    if len(stages) > 1:  # their rows are replaced by a condition, which reads the files
+        return f"{backup} delete the folder {warehouse.path(table)} and {again}"
+    return f"{backup} {again}"
+
+
+def changed_by_others(table: str, changes: Sequence[Change]) -> str:
+    """Say what others did to a table, the newest first."""
+    return f"others changed the table {table}: {', '.join(map(str, changes))}"
 
 
 def _rows(count: int | None) -> str:

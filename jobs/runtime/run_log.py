@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.warehouse import tables
@@ -16,6 +17,15 @@ from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.store import Store
 
 DIED = "ended without a word: killed, or its machine lost"  # message of a run that died
+
+
+@dataclass(frozen=True)
+class LastRow:
+    """A stage's last state, and the versions of tables in its last row with the state `done`."""
+
+    state: str = ""
+    written: dict[str, int] = field(default_factory=dict)
+    read: dict[str, int] = field(default_factory=dict)
 
 
 class RunLog:
@@ -68,18 +78,17 @@ class RunLog:
         where = f"run_id IN ({named})"
         self._warehouse.write(tables.rows("runs", ended), "runs", commit, where=where)
 
-    def last(self) -> dict[str, tuple[str, dict[str, int]]]:
-        """Return each stage's last state other than `skipped`, and the versions it wrote.
-
-        The versions are those of its last row with the state `done`.
-        """
-        stages: dict[str, tuple[str, dict[str, int]]] = {}
+    def last(self) -> dict[str, LastRow]:
+        """Return each stage's last state other than `skipped`, and what it read and wrote."""
+        stages: dict[str, LastRow] = {}
         for row in sorted(self._warehouse.query("runs"), key=lambda row: row["started"]):
-            if row["state"] != "skipped":
-                versions = dict(stages.get(row["stage"], ("", {}))[1])
-                if row["state"] == "done":
-                    versions = dict(row["versions_written"] or {})
-                stages[row["stage"]] = row["state"], versions
+            if row["state"] == "skipped":
+                continue
+            last = replace(stages.get(row["stage"], LastRow()), state=row["state"])
+            if row["state"] == "done":
+                versions = (dict(row[f"versions_{done}"] or {}) for done in ("written", "read"))
+                last = LastRow("done", *versions)
+            stages[row["stage"]] = last
         return stages
 
     def _write_rows(self) -> None:

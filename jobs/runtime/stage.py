@@ -10,7 +10,7 @@ and reports through.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from jobs.runtime.progress import Progress, SparkProgress
 from jobs.runtime.run_log import RunLog
 from jobs.settings.model import Settings
 from jobs.warehouse import tables
-from jobs.warehouse.commits import UNFINISHED, CommitInfo, fingerprint
+from jobs.warehouse.commits import UNFINISHED, Change, CommitInfo, fingerprint
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform
 from jobs.warehouse.store import Store, open_store
@@ -88,6 +88,10 @@ def _always(settings: Settings) -> bool:
     return True
 
 
+def _nothing(run: RunContext) -> Mapping[str, Sequence[Change]]:
+    return {}
+
+
 def _no_model(run: RunContext) -> str | None:
     return None
 
@@ -119,6 +123,7 @@ class Stage:
         enabled; "" lets it run.
     is_current: whether the output has a given fingerprint. It replaces the look at the commits of
         tables, for outputs that are not only tables.
+    disturbed_by: what others changed in tables so that the stage has to look at its outputs again.
     model_id: the model that the stage uses, for the table `runs`. It may raise JobError.
     before: raises an error if the stage cannot do its work; a pipeline asks at its beginning.
     afterwards: what to do or log at the end, also if there was nothing to do.
@@ -136,6 +141,7 @@ class Stage:
     example_flags: str = ""
     message_if_disabled: str = ""
     is_current: Callable[[RunContext, str], bool] | None = None
+    disturbed_by: Callable[[RunContext], Mapping[str, Sequence[Change]]] = _nothing
     model_id: Callable[[RunContext], str | None] = _no_model
     before: Callable[[RunContext], None] = _needs_nothing
     afterwards: Callable[[StageRun], None] = _does_nothing
@@ -255,6 +261,11 @@ class StageRun:
         return self.run.console
 
     @property
+    def is_overwritten(self) -> bool:
+        """Whether --overwrite asks for the stage."""
+        return self.name in self.settings.overwrite
+
+    @property
     def finished(self) -> bool:
         """Whether every output is up to date."""
         return not self.pending
@@ -315,9 +326,14 @@ class StageRun:
     def previous(self, table: str) -> DataFrame | None:
         """Return an output as an earlier run left it; None if the table does not exist.
 
-        The version is pinned, so what this run writes later is not part of it.
+        The version is pinned, so what this run writes later is not part of it. Of a table that
+        lacks files --overwrite makes another one, so it counts as none then.
         """
         if not self.warehouse.exists(table):
+            return None
+        missing = self.is_overwritten and self.warehouse.missing_files(table)
+        if missing:
+            self.console.warn(f"{table} lacks files, such as {missing[0]}: it is made without them")
             return None
         return self.warehouse.read(table, self.warehouse.version(table))
 

@@ -9,21 +9,36 @@ from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from delta import exceptions
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
 from jobs import paths
-from jobs.warehouse import commits, compaction, tables
-from jobs.warehouse.commits import CommitInfo
+from jobs.errors import JobError
+from jobs.warehouse import commits, compaction, table_log, tables
+from jobs.warehouse.commits import UNFINISHED, Change, CommitInfo
 from jobs.warehouse.files import Files
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform
+from jobs.warehouse.table_log import LogEntry, Recorded, TableLog
 
 LAST_VERSION = "spark.databricks.delta.lastCommitVersionInSession"
 # Delta leaves out a commit that changes no row, and with it that the stage is done.
 SKIP_EMPTY = "spark.databricks.delta.skipRecordingEmptyCommits"
+CONFLICTS = (  # how Delta refuses a commit because of another one; each is a class of its own
+    exceptions.ConcurrentAppendException,
+    exceptions.ConcurrentDeleteDeleteException,
+    exceptions.ConcurrentDeleteReadException,
+    exceptions.ConcurrentTransactionException,
+    exceptions.ConcurrentWriteException,
+    exceptions.DeltaConcurrentModificationException,
+    exceptions.MetadataChangedException,
+    exceptions.ProtocolChangedException,
+)
+RETRIES = 5  # of a commit that others came before without changing a row
+COMMITS = "commits"  # the column of `runs` that remembers our commits
 Rows: TypeAlias = "DataFrame | pa.Table | ArrowTransform"
 
 
@@ -38,8 +53,8 @@ class Store(ABC):
         self.spark = spark
         self.root = root
         self.files = files
-        self._known: dict[str, list[CommitInfo]] = {}
-        self._versions: dict[str, int] = {}
+        self._logs: dict[str, TableLog] = {}
+        self._recorded: dict[str, Recorded] | None = None
         self._session = spark  # for queries and for rows that come from the driver
 
     @abstractmethod
@@ -76,6 +91,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def missing_files(self, table: str, version: int | None = None) -> list[str]:
+        """Return the files that a version consists of and that are not there, sorted."""
+
+    @abstractmethod
     def _compact(self, table: str, small: Sequence[str], metadata: str) -> None:
         """Merge files in a commit that changes no row. See `compact`."""
 
@@ -88,8 +107,19 @@ class Store(ABC):
         """Return whether the table has a log."""
 
     @abstractmethod
-    def _log(self, table: str) -> list[tuple[int, str | None]]:
-        """Return version and userMetadata of every commit that the table's log still has."""
+    def _log(self, table: str) -> list[LogEntry]:
+        """Return every commit that the table's log still has.
+
+        Of our own it need not tell whether they changed rows. Raises JobError if one is damaged.
+        """
+
+    @abstractmethod
+    def _newest_version(self, table: str) -> int:
+        """Return the newest version of a table as it is now, whatever was read of it before."""
+
+    @abstractmethod
+    def _entry(self, table: str, version: int) -> LogEntry:
+        """Return one commit of the table's log, with all that it did."""
 
     @abstractmethod
     def _write(
@@ -113,23 +143,50 @@ class Store(ABC):
 
     def exists(self, table: str) -> bool:
         """Return whether the table was ever written."""
-        return table in self._known or self._exists(table)
+        return table in self._logs or self._exists(table)
 
     def commits(self, table: str) -> list[CommitInfo]:
-        """Return our commits of a table, the newest first; those of other programs are left out."""
-        if table not in self._known:
-            if not self.exists(table):
-                return []
-            log = sorted(self._log(table), reverse=True)
-            kept = {
-                commit.version: commit
-                for version, metadata in log
-                for commit in (commits.parse(version, metadata), *commits.carried(metadata))
-                if commit
-            }
-            self._known[table] = [kept[version] for version in sorted(kept, reverse=True)]
-            self._versions[table] = log[0][0]
-        return self._known[table]
+        """Return our commits of a table, the newest first; those of other programs are left out.
+
+        Each tells what others changed after it. Where the log was cleaned up, the table `runs`
+        tells of our newest commits.
+        """
+        return self._table_log(table).commits if self.exists(table) else []
+
+    def changes(self, table: str) -> tuple[Change, ...]:
+        """Return by which commits others changed rows of a table, the newest first."""
+        return self._table_log(table).changes if self.exists(table) else ()
+
+    def is_cleaned_up(self, table: str) -> bool:
+        """Return whether a table's log no longer has all of its commits."""
+        return self.exists(table) and self._table_log(table).first > 0
+
+    def record(self, table: str) -> dict[str, Any]:
+        """Return what the table `runs` is to remember of a table that exists, as JSON."""
+        return table_log.recorded_text(self._table_log(table))
+
+    def refresh(self, table: str) -> None:
+        """Read the table's commits anew if there are newer ones than those read before."""
+        if table in self._logs and self._newest_version(table) != self._logs[table].version:
+            self._forget(table)
+
+    def _table_log(self, table: str) -> TableLog:
+        if table not in self._logs:
+            entries = self._log(table)
+            cleaned_up = min(entry.version for entry in entries) > 0
+            recorded = self._recorded_by_runs().get(table) if cleaned_up else None
+            self._logs[table] = TableLog.of(entries, recorded)
+        return self._logs[table]
+
+    def _recorded_by_runs(self) -> dict[str, Recorded]:
+        """Return what the newest row of `runs` that names a table says of it, by table."""
+        if self._recorded is None:
+            rows: list[dict[str, Any]] = []
+            if self.exists("runs") and COMMITS in self.columns("runs"):
+                sql = f"SELECT started, {COMMITS} FROM rows WHERE {COMMITS} IS NOT NULL"
+                rows = sorted(self.query("runs", sql), key=lambda row: row["started"])
+            self._recorded = table_log.recorded_by(row[COMMITS] for row in rows)
+        return self._recorded
 
     def newest(self, table: str, stage: str | None = None) -> CommitInfo | None:
         """Return our newest commit of a table, by one stage or by any; None if there is none."""
@@ -138,8 +195,7 @@ class Store(ABC):
 
     def version(self, table: str) -> int:
         """Return the newest version of a table, whoever wrote it."""
-        self.commits(table)
-        return self._versions[table]
+        return self._table_log(table).version
 
     def count(self, table: str, where: str = "true") -> int:
         """Return the number of rows, or of those that fulfil a condition."""
@@ -186,21 +242,26 @@ class Store(ABC):
         The whole table is replaced, and its columns with it; or rows are added (`append`); or the
         rows that fulfil a condition (`where`, an SQL predicate) are replaced. In the last two cases
         the table gets the columns that it lacks, such as one that an earlier version did not write.
-        Raises SchemaError naming every column that differs from the declaration in tables.py.
+        Raises SchemaError naming every column that differs from the declaration in tables.py, and
+        JobError if others changed rows since the table's `version` was read: then there is no
+        commit. Files that they merged meanwhile are replaced as the others. Rows that they added
+        stay beside rows that are added.
         """
         schema = from_arrow_schema(rows.schema) if isinstance(rows, pa.Table) else rows.schema
         tables.check(table, schema)
         fresh = not self.exists(table)
         if fresh:
             append, where = True, None
+        if not fresh:
+            self._table_log(table)  # before there is one commit more
         version = self._write(rows, table, commit, fresh, append, where)
         self._remember(table, replace(commit, version=version), fresh)
         return version
 
     def _remember(self, table: str, done: CommitInfo, fresh: bool) -> None:
         """Know of a commit that was made; fresh: whether it made the table."""
-        self._known[table] = [done] if fresh else [done, *self.commits(table)]
-        self._versions[table] = done.version
+        before = TableLog(done.version, []) if fresh else self._table_log(table)
+        self._logs[table] = before.with_commit(done)
 
     def adopt(self, table: str, resumable: str, commit: CommitInfo) -> bool:
         """Commit the rows that a killed run had completed; return whether there were any.
@@ -210,6 +271,23 @@ class Store(ABC):
         tasks write no files of their own finds none.
         """
         return False
+
+    def _check_unchanged(self, table: str, append: bool, newest: int) -> None:
+        """Raise JobError if others changed rows between the version that was read and `newest`.
+
+        In a table whose rows are replaced by partitions nothing that others do matters.
+        """
+        if tables.TABLES[table].partition:
+            return
+        base = self.version(table)
+        for version in range(base + 1, newest + 1):
+            entry = self._entry(table, version)
+            if entry.removes_rows or (entry.adds_rows and not append):
+                raise JobError(
+                    f"the table {self.path(table)} was changed by others while this run worked on "
+                    f"its version {base}: {entry.change}. Their change stays and nothing was "
+                    "written over it: run the same command again, which goes on from there"
+                )
 
     def columns(self, table: str) -> list[str]:
         """Return the names of a table's columns."""
@@ -241,9 +319,9 @@ class Store(ABC):
 
     def same_rows(self, table: str, version: int) -> int:
         """Return the newest version with the rows of this one: only upkeep came in between."""
-        for number, metadata in sorted(self._log(table)):
-            if number == version + 1 and commits.is_upkeep(metadata):
-                version = number
+        for entry in sorted(self._log(table), key=lambda entry: entry.version):
+            if entry.version == version + 1 and commits.is_upkeep(entry.metadata):
+                version = entry.version
         return version
 
     @abstractmethod
@@ -263,8 +341,7 @@ class Store(ABC):
 
     def _forget(self, table: str) -> None:
         """Read the table's commits anew when they are next asked for."""
-        self._known.pop(table, None)
-        self._versions.pop(table, None)
+        self._logs.pop(table, None)
 
     def lease(self, run: str, log: Callable[[str], None]) -> AbstractContextManager[None]:
         """Hold a warehouse alone that `lock` cannot hold, since it is on no mounted file system.
@@ -317,5 +394,50 @@ class Store(ABC):
         if fresh:
             writer = writer.options(**tables.properties(table)).partitionBy(*declared.partition)
         frame.sparkSession.conf.set(SKIP_EMPTY, "false")
-        writer.save(self._spark_path(table))
-        return int(cast(str, frame.sparkSession.conf.get(LAST_VERSION)))
+        if fresh:
+            writer.save(self._spark_path(table))
+        else:
+            self._save(writer, table, append)
+        version = int(cast(str, frame.sparkSession.conf.get(LAST_VERSION)))
+        if not fresh:
+            self._check_between(table, version, commit, append)
+        return version
+
+    def _save(self, writer: DataFrameWriter, table: str, append: bool) -> None:
+        """Write to a table that exists.
+
+        Delta refuses also where others only merged files: then the rows are made again.
+        """
+        for left in reversed(range(RETRIES)):
+            self._check_unchanged(table, append, self._newest_version(table))
+            try:
+                writer.save(self._spark_path(table))
+                return
+            except CONFLICTS:
+                if not left:
+                    raise
+
+    def _check_between(self, table: str, version: int, commit: CommitInfo, append: bool) -> None:
+        """Undo a commit by Spark if others changed rows while it was made. Raises JobError then.
+
+        To Spark rows that are only added fit to whatever others do meanwhile.
+        """
+        try:
+            self._check_unchanged(table, append, version - 1)
+        except JobError:
+            self._undo(table, version, commit)
+            raise
+
+    def _undo(self, table: str, version: int, commit: CommitInfo) -> None:
+        """Restore the version before a commit of ours, by a commit that says it is unfinished.
+
+        It has the metadata of the commit before, which describe the rows that are there again.
+        """
+        before = self.newest(table, commit.stage) or commit
+        undone = replace(before, run_id=commit.run_id, fingerprint=UNFINISHED)
+        self._restore(table, version - 1, undone)
+        self._forget(table)
+
+    @abstractmethod
+    def _restore(self, table: str, version: int, commit: CommitInfo) -> None:
+        """Make a commit by which the table is as in an earlier version."""

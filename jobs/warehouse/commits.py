@@ -1,8 +1,8 @@
 """Commits of a Delta table: what we write into their metadata, and how it is read back.
 
 The unit of finished work is what one stage writes to one table. The `userMetadata` of every commit
-of ours holds the run, the stage and the stage's fingerprint; commits of others (OPTIMIZE, VACUUM,
-rows that other programs appended) have none of it and are passed over.
+of ours holds the run, the stage and the stage's fingerprint; commits of others have none of it. If
+they changed rows, they are part of what readers of the table depend on (`CommitInfo.output_id`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from jobs.settings.redaction import redacted
@@ -25,14 +24,35 @@ if TYPE_CHECKING:
 UNFINISHED = "unfinished"  # the fingerprint of a commit that another one will follow
 ABSOLUTE = re.compile(r"/|[A-Za-z][\w+.-]*:")  # a file elsewhere, as clones have them
 COMMIT = re.compile(r"\d{20}\.json")  # the name of a commit's file in a table's log
+LOST = "LOST"  # the operation of a change that the log no longer tells of
 CARRIED = "carried"  # the key of the commits that one without rows carries
+
+
+class Change(NamedTuple):
+    """A commit by which another program changed rows of a table.
+
+    operation: as Delta's history names it, such as DELETE. engine: the program, if it says so.
+    removes: whether it took rows out, be it to put changed ones in.
+    """
+
+    version: int
+    operation: str
+    engine: str
+    removes: bool = True
+
+    def __str__(self) -> str:
+        if self.operation == LOST:
+            return f"commits until version {self.version} that the log has lost"
+        by = f" by {self.engine}" if self.engine else ""
+        return f"{self.operation}{by} at version {self.version}"
 
 
 @dataclass(frozen=True)
 class CommitInfo:
     """The run and stage that made a commit, the stage's fingerprint, and further metadata.
 
-    version: of the table, which the commit made; -1 before it is made.
+    version: of the table, which the commit made; -1 before it is made. changes: what others changed
+    in the table after it, as far as the log was read.
     """
 
     run_id: str
@@ -40,12 +60,24 @@ class CommitInfo:
     fingerprint: str
     metadata: dict[str, Any] = field(default_factory=dict)
     version: int = -1
+    changes: tuple[Change, ...] = field(default=(), compare=False)
 
     @property
     def output_id(self) -> str:
-        """What readers depend on: the fingerprint, and what it leaves open (metadata `content`)."""
+        """What readers depend on.
+
+        It is the fingerprint, what that leaves open (metadata `content`), and the versions at which
+        others changed rows.
+        """
         more = self.metadata.get("content")
-        return f"{self.fingerprint}|{more}" if more else self.fingerprint
+        parts = [self.fingerprint, *([str(more)] if more else [])]
+        versions = ["?" if change.operation == LOST else change.version for change in self.changes]
+        changed = [f"changed at {', '.join(map(str, versions))}"] if versions else []
+        return "|".join(parts + changed)
+
+    def as_of(self, version: int) -> CommitInfo:
+        """Return the commit with those changes alone that a version of the table has."""
+        return replace(self, changes=tuple(c for c in self.changes if c.version <= version))
 
     @property
     def orientations(self) -> int:
@@ -65,16 +97,26 @@ class CommitInfo:
         content = {"run_id": self.run_id, "stage": self.stage, "fingerprint": self.fingerprint}
         return json.dumps(content | {"notes": redacted(self.metadata)}, sort_keys=True)
 
+    def entry(self) -> dict[str, Any]:
+        """The commit as another one carries it, and as the table `runs` records it."""
+        more = {"version": self.version, "changes": [list(change) for change in self.changes]}
+        return dict(json.loads(self.json())) | more
+
     def properties(self) -> deltalake.CommitProperties:
-        """The commit's metadata for a commit by delta-rs."""
-        return properties(self.json())
+        """The commit's metadata for a commit by delta-rs, which is tried once."""
+        return properties(self.json(), retries=0)
 
 
-def properties(metadata: str) -> deltalake.CommitProperties:
-    """Return userMetadata for a commit by delta-rs."""
+def properties(metadata: str, retries: int | None = None) -> deltalake.CommitProperties:
+    """Return userMetadata for a commit by delta-rs.
+
+    retries: how often it is tried on a newer version; 0: it becomes the next version or fails.
+    """
     import deltalake
 
-    return deltalake.CommitProperties(custom_metadata={"userMetadata": metadata})
+    return deltalake.CommitProperties(
+        custom_metadata={"userMetadata": metadata}, max_commit_retries=retries
+    )
 
 
 def fingerprint(content: Any) -> str:
@@ -88,7 +130,12 @@ def parse(version: int, metadata: str | None) -> CommitInfo | None:
     try:
         content = json.loads(metadata or "")
         return CommitInfo(
-            content["run_id"], content["stage"], content["fingerprint"], content["notes"], version
+            content["run_id"],
+            content["stage"],
+            content["fingerprint"],
+            content["notes"],
+            version,
+            tuple(Change(*change) for change in content.get("changes", ())),
         )
     except (ValueError, KeyError, TypeError):
         return None
@@ -104,8 +151,7 @@ def carrying(ours: Iterable[CommitInfo]) -> str:
     newest: dict[str, CommitInfo] = {}
     for commit in ours:
         newest.setdefault(commit.stage, commit)
-    entries = [json.loads(each.json()) | {"version": each.version} for each in newest.values()]
-    return json.dumps({CARRIED: entries}, sort_keys=True)
+    return json.dumps({CARRIED: [each.entry() for each in newest.values()]}, sort_keys=True)
 
 
 def carried(metadata: str | None) -> list[CommitInfo]:
@@ -126,21 +172,12 @@ def is_upkeep(metadata: str | None) -> bool:
         return False
 
 
-def user_metadata(commit: Path) -> str | None:
-    """Return commitInfo.userMetadata of a commit's file (Delta protocol: Commit Provenance)."""
-    with commit.open(encoding="utf-8") as lines:
-        for line in lines:
-            info = json.loads(line).get("commitInfo")
-            if info:
-                metadata = info.get("userMetadata")
-                return None if metadata is None else str(metadata)
-    return None
+def added_files(commit: str) -> list[WrittenFile]:
+    """Return the files in the table's folder that a commit adds (Delta protocol: Add File).
 
-
-def added_files(commit: Path) -> list[WrittenFile]:
-    """Return the files in the table's folder that a commit adds (Delta protocol: Add File)."""
-    actions = map(json.loads, commit.read_text(encoding="utf-8").splitlines())
-    added = [action["add"] for action in actions if "add" in action]
+    commit: the text of its file.
+    """
+    added = [action["add"] for action in map(json.loads, commit.splitlines()) if "add" in action]
     return [
         WrittenFile(unquote(add["path"]), int(add["size"]))
         for add in added

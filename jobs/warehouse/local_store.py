@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -21,18 +23,17 @@ from pyspark.sql.types import StructType
 
 from jobs import paths
 from jobs.errors import JobError
-from jobs.warehouse import compaction, parquet_scan, shared_folder, tables, unfinished
-from jobs.warehouse.base_store import Rows, Store
+from jobs.warehouse import compaction, parquet_scan, shared_folder, table_log, tables, unfinished
+from jobs.warehouse.base_store import RETRIES, Rows, Store
 from jobs.warehouse.commits import (
     COMMIT,
-    UNFINISHED,
     CommitInfo,
     added_files,
     properties,
-    user_metadata,
 )
 from jobs.warehouse.files import LocalFiles
 from jobs.warehouse.parquet_write import ArrowTransform, passthrough
+from jobs.warehouse.table_log import LogEntry
 from jobs.warehouse.unfinished import NotedFile
 
 if TYPE_CHECKING:
@@ -108,11 +109,13 @@ class LocalStore(Store):
         return parquet_scan.ParquetSnapshot(self.spark, folder, row_groups)
 
     def size(self, table: str, version: int | None = None) -> tuple[int, int] | None:
-        """Return rows and bytes of a version by its log alone; None if there is no table."""
+        """Return rows and bytes of a version by its log alone; None if it does not tell."""
         log = self._table_if_any(table, version)
         if log is None:
             return None
         added = pa.table(log.get_add_actions())
+        if "num_records" not in added.column_names or added.column("num_records").null_count:
+            return None
         rows, taken = (
             sum(added.column(name).to_pylist()) for name in ("num_records", "size_bytes")
         )
@@ -125,6 +128,11 @@ class LocalStore(Store):
             added.column("path").to_pylist(), added.column("size_bytes").to_pylist(), strict=True
         )
         return dict(sorted(sizes))
+
+    def missing_files(self, table: str, version: int | None = None) -> list[str]:  # noqa: D102
+        added = pa.table(self._table(table, version).get_add_actions())
+        names = sorted(unquote(name) for name in added.column("path").to_pylist())
+        return [name for name in names if not Path(self.path(table), name).exists()]
 
     def _compact(self, table: str, small: Sequence[str], metadata: str) -> None:
         """Have the tasks write merged files as they write new ones; delta-rs' own would unsort."""
@@ -150,6 +158,7 @@ class LocalStore(Store):
         metadata: str,
     ) -> None:
         """Commit files of the same rows in the place of others; the log says that none changed."""
+        from deltalake.exceptions import CommitFailedError
         from deltalake.transaction import AddAction, RemoveAction
 
         written = rows.write_files(Path(self.path(table)), tables.TABLES[table].scalars)
@@ -158,9 +167,14 @@ class LocalStore(Store):
             AddAction(row.path, row.size, {}, row.modified, False, row.stats) for row in written
         ]
         actions += [RemoveAction(name, False, now, size, {}) for name, size in old.items()]
-        log.create_write_transaction(
-            actions, "append", log.schema(), commit_properties=properties(metadata)
-        )
+        once = properties(metadata, retries=0)
+        try:
+            log.create_write_transaction(actions, "append", log.schema(), commit_properties=once)
+        except CommitFailedError as refused:
+            raise JobError(
+                f"the table {self.path(table)} was changed by others while its files were merged. "
+                "They are as they were: run the same command again"
+            ) from refused
 
     def _vacuum(self, table: str, hours: int | None, metadata: str, dry_run: bool) -> list[str]:
         """Delete by delta-rs, which lists a folder in milliseconds; by Spark what it cannot read.
@@ -190,9 +204,15 @@ class LocalStore(Store):
         """Return whether there is a log; Delta's first answer would take seconds."""
         return bool(self._commit_files(table))
 
-    def _log(self, table: str) -> list[tuple[int, str | None]]:
+    def _log(self, table: str) -> list[LogEntry]:
         """Read the log's files here: `history` starts a Spark job, a second for each table."""
-        return [(int(path.stem), user_metadata(path)) for path in self._commit_files(table)]
+        return [_entry(path) for path in self._commit_files(table)]
+
+    def _newest_version(self, table: str) -> int:
+        return max(int(path.stem) for path in self._commit_files(table))
+
+    def _entry(self, table: str, version: int) -> LogEntry:
+        return _entry(Path(self.path(table), "_delta_log", f"{version:020}.json"))
 
     def _commit_files(self, table: str) -> list[Path]:
         """Return the files of the commits that the log still has; none if there is no table."""
@@ -207,10 +227,15 @@ class LocalStore(Store):
         return Path(self.path(table)).as_uri()
 
     def _table(self, table: str, version: int | None = None) -> deltalake.DeltaTable:
-        """Return a table as delta-rs sees it."""
+        """Return a table as delta-rs sees it. Raises JobError if its log cannot be read."""
         import deltalake
+        from deltalake.exceptions import DeltaError
 
-        return deltalake.DeltaTable(self._uri(table), version=version)
+        try:
+            return deltalake.DeltaTable(self._uri(table), version=version)
+        except DeltaError as refused:
+            self._log(table)  # names a damaged file
+            raise table_log.unreadable(self.path(table), str(refused)) from refused
 
     def _table_if_any(self, table: str, version: int | None) -> deltalake.DeltaTable | None:
         return self._table(table, version) if self.exists(table) else None
@@ -242,17 +267,19 @@ class LocalStore(Store):
         deleted.
         """
         folder = Path(self.path(table))
-        added = added_files(folder / "_delta_log" / f"{version:020d}.json")
+        added = added_files((folder / "_delta_log" / f"{version:020d}.json").read_text("utf-8"))
         try:
             shared_folder.check_written(folder, added)
         except JobError:
             if version == 0:
                 self.files.delete(table)
+                self._forget(table)
             else:
-                undone = replace(commit, fingerprint=UNFINISHED)
-                self._table(table).restore(version - 1, commit_properties=undone.properties())
-            self._known.pop(table, None)
+                self._undo(table, version, commit)
             raise
+
+    def _restore(self, table: str, version: int, commit: CommitInfo) -> None:
+        self._table(table).restore(version, commit_properties=commit.properties())
 
     def _write_rows(
         self,
@@ -267,14 +294,42 @@ class LocalStore(Store):
 
         options: dict[str, Any] = {"mode": "append" if append else "overwrite"}
         if fresh:
+            options["mode"] = "error"
             options["configuration"] = tables.properties(table)
             options["partition_by"] = list(tables.TABLES[table].partition)
-        else:
-            options["schema_mode"] = "merge" if append or where else "overwrite"
-            options["predicate"] = where
+            options["commit_properties"] = commit.properties()
+            with _created(self.path(table)):
+                deltalake.write_deltalake(self._uri(table), rows, **options)
+            return 0
+        options["schema_mode"] = "merge" if append or where else "overwrite"
+        options["predicate"] = where
         options["commit_properties"] = commit.properties()
-        deltalake.write_deltalake(self._uri(table), rows, **options)
-        return int(self._table(table).version())
+        return self._commit(
+            table, append, lambda log: deltalake.write_deltalake(log, rows, **options)
+        )
+
+    def _commit(
+        self, table: str, append: bool, write: Callable[[deltalake.DeltaTable], None]
+    ) -> int:
+        """Commit on the newest version; begin again if others were faster and changed no row.
+
+        write: commits to a table as the next version, or raises CommitFailedError: delta-rs's own
+        retries keep files that others made by merging meanwhile, and with them the old rows.
+        """
+        from deltalake.exceptions import CommitFailedError
+
+        left = RETRIES
+        while True:
+            log = self._table(table)
+            newest = int(log.version())
+            self._check_unchanged(table, append, newest)
+            try:
+                write(log)
+                return newest + 1
+            except CommitFailedError:
+                left -= 1
+                if not left:
+                    raise
 
     def _write_files(
         self,
@@ -284,7 +339,7 @@ class LocalStore(Store):
         log: deltalake.DeltaTable | None,
         append: bool,
     ) -> int:
-        """Have the tasks write files, then commit them; log: the table as it was before."""
+        """Have the tasks write files, then commit them; log: None if there is no table yet."""
         transform = (
             rows
             if isinstance(rows, ArrowTransform)
@@ -335,17 +390,43 @@ class LocalStore(Store):
         columns = deltalake.Schema.from_json(schema)
         properties = commit.properties()
         if log is None:
-            create_table_with_add_actions(
-                self._uri(table),
-                columns,
-                added,
-                configuration=tables.properties(table),
-                commit_properties=properties,
-            )
-        else:
-            mode = "append" if append else "overwrite"
-            log.create_write_transaction([*added], mode, columns, commit_properties=properties)
-        return int(self._table(table).version())
+            with _created(self.path(table)):
+                create_table_with_add_actions(
+                    self._uri(table),
+                    columns,
+                    added,
+                    configuration=tables.properties(table),
+                    commit_properties=properties,
+                )
+            return 0
+        mode: Literal["append", "overwrite"] = "append" if append else "overwrite"
+        return self._commit(
+            table,
+            append,
+            lambda newest: newest.create_write_transaction(
+                [*added], mode, columns, commit_properties=properties
+            ),
+        )
+
+
+def _entry(commit: Path) -> LogEntry:
+    return table_log.entry_of(int(commit.stem), commit.read_text("utf-8", "replace"), str(commit))
+
+
+@contextmanager
+def _created(path: str) -> Iterator[None]:
+    """Say what to do if others make a table while it is made here."""
+    from deltalake.exceptions import DeltaError
+
+    try:
+        yield
+    except DeltaError as refused:
+        if not Path(path, "_delta_log", f"{0:020}.json").exists():
+            raise
+        raise JobError(
+            f"the table {path} was made by others while this run made it. Nothing of this run is "
+            "in it: run the same command again"
+        ) from refused
 
 
 def _can_take_files(

@@ -221,6 +221,9 @@ def _bounds(column: pa.ChunkedArray) -> tuple[Any, Any]:
     if pa.types.is_floating(kind) and not pc.all(pc.is_finite(column)).as_py():
         return None, None
     low, high = pc.min_max(column).as_py().values()
+    if pa.types.is_floating(kind) and low is not None:
+        # -0.0 equals 0.0, but some readers take it for less.
+        low, high = (low or -0.0), (high or 0.0)
     if isinstance(low, str) and max(len(low), len(high)) > LONGEST:
         return None, None
     return low, high

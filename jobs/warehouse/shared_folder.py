@@ -44,13 +44,22 @@ def check_written(folder: Path, files: Sequence[WrittenFile]) -> None:
     """
     lost = [file for file in files if _size(folder / file.name) != file.size]
     if lost:
-        raise JobError(
-            message(
-                folder,
-                f"{len(lost)} of {len(files)} files that the executors wrote, such as "
-                f"{lost[0].name}, are not there on the driver in their full size",
-            )
+        seen = (
+            f"{len(lost)} of {len(files)} files that the executors wrote, such as {lost[0].name}, "
+            "are not there on the driver in their full size"
         )
+        vacuumed = "(If a VACUUM without retention deleted them meanwhile, run the command again)"
+        raise JobError(f"{message(folder, seen)}. {vacuumed}")
+
+
+def deleted(folder: str, name: str) -> JobError:
+    """Return the error for a file that was written and deleted before it was committed."""
+    return JobError(
+        f"{folder}: the file {name}, which this run wrote, was deleted before the run was done "
+        "with the table, as by a VACUUM without retention. Nothing of it is in the table: run the "
+        "same command again, and let VACUUM keep what is younger than a run (maintain keeps 30 "
+        "days)"
+    )
 
 
 def check_folder(folder: Path) -> None:

@@ -11,18 +11,20 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from urllib.parse import unquote
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs import paths
-from jobs.warehouse import compaction, tables
+from jobs.warehouse import compaction, shared_folder, table_log, tables
 from jobs.warehouse.base_store import Rows, Store
-from jobs.warehouse.commits import CommitInfo
+from jobs.warehouse.commits import COMMIT, CommitInfo, added_files, parse
 from jobs.warehouse.files import HadoopFiles
 from jobs.warehouse.lease import Lease, Owner
 from jobs.warehouse.lease_files import HadoopLeaseFiles
 from jobs.warehouse.parquet_scan import ParquetSnapshot
+from jobs.warehouse.table_log import HARMLESS, LogEntry
 
 
 class SparkStore(Store):
@@ -75,12 +77,14 @@ class SparkStore(Store):
 
     def data_files(self, table: str) -> dict[str, int]:
         """Return the files of the newest version by Delta's log, sorted by name."""
-        jvm = self.spark._jvm
-        assert jvm is not None
-        logs = jvm.org.apache.spark.sql.delta.DeltaLog
-        log = logs.forTableWithSnapshot(self.spark._jsparkSession, self._spark_path(table))
-        files = DataFrame(log._2().allFiles().toDF(), self.spark)
+        files = DataFrame(self._snapshot(table).allFiles().toDF(), self.spark)
         return {row.path: row.size for row in files.select("path", "size").sort("path").collect()}
+
+    def missing_files(self, table: str, version: int | None = None) -> list[str]:  # noqa: D102
+        used = self._read_by_spark(table, version).inputFiles()
+        stored = {file.name.rpartition("/")[2] for file in self.files.infos(table)}
+        names = {unquote(path.rpartition("/")[2]) for path in used}
+        return sorted(name for name in names if name not in stored)
 
     def _compact(self, table: str, small: Sequence[str], metadata: str) -> None:
         self._lease.check()
@@ -103,10 +107,47 @@ class SparkStore(Store):
     def _exists(self, table: str) -> bool:
         return DeltaTable.isDeltaTable(self.spark, self._spark_path(table))
 
-    def _log(self, table: str) -> list[tuple[int, str | None]]:
-        history = DeltaTable.forPath(self.spark, self._spark_path(table)).history()
-        rows = history.select("version", "userMetadata").collect()
-        return [(row.version, row.userMetadata) for row in rows]
+    def _log(self, table: str) -> list[LogEntry]:
+        columns = ("version", "userMetadata", "operation", "engineInfo")
+        try:
+            history = DeltaTable.forPath(self.spark, self._spark_path(table)).history()
+            rows = history.select(*columns).collect()
+        except Exception as refused:
+            self._check_log(table)
+            raise table_log.unreadable(self.path(table), str(refused)) from refused
+        entries = [LogEntry(r.version, r.userMetadata, r.operation, r.engineInfo) for r in rows]
+        return [
+            entry
+            if entry.operation in HARMLESS or parse(entry.version, entry.metadata)
+            else self._entry(table, entry.version)
+            for entry in entries
+        ]
+
+    def _newest_version(self, table: str) -> int:
+        return int(self._snapshot(table).version())
+
+    def _entry(self, table: str, version: int) -> LogEntry:
+        name = f"{table}/_delta_log/{version:020}.json"
+        text = self.files.read(name).decode("utf-8", "replace")
+        return table_log.entry_of(version, text, self.files.path(name))
+
+    def _check_log(self, table: str) -> None:
+        """Raise JobError that names a commit of the log that is empty or cut off, if one is."""
+        names = (file.name.rpartition("/")[2] for file in self.files.infos(f"{table}/_delta_log"))
+        for name in sorted(filter(COMMIT.fullmatch, names), reverse=True):
+            self._entry(table, int(name.partition(".")[0]))
+
+    def _snapshot(self, table: str) -> Any:
+        """Return Delta's object of a table's newest version."""
+        jvm = self.spark._jvm
+        assert jvm is not None
+        logs = jvm.org.apache.spark.sql.delta.DeltaLog
+        return logs.forTableWithSnapshot(self.spark._jsparkSession, self._spark_path(table))._2()
+
+    def _restore(self, table: str, version: int, commit: CommitInfo) -> None:
+        session = self.spark.newSession()
+        session.conf.set(compaction.METADATA, commit.json())
+        DeltaTable.forPath(session, self._spark_path(table)).restoreToVersion(version)
 
     def _write(
         self,
@@ -118,4 +159,19 @@ class SparkStore(Store):
         where: str | None,
     ) -> int:
         self._lease.check()
-        return self._write_by_spark(rows, table, commit, fresh, append, where)
+        version = self._write_by_spark(rows, table, commit, fresh, append, where)
+        self._check_files(table, version, commit)
+        return version
+
+    def _check_files(self, table: str, version: int, commit: CommitInfo) -> None:
+        """Undo a commit if files that it names are gone. Raises JobError then."""
+        text = self.files.read(f"{table}/_delta_log/{version:020}.json").decode()
+        added = {file.name.rpartition("/")[2] for file in added_files(text)}
+        stored = {file.name.rpartition("/")[2] for file in self.files.infos(table)} if added else ()
+        missing = added.difference(stored)
+        if missing:
+            if version > 0:
+                self._undo(table, version, commit)
+            else:
+                self.drop(table)
+            raise shared_folder.deleted(self.path(table), sorted(missing)[0])

@@ -254,7 +254,7 @@ TABLES: dict[str, Table] = {
             "settings string, depends string, code_version string, model_id string, "
             "message string, "
             "versions_read map<string,bigint>, versions_written map<string,bigint>, "
-            "row_counts map<string,bigint>",
+            "row_counts map<string,bigint>, commits string",
             partition=("run_id",),
         ),
     )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs.errors import JobError
+from jobs.warehouse import tables
+from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.store import open_store
-from tests.support.given_latents import ROUNDS_OF, GivenLatents
+from tests.support.given_latents import ROUNDS_OF, THRESHOLDS, GivenLatents
+from tests.support.vectors import definition
 
 
 def test_a_new_batch_leaves_earlier_decisions_as_they_are(
@@ -38,6 +44,83 @@ def test_a_new_batch_leaves_earlier_decisions_as_they_are(
             given.prune("prune.mode=append")
         given.images[early[0]] = image
     assert given.selection() == both
+
+
+def withdraw(spark: SparkSession, folder: Path, name: str) -> None:
+    row = (None, name, None, None, "ingest", "withdrawn", "")
+    warehouse = open_store(spark, str(folder))
+    commit = CommitInfo("run", "ingest", "mark")
+    warehouse.write(tables.rows("rejects", [row]), "rejects", commit)
+
+
+@pytest.mark.parametrize("flags", [(), ROUNDS_OF], ids=["tasks", "rounds"])
+def test_a_withdrawn_image_frees_those_that_it_stood_for_alone(
+    spark: SparkSession, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    given = GivenLatents(spark, tmp_path, {"large": 90, "small": 20})
+    new = sorted(given.images)[::11]
+    given.write([name for name in given.images if name not in new])
+    given.prune("prune.mode=append", *flags)
+    first = given.selection()
+    keepers = Counter(keeper for _, keeper, _ in first.values() if keeper)
+    ((out, _),) = keepers.most_common(1)
+    freed = {key for key, (_, keeper, _) in first.items() if keeper == out}
+    stay = {key: row for key, row in first.items() if key[0] != out and key not in freed}
+    assert len({rule for _, rule in freed}) > 1, "several rules decide anew"
+    assert {name for name, _ in freed} & {name for name, _ in stay}, "not all of them each image"
+    del given.images[out]
+    given.write()
+    with pytest.raises(JobError, match="have vanished since"):
+        given.prune("prune.mode=append", *flags)
+    withdraw(spark, tmp_path, out)
+    given.prune("prune.mode=append", *flags)
+    both = given.selection()
+    assert stay.items() <= both.items()
+    expected = decided_anew(given, stay, freed, new)
+    assert {key: both[key] for key in expected} == expected
+    assert both.keys() == stay.keys() | expected.keys()
+    given.prune("prune.mode=append", *flags, "publish.rule=fixed:0.8")
+    assert given.selection() == both, "nothing is withdrawn twice"
+
+
+Rows = dict[tuple[str, str], tuple[bool, str | None, float | None]]
+
+
+def decided_anew(
+    given: GivenLatents, stay: Rows, freed: set[tuple[str, str]], new: list[str]
+) -> Rows:
+    """What the definition gives: first the images that are free by a rule, then the new ones."""
+    found: Rows = {}
+    for threshold in THRESHOLDS:
+        rule = f"fixed:{threshold}"
+        for label in ("large", "small"):
+            of_label = sorted(name for name in given.images if name.startswith(label))
+            kept = [name for name in of_label if stay.get((name, rule), (False,))[0]]
+            open_ones = [name for name in of_label if (name, rule) in freed]
+            open_ones += [name for name in of_label if name in new]
+            names = kept + open_ones
+            rows = np.array([given.latents[name] for name in names])
+            order = np.arange(len(open_ones))
+            cover = definition(rows[: len(kept)], rows[len(kept) :], threshold, order)
+            for i, name in enumerate(open_ones):
+                keeper = None if cover.kept[i] else names[cover.keeper[i]]
+                similarity = None if cover.kept[i] else float(cover.similarity[i])
+                found[name, rule] = (bool(cover.kept[i]), keeper, similarity)
+    return found
+
+
+def test_versions_that_are_gone_stop_the_withdrawal(spark: SparkSession, tmp_path: Path) -> None:
+    given = GivenLatents(spark, tmp_path, {"a": 20})
+    given.write()
+    given.prune("prune.mode=append")
+    out = next(iter(given.images))
+    del given.images[out]
+    given.write()
+    withdraw(spark, tmp_path, out)
+    table = DeltaTable((tmp_path / "latents").as_uri())
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    with pytest.raises(JobError, match="the versions of the tables with them are gone"):
+        given.prune("prune.mode=append")
 
 
 def test_a_wrong_earlier_decision_fails_the_audit_of_the_next_batch(

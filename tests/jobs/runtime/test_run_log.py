@@ -9,7 +9,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from jobs.runtime.run_log import RunLog
+from jobs.runtime.run_log import LastRow, RunLog
 from jobs.warehouse import tables
 from jobs.warehouse.store import open_store
 
@@ -42,7 +42,7 @@ def test_a_stage_has_one_row_and_the_last_outcome_counts(
         ("second", "train", "failed"),
     ]
     log = RunLog(warehouse, "third")
-    assert log.last() == {"train": ("failed", {}), "encode": ("done", {"latents": 0})}
+    assert log.last() == {"train": LastRow("failed"), "encode": LastRow("done", {"latents": 0})}
     log.close()
 
 

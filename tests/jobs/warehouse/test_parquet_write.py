@@ -252,6 +252,16 @@ def test_what_the_log_cannot_tell_has_no_bounds(values: list[Any], kind: pa.Data
     assert told["nullCount"] == {"column": 2, "number": 0}
 
 
+@pytest.mark.parametrize("values", [[-0.0, 0.0], [0.0, -0.0], [-0.0], [0.0]])
+def test_zeros_of_both_signs_lie_within_the_bounds(values: list[float]) -> None:
+    """They are equal, but some readers compare them as if they were not."""
+    stats = Statistics(("number",))
+    stats.add(pa.table({"number": values}))
+    stats.add(pa.table({"number": values[::-1]}))
+    told = json.loads(stats.json())
+    assert repr((told["minValues"], told["maxValues"])) == "({'number': -0.0}, {'number': 0.0})"
+
+
 @pytest.mark.spark
 def test_no_reader_skips_numbers_that_are_none(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = open_store(spark, str(tmp_path))
@@ -289,7 +299,7 @@ def test_tables_that_others_changed_are_for_spark(spark: SparkSession, tmp_path:
 
 
 @pytest.mark.spark
-def test_what_others_add_meanwhile_stays(spark: SparkSession, tmp_path: Path) -> None:
+def test_what_others_add_meanwhile_is_not_written_over(spark: SparkSession, tmp_path: Path) -> None:
     warehouse = open_store(spark, str(tmp_path))
     warehouse.write(made(spark, 0, 4), "images", COMMIT)
     theirs = made(spark, 7, 8).mapped()
@@ -301,8 +311,11 @@ def test_what_others_add_meanwhile_stays(spark: SparkSession, tmp_path: Path) ->
     ours = made(spark, 4, 6)
     between = ArrowTransform(ours.frame, ours.rows, ours.schema)
     object.__setattr__(between, "write_files", meanwhile)
-    warehouse.write(between, "images", COMMIT)
-    assert ids(warehouse) == ["00004", "00005", "00007"]
+    with pytest.raises(
+        errors.JobError, match="changed by others while this run worked on its version 0"
+    ):
+        warehouse.write(between, "images", COMMIT)
+    assert ids(warehouse) == ["00000", "00001", "00002", "00003", "00007"]
 
 
 def test_a_task_without_rows_writes_no_file(tmp_path: Path) -> None:
