@@ -6,7 +6,10 @@ import hashlib
 import io
 import pickle
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +17,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from tests.support.hostile_files import tiff_in_one_tile
 from tests.support.pictures import picture
 from udfs.acquisition import decode as decoding
-from udfs.acquisition.decode import PIXELS, SIDE, Tile, Unusable, decode, jpeg, scale, sha256
+from udfs.acquisition import levels as rgb_levels
+from udfs.acquisition import limits
+from udfs.acquisition.decode import PIXELS, SIDE, Tile, decode, jpeg, scale, sha256
+from udfs.acquisition.unusable import FORMATS, Unusable
 
 LIMIT = 10**6
 CODES = ("empty", "unreadable", "truncated", "unsupported_format", "too_large")
@@ -99,7 +106,7 @@ def test_the_hash_of_the_pixels_is_that_of_the_frame_before_it_is_resized() -> N
 def test_a_frame_larger_than_a_strip_is_hashed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     levels = picture(2, 100)
     for pixels in (1, 700, 10**4):  # less than a row; 7 rows, of which 2 are left; all
-        monkeypatch.setattr(decoding, "STRIP", pixels)
+        monkeypatch.setattr(rgb_levels, "STRIP", pixels)
         assert decoding.pixels_sha256(Image.fromarray(levels)) == hash_of(levels)
 
 
@@ -172,6 +179,7 @@ GOOD = encoded(Image.fromarray(picture(8)), "PNG")
         (png_of(1_200), "too_large", "1440000 pixels"),
         (b"%PDF-1.7", "unsupported_format", "PDF is not read here"),
         (b"\x00\x00\x00\x20ftypheic" + bytes(40), "unsupported_format", "HEIC"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unsupported_format", "PostScript"),
     ],
 )
 def test_unusable_files_have_a_reason(data: bytes, code: str, message: str) -> None:
@@ -227,3 +235,121 @@ def test_a_jpeg_shows_the_image_and_a_lower_quality_is_smaller() -> None:
     shown = np.asarray(Image.open(io.BytesIO(data)), float)
     assert np.abs(shown - levels).mean() < 3
     assert len(jpeg(levels.reshape(-1), 40)) < len(data)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_grey_of_16_bits_is_the_same_in_strips(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.linspace(-9, 70_000, 90 * 70).reshape(90, 70)
+    if mode == "I":
+        grey = Image.fromarray(values.astype(np.int32))
+    else:
+        stored = np.clip(values, 0, 65535).astype(">u2" if mode == "I;16B" else "<u2")
+        grey = Image.frombytes(mode, (70, 90), stored.tobytes())
+    expected = (np.clip(values.astype(np.int64), 0, 65535) + 128) // 257
+    monkeypatch.setattr(rgb_levels, "STRIP", 700)
+    shown = np.asarray(rgb_levels.rgb(grey))
+    assert np.array_equal(shown, np.repeat(expected[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_deep_frame_takes_a_few_bytes_a_pixel(kind: str, tmp_path: Path) -> None:
+    """In a process of its own: 16-bit grey as PNG, floating point as TIFF."""
+    side = 4000
+    grey = np.zeros((side, side), np.uint16 if kind == "PNG" else np.float32)
+    (tmp_path / "deep").write_bytes(encoded(Image.fromarray(grey), kind))
+    small = png_of_grey(8)
+    (tmp_path / "small").write_bytes(small)
+    peaks = [peak_bytes(tmp_path / name) for name in ("small", "deep")]
+    assert peaks[1] - peaks[0] < 12 * side * side
+
+
+def png_of_grey(side: int) -> bytes:
+    return encoded(Image.fromarray(np.zeros((side, side), np.uint16)), "PNG")
+
+
+def peak_bytes(file: Path, tile: int | None = None, stride: int | None = None) -> int:
+    """The most memory of a process that goes through the images of a file, without the file."""
+    script = (
+        "import pathlib, resource\n"
+        "from udfs.acquisition.decode import stream\n"
+        f"data = pathlib.Path({str(file)!r}).read_bytes()\n"
+        f"for tile in stream(data, max_pixels=10**8, tile={tile}, stride={stride}): pass\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - len(data))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+def test_tiles_of_a_frame_are_a_stream(tmp_path: Path) -> None:
+    """13,225 tiles take 160 MB if all are held at once."""
+    (tmp_path / "frame").write_bytes(encoded(Image.new("RGB", (1000, 1000)), "PNG"))
+    whole_frame = peak_bytes(tmp_path / "frame")
+    assert peak_bytes(tmp_path / "frame", tile=80, stride=8) - whole_frame < 40 << 20
+
+
+def test_a_tile_of_a_tiff_is_limited_as_a_frame_is() -> None:
+    """A codec decodes a tile whole: 9 MB for this image of 64x64 px, and 2 GB for larger ones."""
+    reason = refused(tiff_in_one_tile(64, 1760))
+    assert reason.code == "too_large"
+    assert "its tiles have 1760x1760 px" in reason.message
+    assert whole(tiff_in_one_tile(64, 992)).max() == 0
+
+
+@pytest.mark.parametrize(("scans", "code"), [(90, None), (110, "too_slow")])
+def test_a_jpeg_has_a_hundred_scans_at_most(scans: int, code: str | None) -> None:
+    data = encoded(Image.fromarray(picture(3)), "JPEG", progressive=True)
+    own = limits.jpeg_scans(data, 1000)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    many = data[:-2] + last * (scans - own) + data[-2:]
+    assert limits.jpeg_scans(many, 1000) == scans
+    if code:
+        assert refused(many).code == code
+    else:
+        assert whole(many).shape == (SIDE, SIDE, 3)
+
+
+def test_what_stands_in_a_segment_or_after_the_end_is_no_scan() -> None:
+    """Cameras append films and further pictures, and thumbnails are pictures of their own."""
+    exif = Image.Exif()
+    exif[0x010E] = "\xff\xda" * 500
+    data = encoded(Image.fromarray(picture(3)), "JPEG", exif=exif) + b"\xff\xda" * 500
+    assert limits.jpeg_scans(data, 1000) == 1
+    assert whole(data).shape == (SIDE, SIDE, 3)
+
+
+def test_a_large_colour_profile_is_no_reason_to_lose_an_image() -> None:
+    """Pillow refuses those above 1 MB."""
+    levels = picture(3, SIDE)
+    profile = np.random.default_rng(0).bytes(3 << 20)
+    assert np.array_equal(
+        whole(encoded(Image.fromarray(levels), "PNG", icc_profile=profile)), levels
+    )
+
+
+def test_only_the_formats_that_are_read_have_parsers() -> None:
+    """A file of another format is told by its first bytes; no parser of such formats is loaded."""
+    script = (
+        "from PIL import Image\n"
+        "from udfs.acquisition.decode import decode\n"
+        "for data in (b'', b'no picture', b'%!PS-Adobe-3.0 EPSF-3.0', b'icns' + bytes(60)):\n"
+        "    try: decode(data, max_pixels=9, tile=None, stride=None)\n"
+        "    except Exception: pass\n"
+        "print(*sorted(Image.OPEN))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) - {"MPO"} == set(FORMATS)
+
+
+def test_a_lack_of_memory_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nothing of the file, so it must not become a row of rejects."""
+
+    def refuse(image: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", refuse)
+    with pytest.raises(MemoryError):
+        whole(GOOD)
