@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from jobs.acquisition import decoders
+from jobs.acquisition import decoder_process, decoders
 from jobs.acquisition.decoders import Answer, examined
 from jobs.acquisition.decoding import Decoding
 from jobs.errors import JobError
@@ -105,7 +105,9 @@ def running() -> int:
     """The only process that this one has started and that decodes."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     (pid,) = (
-        pid for pid in children if b"decoder_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        pid
+        for pid in children
+        if decoder_process.__name__.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     )
     return int(pid)
 

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
-import struct
-import subprocess
-import sys
-import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,48 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from tests.support.hostile_files import tiff_in_one_tile
-from tests.support.pictures import picture
+from tests.support.decoding import LIMIT, peak_bytes, png_of, refused, whole
+from tests.support.pictures import encoded, picture
 from udfs.acquisition import decode as decoding
 from udfs.acquisition import levels as rgb_levels
-from udfs.acquisition import limits
-from udfs.acquisition.decode import PIXELS, SIDE, Tile, decode, jpeg, scale, sha256
-from udfs.acquisition.unusable import FORMATS, Unusable
+from udfs.acquisition.decode import SIDE, Tile, decode, jpeg, scale, sha256
+from udfs.acquisition.unusable import Unusable
 
-LIMIT = 10**6
 CODES = ("empty", "unreadable", "truncated", "unsupported_format", "too_large")
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind, **options)
-    return target.getvalue()
-
-
-def whole(data: bytes) -> NDArray[np.uint8]:
-    """The only image of a file: (64, 64, 3)."""
-    (tile,) = decode(data, max_pixels=LIMIT, tile=None, stride=None)
-    assert tile.suffix == ""
-    assert len(tile.pixels) == PIXELS
-    return np.frombuffer(tile.pixels, np.uint8).reshape(SIDE, SIDE, 3)
-
-
-def refused(data: bytes, **wanted: Any) -> Unusable:
-    with pytest.raises(Unusable) as caught:
-        decode(data, **({"max_pixels": LIMIT, "tile": None, "stride": None} | wanted))
-    return caught.value
-
-
-def png_of(side: int) -> bytes:
-    """A PNG that claims to be side x side px."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        check = zlib.crc32(name + data)
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    rows = chunk(b"IDAT", zlib.compress(bytes(1000)))
-    return b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
@@ -168,35 +128,10 @@ def test_tiles_come_row_by_row_and_incomplete_ones_drop(
 GOOD = encoded(Image.fromarray(picture(8)), "PNG")
 
 
-@pytest.mark.parametrize(
-    ("data", "code", "message"),
-    [
-        (b"", "empty", "no bytes"),
-        (b"This is a text", "unreadable", "no image in a known format"),
-        (GOOD[: len(GOOD) // 2], "truncated", "ends too early"),
-        (GOOD[:8], "truncated", "within its header"),
-        (png_of(40_000), "too_large", "raise it, or cut the frame"),
-        (png_of(1_200), "too_large", "1440000 pixels"),
-        (b"%PDF-1.7", "unsupported_format", "PDF is not read here"),
-        (b"\x00\x00\x00\x20ftypheic" + bytes(40), "unsupported_format", "HEIC"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unsupported_format", "PostScript"),
-    ],
-)
-def test_unusable_files_have_a_reason(data: bytes, code: str, message: str) -> None:
-    reason = refused(data)
-    assert reason.code == code
-    assert message in reason.message
-
-
 def test_a_frame_smaller_than_a_tile_is_too_small() -> None:
     reason = refused(GOOD, tile=100)
     assert reason.code == "too_small"
     assert "72x72 px hold no tile of 100 px" in reason.message
-
-
-def test_a_reason_survives_the_way_from_a_worker() -> None:
-    reason = pickle.loads(pickle.dumps(Unusable("empty", "no bytes")))
-    assert (reason.code, reason.message) == ("empty", "no bytes")
 
 
 @settings(deadline=None, max_examples=200)
@@ -237,86 +172,11 @@ def test_a_jpeg_shows_the_image_and_a_lower_quality_is_smaller() -> None:
     assert len(jpeg(levels.reshape(-1), 40)) < len(data)
 
 
-@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
-def test_grey_of_16_bits_is_the_same_in_strips(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.linspace(-9, 70_000, 90 * 70).reshape(90, 70)
-    if mode == "I":
-        grey = Image.fromarray(values.astype(np.int32))
-    else:
-        stored = np.clip(values, 0, 65535).astype(">u2" if mode == "I;16B" else "<u2")
-        grey = Image.frombytes(mode, (70, 90), stored.tobytes())
-    expected = (np.clip(values.astype(np.int64), 0, 65535) + 128) // 257
-    monkeypatch.setattr(rgb_levels, "STRIP", 700)
-    shown = np.asarray(rgb_levels.rgb(grey))
-    assert np.array_equal(shown, np.repeat(expected[:, :, None], 3, axis=2))
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_a_deep_frame_takes_a_few_bytes_a_pixel(kind: str, tmp_path: Path) -> None:
-    """In a process of its own: 16-bit grey as PNG, floating point as TIFF."""
-    side = 4000
-    grey = np.zeros((side, side), np.uint16 if kind == "PNG" else np.float32)
-    (tmp_path / "deep").write_bytes(encoded(Image.fromarray(grey), kind))
-    small = png_of_grey(8)
-    (tmp_path / "small").write_bytes(small)
-    peaks = [peak_bytes(tmp_path / name) for name in ("small", "deep")]
-    assert peaks[1] - peaks[0] < 12 * side * side
-
-
-def png_of_grey(side: int) -> bytes:
-    return encoded(Image.fromarray(np.zeros((side, side), np.uint16)), "PNG")
-
-
-def peak_bytes(file: Path, tile: int | None = None, stride: int | None = None) -> int:
-    """The most memory of a process that goes through the images of a file, without the file."""
-    script = (
-        "import pathlib, resource\n"
-        "from udfs.acquisition.decode import stream\n"
-        f"data = pathlib.Path({str(file)!r}).read_bytes()\n"
-        f"for tile in stream(data, max_pixels=10**8, tile={tile}, stride={stride}): pass\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - len(data))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    return int(done.stdout)
-
-
 def test_tiles_of_a_frame_are_a_stream(tmp_path: Path) -> None:
     """13,225 tiles take 160 MB if all are held at once."""
     (tmp_path / "frame").write_bytes(encoded(Image.new("RGB", (1000, 1000)), "PNG"))
     whole_frame = peak_bytes(tmp_path / "frame")
     assert peak_bytes(tmp_path / "frame", tile=80, stride=8) - whole_frame < 40 << 20
-
-
-def test_a_tile_of_a_tiff_is_limited_as_a_frame_is() -> None:
-    """A codec decodes a tile whole: 9 MB for this image of 64x64 px, and 2 GB for larger ones."""
-    reason = refused(tiff_in_one_tile(64, 1760))
-    assert reason.code == "too_large"
-    assert "its tiles have 1760x1760 px" in reason.message
-    assert whole(tiff_in_one_tile(64, 992)).max() == 0
-
-
-@pytest.mark.parametrize(("scans", "code"), [(90, None), (110, "too_slow")])
-def test_a_jpeg_has_a_hundred_scans_at_most(scans: int, code: str | None) -> None:
-    data = encoded(Image.fromarray(picture(3)), "JPEG", progressive=True)
-    own = limits.jpeg_scans(data, 1000)
-    last = data[data.rindex(b"\xff\xda") : -2]
-    many = data[:-2] + last * (scans - own) + data[-2:]
-    assert limits.jpeg_scans(many, 1000) == scans
-    if code:
-        assert refused(many).code == code
-    else:
-        assert whole(many).shape == (SIDE, SIDE, 3)
-
-
-def test_what_stands_in_a_segment_or_after_the_end_is_no_scan() -> None:
-    """Cameras append films and further pictures, and thumbnails are pictures of their own."""
-    exif = Image.Exif()
-    exif[0x010E] = "\xff\xda" * 500
-    data = encoded(Image.fromarray(picture(3)), "JPEG", exif=exif) + b"\xff\xda" * 500
-    assert limits.jpeg_scans(data, 1000) == 1
-    assert whole(data).shape == (SIDE, SIDE, 3)
 
 
 def test_a_large_colour_profile_is_no_reason_to_lose_an_image() -> None:
@@ -326,22 +186,6 @@ def test_a_large_colour_profile_is_no_reason_to_lose_an_image() -> None:
     assert np.array_equal(
         whole(encoded(Image.fromarray(levels), "PNG", icc_profile=profile)), levels
     )
-
-
-def test_only_the_formats_that_are_read_have_parsers() -> None:
-    """A file of another format is told by its first bytes; no parser of such formats is loaded."""
-    script = (
-        "from PIL import Image\n"
-        "from udfs.acquisition.decode import decode\n"
-        "for data in (b'', b'no picture', b'%!PS-Adobe-3.0 EPSF-3.0', b'icns' + bytes(60)):\n"
-        "    try: decode(data, max_pixels=9, tile=None, stride=None)\n"
-        "    except Exception: pass\n"
-        "print(*sorted(Image.OPEN))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert set(done.stdout.split()) - {"MPO"} == set(FORMATS)
 
 
 def test_a_lack_of_memory_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
