@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 from jobs.acquisition import listing
 from jobs.acquisition.allowed_paths import REASON, is_allowed
 from jobs.acquisition.decoding import LENGTHS, Decoding, Item, message, too_many_bytes
-from udfs.acquisition import decode
+from udfs.acquisition import decode, limits
 from udfs.acquisition.unusable import Unusable
 
 IDLE = 60  # seconds
@@ -34,7 +34,6 @@ NO_MEMORY = 75  # the exit code of a process that ran out of memory
 TILES = 512  # in an answer: 6 MB of pixels
 PIPE = 1 << 20  # bytes of answers that need not have been read
 HELD_BYTES, HELD_SECONDS = 256 << 10, 1.0  # of answers that are sent together
-BYTES_PER_PIXEL = 24  # of the largest frame; WebP's decoder takes 16 of them, others fewer
 SPARE = 512 << 20  # bytes that a process may take beside a file and its frame
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
@@ -141,7 +140,7 @@ class _Process:
 
     def _tiles(self, content: bytes) -> Iterator[decode.Tile]:
         how = self.decoding
-        self._limit_memory(2 * len(content) + BYTES_PER_PIXEL * how.max_pixels)
+        self._limit_memory(2 * len(content) + limits.BYTES_PER_PIXEL * how.max_pixels)
         return decode.stream(content, max_pixels=how.max_pixels, tile=how.tile, stride=how.stride)
 
     def _limit_time(self) -> None:

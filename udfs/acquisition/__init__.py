@@ -18,6 +18,8 @@ levels.py
 
 limits.py
     check — refuses an image that would take its decoder too much memory or time
+    check_memory — refuses a frame for which the process may not have the memory
+    webp_pixels — the size of a WebP file's frame
     jpeg_scans — how many times a JPEG file goes over its frame
 
 unusable.py

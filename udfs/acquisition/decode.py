@@ -31,10 +31,11 @@ from PIL import (
 )
 
 from udfs.acquisition import levels, limits
-from udfs.acquisition.unusable import FORMATS, Unusable, decoding_error, unidentified
+from udfs.acquisition.unusable import FORMATS, Unusable, decoding_error, too_large, unidentified
 
 SIDE = 64
 PIXELS = SIDE * SIDE * 3
+_OUT_OF_MEMORY = "decoder error -9"  # how Pillow says it of libtiff
 _PROFILE = 16 << 20  # bytes; a colour profile of 1 MB, Pillow's limit, is no reason to lose a PNG
 
 
@@ -125,7 +126,7 @@ def frame(data: bytes, max_pixels: int) -> Image.Image:
 
 def _refused(error: Exception, data: bytes, max_pixels: int) -> Exception:
     """Return what a decoder's exception says of a file, or MemoryError if it says nothing of it."""
-    if isinstance(error, MemoryError) or "out of memory" in str(error):
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY in str(error):
         return MemoryError(str(error))
     return decoding_error(error, data, max_pixels)
 
@@ -145,6 +146,10 @@ def _bomb_limit(max_pixels: int) -> Iterator[None]:
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     """Return Pillow's image, of which the header was read and the size checked. Raises Unusable."""
+    pixels = limits.webp_pixels(data)
+    if pixels > max_pixels:
+        raise too_large(f"{pixels} px", max_pixels)
+    limits.check_memory(pixels)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -152,6 +157,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except Exception as error:
         raise _refused(error, data, max_pixels) from error
     limits.check(image, data, max_pixels)
+    limits.check_memory(image.width * image.height)
     return image
 
 

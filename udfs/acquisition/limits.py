@@ -5,6 +5,7 @@ Use `check` on an image that Pillow has opened and not loaded.
 
 from __future__ import annotations
 
+import mmap
 import re
 
 from PIL import Image, TiffImagePlugin
@@ -14,6 +15,8 @@ from udfs.acquisition.unusable import Unusable, too_large
 # Each scan of a progressive JPEG goes over the whole frame again: 400 of them take minutes a
 # megabyte. Encoders write 10 to 20; 64 would be one for every coefficient.
 SCANS = 100
+# What a decoder takes at most for each pixel of a frame: WebP's takes 16, others fewer.
+BYTES_PER_PIXEL = 24
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of TIFF
 _START_OF_SCAN, _END = 0xDA, 0xD9  # markers of JPEG
 _WITHOUT_LENGTH = {0x01, 0xD8, *range(0xD0, 0xD8)}
@@ -40,6 +43,35 @@ def check(image: Image.Image, data: bytes, max_pixels: int) -> None:
         _check_tile(image, max_pixels)
     if image.format in ("JPEG", "MPO"):
         _check_scans(data)
+
+
+def check_memory(pixels: int) -> None:
+    """Raise MemoryError unless the process may map the memory that so many pixels may need.
+
+    Not all decoders say that it was memory that they lacked; some say that the file is broken.
+    """
+    try:
+        mmap.mmap(-1, max(1, BYTES_PER_PIXEL * pixels)).close()
+    except OSError as refused:
+        raise MemoryError(str(refused)) from refused
+
+
+def webp_pixels(data: bytes) -> int:
+    """Return the pixels of a WebP file's frame; 0 if it is no such file.
+
+    Its decoder takes the memory of the whole frame when the file is opened.
+    """
+    kind = data[12:16] if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else b""
+    if kind == b"VP8X":
+        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    elif kind == b"VP8 ":
+        width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+    else:
+        return 0
+    return width * height
 
 
 def _check_tile(image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> None:
