@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 from jobs.acquisition.decoding import too_many_bytes
@@ -51,21 +52,37 @@ def read(path: str, most: int) -> bytes:
     """
     if not is_mounted(path):
         raise OSError(f"it is no longer there, or Spark cannot read it: {path}")
-    file = mounted(path)
-    _check_regular(file.stat(), path)  # to open a device may already do something
-    # Between both checks another file may have taken its place: a pipe must not be waited for.
-    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with open(handle, "rb") as content:  # noqa: PTH123 (a descriptor)
-        state = os.fstat(handle)
-        _check_regular(state, path)
-        if state.st_size > most:
-            raise too_many_bytes(state.st_size, most)
-        data = content.read(state.st_size + 1)
-        if len(data) > state.st_size:  # it grows, or it is no real file and has no true size
-            data += content.read(most)
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise too_many_bytes(size, most)
+        data = file.read(size + 1)
+        if len(data) > size:  # it grows, or it is no real file and has no true size
+            data += file.read(most)
     if len(data) > most:
         raise too_many_bytes(len(data), most)
     return data
+
+
+def head(path: str, most: int) -> bytes:
+    """Return the first bytes of a mounted file, at most so many. Raises OSError."""
+    with _opened(path) as file:
+        return file.read(most)
+
+
+def _opened(path: str) -> BinaryIO:
+    """Open a file, and nothing that a reader might wait for. Raises OSError."""
+    file = mounted(path)
+    _check_regular(file.stat(), path)  # to open a device may already do something
+    # Between both checks another file may have taken its place: a pipe must not be waited for.
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    content = os.fdopen(descriptor, "rb")
+    try:
+        _check_regular(os.fstat(descriptor), path)
+    except OSError:
+        content.close()
+        raise
+    return content
 
 
 def _check_regular(state: os.stat_result, path: str) -> None:

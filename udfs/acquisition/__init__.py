@@ -4,6 +4,7 @@ decode.py
     decode — the images in a file's bytes: the whole frame or its tiles, at 64x64 px
     stream — the same, one image at a time
     frame — the first frame of a file, oriented, in RGB
+    frame_size — width and height by a file's header
     tiles — a frame as one image, or as its tiles
     Tile — one image as the encoder sees it
     sha256 — the hash of a file

@@ -131,6 +131,13 @@ def _refused(error: Exception, data: bytes, max_pixels: int) -> Exception:
     return decoding_error(error, data, max_pixels)
 
 
+def frame_size(data: bytes) -> tuple[int, int]:
+    """Return width and height in px by a file's header, before it is turned. Raises Unusable."""
+    with _bomb_limit(2**31):
+        image = _open(data, 2**31)
+    return image.size
+
+
 @contextmanager
 def _bomb_limit(max_pixels: int) -> Iterator[None]:
     """Set the limit that Pillow checks before it decodes, and make its warning an error."""

@@ -63,6 +63,8 @@ def test_no_file_is_waited_for_that_took_the_place_of_another(root: Path) -> Non
     for name in ("link", "zero"):
         with pytest.raises(OSError, match="no regular file"):
             listing.read(str(root / "cat" / name), MOST)
+        with pytest.raises(OSError, match="no regular file"):
+            listing.head(str(root / "cat" / name), MOST)
 
 
 def test_no_more_is_read_than_is_allowed(root: Path) -> None:

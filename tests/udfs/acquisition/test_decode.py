@@ -197,3 +197,11 @@ def test_a_lack_of_memory_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", refuse)
     with pytest.raises(MemoryError):
         whole(GOOD)
+
+
+def test_the_size_of_a_frame_stands_in_its_header() -> None:
+    image = Image.fromarray(picture(2, 100)).crop((0, 0, 100, 80))
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF", "GIF"):
+        assert decoding.frame_size(encoded(image, kind)) == (100, 80)
+    with pytest.raises(Unusable):
+        decoding.frame_size(b"%!PS-Adobe-3.0 EPSF-3.0")
