@@ -157,7 +157,8 @@ class _Process:
 def _soft_limit(kind: int, value: int) -> None:
     hard = resource.getrlimit(kind)[1]
     if hard == resource.RLIM_INFINITY or value < hard:
-        resource.setrlimit(kind, (value, hard))
+        with contextlib.suppress(ValueError, OSError):  # a system that has no such limit
+            resource.setrlimit(kind, (value, hard))
 
 
 def _read_message(requests: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
@@ -184,7 +185,8 @@ def _read_exactly(requests: BinaryIO, length: int) -> bytes | None:
 def _private_stdout() -> int:
     """Return a copy of stdout, and send to nowhere what libraries print."""
     answers = os.dup(1)
-    with contextlib.suppress(OSError):  # so that this process seldom waits for the worker
+    # So that this process seldom waits for the worker; not all systems have it.
+    with contextlib.suppress(OSError, AttributeError):
         fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, PIPE)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
