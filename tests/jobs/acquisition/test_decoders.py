@@ -122,6 +122,19 @@ def test_a_process_serves_many_requests_and_one_that_ended_is_replaced() -> None
     assert running() != first
 
 
+def test_a_process_that_has_just_ended_by_itself_is_no_fault_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process is never idle for long enough to get a request; the next one is."""
+    program = (
+        "import pathlib, sys; from jobs.acquisition import decoder_process as process; "
+        f"seen = pathlib.Path({str(tmp_path / 'seen')!r}); "
+        "process.IDLE = 60 if seen.exists() else 0; seen.touch(); process.main(*sys.argv[1:])"
+    )
+    monkeypatch.setattr(decoders, "_PROGRAM", program)
+    assert outcomes([GOOD] * 3) == {0: "", 1: "", 2: ""}
+
+
 def test_a_process_ends_with_its_worker_even_while_it_decodes() -> None:
     script = """
 import os, signal, threading, time
