@@ -31,6 +31,7 @@ from udfs.acquisition.unusable import Unusable
 
 IDLE = 60  # seconds
 NO_MEMORY = 75  # the exit code of a process that ran out of memory
+IDLE_ENDED = 74  # that of one that was idle; a codec may end it with any other code
 TILES = 512  # in an answer: 6 MB of pixels
 PIPE = 1 << 20  # bytes of answers that need not have been read
 HELD_BYTES, HELD_SECONDS = 256 << 10, 1.0  # of answers that are sent together
@@ -50,10 +51,12 @@ def main(parent: str, settings: str) -> None:
     process.answer({"ready": True})
     process.send()
     while select.select([requests], [], [], IDLE)[0]:
+        process.limit_reading()
         request = _read_message(requests)
         if request is None:
             return
         process.serve(*request)
+    sys.exit(IDLE_ENDED)
 
 
 @dataclass
@@ -74,11 +77,11 @@ class _Process:
         """Answer each item of a request, with its images if they are asked for."""
         at = 0
         for item in (Item(**item) for item in request["items"]):
-            content = None if item.size is None else data[at : at + item.size]
-            at += item.size or 0
             try:
                 self._limit_time()
-                self._limit_memory(2 * self.decoding.max_bytes)
+                self.limit_reading()
+                content = None if item.size is None else data[at : at + item.size]
+                at += item.size or 0
                 self._examine(item, content, with_tiles=request["tiles"])
             except MemoryError:
                 os._exit(NO_MEMORY)  # the worker begins anew with a fresh process
@@ -142,6 +145,10 @@ class _Process:
         how = self.decoding
         self._limit_memory(2 * len(content) + limits.BYTES_PER_PIXEL * how.max_pixels)
         return decode.stream(content, max_pixels=how.max_pixels, tile=how.tile, stride=how.stride)
+
+    def limit_reading(self) -> None:
+        """Let a file of the largest size be read, and copied while it is put together."""
+        self._limit_memory(4 * self.decoding.max_bytes)
 
     def _limit_time(self) -> None:
         """Let the system end this process if it takes more processor time for the next file."""

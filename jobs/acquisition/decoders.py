@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jobs.acquisition.decoder_process import NO_MEMORY, PIPE
+from jobs.acquisition.decoder_process import IDLE_ENDED, NO_MEMORY, PIPE
 from jobs.acquisition.decoding import LENGTHS, Decoding, Item
 from jobs.errors import JobError
 
@@ -132,7 +132,7 @@ class _Request:
 
     def _after(self, death: _Died) -> Iterator[Answer]:
         """Yield the reason if the file is to blame for the death of its process."""
-        if death.returncode == 0:  # it was idle for long and had just ended
+        if death.returncode == IDLE_ENDED:  # just when the request came
             return
         self.deaths += self.alone
         self.alone = True  # answers that were not sent yet died with the process

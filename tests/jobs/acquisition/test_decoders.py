@@ -51,6 +51,7 @@ def outcomes(files: list[bytes], decoding: Decoding = QUICK) -> dict[int, str]:
         ("SIGSEGV", "crashed"),
         ("SIGABRT", "crashed"),
         ("SIGKILL", "crashed"),
+        ("end", "crashed"),
         ("hoard", "too_large"),
         ("spin", "too_slow"),
     ],
@@ -185,6 +186,14 @@ def test_a_sparse_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     (answer,) = examined([(str(sparse), None)], Decoding(10**6), with_tiles=True)
     assert answer.code == "too_large"
     assert f"{1 << 40} bytes: more than ingest.max_bytes" in answer.text
+
+
+def test_a_large_file_comes_after_small_ones() -> None:
+    """The limit of memory is that of each file."""
+    data = encoded(Image.new("RGB", (700, 700)), "BMP")
+    large = data + bytes((300 << 20) - len(data))
+    decoding = Decoding(10**6, max_bytes=300 << 20)
+    assert outcomes([GOOD, large, GOOD], decoding) == {0: "", 1: "", 2: ""}
 
 
 def test_bytes_of_a_table_have_the_same_limit() -> None:
