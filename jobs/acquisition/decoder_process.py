@@ -39,15 +39,20 @@ SPARE = 512 << 20  # bytes that a process may take beside a file and its frame
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
-def main(parent: str, settings: str) -> None:
-    """Answer requests on stdin until it ends; parent: the process that started this one."""
-    decoding = Decoding(**json.loads(settings))
+def main(parent: int) -> None:
+    """Answer requests on stdin until it ends; the first message is how files are decoded.
+
+    parent: the process that started this one.
+    """
     answers = _private_stdout()
-    _end_with(int(parent))
+    _end_with(parent)
     _be_the_first_to_go()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would show somebody's images
-    process = _Process(decoding, answers, _address_space())
     requests = open(0, "rb", buffering=0)  # noqa: SIM115 (the descriptor of stdin)
+    settings = _read_message(requests)
+    if settings is None:
+        return
+    process = _Process(Decoding(**settings[0]), answers, _address_space())
     process.answer({"ready": True})
     process.send()
     while select.select([requests], [], [], IDLE)[0]:

@@ -29,7 +29,7 @@ START_SECONDS = 120  # until a process is ready; a busy machine takes a second
 # A file may take so many times its processor time, since other processes use the cores as well. A
 # file system that does not answer is given up after that, too.
 PATIENCE = 10
-_PROGRAM = "import sys; from jobs.acquisition.decoder_process import main; main(*sys.argv[1:])"
+_PROGRAM = "import sys; from jobs.acquisition.decoder_process import main; main(int(sys.argv[1]))"
 
 
 @dataclass(frozen=True)
@@ -201,14 +201,7 @@ class _Process:
         }
         self._unread = bytearray()
         self._popen = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-c",
-                _PROGRAM,
-                str(os.getpid()),
-                json.dumps(asdict(decoding)),
-            ],
+            [sys.executable, "-P", "-c", _PROGRAM, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -216,6 +209,7 @@ class _Process:
             bufsize=0,
         )
         try:
+            self.send(asdict(decoding), [])  # a command line would show it to all users
             self.receive(START_SECONDS)
         except _Died as death:
             assert self._popen.stderr is not None

@@ -1,8 +1,9 @@
 """What the processes that decode files, and those that ask them, say to each other.
 
-A message is a JSON object and some bytes. A request has the key `items`, a list of Item, and the
-bytes that they bring along. Each item is answered by messages with `tiles`, whose pixels are the
-bytes, and with `code`: null if more messages follow, else that of `rejects`, or "" for an image.
+A message is a JSON object and some bytes. The first one is a Decoding. A request has the key
+`items`, a list of Item, and the bytes that they bring along. Each item is answered by messages with
+`tiles`, whose pixels are the bytes, and with `code`: null if more messages follow, else that of
+`rejects`, or "" for an image.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def test_a_process_that_has_just_ended_by_itself_is_no_fault_of_a_file(
     program = (
         "import pathlib, sys; from jobs.acquisition import decoder_process as process; "
         f"seen = pathlib.Path({str(tmp_path / 'seen')!r}); "
-        "process.IDLE = 60 if seen.exists() else 0; seen.touch(); process.main(*sys.argv[1:])"
+        "process.IDLE = 60 if seen.exists() else 0; seen.touch(); process.main(int(sys.argv[1]))"
     )
     monkeypatch.setattr(decoders, "_PROGRAM", program)
     assert outcomes([GOOD] * 3) == {0: "", 1: "", 2: ""}
