@@ -45,6 +45,7 @@ from jobs.warehouse import arrow_frames
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.store import open_store
 from udfs.acquisition import decode
+from udfs.acquisition.unusable import Unusable
 from udfs.autoencoder.augmentation import LEVEL
 from udfs.autoencoder.inference import encoder
 from udfs.autoencoder.model import Encoder
@@ -75,7 +76,7 @@ def tiles(root: Path, tile: int | None, stride: int | None) -> Iterator[NDArray[
             found = decode.decode(
                 path.read_bytes(), max_pixels=89_478_485, tile=tile, stride=stride
             )
-        except decode.Unusable:
+        except Unusable:
             continue
         held += [part.pixels for part in found]
         while len(held) >= PIECE:

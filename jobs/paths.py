@@ -5,9 +5,10 @@ A path may hold any character, so it is not parsed as a URI (urlsplit would cut 
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 # hdfs://host/x, and hdfs:/x of the cluster's own HDFS. A single letter is no file system.
 URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
@@ -28,7 +29,8 @@ def mounted(path: str) -> Path:
     """Return a path, or a URI such as file:/a%20b or file:///a%20b, as a path."""
     if not path.startswith("file:"):
         return Path(path)
-    return Path("/" + unquote(path.removeprefix("file:")).lstrip("/"))
+    unescaped = os.fsdecode(unquote_to_bytes(path.removeprefix("file:")))
+    return Path("/" + unescaped.lstrip("/"))
 
 
 def absolute(root: str) -> str:

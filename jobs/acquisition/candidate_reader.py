@@ -42,7 +42,7 @@ class CandidateReader(ABC):
         """Turn candidates that `image_rows` left out into rows of `rejects`, with the reason."""
         for batch in batches:
             reasons = [
-                reason or ("changed", "it changed while it was read: run it again")
+                reason or ("changed", "it could be used when it was read again: run it once more")
                 for _, reason in self.examine(batch)
             ]
             columns = {name: batch.column(name) for name in _COPIED}

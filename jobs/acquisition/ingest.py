@@ -29,8 +29,12 @@ PIXELS_VERSION = 1  # raised when the column `pixels` changes; until then latent
 FILE_BYTES = 256 << 20  # size to aim at for a file of the table images
 # Stored pixels are assumed to take 10 times the bytes of the source file; vectors do not grow.
 EXPANSION = 10
-# Rejects that may turn out otherwise when the file is read again, or that stand for no file.
-TRIED_AGAIN = f"'vanished', 'unreachable', 'changed', '{withdrawn.CODE}'"
+# Rejects that are looked at again whenever the stage runs: it may have more memory now, another
+# limit, or the right to read the file. What is withdrawn stands for no file.
+RETRIED = (
+    *("vanished", "unreachable", "changed", "crashed", "too_large", "too_slow", "outside"),
+    withdrawn.CODE,
+)
 FILE_KEY = ["path", "size_bytes", "modified_at"]  # a file with all three equal is not read again
 IMAGES = tables.TABLES["images"].schema
 REJECTS = tables.TABLES["rejects"].schema
@@ -71,9 +75,13 @@ def depends(run: RunContext) -> dict[str, Any]:
     """What decides how source files are read, and the hash of their listing."""
     inputs = decoding_inputs(run)
     constant = ("tasks", "vector_name")  # see Source.decoding_inputs
-    named = {f"ingest.{key}": value for key, value in inputs.items() if key not in constant}
+    limits = run.settings.ingest.limits
+    named = inputs | limits
+    named = {f"ingest.{key}": value for key, value in named.items() if key not in constant}
+    # Warehouses of before there were such limits stay up to date.
+    changed = {key: value for key, value in limits.items() if value != getattr(Ingest, key)}
     return {
-        "decoding": NamedValues(named, hashed=fingerprint(inputs)),
+        "decoding": NamedValues(named, hashed=fingerprint(inputs | changed)),
         "content": run.once(sources.of_run).content,
     }
 
@@ -116,7 +124,7 @@ def reusable_rows(
     rejects = rejects.where("stage = 'ingest'")
     return ReusableRows(
         images=out.without(images),
-        rejects=rejects.where(f"error_code NOT IN ({TRIED_AGAIN})"),
+        rejects=rejects.where(~F.col("error_code").isin(*RETRIED)),
     )
 
 
@@ -241,9 +249,10 @@ def write_images(
         rows = out.filtered(decoded(stage_run, candidates, source, resumable))
         stage_run.write(rows, "images", metadata=metadata)
         return
-    unchanged = reusable.images.select(FILE_KEY).unionByName(reusable.rejects.select(FILE_KEY))
+    small = reusable.images.where(F.col("size_bytes") <= stage_run.settings.ingest.max_bytes)
+    unchanged = small.select(FILE_KEY).unionByName(reusable.rejects.select(FILE_KEY))
     new = candidates.join(unchanged.distinct(), on=FILE_KEY, how="left_anti")
-    reused = reusable.images.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
+    reused = small.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
     reused = reused.select(reusable.images.columns)
     stage_run.progress_total = None  # how many are new is not counted
     if reused.count() < stage_run.warehouse.count("images"):

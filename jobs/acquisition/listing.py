@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
 
+from jobs.acquisition.decoding import too_many_bytes
 from jobs.paths import absolute, is_mounted, mounted
 
 
@@ -20,7 +23,8 @@ from jobs.paths import absolute, is_mounted, mounted
 class SourceFile:
     """One file of a folder.
 
-    path: absolute and unescaped. relative: the path below the listed root, separated by /.
+    path: absolute and unescaped, or a URI (`in_utf8`). relative: the path below the listed root,
+    separated by /.
     readable: False if the permissions forbid reading it.
     """
 
@@ -40,14 +44,50 @@ def walk(root: str) -> Iterator[SourceFile]:
     return _walk(absolute(root))
 
 
-def read(path: str) -> bytes:
-    """Return a file's bytes. Raises OSError if it cannot be read."""
+def read(path: str, most: int) -> bytes:
+    """Return a file's bytes.
+
+    Raises OSError if it cannot be read, and Unusable if it has more than `most` bytes, of which
+    none is read then.
+    """
     if not is_mounted(path):
-        raise OSError(f"it is no longer there, Spark cannot read it, or it has over 1 GiB: {path}")
+        raise OSError(f"it is no longer there, or Spark cannot read it: {path}")
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise too_many_bytes(size, most)
+        data = file.read(size + 1)
+        if len(data) > size:  # it grows, or it is no real file and has no true size
+            data += file.read(most)
+    if len(data) > most:
+        raise too_many_bytes(len(data), most)
+    return data
+
+
+def head(path: str, most: int) -> bytes:
+    """Return the first bytes of a mounted file, at most so many. Raises OSError."""
+    with _opened(path) as file:
+        return file.read(most)
+
+
+def _opened(path: str) -> BinaryIO:
+    """Open a file, and nothing that a reader might wait for. Raises OSError."""
     file = mounted(path)
-    if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for a writer for ever
+    _check_regular(file.stat(), path)  # to open a device may already do something
+    # Between both checks another file may have taken its place: a pipe must not be waited for.
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    content = os.fdopen(descriptor, "rb")
+    try:
+        _check_regular(os.fstat(descriptor), path)
+    except OSError:
+        content.close()
+        raise
+    return content
+
+
+def _check_regular(state: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(state.st_mode):
         raise OSError(f"is no regular file: {path}")
-    return file.read_bytes()
 
 
 def status(path: str) -> tuple[int, datetime] | None:
@@ -91,11 +131,23 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _mounted_file(name: str, root: str) -> SourceFile:
     # A broken link has no status; the error comes when the file is read.
     size, modified = status(name) or (0, _from_microseconds(0))
-    # Bytes that are no UTF-8 cannot stand in a table: replacement characters take their place.
-    path = os.fsencode(name).decode("utf-8", "replace")
-    relative = os.fsencode(os.path.relpath(name, root)).decode("utf-8", "replace")
     readable = os.access(name, os.R_OK)
+    path, relative = in_utf8(name, os.path.relpath(name, root))
     return SourceFile(path, relative, size, modified, readable)
+
+
+def in_utf8(path: str, relative: str) -> tuple[str, str]:
+    """Return both as tables can hold them: a path that holds other bytes than UTF-8 as a URI.
+
+    Its relative path is percent-encoded as well, with `//` before the last name: no other file's
+    relative path holds that, so that the ids of all files differ.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        folder, _, name = quote(os.fsencode(relative)).rpartition("/")
+        return "file://" + quote(os.fsencode(path)), f"{folder}//{name}"
+    return path, relative
 
 
 def _from_microseconds(microseconds: int) -> datetime:

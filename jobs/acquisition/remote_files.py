@@ -14,13 +14,13 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.acquisition.allowed_paths import is_allowed
 from jobs.acquisition.listing import SourceFile
 from jobs.errors import JobError
 from jobs.warehouse import arrow_frames
 from jobs.warehouse.hadoop import HadoopFileSystem, Status
 
 REMOTE = r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/"  # of paths that are on no mounted file system
-LARGEST = 1 << 30  # bytes; larger files become rejects
 HIDDEN = re.compile(r"[_.].*|.*\._COPYING_")  # names that Spark's reader passes over
 READ_BY_DRIVER = 256 << 20  # bytes of files with such names, at most
 # A path of a file is taken as it stands, whatever characters it holds. With the second option
@@ -49,14 +49,15 @@ def is_remote(path: Column) -> Column:
     return F.coalesce(F.rlike(path, F.lit(REMOTE)), F.lit(False))
 
 
-def with_contents(rows: DataFrame, tasks: int) -> DataFrame:
+def with_contents(rows: DataFrame, tasks: int, most: int) -> DataFrame:
     """Fill `content` of the rows whose file only Spark can read.
 
     rows: with the columns path, size_bytes and content (null where the bytes lie in the file), in
-    `tasks` partitions, which keep their rows. A file that is gone meanwhile keeps null.
+    `tasks` partitions, which keep their rows. most: bytes of a file; larger ones keep null, as does
+    a file that is gone meanwhile.
     """
     missing = is_remote(F.col("path")) & F.col("content").isNull()
-    wanted = rows.where(missing & (F.col("size_bytes") <= LARGEST)).select("path", "size_bytes")
+    wanted = rows.where(missing & (F.col("size_bytes") <= most)).select("path", "size_bytes")
     sizes = {row["path"]: row["size_bytes"] for row in wanted.toArrow().to_pylist()}
     if not sizes:
         return rows
@@ -105,14 +106,17 @@ def _read(spark: SparkSession, names: Sequence[str]) -> list[tuple[str, bytes]]:
     return rows
 
 
-def with_statuses(rows: DataFrame) -> DataFrame:
+def with_statuses(rows: DataFrame, within: Sequence[str]) -> DataFrame:
     """Fill in size and time of the remote files that rows of a table name; null where gone.
+
+    Files outside of the folders `within` are not asked for, and their values are null.
 
     Their paths become those that Spark writes: a file may be named in several ways, such as
     hdfs:/x/1.png and hdfs://host/x/./1.png.
     """
     spark = rows.sparkSession
-    names = rows.select("path").distinct().toArrow().column("path").to_pylist()
+    paths = rows.select("path").distinct().toArrow().column("path").to_pylist()
+    names = [path for path in paths if is_allowed(path, within)]
     statuses = [
         (name, status.path, status.size_bytes, status.modified_at)
         for name, status in _statuses(spark, names)

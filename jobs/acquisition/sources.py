@@ -20,6 +20,7 @@ from pyspark.sql import types as T
 from jobs.acquisition import listing, remote_files
 from jobs.acquisition.caller_columns import CallerColumns, caller_columns
 from jobs.acquisition.candidate_reader import CandidateReader
+from jobs.acquisition.decoding import Decoding
 from jobs.acquisition.image_reader import ImageReader, status_rows
 from jobs.acquisition.pair_reader import PairReader
 from jobs.acquisition.vector_reader import VECTOR, VectorReader, common_width
@@ -54,7 +55,8 @@ class Source:
     lie in files that only Spark can read. content: a hash that changes when a file or row changes.
     count: candidates. ignored: files that are no candidates. notices: messages for the console.
     renamed: the name in the warehouse for each caller's column that could not keep its own. width:
-    the numbers in a vector, if the source holds vectors.
+    the numbers in a vector, if the source holds vectors. max_bytes: larger files are not read.
+    within: the folders in which a table may name files; None of a folder.
     """
 
     root: str
@@ -68,6 +70,8 @@ class Source:
     renamed: dict[str, str] = field(default_factory=dict)
     width: int | None = None
     is_remote: bool = False
+    max_bytes: int = 2**30
+    within: tuple[str, ...] | None = None
 
     @property
     def key(self) -> str:
@@ -82,10 +86,12 @@ class Source:
         """The settings and the root that decide which rows the candidates become, as JSON.
 
         `tasks` and `vector_name` decide nothing and always have the same value here. Where a table
-        holds vectors alone, the name of the column of images decides nothing either.
+        holds vectors alone, the name of the column of images decides nothing either. Limits decide
+        which files are refused, and not what the others become.
         """
         constant = {"tasks": 0, "vector_name": "", "image_column": ingest.pictures or IMAGE}
-        return asdict(ingest) | constant | {"root": self.root}
+        inputs = asdict(ingest) | constant | {"root": self.root}
+        return {key: value for key, value in inputs.items() if key not in ingest.limits}
 
     def fingerprint(self, ingest: Ingest) -> str:
         """The hash of the content and of the settings that it is read with."""
@@ -94,9 +100,10 @@ class Source:
     def reader(self, ingest: Ingest) -> CandidateReader:
         """The reader that turns the candidates into images on the executors."""
         tile, stride = ingest.tiling or (None, None)
-        images = ImageReader(
-            ingest.max_pixels, tile, stride, listed=self.is_folder and not self.is_remote
+        decoding = Decoding(
+            ingest.max_pixels, tile, stride, ingest.max_bytes, ingest.max_seconds, self.within
         )
+        images = ImageReader(decoding, listed=self.is_folder and not self.is_remote)
         if self.width is None:
             return images
         vectors = VectorReader(self.width)
@@ -107,7 +114,7 @@ class Source:
 
         rows: in `tasks` partitions, which keep their rows.
         """
-        return remote_files.with_contents(rows, tasks) if self.is_remote else rows
+        return remote_files.with_contents(rows, tasks, self.max_bytes) if self.is_remote else rows
 
     def log_notices(self, console: Console) -> None:
         """Tell which files are ignored, and which columns are renamed or left out."""
@@ -159,6 +166,7 @@ def _folder_source(spark: SparkSession, settings: Settings) -> Source:
         ignored=ignored,
         notices=(f"{ignored:,} {IGNORED}",) if ignored else (),
         is_remote=not is_mounted(root),
+        max_bytes=settings.ingest.max_bytes,
     )
 
 
@@ -225,13 +233,15 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
     named = _named_columns(frame, ingest)
     callers = caller_columns(frame.schema, set(named.values()), RESERVED)
     vector = _vector(frame.schema, ingest)
+    above = _table_folder(spark, root)
     rows = frame.select(
-        *_candidate_columns(frame.schema, _table_folder(spark, root), ingest),
+        *_candidate_columns(frame.schema, above, ingest),
         *[column.alias(name) for name, column in callers.columns.items()],
         *([] if vector is None else [vector.alias(VECTOR)]),
     )
     files = sorted(walk(spark, root), key=lambda file: file.path)
-    rows, statuses, is_remote = _with_status(rows)
+    within = (above, *map(absolute, ingest.allow_paths))
+    rows, statuses, is_remote = _with_status(rows, within)
     return Source(
         root=recorded_root(root),
         content=fingerprint([statuses, *(asdict(file) for file in files)]),
@@ -243,6 +253,8 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         renamed=callers.renamed,
         width=None if vector is None else common_width(frame, vector),
         is_remote=is_remote,
+        max_bytes=ingest.max_bytes,
+        within=within,
     )
 
 
@@ -273,7 +285,7 @@ def _candidate_columns(schema: T.StructType, above: str, ingest: Ingest) -> list
     ]
 
 
-def _with_status(rows: DataFrame) -> tuple[DataFrame, int, bool]:
+def _with_status(rows: DataFrame, within: tuple[str, ...]) -> tuple[DataFrame, int, bool]:
     """Fill in size and time of the files where a row is a path.
 
     Also return a hash of them all, 0 if no row is a path; and whether some are remote.
@@ -286,11 +298,11 @@ def _with_status(rows: DataFrame) -> tuple[DataFrame, int, bool]:
     schema = rows.schema
     mounted = paths.where(~remote)
     found = mounted.mapInArrow(
-        partial(status_rows, schema=arrow_frames.arrow_schema(schema)), schema
+        partial(status_rows, schema=arrow_frames.arrow_schema(schema), within=within), schema
     )
     is_remote = not paths.where(remote).isEmpty()
     if is_remote:
-        found = found.unionByName(remote_files.with_statuses(paths.where(remote)))
+        found = found.unionByName(remote_files.with_statuses(paths.where(remote), within))
     status_hash = F.bit_xor(F.xxhash64("image_id", "path", "size_bytes", "modified_at"))
     statuses = int(found.agg(status_hash).collect()[0][0])
     return rows.where(~is_path).unionByName(found), statuses, is_remote

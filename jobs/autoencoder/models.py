@@ -138,8 +138,12 @@ def delete_checkpoint(files: Files, training: str) -> None:
 
 
 def _about(files: Files, name: str) -> dict[str, Any]:
+    """Return the content of a model.json; nothing if it lacks what every one has."""
     try:
         content = json.loads(files.read(name))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    is_whole = all(isinstance(content.get(key), str) for key in ("fingerprint", "trained_at"))
+    return content if is_whole else {}

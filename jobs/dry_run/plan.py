@@ -6,24 +6,25 @@ Nothing is decoded or written, and no lock is taken, since readers of Delta tabl
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from PIL import Image
 from pyspark.sql import functions as F
 
-from jobs.acquisition import sources
+from jobs.acquisition import listing, sources
 from jobs.errors import MissingError
+from jobs.paths import is_mounted
 from jobs.runtime.console import stage_column
 from jobs.runtime.progress import duration
 from jobs.runtime.run import Run, changed_by_others
 from jobs.runtime.stage import NamedValues, Stage, check_consistent, hashed
 from jobs.settings.redaction import redacted
 from jobs.warehouse import given_file
+from udfs.acquisition import decode
+from udfs.acquisition.unusable import Unusable
 
 COMPARING = ("prune", "leaks", "conflicts")  # stages whose work grows with the pairs of images
 # In `depends` of ingest, the key of the hash of all files. It is not shown as a reason, since the
@@ -245,11 +246,15 @@ class Plan:
         counts = []
         for path in paths[:: max(1, len(paths) // FRAMES)]:
             try:
-                with Image.open(io.BytesIO(given_file.read(path, HEADER))) as image:
-                    width, height = image.size
-            except (OSError, ValueError, Image.DecompressionBombError):
+                head = (
+                    listing.head(path, HEADER)
+                    if is_mounted(path)
+                    else given_file.read(path, HEADER)
+                )
+                size = decode.frame_size(head)
+            except (OSError, ValueError, Unusable):
                 continue
-            across, down = ((side - tile) // stride + 1 for side in (width, height))
+            across, down = ((side - tile) // stride + 1 for side in size)
             counts.append(max(0, across) * max(0, down))
         return fmean(counts) if counts else 1.0
 

@@ -22,6 +22,7 @@ from jobs.duplicates.proof_audit import ProofAudit
 from jobs.errors import JobError
 from jobs.runtime.stage import StageRun
 from jobs.settings.duplicates import OVERLAP, Prune, Rule
+from jobs.settings.terminal import visible_name
 from jobs.warehouse import arrow_frames, tables
 from udfs import arrow
 from udfs.duplicates import audit
@@ -98,13 +99,13 @@ def _raise_violations(similar: Rows, unjustified: Rows) -> None:
         raise JobError(
             f"the audit of {row['rule']} found {len(similar)} pairs of kept images "
             f"{'that are proved near-copies' if by_proof else 'above T'}, as "
-            f"{row['sample_id']} and {row['image_id']} of {row['group']} ({row['cosine']:.15f}): "
-            f"{ADVICE}"
+            f"{visible_name(row['sample_id'])} and {visible_name(row['image_id'])} of "
+            f"{visible_name(str(row['group']))} ({row['cosine']:.15f}): {ADVICE}"
         )
     for row in unjustified[:1]:
         raise JobError(
             f"the audit of {row['rule']} found {len(unjustified)} removals that nothing justifies, "
-            f"as {row['image_id']} by {row['kept_id']}: {ADVICE}"
+            f"as {visible_name(row['image_id'])} by {visible_name(row['kept_id'])}: {ADVICE}"
         )
 
 

@@ -22,6 +22,7 @@ from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written
 from jobs.settings.checks import check_published
 from jobs.settings.duplicates import RAW, Publish
 from jobs.settings.model import published_space
+from jobs.settings.terminal import visible_name
 from jobs.warehouse import arrow_frames, tables
 
 VERSION = 3
@@ -149,7 +150,7 @@ class Removal:
         return (self.images - self.kept) / self.images
 
     def __str__(self) -> str:
-        return f"{self.label} (keeps {self.kept:,} of {self.images:,})"
+        return f"{visible_name(self.label)} (keeps {self.kept:,} of {self.images:,})"
 
 
 def removals(selection: DataFrame) -> list[Removal]:

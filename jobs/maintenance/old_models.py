@@ -75,7 +75,7 @@ def trained_since(store: Store, model_id: str, since: datetime) -> bool:
     try:
         about = json.loads(store.files.read(f"{folder}/model.json"))
         trained = datetime.fromisoformat(about["trained_at"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         files = store.files.infos(folder)
         newest = max((file.modified for file in files), default=0.0)
         trained = datetime.fromtimestamp(newest, UTC)

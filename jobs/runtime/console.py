@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from jobs.runtime.progress import Progress
 from jobs.settings.model import Settings
 from jobs.settings.redaction import redacted
+from jobs.settings.terminal import visible, visible_name
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -47,7 +48,7 @@ _LOCK = threading.RLock()  # of stdout, which all consoles share; progress comes
 def abbreviated(items: Sequence[str]) -> str:
     """Return the first items of a list, and how many more there are."""
     more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return ", ".join(items[:LISTED]) + more
+    return ", ".join(map(visible_name, items[:LISTED])) + more
 
 
 def stage_column(stage: str) -> str:
@@ -160,7 +161,8 @@ class Console:
         clock = "" if seconds is None else f"{seconds:.1f} s"
         if seconds is not None:
             more = {"seconds": round(seconds, 3), **more}
-        text = f"{stage_column(stage)} {summary:<{_summary_width()}} {clock:>{CLOCK_WIDTH}}"
+        shown = visible_name(summary)
+        text = f"{stage_column(stage)} {shown:<{_summary_width()}} {clock:>{CLOCK_WIDTH}}"
         fields = {"summary": summary, **more}
         self._log("info", event, stage, "" if self.json else text, fields)
 
@@ -177,14 +179,18 @@ class Console:
     def _log(
         self, level: str, event: str, stage: str, text: str, fields: Mapping[str, Any]
     ) -> None:
-        """Print one message without credentials; in JSON an empty text or line is left out."""
+        """Print one message without credentials and control characters.
+
+        In JSON an empty text or line is left out.
+        """
         text, more = redacted(text), redacted(dict(fields))
         entry = {"stage": stage, "event": event}
         if text.strip():
             entry["text"] = text.strip()
         if self.json and event == "message" and "text" not in entry and not fields:
             return
-        self._logger.log(LEVELS[level], text, extra={"entry": entry | more})
+        shown = text if self.json else visible(text)
+        self._logger.log(LEVELS[level], shown, extra={"entry": entry | more})
 
 
 class _JsonFormatter(logging.Formatter):

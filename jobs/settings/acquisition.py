@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from jobs.settings.validators import Section, Seed, Text, Whole, between, not_empty, one_of
+from jobs.settings.validators import (
+    Section,
+    Seed,
+    Text,
+    Texts,
+    Whole,
+    between,
+    check_folders,
+    not_empty,
+    one_of,
+)
 
 SOURCES = ("folder", "parquet", "delta")
 LAYOUTS = ("label", "split/label")
@@ -29,6 +39,9 @@ class Ingest(Section):
     tile: Annotated[Whole, between(0, 65536, " px")] = 0
     stride: Annotated[Whole, between(0, 65536, " px")] = 0
     max_pixels: Annotated[Whole, between(1, 2**31)] = 89_478_485
+    max_bytes: Annotated[Whole, between(1, 2**31 - 1)] = 2**30
+    max_seconds: Annotated[Whole, between(1, 86_400, " s")] = 60
+    allow_paths: Annotated[Texts, AfterValidator(check_folders)] = ()
     tasks: Annotated[Whole, between(0, 1_000_000)] = 0
 
     @property
@@ -40,6 +53,12 @@ class Ingest(Section):
     def tiling(self) -> tuple[int, int] | None:
         """Side and stride of the tiles in pixels; None: images are not cut."""
         return (self.tile, self.stride or self.tile) if self.tile else None
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What a file may take at most, and where it may lie; more makes no image another one."""
+        names = ("max_bytes", "max_seconds", "allow_paths")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def decoding(self) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
+from jobs.settings.terminal import visible
+
 Value = TypeVar("Value")
 
 HIDDEN = "***"
@@ -106,7 +108,7 @@ def _beside_name(match: re.Match[str]) -> str:
 
 
 def main(options: Sequence[str]) -> None:
-    """Copy stdin to stderr without credentials, and without a line that every start prints.
+    """Copy stdin to stderr without credentials, controls, and a line that every start prints.
 
     spark-submit.sh sends what Spark writes to stderr through it. options: of spark-submit, whose
     values `--conf name=value` are hidden.
@@ -117,7 +119,8 @@ def main(options: Sequence[str]) -> None:
     for line in sys.stdin.buffer:
         text = line.decode("utf-8", "surrogateescape")
         if NOISE not in text:
-            sys.stderr.buffer.write(redacted(text).encode("utf-8", "surrogateescape"))
+            shown = visible(redacted(text.rstrip("\r\n"))) + "\n" * text.endswith("\n")
+            sys.stderr.buffer.write(shown.encode("utf-8"))
             sys.stderr.buffer.flush()
 
 

@@ -90,6 +90,14 @@ def not_empty(value: str) -> str:
     return value
 
 
+def check_folders(values: Sequence[str]) -> Sequence[str]:
+    """Allow absolute paths and URIs of folders."""
+    for value in values:
+        if not re.match(r"/|[A-Za-z][A-Za-z0-9+.-]+:/", value):
+            raise ValueError(f"{value!r} is no absolute path and no URI")
+    return values
+
+
 def check_table(value: str) -> str:
     """Allow the name of a table in a catalog, as SQL writes it without quotes; or none."""
     if value and not re.fullmatch(r"([A-Za-z_]\w{0,99}\.){1,2}[A-Za-z_]\w{0,99}", value, re.A):

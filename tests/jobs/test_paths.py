@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from jobs import paths
@@ -28,3 +30,7 @@ def test_spark_is_told_that_a_path_is_mounted() -> None:
     assert paths.for_spark("/a b%20#") == "file:/a b%20#"
     assert paths.for_spark("file:/a%20b") == "file:/a b"
     assert paths.for_spark("hdfs://host/a%20b") == "hdfs://host/a%20b"
+
+
+def test_a_uri_may_hold_bytes_that_are_no_utf_8() -> None:
+    assert os.fsencode(paths.mounted("file:///a%FF/%25.png")) == b"/a\xff/%.png"

@@ -11,6 +11,13 @@ from PIL import Image
 
 from tests.support.pictures import encoded, picture
 
+DEADLY = Path(__file__).parent / "deadly"  # on the path of a process that some files are to harm
+
+
+def deadly(kind: str) -> bytes:
+    """An image that does harm: the name of a signal, or of a function of deadly/sitecustomize."""
+    return encoded(Image.fromarray(picture(4)), "JPEG") + b"deadly: " + kind.encode()
+
 
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -20,6 +27,19 @@ def bomb(side: int) -> bytes:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     rows = zlib.compress(bytes(100_000))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def tiff_in_one_tile(side: int, tile: int) -> bytes:
+    """A black image of side x side px that lies in the corner of one tile of tile x tile px."""
+    data = zlib.compress(bytes(tile * tile))
+    short, long = 3, 4
+    entries = [
+        *((256, long, side), (257, long, side), (258, short, 8), (259, short, 8), (262, short, 1)),
+        *((277, short, 1), (322, long, tile), (323, long, tile)),
+        *((324, long, 8 + 2 + 10 * 12 + 4), (325, long, len(data))),
+    ]
+    fields = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + fields + bytes(4) + data
 
 
 def hostile() -> dict[str, bytes]:

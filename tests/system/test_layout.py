@@ -20,6 +20,8 @@ NEED_NONE = {
 }
 # Files that are tested through the module that uses them, by the test that imports them.
 TESTED_BY = {
+    "jobs/acquisition/decoder_process.py": "jobs/acquisition/test_decoders.py",
+    "jobs/acquisition/decoding.py": "jobs/acquisition/test_decoders.py",
     "jobs/warehouse/arrow_frames.py": "jobs/warehouse/test_parquet_scan.py",
     "jobs/warehouse/commits.py": "jobs/warehouse/test_store.py",
     "jobs/warehouse/files.py": "jobs/warehouse/test_store.py",

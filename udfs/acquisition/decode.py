@@ -16,44 +16,27 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from udfs.acquisition import levels, limits
+from udfs.acquisition.unusable import FORMATS, Unusable, decoding_error, too_large, unidentified
 
 SIDE = 64
 PIXELS = SIDE * SIDE * 3
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM")
-STRIP = 2**18  # px that are hashed at once
-SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-
-# Offset, first bytes and name of common formats that are not read here, for the message.
-_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"%PDF", "PDF"),
-    (0, b"8BPS", "Photoshop"),
-    (0, b"\x00\x00\x01\x00", "icon"),
-    (0, b"<svg", "SVG"),
-    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypheic", "HEIC"),
-    (4, b"ftypmif1", "HEIF"),
-    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
-    (0, b"SIMPLE  =", "FITS"),
-)
-
-
-class Unusable(Exception):  # noqa: N818 (it is a reject, not an error of the program)
-    """Raised for a file that yields no image.
-
-    code: the reason in a word, for the table of rejects; message: the same for people.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
-
-    def __reduce__(self) -> tuple[type[Unusable], tuple[str, str]]:
-        """Pickle the two parts, so that the exception can be sent from a worker."""
-        return (Unusable, (self.code, self.message))
+_OUT_OF_MEMORY = "decoder error -9"  # how Pillow says it of libtiff
+_PROFILE = 16 << 20  # bytes; a colour profile of 1 MB, Pillow's limit, is no reason to lose a PNG
 
 
 @dataclass(frozen=True)
@@ -98,8 +81,10 @@ def decode(data: bytes, *, max_pixels: int, tile: int | None, stride: int | None
         stride: px between the upper-left pixels of neighbouring tiles; None for the tile's side.
 
     Raises:
-        Unusable: with one of the codes empty, unreadable, truncated, unsupported_format, too_large
-            and too_small. No other exception is raised, whatever the bytes are.
+        Unusable: with one of the codes empty, unreadable, truncated, unsupported_format, too_large,
+            too_slow and too_small.
+        MemoryError: if there is not enough memory, which need not be the file's fault. No other
+            exception is raised, whatever the bytes are.
 
     """
     image = frame(data, max_pixels)
@@ -109,8 +94,23 @@ def decode(data: bytes, *, max_pixels: int, tile: int | None, stride: int | None
         image.close()
 
 
+def stream(data: bytes, *, max_pixels: int, tile: int | None, stride: int | None) -> Iterator[Tile]:
+    """Yield the images of `decode` one at a time: a large frame has tiles by the ten thousand.
+
+    They come in the order of their suffixes, which is that of their ids in the table `images`.
+    """
+    image = frame(data, max_pixels)
+    try:
+        yield from tiles(image, tile, stride, by_suffix=True)
+    finally:
+        image.close()
+
+
 def frame(data: bytes, max_pixels: int) -> Image.Image:
-    """Return the first frame in RGB, turned as its EXIF entry says. Raises Unusable."""
+    """Return the first frame in RGB, turned as its EXIF entry says.
+
+    Raises Unusable, or MemoryError.
+    """
     if not data:
         raise Unusable("empty", "the file has no bytes")
     with _bomb_limit(max_pixels):
@@ -118,9 +118,24 @@ def frame(data: bytes, max_pixels: int) -> Image.Image:
         try:
             image.seek(0)
             image.load()
-            return _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
+            ImageOps.exif_transpose(image, in_place=True)
+            return levels.rgb(image)
         except Exception as error:  # Pillow's decoders raise a dozen types
-            raise _decoding_error(error, data, max_pixels) from error
+            raise _refused(error, data, max_pixels) from error
+
+
+def _refused(error: Exception, data: bytes, max_pixels: int) -> Exception:
+    """Return what a decoder's exception says of a file, or MemoryError if it says nothing of it."""
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY in str(error):
+        return MemoryError(str(error))
+    return decoding_error(error, data, max_pixels)
+
+
+def frame_size(data: bytes) -> tuple[int, int]:
+    """Return width and height in px by a file's header, before it is turned. Raises Unusable."""
+    with _bomb_limit(2**31):
+        image = _open(data, 2**31)
+    return image.size
 
 
 @contextmanager
@@ -138,95 +153,28 @@ def _bomb_limit(max_pixels: int) -> Iterator[None]:
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     """Return Pillow's image, of which the header was read and the size checked. Raises Unusable."""
+    pixels = limits.webp_pixels(data)
+    if pixels > max_pixels:
+        raise too_large(f"{pixels} px", max_pixels)
+    limits.check_memory(pixels)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise _unidentified(data) from error
+        raise unidentified(data) from error
     except Exception as error:
-        raise _decoding_error(error, data, max_pixels) from error
-    if image.width * image.height > max_pixels:
-        raise _too_large(f"{image.width}x{image.height} px", max_pixels)
-    if min(image.size) < 1:
-        raise Unusable("unreadable", f"a frame of {image.width}x{image.height} px")
+        raise _refused(error, data, max_pixels) from error
+    limits.check(image, data, max_pixels)
+    limits.check_memory(image.width * image.height)
     return image
 
 
-def _too_large(what: str, max_pixels: int) -> Unusable:
-    return Unusable(
-        "too_large",
-        f"{what}: more than ingest.max_pixels = {max_pixels}; raise it, or cut the frame into "
-        "smaller files",
-    )
-
-
-def _unidentified(data: bytes) -> Unusable:
-    """Return the reason why Pillow does not recognise the bytes."""
-    head = data[:64]
-    for start, signature, name in _SIGNATURES:
-        if head[start:].startswith(signature):
-            return _unsupported(name)
-    if _starts_as_readable(head) and len(data) < 1024:
-        return Unusable("truncated", f"the file ends after {len(data)} bytes, within its header")
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return _unsupported(str(image.format))
-    except Exception:
-        return Unusable("unreadable", "the bytes are no image in a known format")
-
-
-def _unsupported(name: str) -> Unusable:
-    return Unusable(
-        "unsupported_format",
-        f"{name} is not read here: convert it to one of {', '.join(FORMATS)}",
-    )
-
-
-def _starts_as_readable(head: bytes) -> bool:
-    """Return whether the bytes begin like one of the formats that are read."""
-    starts = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\x00", b"MM\x00*", b"BM")
-    return head.startswith(starts) or (head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b""))
-
-
-def _decoding_error(error: Exception, data: bytes, max_pixels: int) -> Unusable:
-    """Return the reason that a decoder's exception gives: too large, truncated or unreadable."""
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return _too_large(str(error).split(",")[0], max_pixels)
-    if _ends_early(error, data):
-        return Unusable("truncated", f"the file ends too early ({text}): copy it again")
-    return Unusable("unreadable", f"the image cannot be decoded ({text})")
-
-
-def _ends_early(error: Exception, data: bytes) -> bool:
-    """Return whether the file lacks its end, by the exception or the file's own length."""
-    text = str(error).lower()
-    said = any(
-        word in text
-        for word in ("truncated", "not enough", "end of file", "unexpected end", "buffer", "eof")
-    )
-    if said or isinstance(error, EOFError):
-        return True
-    # WebP's decoder does not say so, but the header holds the length of the file.
-    if data[:4] == b"RIFF" and len(data) >= 8:
-        return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    return data[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND" not in data[-16:]
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Return 16-bit grey as round(v/257), which Pillow would clip at 255, and float grey in 0…1."""
-    if image.mode in SIXTEEN_BIT:
-        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=1.0, neginf=0.0)
-        return Image.fromarray(np.rint(np.clip(values, 0.0, 1.0) * 255).astype(np.uint8))
-    return image
-
-
-def tiles(image: Image.Image, tile: int | None, stride: int | None) -> Iterator[Tile]:
+def tiles(
+    image: Image.Image, tile: int | None, stride: int | None, *, by_suffix: bool = False
+) -> Iterator[Tile]:
     """Yield an RGB frame as one image, or its tiles; incomplete tiles at the edges are left out.
 
-    Raises Unusable (too_small) for a frame that is smaller than the tile.
+    They come row by row, or in the order of their suffixes. Raises Unusable (too_small) for a frame
+    that is smaller than the tile.
     """
     if tile is None:
         yield Tile.of("", image)
@@ -237,9 +185,10 @@ def tiles(image: Image.Image, tile: int | None, stride: int | None) -> Iterator[
             f"{image.width}x{image.height} px hold no tile of {tile} px: lower ingest.tile",
         )
     step = stride or tile
-    for y in range(0, image.height - tile + 1, step):
-        for x in range(0, image.width - tile + 1, step):
-            yield Tile.of(f"#{x},{y}", image.crop((x, y, x + tile, y + tile)))
+    rows, columns = (range(0, side - tile + 1, step) for side in (image.height, image.width))
+    corners = ((x, y) for y in rows for x in columns)
+    for x, y in sorted(corners, key="#{0[0]},{0[1]}".format) if by_suffix else corners:
+        yield Tile.of(f"#{x},{y}", image.crop((x, y, x + tile, y + tile)))
 
 
 def pixels_sha256(image: Image.Image) -> str:
@@ -248,9 +197,7 @@ def pixels_sha256(image: Image.Image) -> str:
     Hashed are "<width>x<height>:" and the levels in rows, three bytes a pixel.
     """
     digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
-    rows = max(1, STRIP // image.width)  # else a large frame would be in memory twice
-    for top in range(0, image.height, rows):
-        bottom = min(top + rows, image.height)
+    for top, bottom in levels.strips(image):
         digest.update(image.crop((0, top, image.width, bottom)).tobytes())
     return digest.hexdigest()
 
@@ -280,4 +227,14 @@ def jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
 
 # A truncated file is a reject, never a picture with a grey lower half.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
-Image.init()  # register all formats, since Pillow loads some late that `formats=` names
+PngImagePlugin.MAX_TEXT_CHUNK = _PROFILE
+# Formats are registered when their modules are imported. No other format's parser is ever loaded.
+_PARSERS = (
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)

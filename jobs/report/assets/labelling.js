@@ -1,6 +1,15 @@
 // Asks for the labels of the pairs that were drawn, one key each. The labels stay in this browser
 // until they are saved as a CSV for the job `calibrate`.
 
+function csvField(text) {
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+// A spreadsheet takes a name that begins with one of these characters for a formula, and runs it.
+function csvName(text) {
+  return /^\s*[=+\-@]|^[\t\r]/.test(text) ? `'${text}` : text;
+}
+
 function labelling(host) {
   if (!data.pairs.length) return;
   const key = `latent-dedup labels ${data.pairs_id}`;
@@ -138,11 +147,10 @@ function labelling(host) {
   }
 
   function download() {
-    const field = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
     const rows = data.pairs.filter(([id]) => labels.has(id)).map(([id, left, right, similarity]) =>
-      [id, data.names[left], data.names[right], String(similarity), String(labels.get(id))]);
+      [id, csvName(data.names[left]), csvName(data.names[right]), String(similarity), String(labels.get(id))]);
     const lines = [["pair_id", "image_id", "other_id", "similarity", "same"], ...rows];
-    const text = lines.map((row) => row.map(field).join(",")).join("\n");
+    const text = lines.map((row) => row.map(csvField).join(",")).join("\n");
     const url = URL.createObjectURL(new Blob([`${text}\n`], { type: "text/csv" }));
     const link = make("a", { href: url, download: "labels.csv" });
     link.click();

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from PIL import Image
 
 from jobs.acquisition import image_reader
+from jobs.acquisition.decoding import Decoding
 from jobs.acquisition.image_reader import ImageReader
 from jobs.warehouse import arrow_frames
 from tests.support.pictures import encoded, picture
@@ -28,7 +28,7 @@ CANDIDATES = arrow_frames.arrow_schema(
         "modified_at timestamp"
     )
 )
-WHOLE = ImageReader(10**6, None, None)
+WHOLE = ImageReader(Decoding(10**6))
 
 
 def candidates(*rows: tuple[str, bytes | None, str | None]) -> pa.RecordBatch:
@@ -67,26 +67,23 @@ def test_content_comes_before_the_path_and_what_is_unusable_is_left_out(tmp_path
     (rows,) = WHOLE.image_rows([batch], IMAGES)
     assert rows.schema == IMAGES
     for row, data in zip(rows.to_pylist(), (first, second), strict=True):
-        (tile,) = WHOLE.tiles(data)
+        (tile,) = decode.decode(data, max_pixels=10**6, tile=None, stride=None)
         assert (row["sha256"], row["pixels"]) == (decode.sha256(data), tile.pixels)
         assert row["pixels_sha256"] == tile.pixels_sha256
         assert (row["label"], row["width"], row["height"]) == ("a", 72, 72)
 
 
-def test_tiles_come_in_batches_by_the_names_of_their_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_reader, "ROWS", 4)
-    levels = picture(3, 128)
+def test_tiles_come_in_batches_by_the_names_of_their_files() -> None:
+    levels = picture(3, 96)
     data = encoded(Image.fromarray(levels), "PNG")
-    cutting = ImageReader(10**6, 64, 32)
-    batches = list(
-        cutting.image_rows([candidates(("one", data, None), ("two", data, None))], IMAGES)
-    )
-    assert [batch.num_rows for batch in batches] == [4, 4, 4, 4, 2]
+    cutting = ImageReader(Decoding(10**6, 64, 1))
+    files = candidates(("one", data, None), ("no picture", b"", None), ("two", data, None))
+    batches = list(cutting.image_rows([files], IMAGES))
+    assert max(batch.num_rows for batch in batches) == image_reader.ROWS
     rows = pa.Table.from_batches(batches).to_pylist()
-    corners = [(x, y) for y in (0, 32, 64) for x in (0, 32, 64)]
-    names = [f"{name}#{x},{y}" for name in ("one", "two") for x, y in corners]
-    assert sorted(row["image_id"] for row in rows) == sorted(names)
-    for row in rows:
+    names = [f"{name}#{x},{y}" for name in ("one", "two") for x in range(33) for y in range(33)]
+    assert [row["image_id"] for row in rows] == sorted(names)
+    for row in rows[:: 7 * 33 + 1]:
         assert row["pixels_sha256"] == hash_of_square(row["pixels"])  # no tile is resized
         x, y = (int(number) for number in row["image_id"].partition("#")[2].split(","))
         assert np.array_equal(
@@ -97,9 +94,11 @@ def test_tiles_come_in_batches_by_the_names_of_their_files(monkeypatch: pytest.M
 def test_size_and_time_are_those_of_the_file_at_the_path(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     batch = candidates(("there", None, str(tmp_path / "a")), ("lost", None, str(tmp_path / "b")))
-    (rows,) = image_reader.status_rows([batch], CANDIDATES)
+    (rows,) = image_reader.status_rows([batch], CANDIDATES, [str(tmp_path)])
     there, lost = rows.to_pylist()
     assert there["size_bytes"] == 5
     written = datetime.fromtimestamp((tmp_path / "a").stat().st_mtime, UTC)
     assert abs((there["modified_at"] - written).total_seconds()) < 1e-3
     assert (lost["size_bytes"], lost["modified_at"]) == (None, None)
+    (rows,) = image_reader.status_rows([batch], CANDIDATES, [str(tmp_path / "sub")])
+    assert rows.column("size_bytes").null_count == 2  # nothing is told of files outside

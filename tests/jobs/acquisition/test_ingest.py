@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,3 +132,26 @@ def test_a_warehouse_inside_the_folder_of_images_is_not_read_as_images(
         assert run.warehouse.read("rejects").count() == 0
     states = [row.state for row in run.warehouse.read("runs").orderBy("started").collect()]
     assert states == ["done", "skipped"]
+
+
+def test_a_limit_that_changes_concerns_the_files_beyond_it_alone(
+    run_ingest: Ingest, tmp_path: Path
+) -> None:
+    """The others are not read again, although the stage runs."""
+    small, large = (encoded(Image.fromarray(picture(6, side)), "PNG") for side in (64, 128))
+    root = write(tmp_path / "images", {"cat/small.png": small, "cat/large.png": large})
+    assert images_of(run_ingest(root)) == {"cat/small.png", "cat/large.png"}
+    state = (root / "cat/small.png").stat()
+    (root / "cat/small.png").write_bytes(bytes(len(small)))  # an image no longer, if it is read
+    os.utime(root / "cat/small.png", ns=(state.st_atime_ns, state.st_mtime_ns))
+    run = run_ingest(root, f"ingest.max_bytes={len(small)}")
+    assert images_of(run) == {"cat/small.png"}
+    rejects = run.warehouse.read("rejects").collect()
+    assert [(row.image_id, row.error_code) for row in rejects] == [("cat/large.png", "too_large")]
+    run = run_ingest(root, f"ingest.max_bytes={len(large)}")
+    assert images_of(run) == {"cat/small.png", "cat/large.png"}
+    assert run.warehouse.read("rejects").count() == 0
+
+
+def images_of(run: Run) -> set[str]:
+    return {row.image_id for row in run.warehouse.read("images").collect()}

@@ -9,6 +9,9 @@ import pytest
 
 from jobs import paths
 from jobs.acquisition import listing
+from udfs.acquisition.unusable import Unusable
+
+MOST = 1 << 20
 
 
 def listed(root: Path | str) -> list[str]:
@@ -26,13 +29,13 @@ def root(tmp_path: Path) -> Path:
 def test_paths_may_hold_the_characters_that_urls_reserve(root: Path) -> None:
     assert paths.absolute(str(root)) == str(root)
     assert listed(root) == ["cat/1.png"]
-    assert listing.read(str(root / "cat/1.png")) == b"one"
+    assert listing.read(str(root / "cat/1.png"), MOST) == b"one"
 
 
 @pytest.mark.parametrize("prefix", ["file:", "file://"])
 def test_uris_are_paths(root: Path, prefix: str) -> None:
     escaped = str(root).replace("%", "%25").replace(" ", "%20").replace("#", "%23")
-    assert listing.read(f"{prefix}{escaped}/cat/1.png") == b"one"
+    assert listing.read(f"{prefix}{escaped}/cat/1.png", MOST) == b"one"
     assert paths.absolute(prefix + escaped) == str(root)
 
 
@@ -49,7 +52,39 @@ def test_a_pipe_is_refused_instead_of_waited_for(root: Path) -> None:
     os.mkfifo(root / "cat/pipe")
     assert "cat/pipe" in listed(root)
     with pytest.raises(OSError, match="no regular file"):
-        listing.read(str(root / "cat/pipe"))
+        listing.read(str(root / "cat/pipe"), MOST)
+
+
+def test_no_file_is_waited_for_that_took_the_place_of_another(root: Path) -> None:
+    """A link to a pipe, which a reader would wait for as well; and a device."""
+    os.mkfifo(root / "pipe")
+    (root / "cat/link").symlink_to(root / "pipe")
+    (root / "cat/zero").symlink_to("/dev/zero")
+    for name in ("link", "zero"):
+        with pytest.raises(OSError, match="no regular file"):
+            listing.read(str(root / "cat" / name), MOST)
+        with pytest.raises(OSError, match="no regular file"):
+            listing.head(str(root / "cat" / name), MOST)
+
+
+def test_no_more_is_read_than_is_allowed(root: Path) -> None:
+    (root / "cat/large").write_bytes(bytes(MOST + 1))
+    assert len(listing.read(str(root / "cat/large"), MOST + 1)) == MOST + 1
+    with pytest.raises(Unusable, match=r"more than ingest\.max_bytes"):
+        listing.read(str(root / "cat/large"), MOST)
+
+
+def test_names_that_are_no_utf_8_are_distinct_and_lead_back(root: Path) -> None:
+    names = [b"\xff.png", b"\xfe.png", "\ufffd.png".encode(), b"%FF.png", b"a%\xff.png"]
+    for number, name in enumerate(names):
+        (root / "cat" / os.fsdecode(name)).write_bytes(str(number).encode())
+    files = {file.relative: file.path for file in listing.walk(str(root))}
+    expected = ["cat//%FF.png", "cat//%FE.png", "cat/\ufffd.png", "cat/%FF.png", "cat//a%25%FF.png"]
+    assert files.keys() == {*expected, "cat/1.png"}
+    for number, relative in enumerate(expected):
+        assert listing.read(files[relative], MOST) == str(number).encode()
+        files[relative].encode()  # a table can hold it
+        assert listing.status(files[relative]) is not None
 
 
 def test_status_is_the_size_and_time_of_a_file(root: Path) -> None:

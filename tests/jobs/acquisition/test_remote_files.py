@@ -94,7 +94,15 @@ def test_a_table_names_files_beside_it_and_elsewhere(
     files = {"t/sub/0.png": data[0], "other/1.png": data[1], "t/1.png": data[1]}
     files["t/a.parquet"] = (tmp_path / "a.parquet").read_bytes()
     put(spark, remote, files)
-    run = run_ingest(f"{remote}/t/a.parquet", "ingest.source=parquet", "ingest.id_column=id")
+    flags = ("ingest.source=parquet", "ingest.id_column=id")
+    run = run_ingest(f"{remote}/t/a.parquet", *flags)
+    outside = run.warehouse.read("rejects").where("error_code = 'outside'").collect()
+    assert {(row.image_id, row.size_bytes) for row in outside} == {
+        ("elsewhere", None),
+        ("mounted", None),
+    }
+    allowed = f'ingest.allow_paths=["{remote}/other", "{tmp_path}"]'
+    run = run_ingest(f"{remote}/t/a.parquet", *flags, allowed)
     rows = {row.image_id: row for row in run.warehouse.read("images").collect()}
     assert rows.keys() == {"beside", "dotted", "elsewhere", "short", "mounted"}
     assert rows["dotted"].path == f"{remote}/t/sub/0.png"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from jobs.errors import JobError, SettingsError
+from jobs.paths import mounted
 from jobs.runtime.run import Run
 from tests.support.hostile_files import write
 from tests.support.pictures import encoded, picture
@@ -76,3 +78,44 @@ def test_a_table_of_paths_is_read_again_where_files_changed(
     assert run.warehouse.read("images").count() == 1
     rejects = run.warehouse.read("rejects").collect()
     assert [(row.image_id, row.error_code) for row in rejects] == [("relative", "vanished")]
+
+
+def test_a_table_names_no_files_outside_of_its_folder_unless_they_are_allowed(
+    run_ingest: Ingest, tmp_path: Path
+) -> None:
+    data = encoded(Image.fromarray(picture(5)), "PNG")
+    write(tmp_path, {"t/in.png": data, "secret/badge.png": data})
+    (tmp_path / "t/link.png").symlink_to(tmp_path / "secret/badge.png")
+    paths = {
+        "in": "in.png",
+        "up": "../secret/badge.png",
+        "link": "link.png",
+        "absolute": str(tmp_path / "secret/badge.png"),
+        "uri": f"file://{tmp_path}/secret/badge.png",
+        "http": "http://127.0.0.1:9/x.png?token=1",
+    }
+    table = {"id": list(paths), "image": list(paths.values()), "label": ["cat"] * len(paths)}
+    pq.write_table(pa.table(table), tmp_path / "t/a.parquet")
+    flags = ("ingest.source=parquet", "ingest.id_column=id")
+    run = run_ingest(tmp_path / "t/a.parquet", *flags)
+    assert [row.image_id for row in run.warehouse.read("images").collect()] == ["in"]
+    rejects = run.warehouse.read("rejects").collect()
+    assert {row.error_code for row in rejects} == {"outside"}
+    assert {row.image_id for row in rejects} == paths.keys() - {"in"}
+    assert {row.size_bytes for row in rejects} == {None}
+    allowed = f'ingest.allow_paths=["{tmp_path}/secret"]'
+    run = run_ingest(tmp_path / "t/a.parquet", *flags, allowed)
+    images = {row.image_id for row in run.warehouse.read("images").collect()}
+    assert images == paths.keys() - {"http"}
+
+
+def test_names_that_are_no_utf_8_stay_apart(run_ingest: Ingest, tmp_path: Path) -> None:
+    images = [encoded(Image.fromarray(picture(seed)), "PNG") for seed in range(3)]
+    names = [os.fsdecode(b"cat/\xff.png"), os.fsdecode(b"cat/\xfe.png"), "cat/\ufffd.png"]
+    root = write(tmp_path / "images", dict(zip(names, images, strict=True)))
+    run = run_ingest(root)
+    rows = {row.image_id: row for row in run.warehouse.read("images").collect()}
+    assert rows.keys() == {"cat//%FF.png", "cat//%FE.png", "cat/\ufffd.png"}
+    assert {row.sha256 for row in rows.values()} == {definition.sha256(each) for each in images}
+    assert {row.label for row in rows.values()} == {"cat"}
+    assert mounted(rows["cat//%FF.png"].path).read_bytes() == images[0]

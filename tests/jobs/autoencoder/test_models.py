@@ -81,3 +81,27 @@ def test_a_model_may_be_a_link_to_another_warehouses(tmp_path: Path) -> None:
     (folder / model.model_id).symlink_to(tmp_path / "first/models" / model.model_id)
     (folder / "back").symlink_to(tmp_path / "second")
     assert models.current(warehouse_at(tmp_path / "second"), settings).weights == b"data"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[1, 2]",
+        b'{"fingerprint": "FINGERPRINT"}',
+        b'{"fingerprint": "FINGERPRINT", "trained_at": 20260101}',
+        b'{"fingerprint": ["FINGERPRINT"], "trained_at": "2026-01-01"}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+)
+def test_a_description_that_lacks_something_is_passed_over(tmp_path: Path, text: bytes) -> None:
+    """It may come from elsewhere; a good one beside it is found."""
+    warehouse = warehouse_at(tmp_path)
+    settings = build({}, [])
+    training = models.training_fingerprint(settings)
+    about = {"fingerprint": training, "trained_at": "2026-01-01", "summary": "1 epoch"}
+    good = models.store(warehouse, b"good", about)
+    (tmp_path / "models/other").mkdir()
+    described = text.replace(b"FINGERPRINT", training.encode())
+    (tmp_path / "models/other/model.json").write_bytes(described)
+    assert models.current(warehouse, settings).model_id == good.model_id

@@ -247,3 +247,18 @@ def test_the_format_is_known_where_the_settings_are_wrong() -> None:
         log_format_without_settings(["--set", "no.such=1", "--log-format=json", "--more"]) == "json"
     )
     assert log_format_without_settings(["--images", "x"]) == "text"
+
+
+def test_no_name_reaches_the_terminal_with_controls(capsys: pytest.CaptureFixture[str]) -> None:
+    """Labels stand in the summary of a stage, and paths in messages and errors."""
+    name = "cat\x1b]0;owned\x07\x1b[2K\r"
+    messages = Console()
+    messages.line(name)
+    messages.warn(name)
+    messages.error(f"failed: {name}\n  and so on", code=1)
+    messages.stage("modes", f"2 classes: {name}\n  publish 9 images", 1.0)
+    messages.line(console.abbreviated([name, "dog\n  publish 9 images"]))
+    out = capsys.readouterr().out
+    assert not {"\x1b", "\x07", "\r"} & set(out)
+    assert out.count("\n") == 6  # none of a name
+    assert out.count(r"\x1b]0;owned\x07\x1b[2K\r") == 5

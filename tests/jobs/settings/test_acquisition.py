@@ -31,6 +31,9 @@ def test_tiles_lie_side_by_side_unless_a_stride_is_given(
         ("ingest.layout=flat", "must be one of label, split/label"),
         ("ingest.tile=70000", "must lie between 0 and 65536 px"),
         ('ingest.vector_name=""', "must not be empty"),
+        ("ingest.max_bytes=0", "must lie between 1 and"),
+        ("ingest.max_seconds=0", "must lie between 1 and 86400 s"),
+        ('ingest.allow_paths=["images"]', "'images' is no absolute path and no URI"),
         ("sample.side=32", "must lie between 64 and 1024 px"),
         ("sample.labels=9", "must lie between 1 and 8"),
     ],
@@ -38,3 +41,9 @@ def test_tiles_lie_side_by_side_unless_a_stride_is_given(
 def test_a_wrong_value_is_refused_with_what_is_allowed(flag: str, told: str) -> None:
     with pytest.raises(SettingsError, match=told):
         build({}, [flag])
+
+
+def test_limits_are_no_part_of_how_files_are_decoded() -> None:
+    ingest = Ingest(max_bytes=9, max_seconds=9, allow_paths=("/a",))
+    assert ingest.decoding == Ingest().decoding
+    assert ingest.limits == {"max_bytes": 9, "max_seconds": 9, "allow_paths": ("/a",)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
@@ -75,3 +76,13 @@ def test_small_files_are_replaced_whole(spark: SparkSession, files: HadoopFileSy
     small.delete("pictures")
     small.delete("pictures")
     assert not small.exists("pictures")
+
+
+def test_the_query_of_a_uri_reaches_no_file_system(spark: SparkSession, tmp_path: Path) -> None:
+    """It is part of a file's name: nobody can name another host or key in it."""
+    name = "1.png?scheme=http&endpoint_override=127.0.0.1:9"
+    (tmp_path / name).write_bytes(b"one")
+    system = HadoopFileSystem(spark, f"file:{tmp_path}/{name}")
+    assert system.path(f"file:{tmp_path}/{name}").toUri().getQuery() is None
+    assert system.read(f"file:{tmp_path}/{name}") == b"one"
+    assert system.status(f"file:{tmp_path}/1.png?scheme=http") is None

@@ -4,56 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
-import struct
-import zlib
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from tests.support.pictures import picture
+from tests.support.decoding import LIMIT, peak_bytes, png_of, refused, whole
+from tests.support.pictures import encoded, picture
 from udfs.acquisition import decode as decoding
-from udfs.acquisition.decode import PIXELS, SIDE, Tile, Unusable, decode, jpeg, scale, sha256
+from udfs.acquisition import levels as rgb_levels
+from udfs.acquisition.decode import SIDE, Tile, decode, jpeg, scale, sha256
+from udfs.acquisition.unusable import Unusable
 
-LIMIT = 10**6
 CODES = ("empty", "unreadable", "truncated", "unsupported_format", "too_large")
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind, **options)
-    return target.getvalue()
-
-
-def whole(data: bytes) -> NDArray[np.uint8]:
-    """The only image of a file: (64, 64, 3)."""
-    (tile,) = decode(data, max_pixels=LIMIT, tile=None, stride=None)
-    assert tile.suffix == ""
-    assert len(tile.pixels) == PIXELS
-    return np.frombuffer(tile.pixels, np.uint8).reshape(SIDE, SIDE, 3)
-
-
-def refused(data: bytes, **wanted: Any) -> Unusable:
-    with pytest.raises(Unusable) as caught:
-        decode(data, **({"max_pixels": LIMIT, "tile": None, "stride": None} | wanted))
-    return caught.value
-
-
-def png_of(side: int) -> bytes:
-    """A PNG that claims to be side x side px."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        check = zlib.crc32(name + data)
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    rows = chunk(b"IDAT", zlib.compress(bytes(1000)))
-    return b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
@@ -99,7 +66,7 @@ def test_the_hash_of_the_pixels_is_that_of_the_frame_before_it_is_resized() -> N
 def test_a_frame_larger_than_a_strip_is_hashed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     levels = picture(2, 100)
     for pixels in (1, 700, 10**4):  # less than a row; 7 rows, of which 2 are left; all
-        monkeypatch.setattr(decoding, "STRIP", pixels)
+        monkeypatch.setattr(rgb_levels, "STRIP", pixels)
         assert decoding.pixels_sha256(Image.fromarray(levels)) == hash_of(levels)
 
 
@@ -161,34 +128,10 @@ def test_tiles_come_row_by_row_and_incomplete_ones_drop(
 GOOD = encoded(Image.fromarray(picture(8)), "PNG")
 
 
-@pytest.mark.parametrize(
-    ("data", "code", "message"),
-    [
-        (b"", "empty", "no bytes"),
-        (b"This is a text", "unreadable", "no image in a known format"),
-        (GOOD[: len(GOOD) // 2], "truncated", "ends too early"),
-        (GOOD[:8], "truncated", "within its header"),
-        (png_of(40_000), "too_large", "raise it, or cut the frame"),
-        (png_of(1_200), "too_large", "1440000 pixels"),
-        (b"%PDF-1.7", "unsupported_format", "PDF is not read here"),
-        (b"\x00\x00\x00\x20ftypheic" + bytes(40), "unsupported_format", "HEIC"),
-    ],
-)
-def test_unusable_files_have_a_reason(data: bytes, code: str, message: str) -> None:
-    reason = refused(data)
-    assert reason.code == code
-    assert message in reason.message
-
-
 def test_a_frame_smaller_than_a_tile_is_too_small() -> None:
     reason = refused(GOOD, tile=100)
     assert reason.code == "too_small"
     assert "72x72 px hold no tile of 100 px" in reason.message
-
-
-def test_a_reason_survives_the_way_from_a_worker() -> None:
-    reason = pickle.loads(pickle.dumps(Unusable("empty", "no bytes")))
-    assert (reason.code, reason.message) == ("empty", "no bytes")
 
 
 @settings(deadline=None, max_examples=200)
@@ -227,3 +170,38 @@ def test_a_jpeg_shows_the_image_and_a_lower_quality_is_smaller() -> None:
     shown = np.asarray(Image.open(io.BytesIO(data)), float)
     assert np.abs(shown - levels).mean() < 3
     assert len(jpeg(levels.reshape(-1), 40)) < len(data)
+
+
+def test_tiles_of_a_frame_are_a_stream(tmp_path: Path) -> None:
+    """13,225 tiles take 160 MB if all are held at once."""
+    (tmp_path / "frame").write_bytes(encoded(Image.new("RGB", (1000, 1000)), "PNG"))
+    whole_frame = peak_bytes(tmp_path / "frame")
+    assert peak_bytes(tmp_path / "frame", tile=80, stride=8) - whole_frame < 40 << 20
+
+
+def test_a_large_colour_profile_is_no_reason_to_lose_an_image() -> None:
+    """Pillow refuses those above 1 MB."""
+    levels = picture(3, SIDE)
+    profile = np.random.default_rng(0).bytes(3 << 20)
+    assert np.array_equal(
+        whole(encoded(Image.fromarray(levels), "PNG", icc_profile=profile)), levels
+    )
+
+
+def test_a_lack_of_memory_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nothing of the file, so it must not become a row of rejects."""
+
+    def refuse(image: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", refuse)
+    with pytest.raises(MemoryError):
+        whole(GOOD)
+
+
+def test_the_size_of_a_frame_stands_in_its_header() -> None:
+    image = Image.fromarray(picture(2, 100)).crop((0, 0, 100, 80))
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF", "GIF"):
+        assert decoding.frame_size(encoded(image, kind)) == (100, 80)
+    with pytest.raises(Unusable):
+        decoding.frame_size(b"%!PS-Adobe-3.0 EPSF-3.0")

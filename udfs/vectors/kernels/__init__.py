@@ -15,10 +15,13 @@ loops.py
     split_sums — sums of the high and of the low parts of products
     squares — sums of squares of rows
 compiling.py
-    SourceLocator — where Numba keeps the compiled code
     compiled — compile a loop as it is written
     emitted — make a function out of LLVM instructions
     inlined — compile a function that other loops call
-    package_digest — a hash of this package's source and of the processor
     summed — compile a loop whose sums may be reordered
+cache.py
+    CheckedCache — Numba's cache of a function, whose damaged files count as missing
+    SourceLocator — where Numba keeps the compiled code
+    check_private — refuses a folder in which others can put their own
+    package_digest — a hash of a package's source and of the processor
 """

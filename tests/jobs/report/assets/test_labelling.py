@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.support import example_report
@@ -59,3 +60,22 @@ def test_all_pairs_are_labelled_to_the_end(opened: Opener, full: Path) -> None:
     expect(panel.get_by_role("status")).to_have_text("40 of 40 labelled: 40 same, 0 not")
     page.keyboard.press("d")
     expect(panel.get_by_role("status")).to_have_text("40 of 40 labelled: 39 same, 1 not")
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("@SUM(1+1)*cmd|' /C calc'!A0/x.png", "'@SUM(1+1)*cmd|' /C calc'!A0/x.png"),
+        ("+1-1/x.png", "'+1-1/x.png"),
+        ("=1/x.png", "'=1/x.png"),
+        ("-1/x.png", "'-1/x.png"),
+        ("\t=1/x.png", "'\t=1/x.png"),
+        ('a,"b"/x.png', '"a,""b""/x.png"'),
+        ("cat/=1.png", "cat/=1.png"),
+    ],
+)
+def test_no_name_is_a_formula_of_a_spreadsheet(
+    opened: Opener, full: Path, name: str, written: str
+) -> None:
+    page = opened(full)
+    assert page.evaluate("name => csvField(csvName(name))", name) == written

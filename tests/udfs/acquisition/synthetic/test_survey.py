@@ -11,6 +11,7 @@ from PIL import Image
 
 from udfs.acquisition import decode
 from udfs.acquisition.synthetic import survey
+from udfs.acquisition.unusable import Unusable
 
 # Spread of the difference of two frames' own noise, in levels.
 TWICE_NOISE = 255 * survey.SENSOR_NOISE * 2**0.5
@@ -84,7 +85,7 @@ def test_copies_show_what_their_original_shows(
 def test_broken_files_are_rejects(name: str, code: str) -> None:
     files = dict(survey.broken_files("field", 96))
     assert len(files) == 4
-    with pytest.raises(decode.Unusable) as reason:
+    with pytest.raises(Unusable) as reason:
         decode.decode(files[f"field/{name}"], max_pixels=89_478_485, tile=None, stride=None)
     assert reason.value.code == code
 

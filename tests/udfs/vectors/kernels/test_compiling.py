@@ -11,17 +11,8 @@ from pathlib import Path
 import pytest
 
 import udfs
-from udfs.vectors.kernels import compiling
-
-SCRIPT = """
-import numpy as np
-from udfs.vectors.kernels import loops
-rows = np.arange(12, dtype=np.float32).reshape(3, 4)
-some = np.array([0, 2])
-assert loops.products_at(rows, rows, some, some).tolist() == [14, 366]
-print(loops.__file__)
-"""
-
+from tests.support.compiled import ROOT, SCRIPT, run
+from udfs.vectors.kernels import cache
 
 SEARCH = """
 import numpy as np
@@ -36,27 +27,12 @@ print(vnni.has_byte_products())
 """
 
 
-def run(script: str, path: Path, **more: str) -> str:
-    """What a process prints that imports from `path`."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA")}
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env=environment | {"PYTHONPATH": str(path)} | more,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
 def zipped(target: Path) -> Path:
     with zipfile.ZipFile(target, "w") as archive:
         root = Path(udfs.__file__).parent.parent
         for name in ("__init__.py", "vectors/__init__.py", "vectors/kernels/__init__.py"):
             archive.write(root / "udfs" / name, f"udfs/{name}")
-        for name in ("loops", "vnni", "compiling"):
+        for name in ("loops", "vnni", "compiling", "cache"):
             path = f"udfs/vectors/kernels/{name}.py"
             archive.write(root / path, path)
     return target
@@ -74,7 +50,7 @@ def test_what_a_zip_compiled_serves_a_zip_of_another_name(tmp_path: Path) -> Non
     assert "data saved" not in said
 
 
-@pytest.mark.parametrize("name", ["__init__", "loops", "vnni", "compiling"])
+@pytest.mark.parametrize("name", ["__init__", "loops", "vnni", "compiling", "cache"])
 def test_a_change_of_any_file_compiles_anew(tmp_path: Path, name: str) -> None:
     """Each process says by which hash it looks for compiled code: unlike ones share nothing."""
     same, other = zipped(tmp_path / "same.zip"), tmp_path / "other.zip"
@@ -83,7 +59,7 @@ def test_a_change_of_any_file_compiles_anew(tmp_path: Path, name: str) -> None:
             changed = path == f"udfs/vectors/kernels/{name}.py"
             after.writestr(path, before.read(path) + (b"# changed" if changed else b""))
     folder = Path(udfs.__file__).parent.parent
-    script = "from udfs.vectors.kernels.compiling import package_digest\nprint(package_digest())"
+    script = "from udfs.vectors.kernels.cache import package_digest\nprint(package_digest())"
     digests = [run(script, path) for path in (folder, same, other)]
     assert digests[0] == digests[1] != digests[2]
 
@@ -95,16 +71,18 @@ def test_nothing_need_be_written(tmp_path: Path) -> None:
     assert said == f"{archive}/udfs/vectors/kernels/loops.py\n"
 
 
-@pytest.mark.parametrize("left", [0, 20])
-def test_a_file_that_was_cut_is_passed_over(tmp_path: Path, left: int) -> None:
-    archive = zipped(tmp_path / "app.zip")
-    cache = tmp_path / "cache"
-    run(SCRIPT, archive, XDG_CACHE_HOME=str(cache))
-    files = [path for path in cache.rglob("*") if path.is_file()]
-    assert files
-    for path in files:
-        path.write_bytes(path.read_bytes()[:left])
-    run(SCRIPT, archive, XDG_CACHE_HOME=str(cache))
+def test_without_a_compiler_one_message_says_why() -> None:
+    """Numba would say that some intrinsic cannot be used in pure Python."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import udfs.vectors.cosine"],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: NUMBA_DISABLE_JIT is set")
+    assert last.endswith("unset it")
 
 
 @pytest.mark.parametrize(
@@ -127,4 +105,4 @@ def test_other_processors_find_the_same(tmp_path: Path, name: str, value: str) -
 def test_packages_with_loops_keep_their_compiled_code(package: str) -> None:
     """Whatever else lies in their folders: without a digest each process compiles anew."""
     importlib.import_module(package)
-    assert re.fullmatch("[0-9a-f]{64}", compiling.package_digest(package))
+    assert re.fullmatch("[0-9a-f]{64}", cache.package_digest(package))
