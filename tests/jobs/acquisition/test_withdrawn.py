@@ -27,7 +27,7 @@ OUT = NAMES[1]
 Ingest = Callable[..., Run]
 
 
-@pytest.fixture(params=["local", "spark"])
+@pytest.fixture(params=["local", pytest.param("spark", marks=pytest.mark.whole)])
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv(FORCED, request.param)
     return str(request.param)

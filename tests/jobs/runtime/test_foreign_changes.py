@@ -21,7 +21,8 @@ from tests.support.folders import Once
 from tests.support.foreign_hands import CHANGES, UPKEEP, clean_up_log
 from tests.support.given_latents import GivenLatents, prepared
 
-pytestmark = [pytest.mark.spark, pytest.mark.parametrize("kind", ["local", "spark"])]
+KINDS = ["local", pytest.param("spark", marks=pytest.mark.whole)]
+pytestmark = [pytest.mark.spark, pytest.mark.parametrize("kind", KINDS)]
 
 GONE = "a/0007ü.png"
 

@@ -1,4 +1,8 @@
-"""Commits of others that come between what we read of a table and what we write to it."""
+"""Commits of others that come between what we read of a table and what we write to it.
+
+`make test-faults` runs all: with Spark as the writer or as the other program a case takes seconds.
+`make test-whole` runs some of these.
+"""
 
 from __future__ import annotations
 
@@ -40,15 +44,19 @@ def ids(store: Store) -> list[int]:
     return sorted(int(row.image_id) for row in found)
 
 
-@pytest.fixture(params=["local", "spark"])
+@pytest.fixture(params=["local", pytest.param("spark", marks=pytest.mark.faults)])
 def store(
     request: pytest.FixtureRequest,
     spark: SparkSession,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Store:
+    return made(request.param, spark, tmp_path, monkeypatch)
+
+
+def made(kind: str, spark: SparkSession, tmp_path: Path, patch: pytest.MonkeyPatch) -> Store:
     """A table of two versions: first 001, then 002 and 003 beside it, in a file of their own."""
-    monkeypatch.setenv(FORCED, request.param)
+    patch.setenv(FORCED, kind)
     store = open_store(spark, str(tmp_path))
     for n, numbers in enumerate(((1,), (2, 3))):
         store.write(rows(*numbers), "anomalies", COMMIT, append=n > 0)
@@ -122,7 +130,14 @@ def cases(hands: Iterable[str]) -> list[Any]:
         if hand.startswith("rs")
         for early, on_driver in ((True, False), (True, True), (False, True))
     ]
-    return [pytest.param(case, id="-".join(map(str, case))) for case in listed]
+    return [
+        pytest.param(
+            case,
+            id="-".join(map(str, case)),
+            marks=[pytest.mark.faults] if case.hand.startswith("spark") else [],
+        )
+        for case in listed
+    ]
 
 
 def write(
@@ -183,6 +198,22 @@ def test_upkeep_by_others_disturbs_no_write(
     assert newest is not None
     assert newest.version == again.version("anomalies") == store.version("anomalies") > 1
     assert newest.changes == ()
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("hand", ["rs_delete", "spark_delete", "rs_optimize", "spark_optimize"])
+def test_spark_writes_beside_others(
+    hand: str, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of each kind, for the store whose tables Spark writes."""
+    store = made("spark", spark, tmp_path, monkeypatch)
+    if hand in UPKEEP:
+        write(store, UPKEEP, Case(hand), monkeypatch)
+        assert ids(store) == [4, 5]
+        return
+    with pytest.raises(JobError, match="changed by others while this run worked on its version 1"):
+        write(store, CHANGES, Case(hand), monkeypatch)
+    assert 4 not in ids(store)
 
 
 def test_a_log_that_counts_no_rows_has_no_size(tmp_path: Path) -> None:
