@@ -304,9 +304,9 @@ def test_what_others_add_meanwhile_is_not_written_over(spark: SparkSession, tmp_
     warehouse.write(made(spark, 0, 4), "images", COMMIT)
     theirs = made(spark, 7, 8).mapped()
 
-    def meanwhile(folder: Path, scalars: int) -> list[Any]:
+    def meanwhile(folder: Path, *others: Any) -> list[Any]:
         theirs.write.format("delta").mode("append").save(str(folder))
-        return ours.write_files(folder, scalars)
+        return ours.write_files(folder, *others)
 
     ours = made(spark, 4, 6)
     between = ArrowTransform(ours.frame, ours.rows, ours.schema)
