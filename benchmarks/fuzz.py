@@ -23,7 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -325,7 +325,12 @@ def main() -> None:
         begun = time.monotonic()
         result = run(np.random.default_rng((options.seed, len(found))), options.keep / name)
         result.seconds = time.monotonic() - begun
-        found[name] = asdict(result)
+        # asdict cannot copy a Counter.
+        found[name] = {
+            **vars(result),
+            "outcomes": {**result.outcomes},
+            "unexpected": {**result.unexpected},
+        }
         told = ", ".join(f"{what} {count:,}" for what, count in result.outcomes.most_common())
         print(f"{name:<10}{result.tried:>9,}{result.seconds:>9.0f}  {told}", flush=True)
         for message, count in result.unexpected.most_common():
