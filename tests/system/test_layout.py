@@ -73,6 +73,8 @@ def test_no_name_says_nothing() -> None:
 # Tests below tests/jobs and tests/udfs of something else than one module.
 OTHER_TESTS = {
     "tests/jobs/report/assets": "the page's scripts, which are no Python",
+    "tests/jobs/runtime/test_foreign_changes.py": "stages after others changed their tables",
+    "tests/jobs/warehouse/test_foreign_commits.py": "both stores beside other writers",
     "tests/jobs/warehouse/test_engines.py": "Spark and delta-rs on the same tables",
     "tests/udfs": "all modules of udfs: their catalogues and examples",
 }

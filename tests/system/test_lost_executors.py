@@ -127,6 +127,7 @@ def test_executors_killed_in_every_stage(
     assert_same_output(stage, spark, every_stage, disturbed.warehouse)
 
 
+@pytest.mark.long
 def test_executors_killed_while_they_encode(
     spark: SparkSession,
     cluster: Cluster,

@@ -20,6 +20,7 @@ checkpoint.py
     Epoch — the losses of one pass over the images
     Position — where a training stands
     captured — the state of a training, between two steps
+    restore — the same, back into objective and optimizer
     environment — what the bits of the weights depend on, beside pixels and settings
     checkpoint_bytes — a state as the bytes of a file
     load_checkpoint — a state from the bytes of a file
