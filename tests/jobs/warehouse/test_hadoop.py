@@ -80,7 +80,7 @@ def test_small_files_are_replaced_whole(spark: SparkSession, files: HadoopFileSy
 
 def test_the_query_of_a_uri_reaches_no_file_system(spark: SparkSession, tmp_path: Path) -> None:
     """It is part of a file's name: nobody can name another host or key in it."""
-    name = "1.png?scheme=http&endpoint_override=127.0.0.1:9"
+    name = "1.png?scheme=http&endpoint_override=localhost"
     (tmp_path / name).write_bytes(b"one")
     system = HadoopFileSystem(spark, f"file:{tmp_path}/{name}")
     assert system.path(f"file:{tmp_path}/{name}").toUri().getQuery() is None
