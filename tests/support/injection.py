@@ -156,8 +156,8 @@ def worker_ticks() -> dict[int, int]:
             words = (folder / "cmdline").read_text()
         except OSError:  # it ended meanwhile
             continue
-        parent, group = int(fields[1]), int(fields[2])
-        is_ours = group == os.getpgid(0) and parent != os.getppid()
+        parent, session = int(fields[1]), int(fields[3])  # workers leave the process group
+        is_ours = session == os.getsid(0) and parent != os.getppid()
         if is_ours and "pyspark.daemon" in words:
             found[int(folder.name)] = int(fields[11]) + int(fields[12])
     return found
