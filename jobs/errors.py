@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+# The line of a cause in a printed stack of Java, of which the last is the innermost; and what py4j
+# puts before the stack of an exception that has no cause.
+_CAUSE = re.compile(r"^Caused by: (.+)$", re.MULTILINE)
+_THROWN = re.compile(r"^An error occurred while calling .+\n: (.+)$", re.MULTILINE)
+_PACKAGE = re.compile(r"^(?:[a-z_][\w]*\.)+(?=[A-Z])")  # of a class of Java
+
 
 class SettingsError(ValueError):
     """Wrong usage or settings: exit 2. The message lists all mistakes."""
@@ -17,3 +25,15 @@ class MissingError(JobError):
 
 class SchemaError(JobError):
     """Rows do not have the columns that their table declares; the message lists all differences."""
+
+
+def reason(failure: Exception) -> str:
+    """Return one line that says why something failed, without a full stop.
+
+    Of an exception of Java it is the innermost cause, of any other one its first line.
+    """
+    text = str(failure).strip()
+    found = _CAUSE.findall(text) or _THROWN.findall(text)
+    if found:
+        return _PACKAGE.sub("", found[-1].strip()).rstrip(".")
+    return (text.splitlines() or [type(failure).__name__])[0].rstrip(".")

@@ -21,7 +21,7 @@ from typing import NoReturn
 from jobs import pipeline
 from jobs.acquisition import sample
 from jobs.dry_run.plan import log_plan
-from jobs.errors import JobError, SettingsError
+from jobs.errors import JobError, SettingsError, reason
 from jobs.maintenance import maintain
 from jobs.runtime import session
 from jobs.runtime.console import Console
@@ -266,7 +266,7 @@ def explain(failure: Exception) -> str:
 
     It is the message of a JobError as it stands, also of one that was raised on an executor. Of
     other errors, such as Spark's with the traceback of a worker, it is the last line that names a
-    Python exception, else the first line.
+    Python exception, else the innermost cause.
     """
     if isinstance(failure, JobError):
         return str(failure)
@@ -279,7 +279,7 @@ def explain(failure: Exception) -> str:
     exceptions = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))]
     if exceptions and exceptions[-1].startswith(FROM_WORKER):
         return exceptions[-1].removeprefix(FROM_WORKER)
-    text = exceptions[-1] if exceptions else (lines or [type(failure).__name__])[0]
+    text = exceptions[-1] if exceptions else reason(failure)
     return f"{text} (--verbose shows the whole stack; finished stages are not done again)"
 
 

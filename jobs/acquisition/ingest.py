@@ -21,7 +21,7 @@ from jobs.runtime import session
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun
 from jobs.settings.acquisition import Ingest
 from jobs.warehouse import arrow_frames, tables
-from jobs.warehouse.commits import fingerprint
+from jobs.warehouse.commits import UNFINISHED, fingerprint
 from jobs.warehouse.parquet_write import ArrowTransform
 
 VERSION = 2
@@ -113,7 +113,7 @@ def reusable_rows(
     turn out otherwise when the file is read again are not among them.
     """
     commit = stage_run.previous_commit("images")
-    if commit is None or not source.is_folder or "ingest" in stage_run.settings.overwrite:
+    if commit is None or not source.is_folder or stage_run.is_overwritten:
         return None
     if commit.metadata.get("decoding") != decoding_fingerprint:
         return None
@@ -186,11 +186,19 @@ def unique(source: sources.Source, settings: Ingest) -> tuple[DataFrame, DataFra
 def previous_images(stage_run: StageRun, source: sources.Source) -> DataFrame | None:
     """Return the images of an earlier run over the same root, however it decoded them.
 
-    The ids are those of files: a tile has its file's. None if there was no such run.
+    They are those of the last run that finished the table, since one that was killed may have left
+    a part of them. The ids are those of files: a tile has its file's. None if there was no such
+    run.
     """
     commit, images = stage_run.previous_commit("images"), stage_run.previous("images")
     if commit is None or images is None or not source.is_of(commit):
         return None
+    store = stage_run.warehouse
+    if commit.fingerprint == UNFINISHED:
+        ours = (each for each in store.commits("images") if each.stage == stage_run.name)
+        finished = next((each for each in ours if each.fingerprint != UNFINISHED), None)
+        if finished and source.is_of(finished) and store.is_readable("images", finished.version):
+            commit, images = finished, store.read("images", finished.version)
     if commit.metadata["tiled"]:
         images = images.withColumn("image_id", _base_id(F.col("image_id")))
     return images
@@ -242,8 +250,7 @@ def write_images(
     metadata = images_metadata(stage_run.settings.ingest, source, decoding_fingerprint)
     metadata |= out.metadata(reused=reusable is not None)
     resumable = decoding_fingerprint if source.is_folder else ""
-    anew = "ingest" in stage_run.settings.overwrite
-    if resumable and not anew and stage_run.adopt("images", resumable, metadata):
+    if resumable and stage_run.adopt("images", resumable, metadata):
         reusable = reusable_rows(stage_run, source, decoding_fingerprint, out)
     if reusable is None:
         rows = out.filtered(decoded(stage_run, candidates, source, resumable))

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from jobs.acquisition.allowed_paths import is_allowed
 from jobs.acquisition.listing import SourceFile
-from jobs.errors import JobError
+from jobs.errors import JobError, reason
 from jobs.warehouse import arrow_frames
 from jobs.warehouse.hadoop import HadoopFileSystem, Status
 
@@ -90,8 +90,9 @@ def contents(spark: SparkSession, sizes: Mapping[str, int]) -> DataFrame:
     try:
         files = spark.read.format("binaryFile").options(**_OPTIONS).load(shown)
     except AnalysisException as refused:
-        first = str(refused).splitlines()[0]
-        raise JobError(f"images changed while they were read, run it again: {first}") from refused
+        raise JobError(
+            f"images changed while they were read, run it again: {reason(refused)}"
+        ) from refused
     return files.select("path", F.col("content").alias("_bytes")).unionByName(read)
 
 

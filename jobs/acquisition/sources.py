@@ -24,7 +24,7 @@ from jobs.acquisition.decoding import Decoding
 from jobs.acquisition.image_reader import ImageReader, status_rows
 from jobs.acquisition.pair_reader import PairReader
 from jobs.acquisition.vector_reader import VECTOR, VectorReader, common_width
-from jobs.errors import JobError, SettingsError
+from jobs.errors import JobError, SettingsError, reason
 from jobs.paths import absolute, folder, for_spark, is_mounted
 from jobs.runtime.console import Console
 from jobs.runtime.stage import RunContext
@@ -228,8 +228,9 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
     try:
         frame = spark.read.format(ingest.source).load(for_spark(root))
     except Exception as refused:
-        first = str(refused).splitlines()[0]
-        raise JobError(f"--images {root}: cannot be read as {ingest.source}: {first}") from refused
+        raise JobError(
+            f"--images {root}: cannot be read as {ingest.source}: {reason(refused)}"
+        ) from refused
     named = _named_columns(frame, ingest)
     callers = caller_columns(frame.schema, set(named.values()), RESERVED)
     vector = _vector(frame.schema, ingest)

@@ -164,7 +164,7 @@ def put_back(store: Store) -> set[str]:
     added: set[str] = set()
     for change in unseen(store, "images"):
         versions = (change.version, change.version - 1)
-        if change.operation == LOST or any(_lacks_files(store, "images", v) for v in versions):
+        if change.operation == LOST or not all(store.is_readable("images", v) for v in versions):
             continue
         after, before = (store.read("images", version).select("image_id") for version in versions)
         rows = after.join(before, on="image_id", how="left_anti").collect()
@@ -176,7 +176,7 @@ def _gone(stage_run: StageRun, table: str, change: Change) -> DataFrame:
     """The images, with their files, that a change took out of a table."""
     store = stage_run.warehouse
     versions = (change.version - 1, change.version)
-    if change.operation == LOST or any(_lacks_files(store, table, v) for v in versions):
+    if change.operation == LOST or not all(store.is_readable(table, v) for v in versions):
         return _gone_by_other_tables(stage_run, table, change)
     before, after = (store.read(table, version) for version in versions)
     gone = before.join(after.select("image_id"), on="image_id", how="left_anti")
@@ -216,11 +216,3 @@ def _with_files(store: Store, gone: DataFrame) -> DataFrame:
         return gone.select(*FILE)
     images = store.read("images").select(*FILE)
     return gone.select("image_id").join(images, on="image_id", how="left").select(*FILE)
-
-
-def _lacks_files(store: Store, table: str, version: int) -> bool:
-    """Return whether a version cannot be read any more."""
-    try:
-        return bool(store.missing_files(table, version))
-    except Exception:  # its log was cleaned up, or Spark counts it as too old
-        return True

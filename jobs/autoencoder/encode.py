@@ -56,8 +56,7 @@ def main(stage_run: StageRun) -> None:
         make = partial(encoded, stage_run, model, platform) if model else partial(given, stage_run)
         metadata = {"pixels": pixels, "content": platform} | orientations(stage_run.settings)
         resumable = fingerprint(metadata | {"model_id": model_id})
-        anew = "encode" in stage_run.settings.overwrite
-        if not anew and stage_run.adopt("latents", resumable, metadata):
+        if stage_run.adopt("latents", resumable, metadata):
             reusable = reusable_latents(stage_run, platform, model_id, pixels)
         write_latents(stage_run, images, reusable, make, metadata, resumable)
     stage_run.rows["latents"] = stage_run.count("latents")
@@ -131,7 +130,7 @@ def reusable_latents(
     if (
         commit is None
         or latents is None
-        or "encode" in stage_run.settings.overwrite
+        or stage_run.is_overwritten
         or commit.metadata.get("pixels") != pixels
     ):
         return None

@@ -83,7 +83,7 @@ def checkpoints_of(stage_run: StageRun) -> Checkpoints:
     """Return the checkpoint of this training; `--overwrite train` deletes an earlier one."""
     training = models.training_fingerprint(stage_run.settings)
     files = stage_run.warehouse.files
-    if stage_run.name in stage_run.settings.overwrite:
+    if stage_run.is_overwritten:
         models.delete_checkpoint(files, training)
 
     def log(text: str) -> None:

@@ -39,7 +39,7 @@ class StoredAlignments:
         self._any = (
             commit is not None
             and commit.metadata.get("made_by") == self._made_by
-            and stage_run.name not in stage_run.settings.overwrite
+            and not stage_run.is_overwritten
         )
 
     def pairs(self, pictures: DataFrame) -> DataFrame | None:

@@ -92,7 +92,7 @@ def resumable(stage_run: StageRun, table: str, groups: Sequence[str] | None = No
     groups: also compare the large groups that the table was made of.
     """
     commit = stage_run.previous_commit(table)
-    if commit is None or stage_run.name in stage_run.settings.overwrite:
+    if commit is None or stage_run.is_overwritten:
         return False
     if groups is not None and redacted(commit.metadata.get("groups")) != redacted(list(groups)):
         return False

@@ -14,7 +14,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs import paths
-from jobs.errors import JobError, SettingsError
+from jobs.errors import JobError, SettingsError, reason
 from jobs.runtime.stage import RunContext
 from jobs.settings.duplicates import Publish
 from jobs.warehouse.comments import COMMENTS
@@ -51,7 +51,7 @@ def check(run: RunContext) -> None:
             _check_free(run, table, name)
     except (PySparkException, Py4JJavaError) as refused:
         raise JobError(
-            f"publish.table = {settings.table!r}: its catalog cannot be asked: {_first(refused)}"
+            f"publish.table = {settings.table!r}: its catalog cannot be asked: {reason(refused)}"
         ) from refused
 
 
@@ -120,7 +120,7 @@ def register(run: RunContext) -> None:
         except (PySparkException, Py4JJavaError) as refused:
             raise JobError(
                 f"publish.table: {name} was not created over {run.warehouse.path(table)}, which is "
-                f"written: {_first(refused)}. A catalog that takes no table at a LOCATION cannot "
+                f"written: {reason(refused)}. A catalog that takes no table at a LOCATION cannot "
                 f"name it: take a schema of {SESSION_CATALOG}, or leave publish.table empty"
             ) from refused
         run.console.line(f"    {name} is {run.warehouse.path(table)}", event="named")
@@ -142,7 +142,7 @@ def forget(run: RunContext, earlier: Mapping[str, str]) -> None:
                 run.spark.sql(f"DROP TABLE {_quoted(name)}")
         except (PySparkException, Py4JJavaError) as refused:
             registered = ours = None
-            run.console.detail(f"    {name}: {_first(refused)}")
+            run.console.detail(f"    {name}: {reason(refused)}")
         if not ours:
             run.console.warn(
                 f"{name}, which publish.table gave to {table} before, was not dropped: this "
@@ -165,9 +165,3 @@ def _parts(name: str) -> tuple[str, str, str]:
 
 def _quoted(name: str) -> str:
     return ".".join(f"`{part}`" for part in _parts(name))
-
-
-def _first(failure: Exception) -> str:
-    """Return the first line of a failure."""
-    lines = str(failure).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(failure).__name__

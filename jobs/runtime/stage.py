@@ -370,8 +370,11 @@ class StageRun:
     def adopt(self, table: str, resumable: str, metadata: dict[str, Any]) -> bool:
         """Commit what a killed run of this stage had completed of a table; see `Store.adopt`.
 
-        Returns whether there was anything. What is still missing must then be appended.
+        Returns whether there was anything, which with --overwrite there never is. What is still
+        missing must then be appended.
         """
+        if self.is_overwritten:
+            return False
         commit = CommitInfo(self.run.run_id, self.name, UNFINISHED, metadata)
         adopted = self.warehouse.adopt(table, resumable, commit)
         if adopted:

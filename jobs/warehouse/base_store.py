@@ -197,6 +197,13 @@ class Store(ABC):
         """Return the newest version of a table, whoever wrote it."""
         return self._table_log(table).version
 
+    def is_readable(self, table: str, version: int) -> bool:
+        """Return whether all files of a version are there."""
+        try:
+            return not self.missing_files(table, version)
+        except Exception:  # its log was cleaned up, or Spark counts it as too old
+            return False
+
     def count(self, table: str, where: str = "true") -> int:
         """Return the number of rows, or of those that fulfil a condition."""
         (row,) = self.query(table, f"SELECT count(*) AS images FROM rows WHERE {where}")

@@ -235,7 +235,7 @@ class LocalStore(Store):
             return deltalake.DeltaTable(self._uri(table), version=version)
         except DeltaError as refused:
             self._log(table)  # names a damaged file
-            raise table_log.unreadable(self.path(table), str(refused)) from refused
+            raise table_log.unreadable(self.path(table), refused) from refused
 
     def _table_if_any(self, table: str, version: int | None) -> deltalake.DeltaTable | None:
         return self._table(table, version) if self.exists(table) else None

@@ -114,7 +114,7 @@ class SparkStore(Store):
             rows = history.select(*columns).collect()
         except Exception as refused:
             self._check_log(table)
-            raise table_log.unreadable(self.path(table), str(refused)) from refused
+            raise table_log.unreadable(self.path(table), refused) from refused
         entries = [LogEntry(r.version, r.userMetadata, r.operation, r.engineInfo) for r in rows]
         return [
             entry

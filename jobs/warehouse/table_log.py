@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobs.errors import JobError
+from jobs.errors import JobError, reason
 from jobs.warehouse.commits import LOST, Change, CommitInfo, carried, is_upkeep, parse
 
 # Commits of these operations change no row (Delta's `DeltaOperations`, and those of delta-rs). Of
@@ -162,10 +162,10 @@ def damaged(where: str) -> JobError:
     )
 
 
-def unreadable(path: str, reason: str) -> JobError:
+def unreadable(path: str, refused: Exception) -> JobError:
     """Return the error for a table's log that cannot be read; path: the table's folder."""
     return JobError(
-        f"{path}/_delta_log cannot be read ({reason.splitlines()[0]}): put its files back from a "
+        f"{path}/_delta_log cannot be read ({reason(refused)}): put its files back from a "
         f"backup; without one, delete the folder {path} and run ./spark-submit.sh pipeline, which "
         "makes the table anew"
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -19,20 +18,14 @@ from jobs.warehouse.store import open_store
 from tests.support.cluster_runs import ClusterRun, StartRun
 from tests.support.commands import flags
 from tests.support.every_stage import EVERY_STAGE, EveryStage
+from tests.support.remote import ELSEWHERE, copy_up
 from tests.support.standalone import Cluster
 from tests.support.tables import assert_same_tables
 
 pytestmark = pytest.mark.cluster
 
-ELSEWHERE = ("path", "modified_at")  # what differs because the images lie elsewhere
 KILLED = 2  # executors, in a stage that runs by itself
 TRIES = 3
-
-
-def copy_up(spark: SparkSession, folder: Path, uri: str) -> None:
-    """Copy a folder into HDFS."""
-    system = HadoopFileSystem(spark, uri)
-    system.system.copyFromLocalFile(False, system.path(folder.as_uri()), system.path(uri))
 
 
 def files(spark: SparkSession, folder: str) -> Mapping[str, bytes]:

@@ -14,22 +14,12 @@ from pyspark.sql import SparkSession
 
 from tests.support.commands import QUICK, REAL, ROUNDS, flags, run_command
 from tests.support.folders import REAL_SETS, RealSet, link_images
+from tests.support.remote import ELSEWHERE, copy_up
 from tests.support.standalone import Cluster
 from tests.support.tables import assert_same_tables
 
 pytestmark = pytest.mark.cluster
-ELSEWHERE = ("path", "modified_at")  # what differs because the images lie elsewhere
 OPTIONAL = ("generate.count=2", "anomalies.quantile=0.1", "conflicts.threshold=0.5")
-
-
-def copy_up(spark: SparkSession, folder: Path, uri: str) -> None:
-    """Copy a folder into HDFS by Hadoop's own client, in one call; links become files."""
-    jvm = spark._jvm
-    assert jvm is not None
-    to = jvm.org.apache.hadoop.fs.Path(uri)
-    system = to.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
-    system.mkdirs(to.getParent())
-    system.copyFromLocalFile(jvm.org.apache.hadoop.fs.Path(f"file:{folder}"), to)
 
 
 def on_cluster(

@@ -11,11 +11,11 @@ from pyarrow import fs
 
 from tests.support.commands import QUICK, REAL, ROUNDS, flags, run_command
 from tests.support.folders import REAL_SETS, RealSet, link_images
+from tests.support.remote import ELSEWHERE
 from tests.support.s3 import ObjectStore
 from tests.support.tables import MOMENTS, NOT_COMPARED, WRITTEN
 
 pytestmark = pytest.mark.s3
-ELSEWHERE = ("path", "modified_at")  # what differs because the images lie elsewhere
 
 
 def copy_up(store: ObjectStore, folder: Path, uri: str) -> None:

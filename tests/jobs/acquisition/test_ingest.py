@@ -119,6 +119,29 @@ def test_vanished_files_are_reported_even_if_all_files_are_read_again(
     assert run.warehouse.read("images").count() == 2
 
 
+def test_what_a_stopped_run_had_left_out_is_still_reported_as_vanished(
+    run_ingest: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops after the rows of a changed file have left `images`; then the file goes, too."""
+    data = encoded(Image.fromarray(picture(5)), "PNG")
+    root = write(tmp_path / "images", dict.fromkeys(["cat/1.png", "cat/2.png"], data))
+    run_ingest(root)
+    os.utime(root / "cat/2.png", (1, 1))
+
+    def stops(*arguments: object) -> None:
+        raise RuntimeError("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest, "decoded", stops)
+        with pytest.raises(RuntimeError, match="stopped"):
+            run_ingest(root)
+    (root / "cat/2.png").unlink()
+    run = run_ingest(root)
+    assert [row.image_id for row in run.warehouse.read("images").collect()] == ["cat/1.png"]
+    (row,) = run.warehouse.read("rejects").collect()
+    assert (row.image_id, row.error_code) == ("cat/2.png", "vanished")
+
+
 def test_a_warehouse_inside_the_folder_of_images_is_not_read_as_images(
     spark: SparkSession, tmp_path: Path
 ) -> None:
