@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.support.cluster_runs",
     "tests.support.commands",
     "tests.support.every_stage",
+    "tests.support.faults",
     "tests.support.folders",
     "tests.support.given_latents",
     "tests.support.hadoop",

@@ -147,22 +147,44 @@ class ClusterRun:
 
         Fewer if the stage ends before.
         """
-        self._kill_in(stage, most, lambda pid: os.kill(pid, signal.SIGKILL))
+        self._at_work(stage, most, lambda pid: os.kill(pid, signal.SIGKILL))
 
-    def _kill_in(self, stage: str, most: int, kill: Callable[[int], None]) -> None:
-        """Call `kill` with the pids of executors at work.
+    def kill_worker(self, stage: str) -> None:
+        """Kill (SIGKILL) a Worker with its executor, which has a running task, in a stage.
+
+        It is as if their machine were lost.
+        """
+
+        def kill(executor: int) -> None:
+            for worker in self.cluster.workers:
+                if executor in in_session(worker.process.pid):
+                    os.killpg(worker.process.pid, signal.SIGKILL)
+
+        self._at_work(stage, 1, kill)
+
+    def hold_executor(self, stage: str, seconds: float) -> None:
+        """Let an executor stand still for so long while it has a task, in a stage."""
+
+        def hold(executor: int) -> None:
+            time.sleep(seconds)
+            os.kill(executor, signal.SIGCONT)
+
+        self._at_work(stage, 1, hold)
+
+    def _at_work(self, stage: str, most: int, disturb: Callable[[int], None]) -> None:
+        """Call `disturb` with the pids of so many executors at work; fewer if the stage ends.
 
         An executor is stopped first: if the driver then still holds its task to be running, the
-        task has not ended, and is lost.
+        task has not ended, and is lost with its executor.
         """
         self.wait_until(f"the begin of {stage}", lambda: self.event(stage, "started"))
-        killed = 0
-        while killed < most and self.process.poll() is None and not self.event(stage, "done"):
+        disturbed = 0
+        while disturbed < most and self.process.poll() is None and not self.event(stage, "done"):
             for executor in self.busy()[:1]:
                 pid = self.executors().get(executor)
                 if pid is not None and self._stopped_at_work(executor, pid):
-                    kill(pid)
-                    killed += 1
+                    disturb(pid)
+                    disturbed += 1
                     time.sleep(BETWEEN)
             time.sleep(POLL)
 

@@ -20,6 +20,12 @@ def in_session(session: int) -> dict[int, list[str]]:
     return found
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    """Return the environment that a process was started with."""
+    pairs = Path(f"/proc/{pid}/environ").read_text(errors="surrogateescape").split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
 def wait_until_gone(session: int, seconds: float = 60) -> None:
     """Wait until no process of a session is left; none is ended here."""
     end = time.monotonic() + seconds

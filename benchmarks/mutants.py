@@ -1,0 +1,247 @@
+"""How many faults that are planted in the code, one at a time, no test notices.
+
+    .venv/bin/python -m benchmarks.mutants [--count 300] [--seed 1] [--processes 2] [--minutes 60]
+        [--json build/mutants/outcomes.json]
+
+Of the code of `udfs/duplicates`, `udfs/vectors`, `udfs/registration` and the stores
+(`jobs/warehouse`) so many mutants are drawn, each by the position of what it changes: a number, an
+operator, a comparison, a condition, a loop, an exception. Mutants that only change annotations are
+passed over, and so is what a GPU computes. The tests that are nearest are run first: those of the
+module, of its folder, and then of the folders that use it, until one fails. What is left
+survives. Outcomes are kept, and the next call goes on after them. Cosmic Ray makes the mutants
+(benchmarks/requirements.txt).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Queue
+from typing import NamedTuple
+
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+from benchmarks.session import ROOT
+
+FOLDERS = ("udfs/duplicates", "udfs/vectors", "udfs/registration", "jobs/warehouse")
+NOT_MUTATED = ("/gpu/", "gpu.py", "__init__.py")  # no GPU, no test of it
+NEEDS_ARGUMENTS = ("VariableInserter", "VariableReplacer")
+# The folders of tests that are run after those of the module's own folder.
+WIDER = {
+    "udfs/duplicates": ("tests/jobs/duplicates",),
+    "udfs/vectors": ("tests/udfs/duplicates",),
+    "udfs/registration": ("tests/udfs/duplicates",),
+    "jobs/warehouse": ("tests/jobs/runtime",),
+}
+SECONDS = 600  # of one run of pytest; a mutant that loops for ever is noticed by it
+SHARED = (".venv", "build/ivy", "build/classes.jsa")  # of the checkout, in each copy of it
+CHOSEN = "not whole and not cluster and not s3 and not faults"
+
+
+class Mutant(NamedTuple):
+    """A change of one place of a file."""
+
+    path: str
+    line: int
+    operator: str
+    occurrence: int
+
+    @property
+    def name(self) -> str:
+        """What the outcome is kept by."""
+        return f"{self.path}:{self.line} {self.operator} #{self.occurrence}"
+
+
+def mutated_files() -> list[str]:
+    """The files that are mutated, relative to the root of the project."""
+    paths = (path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))
+    names = (path.relative_to(ROOT).as_posix() for path in paths)
+    return [name for name in names if not any(part in name for part in NOT_MUTATED)]
+
+
+def mutants_of(path: str) -> dict[tuple[int, int], list[Mutant]]:
+    """All mutants of a file, by the place of what they change."""
+    found: dict[tuple[int, int], list[Mutant]] = {}
+    tree = get_ast((ROOT / path).read_text(encoding="utf-8"))
+    for name in sorted(operator_names()):
+        if any(part in name for part in NEEDS_ARGUMENTS):
+            continue
+        operator = get_operator(name)()
+        places = [place for node in ast_nodes(tree) for place in operator.mutation_positions(node)]
+        for occurrence, (start, _) in enumerate(places):
+            mutant = Mutant(path, start[0], name.partition("/")[2], occurrence)
+            found.setdefault(start, []).append(mutant)
+    return found
+
+
+def code_of(mutant: Mutant) -> str | None:
+    """The file with the mutant in it; None if it says the same as before."""
+    before = (ROOT / mutant.path).read_text(encoding="utf-8")
+    after = mutate_code(before, get_operator(f"core/{mutant.operator}")(), mutant.occurrence)
+    if after is None or meaning(before) == meaning(after):
+        return None
+    return str(after)
+
+
+def meaning(code: str) -> str:
+    """The code without its annotations, which are never evaluated here."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        if isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(0)
+    return ast.dump(tree)
+
+
+def drawn(count: int, seed: int) -> Iterator[Mutant]:
+    """Draw places without repetition, and of each one mutant that changes the meaning."""
+    places = [
+        mutants for path in mutated_files() for _, mutants in sorted(mutants_of(path).items())
+    ]
+    draw = random.Random(seed)
+    draw.shuffle(places)
+    for mutants in places:
+        mutant = draw.choice(mutants)
+        if code_of(mutant) is not None:
+            yield mutant
+            count -= 1
+        if not count:
+            return
+
+
+def tests_of(path: str) -> list[list[str]]:
+    """What pytest is given in turn: the tests nearest to a file come first."""
+    file = Path(path)
+    own = Path("tests") / file.with_name(f"test_{file.name}")
+    top = next(folder for folder in FOLDERS if path.startswith(folder))
+    steps = [[str(own)]] if (ROOT / own).exists() else []
+    steps += [[f"tests/{top}"], [name for name in WIDER[top] if (ROOT / name).exists()]]
+    return [step for step in steps if step]
+
+
+def copy_of_checkout(number: int) -> Path:
+    """A copy of the code, with the environment of this one."""
+    folder = ROOT / f"build/mutants/{number}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target)
+    (folder / "build").mkdir()
+    for name in SHARED:
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+def outcome(mutant: Mutant, folder: Path) -> dict[str, str]:
+    """Run the tests with a mutant in a copy of the code; say what came of it."""
+    code = code_of(mutant)
+    assert code is not None
+    before = (ROOT / mutant.path).read_text(encoding="utf-8")
+    (folder / mutant.path).write_text(code, encoding="utf-8")
+    try:
+        found = next(filter(None, (failure(step, folder) for step in tests_of(mutant.path))), "")
+    finally:
+        (folder / mutant.path).write_text(before, encoding="utf-8")
+    lines = difflib.unified_diff(before.splitlines(), code.splitlines(), n=0, lineterm="")
+    change = [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
+    return {"killed by": found, "change": "\n".join(change)}
+
+
+def failure(tests: list[str], folder: Path) -> str:
+    """The first test that fails, or ""."""
+    words = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": str(folder / "build/numba"),
+        "PYTHONPATH": str(folder),
+    }
+    process = subprocess.Popen(
+        [*words, "-m", CHOSEN, *tests],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return f"longer than {SECONDS} s"
+    if process.returncode == 0:
+        return ""
+    failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failed[0].split(" - ")[0] if failed else f"pytest ended with {process.returncode}"
+
+
+def report(outcomes: dict[str, dict[str, str]]) -> None:
+    """Print how many survive by folder, and each of them."""
+    tried: Counter[str] = Counter()
+    survived: Counter[str] = Counter()
+    for name, found in outcomes.items():
+        (folder,) = (folder for folder in FOLDERS if name.startswith(folder))
+        tried[folder] += 1
+        survived[folder] += not found["killed by"]
+    print("\n| code | mutants | survived |\n| --- | --- | --- |")
+    for folder in FOLDERS:
+        print(f"| {folder} | {tried[folder]} | {survived[folder]} |")
+    for name, found in sorted(outcomes.items()):
+        if not found["killed by"]:
+            print(f"\n{name}\n{found['change']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=1e9, help="then no other one is begun")
+    parser.add_argument("--json", type=Path, default=ROOT / "build/mutants/outcomes.json")
+    given = parser.parse_args()
+    outcomes = json.loads(given.json.read_text()) if given.json.exists() else {}
+    end = time.monotonic() + 60 * given.minutes
+    copies: Queue[Path] = Queue()
+    for number in range(given.processes):
+        copies.put(copy_of_checkout(number))
+
+    def tried(mutant: Mutant) -> None:
+        if mutant.name in outcomes or time.monotonic() > end:
+            return
+        folder = copies.get()
+        try:
+            outcomes[mutant.name] = outcome(mutant, folder)
+        finally:
+            copies.put(folder)
+        given.json.write_text(json.dumps(outcomes, indent=1))
+        print(mutant.name, "|", outcomes[mutant.name]["killed by"] or "SURVIVED", flush=True)
+
+    with ThreadPoolExecutor(given.processes) as pool:
+        list(pool.map(tried, drawn(given.count, given.seed)))
+    report(outcomes)
+
+
+if __name__ == "__main__":
+    main()
