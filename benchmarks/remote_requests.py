@@ -2,9 +2,9 @@
 
     .venv/bin/python -m benchmarks.remote_requests URI [--conf NAME=VALUE ...]
 
-It renders about 50 images, copies them below a new folder of the URI, and runs the pipeline on them twice:
-the second run has nothing to do. The requests are those that Hadoop's file systems have counted
-in Spark's process, which is driver and executor here. Commits are those of the tables' logs.
+It renders about 50 images, copies them below a new folder of the URI, and runs the pipeline on them
+twice: the second run has nothing to do. The requests are those that Hadoop's file systems have
+counted in Spark's process, which is driver and executor here. Commits are those of the tables.
 
 --conf: settings of Spark, as spark.hadoop.fs.s3a.endpoint=...; and for s3a the folder with its jars
 as spark.driver.extraClassPath=FOLDER/*.
