@@ -91,7 +91,7 @@ def main() -> None:
         system.system.mkdirs(system.path(root))
         for part in Path(folder).iterdir():
             target = system.path(f"{root}/images/{part.name}")
-            system.system.copyFromLocalFile(False, system.path(part.as_uri()), target)
+            system.system.copyFromLocalFile(False, system.path(f"file:{part}"), target)
     settings = build({}, FAST, images=f"{root}/images", warehouse=f"{root}/warehouse", quiet=True)
     made = 0
     for name in ("the first run", "again, nothing to do"):

@@ -88,14 +88,16 @@ def with_places(candidates: DataFrame, settings: Prune, *, with_removed: bool) -
     with_removed: whether groups have images that are not compared, because they are removed
     already. Else the places are null: they are the images' positions. Decided and protected images
     come first. So an image has the same place whatever other rules there are, and in one run on all
-    images as in mode append.
+    images as in mode append. Images that are decided anew, because the one that stood for them was
+    withdrawn, come after the other decided ones, as in `in_order`.
     """
     if not with_removed:
         return candidates.withColumn("place", F.lit(None).cast("bigint"))
-    fixed = (F.col("decided_earlier") | F.col("protected")).desc()
-    window = Window.partitionBy("group").orderBy(fixed, *by_order(settings), "image_id")
+    fixed = F.col("decided_earlier") | F.col("protected")
+    standing = F.when(fixed & (F.col("pending_mask") == 0), 0).when(fixed, 1).otherwise(2)
+    window = Window.partitionBy("group").orderBy("standing", *by_order(settings), "image_id")
     keys = [name for name in candidates.columns if name.startswith("order_")]
-    narrow = candidates.select("image_id", "group", "decided_earlier", "protected", *keys)
+    narrow = candidates.select("image_id", "group", standing.alias("standing"), *keys)
     place = (F.row_number().over(window) - 1).cast("bigint").alias("place")
     return candidates.join(narrow.select("image_id", "group", place), on=["image_id", "group"])
 

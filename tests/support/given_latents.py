@@ -176,3 +176,11 @@ def prepared(images: GivenLatents, name: str, once: Once, *stages: Stage) -> Giv
     images.folder = own
     shutil.copytree(made, own, dirs_exist_ok=True)
     return images
+
+
+def withdraw(spark: SparkSession, folder: Path, name: str) -> None:
+    """Say in `rejects` that others took an image out."""
+    row = (None, name, None, None, "ingest", "withdrawn", "")
+    warehouse = open_store(spark, str(folder))
+    commit = CommitInfo("run", "ingest", "mark")
+    warehouse.write(tables.rows("rejects", [row]), "rejects", commit)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -82,9 +84,18 @@ class GivenPictures(GivenLatents):
         commit = CommitInfo("pictures", "ingest", fingerprint([kept, self.model, "pictures"]))
         warehouse.write(frame, "images", commit)
 
-    def proved_selection(self, tries: int = 3, candidates: float = 0.5) -> dict[Any, Decision]:
-        """The selection by its definition; a class is one block of places."""
-        names = sorted(self.images, key=str.encode)
+    def proved_selection(
+        self,
+        tries: int = 3,
+        candidates: float = 0.5,
+        earlier: Mapping[Any, Decision] = MappingProxyType({}),
+        last: Collection[str] = (),
+    ) -> dict[Any, Decision]:
+        """The selection by its definition; a class is one block of places.
+
+        earlier: decisions that hold. last: images that are decided after all others.
+        """
+        names = sorted(self.images, key=lambda name: (name in last, name.encode()))
         number = {name: i for i, name in enumerate(names)}
         grey = np.stack([self.pixels(name)[..., 0] for name in names])
         registrar = Registrar(grey, np.full(len(names), 2.0))
@@ -97,11 +108,16 @@ class GivenPictures(GivenLatents):
             found = registrar.align(np.array([number[image]]), np.array([number[other]]))
             return float(found.overlap[0]) if proved(found, 0.5, 0.6)[0] else 0.0
 
-        decided: dict[Any, Decision] = {}
+        decided = dict(earlier)
         for level in OVERLAPS:
             rule, kept = f"overlap:{level}", dict[str, list[str]]()
             for name in names:
                 before = kept.setdefault(self.images[name]["label"], [])
+                before += [name] if earlier.get((name, rule), (False,))[0] else []
+            for name in names:
+                if (name, rule) in earlier:
+                    continue
+                before = kept[self.images[name]["label"]]
                 sims = {k: sim(self.latents[name], self.latents[k]) for k in before}
                 alike = sorted((k for k in before if sims[k] > candidates), key=lambda k: -sims[k])
                 keeper = next((k for k in alike[:tries] if overlap(name, k) >= level), None)

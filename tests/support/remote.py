@@ -26,4 +26,4 @@ def copy_up(spark: SparkSession, folder: Path, uri: str) -> None:
     """Copy a folder to a URI that does not exist yet, in one call; links become files."""
     system = HadoopFileSystem(spark, uri)
     system.system.mkdirs(system.path(uri).getParent())
-    system.system.copyFromLocalFile(False, system.path(folder.as_uri()), system.path(uri))
+    system.system.copyFromLocalFile(False, system.path(f"file:{folder}"), system.path(uri))

@@ -13,10 +13,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from jobs.errors import JobError
-from jobs.warehouse import tables
-from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.store import open_store
-from tests.support.given_latents import ROUNDS_OF, THRESHOLDS, GivenLatents
+from tests.support.given_latents import ROUNDS_OF, THRESHOLDS, GivenLatents, withdraw
 from tests.support.vectors import definition
 
 
@@ -44,13 +42,6 @@ def test_a_new_batch_leaves_earlier_decisions_as_they_are(
             given.prune("prune.mode=append")
         given.images[early[0]] = image
     assert given.selection() == both
-
-
-def withdraw(spark: SparkSession, folder: Path, name: str) -> None:
-    row = (None, name, None, None, "ingest", "withdrawn", "")
-    warehouse = open_store(spark, str(folder))
-    commit = CommitInfo("run", "ingest", "mark")
-    warehouse.write(tables.rows("rejects", [row]), "rejects", commit)
 
 
 @pytest.mark.parametrize("flags", [(), ROUNDS_OF], ids=["tasks", "rounds"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from jobs.duplicates import window_covers
 from jobs.duplicates.group_placement import ROUNDS
 from jobs.runtime.stage import StageRun
 from tests.support.folders import Once
-from tests.support.given_latents import ROUNDS_OF, THRESHOLDS, prepared, rows_of
+from tests.support.given_latents import ROUNDS_OF, THRESHOLDS, prepared, rows_of, withdraw
 from tests.support.given_pictures import OVERLAPS, PROOF_FLAGS, GivenPictures
 from udfs.registration import Alignments
 
@@ -255,6 +256,31 @@ def test_a_batch_is_appended_as_in_one_run(
             batches.write(batch)
             batches.prune(*PROOF_FLAGS, "prune.mode=append", *flags)
         assert batches.selection() == whole.selection()
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(
+    "flags", [(), ("prune.largest_class=10", "prune.window=8")], ids=["tasks", "rounds"]
+)
+def test_a_withdrawn_image_frees_those_that_were_proved_against_it(
+    pictured: GivenPictures, flags: tuple[str, ...]
+) -> None:
+    """No pair of the withdrawn image stays in `alignments`, which tell what it showed."""
+    new = sorted(pictured.images)[::11]
+    pictured.write([name for name in pictured.images if name not in new])
+    pictured.prune(*PROOF_FLAGS, "prune.mode=append", *flags)
+    first = pictured.selection()
+    keepers = Counter(keeper for _, keeper, _ in first.values() if keeper)
+    ((out, _),) = keepers.most_common(1)
+    assert any(out in pair for pair in pairs_of(pictured))
+    stay = {key: row for key, row in first.items() if out not in (key[0], row[1])}
+    assert len(stay) < len(first) - len(OVERLAPS), "no image is free"
+    del pictured.images[out]
+    pictured.write()
+    withdraw(pictured.spark, pictured.folder, out)
+    pictured.prune(*PROOF_FLAGS, "prune.mode=append", *flags)
+    assert pictured.selection() == pictured.proved_selection(earlier=stay, last=new)
+    assert not any(out in pair for pair in pairs_of(pictured))
 
 
 def test_protected_images_come_first_and_groups_are_those_of_the_settings(
