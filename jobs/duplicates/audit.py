@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Self
 
 import pyarrow as pa
@@ -29,6 +30,10 @@ from udfs.duplicates import audit
 
 Rows = list[dict[str, Any]]
 KEEPERS = arrow_frames.struct("image_id string, rule string, group string")
+SAMPLED_KEPT = arrow_frames.struct(
+    "sample_id string, group string, rule string, threshold double, sample_fixed boolean"
+)
+SAMPLED = itemgetter("image_id", "group", "rule", "threshold", "fixed")  # of a row of `selection`
 ADVICE = (
     "do not use this selection; prune again with --overwrite prune and prune.mode = all, and "
     "report it"
@@ -258,13 +263,13 @@ def similar_kept_pairs(
     sample = SampledLatents.of(rows, lowest)
     images = latents.select("image_id", "group", "latent")
     similar = arrow_frames.mapped(images, sample.similar, SIMILAR)
-    kept = selection.where("kept").select("image_id", "group", "rule", "threshold", "fixed")
-    kept_sample = kept.withColumnsRenamed({"image_id": "sample_id", "fixed": "sample_fixed"})
+    kept_sample = arrow_frames.frame(selection.sparkSession, map(SAMPLED, sampled), SAMPLED_KEPT)
+    kept = selection.where("kept").select("image_id", "group", "rule", "fixed")
     both = (
         similar.where("sample_id <> image_id")
-        .join(kept_sample, on=["sample_id", "group"])
+        .join(F.broadcast(kept_sample), on=["sample_id", "group"])
         .where(F.col("cosine") > F.col("threshold") + audit.TOLERANCE)
-        .join(kept.drop("threshold"), on=["image_id", "group", "rule"])
+        .join(kept.hint("merge"), on=["image_id", "group", "rule"])  # too many for one executor
         .where("NOT (fixed AND sample_fixed)")
     )
     violations = both.select("rule", "group", "sample_id", "image_id", "cosine").collect()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,9 @@ class ProofAudit:
         keys = ["image_id", "group"]
         by_proof = F.col("rule").isin([*self.settings.overlaps])
         kept = selection.where(by_proof & F.col("kept")).join(self.ranks, on=keys)
-        samples = kept.where("NOT fixed AND NOT decided_earlier").select(
+        drawn = arrow_frames.ids(similar.sparkSession, chain.from_iterable(sample.ids.values()))
+        samples = kept.join(F.broadcast(drawn), on="image_id", how="left_semi")
+        samples = samples.where("NOT fixed AND NOT decided_earlier").select(
             F.col("image_id").alias("sample_id"), "group", "rule", F.col("rank").alias("own")
         )
         others = kept.select(*keys, "rule", "rank")
@@ -137,7 +140,7 @@ class ProofAudit:
         nearest = Window.partitionBy("sample_id", "rule").orderBy(F.desc("cosine"), "rank")
         pairs = (
             similar.join(samples, on=["sample_id", "group"])
-            .join(others, on=["image_id", "group", "rule"])
+            .join(others.hint("merge"), on=["image_id", "group", "rule"])  # not on one executor
             .where("rank < own")
             .withColumn("number", F.row_number().over(nearest))
             .where(F.col("number") <= most)
