@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,16 @@ def remote(request: pytest.FixtureRequest) -> str:
 
 
 def copy_up(spark: SparkSession, folder: Path, uri: str) -> None:
-    """Copy a folder to a URI that does not exist yet, in one call; links become files."""
+    """Copy a folder to a URI that does not exist yet; links become files.
+
+    HDFS takes a fifth of a second to close a file, so many are written at once.
+    """
     system = HadoopFileSystem(spark, uri)
-    system.system.mkdirs(system.path(uri).getParent())
-    system.system.copyFromLocalFile(False, system.path(f"file:{folder}"), system.path(uri))
+
+    def copy(path: Path) -> None:
+        target = system.path(f"{uri}/{path.relative_to(folder).as_posix()}")
+        system.system.copyFromLocalFile(False, system.path(f"file:{path}"), target)
+
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(copy, files))

@@ -55,7 +55,7 @@ def can_hide() -> None:
 
 
 class Pruning:
-    """Starts `prune` over a copy of a finished warehouse without its alignments, and compares."""
+    """Starts `prune` over a copy of a finished warehouse, and compares what it decides."""
 
     def __init__(
         self,
@@ -72,14 +72,12 @@ class Pruning:
         self.images = f"{root}/images"
         copy_up(spark, every_stage.images, self.images)
         copy_up(spark, every_stage.warehouse, self.warehouse)
-        system = HadoopFileSystem(spark, self.warehouse)
-        system.delete(f"{self.warehouse}/alignments")
+        self.overwrite = ["--overwrite", "prune"]  # registers all pairs anew
 
     def keep_alignments(self) -> None:
-        """Give the run the pairs that the undisturbed one has registered."""
-        copy_up(
-            self.spark, self.every_stage.warehouse / "alignments", f"{self.warehouse}/alignments"
-        )
+        """Let the run decide by the pairs that the undisturbed one has registered."""
+        HadoopFileSystem(self.spark, self.warehouse).delete(f"{self.warehouse}/selection")
+        self.overwrite = []
 
     def start(
         self, *places: Place, cores: int = 1, memory: str = "1500m", submit: tuple[str, ...] = ()
@@ -89,7 +87,7 @@ class Pruning:
         cluster = self.start_cluster(hidden, cores=cores, memory=memory, places=places)
         given = ["--images", self.images, "--warehouse", self.warehouse]
         given += flags(*EVERY_STAGE, self.every_stage.with_labels)
-        return self.start_run(cluster, "prune", *given, "--overwrite", "prune", submit=submit)
+        return self.start_run(cluster, "prune", *given, *self.overwrite, submit=submit)
 
     def assert_same(self) -> None:
         """Decisions and registered pairs are those of the undisturbed run on one machine."""
