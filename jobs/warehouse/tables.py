@@ -185,6 +185,12 @@ TABLES: dict[str, Table] = {
             f"image_id string, label string, group_id string, split string, {_RULE}, kept boolean",
         ),
         Table(
+            "changes",
+            ("publish",),
+            "image_id string, label string, change string, reason string, kept_id string, "
+            "from_version bigint, to_version bigint",
+        ),
+        Table(
             "axes",
             ("project",),
             f"label string, basis string, {_RULE}, component int, eigenvalue double, "
