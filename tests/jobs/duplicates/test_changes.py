@@ -85,9 +85,10 @@ def test_the_changes_between_any_two_versions_lead_from_one_to_the_other(
     assert {row["change"] for row in rows} == {CAME, WENT, KEEPER, CHANGED}
     assert len({row["to_version"] for row in rows}) == len(versions)
     states = {at: ids(given, at) for at in versions}
-    assert replayed((), [row for row in rows if row["to_version"] == versions[0]]) == states[
-        versions[0]
-    ]
+    assert (
+        replayed((), [row for row in rows if row["to_version"] == versions[0]])
+        == states[versions[0]]
+    )
     for first, last in itertools.combinations(versions, 2):
         between = [row for row in rows if first < row["to_version"] <= last]
         assert all(row["from_version"] is not None for row in between)
