@@ -78,7 +78,12 @@ EVIDENCE_BOTH_WAYS = EVIDENCE.replace("overlap double", "overlap double, overlap
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        Table("images", ("ingest",), f"{_IMAGE}, pixels_sha256 string, pixels binary", more=True),
+        Table(
+            "images",
+            ("ingest",),
+            f"{_IMAGE}, pixels_sha256 string, levels int, pixels binary",
+            more=True,
+        ),
         Table(
             "rejects",
             ("ingest", "encode"),

@@ -35,6 +35,11 @@ def is_flat(image: Image.Image) -> bool:
     return all(high - low < FLAT for low, high in ImageStat.Stat(image).extrema)
 
 
+def count(pixels: bytes) -> int:
+    """Return how many of the 256 levels occur in pixels: below FLAT the image shows nothing."""
+    return int(np.count_nonzero(np.bincount(np.frombuffer(pixels, np.uint8), minlength=256)))
+
+
 def drawn_by_alpha(ink: Image.Image, alpha: Image.Image) -> Image.Image:
     """Return an image of one colour, whose drawing is what of it is transparent, on a ground.
 
