@@ -5,7 +5,14 @@
 # when they are not in build/ivy/jars (make setup puts them there).
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# A link to the script leads to its own folder.
+script=$(readlink -f "${BASH_SOURCE[0]}" 2>/dev/null) || script=${BASH_SOURCE[0]}
+here=$(cd "$(dirname "$script")" && pwd)
+# Java turns what it cannot write in the locale's letters into question marks, names of files too.
+case "${LC_ALL:-${LC_CTYPE:-${LANG:-}}}" in
+  *UTF-8* | *utf-8* | *UTF8* | *utf8*) ;;
+  *) export LC_ALL=C.UTF-8 ;;
+esac
 # Here lies the whole project, or what `make package` made of it: the code as a zip.
 code=$here main=$here/jobs/main.py jars=$here/build/ivy/jars
 if [ -f "$here/app.zip" ]; then
@@ -55,8 +62,30 @@ python=$here/.venv/bin/python
 [ -x "$python" ] || python=$(command -v python3 || true)
 export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$python}
 export PYSPARK_DRIVER_PYTHON=$PYSPARK_PYTHON # a notebook's setting would start a notebook
-if ! "$PYSPARK_PYTHON" -c 'import pyspark' 2>/dev/null; then
-  echo "pyspark is not installed for $PYSPARK_PYTHON: run make setup, or set PYSPARK_PYTHON" >&2
+# Which of some modules Python does not find; all of them if there is no Python.
+missing() {
+  "$PYSPARK_PYTHON" -c 'import importlib.util as u, sys; print(*(n for n in sys.argv[1:] if not u.find_spec(n)))' "$@" 2>/dev/null || echo "$@"
+}
+# Another Spark's Python on PYTHONPATH would be imported in place of the installed one.
+if [ -n "${PYTHONPATH:-}" ] && [ -z "$(unset PYTHONPATH && missing pyspark)" ]; then
+  kept=()
+  IFS=: read -ra entries <<<"$PYTHONPATH"
+  for entry in ${entries[@]+"${entries[@]}"}; do
+    case "$entry" in
+      *pyspark.zip | *py4j-*.zip) others=yes ;;
+      *) if [ -e "$entry/pyspark" ]; then others=yes; else others=; fi ;;
+    esac
+    if [ -n "$others" ]; then echo "PYTHONPATH: $entry holds another Spark, and is left out" >&2; else kept+=("$entry"); fi
+  done
+  PYTHONPATH=$(IFS=: && echo "${kept[*]-}")
+  if [ -z "$PYTHONPATH" ]; then unset PYTHONPATH; fi
+fi
+if [ "${arguments[0]-}" = doctor ] && [ -f "$here/deploy/doctor.py" ] && command -v "$PYSPARK_PYTHON" >/dev/null; then
+  exec "$PYSPARK_PYTHON" "$here/deploy/doctor.py" "$jars" ${arguments[@]+"${arguments[@]:1}"} -- ${submit[@]+"${submit[@]}"}
+fi
+absent=$(missing pyspark delta deltalake torch numpy numba scipy pandas pyarrow PIL safetensors matplotlib jinja2 pydantic threadpoolctl rich simplejpeg puremagic)
+if [ -n "$absent" ]; then
+  echo "${absent// /, } not installed for $PYSPARK_PYTHON: run make setup, or set PYSPARK_PYTHON" >&2
   exit 1
 fi
 # Usage needs no Java. A job has the name of its file.
@@ -78,8 +107,11 @@ if [ -n "${SPARK_HOME:-}" ] && ! ls "$SPARK_HOME"/jars/spark-core_*-4.2.*.jar >/
   unset SPARK_HOME
 fi
 spark=${SPARK_HOME:-$("$PYSPARK_PYTHON" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')}
-java=${JAVA_HOME:+$JAVA_HOME/bin/java}
-[ -x "${java:-}" ] || java=java
+if [ -n "${JAVA_HOME:-}" ] && [ ! -x "$JAVA_HOME/bin/java" ]; then
+  echo "JAVA_HOME=$JAVA_HOME has no bin/java: the java of the PATH is taken" >&2
+  unset JAVA_HOME
+fi
+java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 version=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
 case "$version" in
   17 | 21) ;;
@@ -93,9 +125,13 @@ esac
 # file that only this user can read, since every user of the machine can see a command line.
 properties=$here/conf/spark-$PROFILE.conf
 work=$here/build
-if [ "$code" = "$here" ]; then mkdir -p "$work"; else work=$(mktemp -d); fi
+if [ "$code" = "$here" ] && mkdir -p "$work" 2>/dev/null && [ -w "$work" ]; then
+  trap 'rm -f "$app" "$own"' EXIT
+else # a package, or an installation that this user cannot write to
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+fi
 app=$work/app.$$.zip own=$work/spark.$$.conf
-if [ "$code" = "$here" ]; then trap 'rm -f "$app" "$own"' EXIT; else trap 'rm -rf "$work"' EXIT; fi
 if [ "$PROFILE" = cluster ]; then
   master=$(option --master spark.master) authenticate=$(option "" spark.authenticate)
   secret=$(option "" spark.authenticate.secret) file=${LATENT_DEDUP_SECRET_FILE:-}
@@ -148,6 +184,14 @@ esac
 
 # Not by --driver-java-options, which a user's own would replace.
 logging=() options="\"-Dlog4j2.configurationFile=file:$here/conf/log4j2.properties\""
+# Java unpacks libraries of machine code into the folder of temporary files, and cannot load them if
+# that is mounted noexec.
+probe=$(mktemp) && printf '#!/bin/sh\n' >"$probe" && chmod +x "$probe"
+if ! "$probe" 2>/dev/null; then
+  mkdir -p "$work/tmp"
+  options+=" \"-Djava.io.tmpdir=$work/tmp\""
+fi
+rm -f "$probe"
 if [ "$PROFILE" = local ]; then
   export SPARK_LOCAL_IP=${SPARK_LOCAL_IP:-127.0.0.1}
   # Spark's 20,000 classes as an earlier start left them, five seconds of this one's. Java takes the

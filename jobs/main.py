@@ -49,7 +49,7 @@ usage: ./spark-submit.sh JOB [--images PATH] [--warehouse DIR] [--settings FILE]
                          [--dry-run]
                          [-- options of spark-submit]
 jobs: {" ".join(JOBS)}
-./spark-submit.sh JOB --help tells the options of a job"""
+./spark-submit.sh JOB --help tells the options of a job, ./spark-submit.sh doctor what is missing"""
 
 
 def parse(job: str, arguments: Sequence[str]) -> Settings:

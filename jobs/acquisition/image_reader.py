@@ -19,7 +19,7 @@ from jobs.acquisition.decoders import Answer
 from jobs.acquisition.decoding import Decoding, too_many_bytes
 from jobs.warehouse import shared_folder
 from udfs import arrow
-from udfs.acquisition import decode
+from udfs.acquisition import decode, levels
 
 ROWS = 512  # tiles in a batch: 6 MB of pixels
 
@@ -94,7 +94,7 @@ def status_rows(
         yield arrow.record_batch(columns, schema)
 
 
-_COMPUTED = ("image_id", "sha256", "width", "height", "pixels_sha256", "pixels")
+_COMPUTED = ("image_id", "sha256", "width", "height", "pixels_sha256", "levels", "pixels")
 
 
 def _files(batch: pa.RecordBatch) -> list[tuple[str, bytes | None]]:
@@ -116,6 +116,11 @@ def _image_batch(
     tiles = [(answer, tile) for answer in answers for tile in answer.tiles]
     rows = pa.array([answer.number for answer, _ in tiles], pa.int32())
     base = batch.column("image_id").take(rows).to_pylist()
+    images = [
+        answer.pixels[at : at + decode.PIXELS]
+        for answer in answers
+        for at in range(0, len(answer.pixels), decode.PIXELS)
+    ]
     columns: dict[str, Any] = {name: batch.column(name).take(rows) for name in copied}
     columns |= {
         "image_id": [name + suffix for name, (_, (suffix, *_)) in zip(base, tiles, strict=True)],
@@ -123,10 +128,7 @@ def _image_batch(
         "width": [width for _, (_, width, _, _) in tiles],
         "height": [height for _, (_, _, height, _) in tiles],
         "pixels_sha256": [digest for _, (_, _, _, digest) in tiles],
-        "pixels": [
-            answer.pixels[at : at + decode.PIXELS]
-            for answer in answers
-            for at in range(0, len(answer.pixels), decode.PIXELS)
-        ],
+        "levels": [levels.count(pixels) for pixels in images],
+        "pixels": images,
     }
     return arrow.record_batch(columns, schema)

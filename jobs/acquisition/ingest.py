@@ -23,9 +23,10 @@ from jobs.settings.acquisition import Ingest
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import UNFINISHED, fingerprint
 from jobs.warehouse.parquet_write import ArrowTransform
+from udfs.acquisition.levels import FLAT
 
-VERSION = 2
-PIXELS_VERSION = 1  # raised when the column `pixels` changes; until then latents stay valid
+VERSION = 3
+PIXELS_VERSION = 2  # raised when the column `pixels` changes; until then latents stay valid
 FILE_BYTES = 256 << 20  # size to aim at for a file of the table images
 # Stored pixels are assumed to take 10 times the bytes of the source file; vectors do not grow.
 EXPANSION = 10
@@ -370,6 +371,12 @@ def summarise(stage_run: StageRun) -> None:
     warehouse = stage_run.warehouse
     stage_run.rows["images"] = warehouse.count("images")
     stage_run.rows["rejects"] = warehouse.count("rejects", "stage = 'ingest'")
+    flat = stage_run.rows["flat"] = warehouse.count("images", f"levels < {FLAT}")
+    if flat:
+        stage_run.console.warn(
+            f"{flat:,} images show one colour or next to nothing (fewer than {FLAT} levels): "
+            f"SELECT image_id FROM images WHERE levels < {FLAT}"
+        )
     stage_run.summary = (
         f"{stage_run.rows['images']:,} images, {stage_run.rows['rejects']:,} rejects"
     )

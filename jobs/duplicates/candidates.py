@@ -26,9 +26,11 @@ def with_masks(
     dropped: DataFrame | None = None,
     leaks: DataFrame | None = None,
 ) -> DataFrame:
-    """The candidates: `groups.grouped` with both masks and `decided_earlier`, a truth value.
+    """The candidates: `groups.grouped` with both masks, and the truth values below.
 
-    It is also true of an image that some rules decide anew, since it is no new one.
+    `decided_earlier`: of an image that an earlier run decided; also if some rules decide it anew,
+    since it is no new one. `fixed`: of one that is kept whatever it resembles: it is protected, or
+    it shows next to nothing.
 
     Args:
         members: the images with their groups.
@@ -40,7 +42,7 @@ def with_masks(
     """
     every = F.lit((1 << len(rules)) - 1).cast("bigint")
     none = F.lit(0).cast("bigint")
-    protected = F.col("protected")
+    protected = F.col("protected") | F.col("alone")
     reference_mask = F.when(protected, every).otherwise(none)
     pending_mask = F.when(protected, none).otherwise(every)
     decided = F.lit(False)
@@ -62,7 +64,7 @@ def with_masks(
         reference_mask = F.when(decided, kept_mask).otherwise(reference_mask)
         pending_mask = F.when(decided, open_mask).otherwise(pending_mask)
     masks = {"reference_mask": reference_mask, "pending_mask": pending_mask}
-    candidates = members.withColumns(masks | {"decided_earlier": decided})
+    candidates = members.withColumns(masks | {"decided_earlier": decided, "fixed": protected})
     return candidates.drop("leaked", "kept_earlier", "dropped_earlier")
 
 
@@ -93,7 +95,7 @@ def with_places(candidates: DataFrame, settings: Prune, *, with_removed: bool) -
     """
     if not with_removed:
         return candidates.withColumn("place", F.lit(None).cast("bigint"))
-    fixed = F.col("decided_earlier") | F.col("protected")
+    fixed = F.col("decided_earlier") | F.col("fixed")
     standing = F.when(fixed & (F.col("pending_mask") == 0), 0).when(fixed, 1).otherwise(2)
     window = Window.partitionBy("group").orderBy("standing", *by_order(settings), "image_id")
     keys = [name for name in candidates.columns if name.startswith("order_")]

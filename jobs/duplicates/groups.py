@@ -12,15 +12,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 
 from pyspark.errors import AnalysisException, ParseException
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from jobs.errors import SettingsError
+from jobs.runtime.stage import StageRun
 from jobs.settings.duplicates import SUBLABEL, Prune
 from jobs.warehouse import arrow_frames
+from udfs.acquisition.levels import FLAT
 
 DENSITY = "log_density"  # a name in prune.order for a column of `projections`, not of `images`
+FLAT_IMAGE = f"levels < {FLAT}"  # SQL on `images`
 BEFORE_REMOVAL = "none"  # the rule by which `projections` names the density before removal
 
 
@@ -126,8 +129,11 @@ def grouped(
     settings: Prune,
     reference: Sequence[str] = (),
     sublabels: DataFrame | None = None,
+    flat: DataFrame | None = None,
 ) -> DataFrame:
-    """The images of all spaces with the columns `group`, `protected` and `order_<i>`.
+    """The images of all spaces with their group, their order and what is special about them.
+
+    These are the columns `group`, `protected`, `flat`, `alone` and `order_<i>`.
 
     Args:
         spaces: for each space a frame of the images with their vectors in the column `latent`.
@@ -136,7 +142,10 @@ def grouped(
         settings: the section [prune].
         reference: splits whose images are protected.
         sublabels: the table `sublabels`, where groups are made of sub-labels.
+        flat: `flat_images`; None where there are none.
 
+    `flat` is true of images that show next to nothing, and `alone` of the first of them, by its id,
+    of each content in a group.
     `order_<i>` is the i-th column of `prune.order`. Columns of the group that are null are equal
     to each other.
     """
@@ -164,7 +173,27 @@ def grouped(
         for i, name in enumerate(order_columns(settings.order))
     }
     group = F.concat_ws("/", "space", _group(settings, aliases))
-    return members.withColumns({"group": group} | orders).drop(*aliases.values(), DENSITY, SUBLABEL)
+    members = members.withColumns({"group": group} | orders)
+    members = members.drop(*aliases.values(), DENSITY, SUBLABEL)
+    if flat is None:
+        return members.withColumns({"flat": F.lit(False), "alone": F.lit(False)})
+    contents = members.select("image_id", "group").join(F.broadcast(flat), on="image_id")
+    first = F.min("image_id").over(Window.partitionBy("group", "content"))
+    alone = (F.col("image_id") == first).alias("alone")
+    marked = contents.select("image_id", "group", F.lit(True).alias("flat"), alone)
+    members = members.join(F.broadcast(marked), on=["image_id", "group"], how="left")
+    return members.withColumns({name: F.coalesce(name, F.lit(False)) for name in ("flat", "alone")})
+
+
+def flat_images(stage_run: StageRun) -> DataFrame | None:
+    """The images that show next to nothing, and the hash of their content; None without any.
+
+    To an encoder they are all alike, whatever a better decoder may see in them.
+    """
+    images = stage_run.read("images")
+    if "levels" not in images.columns or not stage_run.count("images", FLAT_IMAGE):
+        return None
+    return images.where(FLAT_IMAGE).select("image_id", F.col("pixels_sha256").alias("content"))
 
 
 def _image_columns(images: DataFrame, settings: Prune, aliases: Mapping[str, str]) -> DataFrame:

@@ -43,7 +43,7 @@ from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written
 from jobs.settings.duplicates import OVERLAP, RAW, Prune, Rule
 from jobs.warehouse import tables
 
-VERSION = 7
+VERSION = 8
 
 
 def main(stage_run: StageRun) -> None:
@@ -68,7 +68,7 @@ def main(stage_run: StageRun) -> None:
     stage_run.write(threshold_rows(kept, prune), "thresholds")
     audit.check(
         stage_run,
-        with_groups(stage_run.read("selection"), candidates, stage_run.settings),
+        with_groups(stage_run, stage_run.read("selection"), candidates),
         members,
         counts.images // len(prune.space),
         prune,
@@ -81,9 +81,7 @@ def main(stage_run: StageRun) -> None:
 def reads(run: RunContext) -> dict[str, str]:
     """The vectors of each space, and the tables that the settings name columns of."""
     prune = run.settings.prune
-    inputs = spaces.reads((RAW, *prune.space))
-    if groups.needs_images(prune) or prune.overlaps:
-        inputs |= written_by("images")
+    inputs = spaces.reads((RAW, *prune.space)) | written_by("images")
     if groups.DENSITY in groups.order_columns(prune.order):
         inputs |= written_by("projections")
     if prune.by_sublabel:
@@ -135,9 +133,8 @@ def grouped_images(stage_run: StageRun) -> DataFrame:
     projections = stage_run.read("projections") if "projections" in stage_run.reads else None
     reference = settings.leaks.split if settings.leaks.remove else ()
     vectors = spaces.vectors(stage_run, settings.prune.space)
-    return groups.grouped(
-        vectors, images, projections, settings.prune, reference, sublabels_if_used(stage_run)
-    )
+    sublabels, flat = sublabels_if_used(stage_run), stage_run.once(groups.flat_images)
+    return groups.grouped(vectors, images, projections, settings.prune, reference, sublabels, flat)
 
 
 def sublabels_if_used(stage_run: StageRun) -> DataFrame | None:
@@ -227,7 +224,7 @@ def write_selection(
         proving = Proving(stage_run, rules.proofs, stack) if rules.proofs else None
         selection = decided(stage_run, candidates, counts, rules, progress, proving, earlier)
         if leaks is not None:
-            new = candidates.where("NOT decided_earlier AND NOT protected").select("image_id")
+            new = candidates.where("NOT decided_earlier AND NOT fixed").select("image_id")
             selection = selection.unionByName(leaks.join(new, on="image_id", how="left_semi"))
         if earlier and earlier.dropped is not None:
             if leaks is not None:

@@ -2,6 +2,8 @@
 
 With `publish.table` the tables get names in a catalog.
 
+The table `changes` says what that changed in `curated`.
+
 With `publish.split` every image also gets a split, and all images of a group the same one. With
 `anomalies.remove` anomalous images are left out.
 """
@@ -17,6 +19,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.duplicates import exclusions, named_tables
+from jobs.duplicates.changes import write_changes
 from jobs.errors import JobError
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.checks import check_published
@@ -25,15 +28,15 @@ from jobs.settings.model import published_space
 from jobs.settings.terminal import visible_name
 from jobs.warehouse import arrow_frames, tables
 
-VERSION = 3
+VERSION = 4
 NAMED = 3  # classes that a message names
 
 
 def main(stage_run: StageRun) -> None:
-    """Tables images and selection → curated, splits."""
+    """Tables images and selection → curated, splits, changes."""
     settings = stage_run.settings.publish
     space = published_space(stage_run.settings)
-    selection = published_selection(stage_run)
+    decided = selection = published_selection(stage_run)
     excluded = None
     if stage_run.settings.anomalies.remove:
         excluded = exclusions.without_anomalies(stage_run, selection)
@@ -52,6 +55,7 @@ def main(stage_run: StageRun) -> None:
     if "splits" in stage_run.outputs:
         write(stage_run, splits(selection, settings), "splits")
         count_splits(stage_run)
+    write_changes(stage_run, decided, selection)
 
 
 def write(stage_run: StageRun, rows: DataFrame, table: str) -> None:
@@ -75,13 +79,13 @@ def reads(run: RunContext) -> dict[str, str]:
 
 
 def writes(run: RunContext) -> tuple[str, ...]:
-    """`curated`, and `splits` where it is wanted or exists.
+    """`curated` and `changes`, and `splits` where it is wanted or exists.
 
     Where it exists and is not wanted it is emptied: nobody shall read the splits of another rule.
     """
     if run.settings.publish.split or run.warehouse.exists("splits"):
-        return ("curated", "splits")
-    return ("curated",)
+        return ("curated", "splits", "changes")
+    return ("curated", "changes")
 
 
 def depends(run: RunContext) -> dict[str, Any]:
@@ -210,7 +214,7 @@ def curate(images: DataFrame, selection: DataFrame) -> DataFrame:
     declared = tables.TABLES["curated"].schema.names
     callers = [name for name in images.columns if name.lower() not in tables.RESERVED]
     return (
-        images.drop("pixels_sha256", "pixels")
+        images.drop("pixels_sha256", "levels", "pixels")
         .join(kept, on="image_id", how="inner")
         .join(groups, on="image_id", how="left")
         .withColumns({"group_size": size, "weight": 1 / size})

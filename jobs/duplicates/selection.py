@@ -16,14 +16,13 @@ from jobs.autoencoder import latents, spaces
 from jobs.duplicates.candidates import COMPARED, in_order
 from jobs.duplicates.cover_tasks import ClassCovers, CoverProgress, GroupCovers
 from jobs.duplicates.group_placement import place_groups
-from jobs.duplicates.groups import by_label, needs_images, rest_of, space_of
+from jobs.duplicates.groups import by_label, flat_images, needs_images, rest_of, space_of
 from jobs.duplicates.proof_tasks import OUTCOMES
 from jobs.duplicates.proving import CANDIDATE, Proving
 from jobs.duplicates.rounds import Rounds
 from jobs.duplicates.rules import Rules
 from jobs.runtime import session
 from jobs.runtime.stage import StageRun
-from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, partitioning, tables
 
 # What a rule without registration decides: the columns of `selection` but those of the evidence.
@@ -45,13 +44,13 @@ def select(
     progress: CoverProgress,
     proving: Proving | None = None,
 ) -> DataFrame:
-    """Rows of `selection`: what is decided in small and in large groups, and protected images.
+    """Rows of `selection`: what is decided in small and in large groups, and fixed images.
 
     counts: images that are compared in each group. proving: where rules ask for a proof. Large
     groups are settled at once, round by round; the others when the frame is written, or, with
     proofs, at once.
     """
-    settings, prune = stage_run.settings, stage_run.settings.prune
+    prune = stage_run.settings.prune
     compared = (proving.prepared(candidates) if proving else candidates).where(COMPARED)
     order = in_order(prune)
     width = latents.stored_width(stage_run)
@@ -60,8 +59,8 @@ def select(
     large = {group: count for group, count in counts.items() if count > most}
     covers = GroupCovers(rules, progress)
     parts = small_groups(stage_run, compared, small, covers, order, proving)
-    if prune.protect or settings.leaks.remove:
-        parts.append(protected_rows(candidates, rules))
+    if any_fixed(stage_run):
+        parts.append(fixed_rows(candidates, rules))
     if large:
         place_groups(stage_run, compared, large, order)
         rounds = Rounds(stage_run, rules, scaled_limit(prune.window, width), proving)
@@ -109,7 +108,7 @@ def rows_from_files(
     and no decision is made yet: then everything that decides lies in one table. Also, each class
     must lie in few row groups of the files.
     """
-    settings, prune = stage_run.settings, stage_run.settings.prune
+    prune = stage_run.settings.prune
     space = prune.space[0]
     if (
         len(prune.space) > 1
@@ -117,7 +116,7 @@ def rows_from_files(
         or needs_images(prune)
         or prune.order
         or prune.mode == "append"
-        or settings.leaks.remove
+        or any_fixed(stage_run)
         or not all("/" in group for group in counts)  # images without a label have no "/"
     ):
         return None
@@ -154,9 +153,16 @@ def cost(images: int) -> float:
     return float(images) * images
 
 
-def protected_rows(candidates: DataFrame, rules: Rules) -> DataFrame:
-    """The rows of protected images, which every rule keeps."""
-    new = candidates.where("protected AND NOT decided_earlier")
+def any_fixed(stage_run: StageRun) -> bool:
+    """Whether there may be images that are kept whatever they resemble."""
+    settings = stage_run.settings
+    given = bool(settings.prune.protect) or settings.leaks.remove
+    return given or stage_run.once(flat_images) is not None
+
+
+def fixed_rows(candidates: DataFrame, rules: Rules) -> DataFrame:
+    """The rows of images that every rule keeps, whatever they resemble."""
+    new = candidates.where("fixed AND NOT decided_earlier")
     new = new.select("image_id", "label", "space", "group")
     common = zip(rules.names, rules.common, strict=True)
     spark = candidates.sparkSession
@@ -172,7 +178,7 @@ def protected_rows(candidates: DataFrame, rules: Rules) -> DataFrame:
         of_group = arrow_frames.frame(spark, by_group, columns)
         rows = rows.join(F.broadcast(of_group), on=["group", "rule"], how="left")
         rows = rows.withColumn("threshold", F.coalesce("of_group", "threshold"))
-    # In a group of protected images alone, a rule that computes T has none: NaN becomes null.
+    # In a group of such images alone, a rule that computes T has none: NaN becomes null.
     return rows.select(
         "image_id",
         "label",
@@ -185,13 +191,12 @@ def protected_rows(candidates: DataFrame, rules: Rules) -> DataFrame:
     )
 
 
-def with_groups(selection: DataFrame, candidates: DataFrame, settings: Settings) -> DataFrame:
-    """A selection with the columns `group`, and `fixed`: the image is protected, so always kept."""
-    prune = settings.prune
-    any_fixed = prune.protect or prune.mode == "append" or settings.leaks.remove
-    if by_label(prune) and not any_fixed:
+def with_groups(stage_run: StageRun, selection: DataFrame, candidates: DataFrame) -> DataFrame:
+    """A selection with the columns `group`, and `fixed`: the image is kept in any case."""
+    prune = stage_run.settings.prune
+    if by_label(prune) and prune.mode != "append" and not any_fixed(stage_run):
         group = F.concat_ws("/", "space", "label")
         return selection.withColumns({"group": group, "fixed": F.lit(False)})
-    fixed = F.col("protected").alias("fixed")
+    fixed = (F.col("fixed") | F.col("flat")).alias("fixed")
     groups = candidates.select("image_id", "space", "group", fixed)
     return selection.join(groups, on=["image_id", "space"])

@@ -22,6 +22,11 @@ def summarise(run: Run) -> None:
         lines.append(
             f"  {summary['zero_latents']:,} images have a latent of zeros alone: they all stay"
         )
+    if summary["flat"]:
+        lines.append(
+            f"  {summary['flat']:,} images show one colour or next to nothing (images.levels): "
+            "only copies with the same pixels are removed"
+        )
     if summary["rejected"]:
         codes = ", ".join(f"{row['code']} {row['files']:,}" for row in summary["codes"])
         lines.append(f"  {summary['rejected']:,} files could not be used: {codes} (table rejects)")

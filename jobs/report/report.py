@@ -19,7 +19,7 @@ from jobs.report.summary import Summary, summarise
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.warehouse.files import LocalFiles
 
-VERSION = 4
+VERSION = 5
 FOLDER = "report"
 HEAD = 1000  # the fingerprint stands within so many bytes of the page
 CONTACT_SHEET = "generated_images/contact_sheet.png"

@@ -12,6 +12,7 @@ from typing import Any
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from jobs.duplicates.groups import FLAT_IMAGE
 from jobs.report import effect_tables, ground_truth, provenance
 from jobs.report.selections import Selection, selections
 from jobs.runtime.stage import StageRun
@@ -34,6 +35,10 @@ THRESHOLDS = """
 SELECT label, rule, space, min(threshold) AS low, max(threshold) AS high FROM rows
 GROUP BY label, rule, space
 """
+FLAT_IMAGES = f"""
+SELECT image_id, count(*) OVER () AS images FROM rows WHERE {FLAT_IMAGE}
+ORDER BY image_id LIMIT 100
+"""
 PUBLISHED = "SELECT min(rule) AS rule, min(space) AS space, count(*) AS images FROM rows"
 
 
@@ -48,6 +53,7 @@ class Summary:
     rules, by_class: what each selection keeps of all images, and of each class.
     lines, points, entropies, dependence: what removal did (effect_tables; points: table `effect`).
     draws: random removals that the effects are compared with.
+    flat, flat_ids: images that show one colour or next to nothing, and the first hundred ids.
     truth, kinds: precision and recall against known copies, and the kinds of change of these.
     """
 
@@ -72,6 +78,8 @@ class Summary:
     versions: str
     truth: list[dict[str, Any]] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
+    flat: int = 0
+    flat_ids: list[str] = field(default_factory=list)
 
     @property
     def published_index(self) -> int:
@@ -111,6 +119,8 @@ def summarise(stage_run: StageRun, last_runs: Sequence[Mapping[str, Any]]) -> Su
     truth, kinds = ground_truth.compare(run.settings.report.truth, selection, shown)
     encoded = _encoded(stage_run.read("latents"))
     latents = provenance.origin(encoded.model_id, encoded.encoded_on)
+    has_levels = "levels" in stage_run.read("images").columns
+    flat = stage_run.query("images", FLAT_IMAGES) if has_levels else []
     published, space, published_kept = _published(stage_run, run.settings)
     return Summary(
         images=stage_run.query("images", "SELECT count(*) AS images FROM rows")[0]["images"],
@@ -132,6 +142,8 @@ def summarise(stage_run: StageRun, last_runs: Sequence[Mapping[str, Any]]) -> Su
         draws=provenance.draws(last_runs, run.settings),
         settings=provenance.settings_used(last_runs, run.settings),
         versions=provenance.versions(stage_run.reads, latents),
+        flat=flat[0]["images"] if flat else 0,
+        flat_ids=[row["image_id"] for row in flat],
         truth=truth,
         kinds=kinds,
     )

@@ -234,6 +234,13 @@ class StageRun:
     summary: str = ""
     progress_total: int | None = None
     _progress: Callable[[], Progress | None] | None = None
+    _once: dict[Callable[[StageRun], Any], Any] = field(default_factory=dict)
+
+    def once(self, make: Callable[[StageRun], Answer]) -> Answer:
+        """Cache and return `make(self)`, for what several parts of a stage ask for."""
+        if make not in self._once:
+            self._once[make] = make(self)
+        return cast(Answer, self._once[make])
 
     @property
     def name(self) -> str:

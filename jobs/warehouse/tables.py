@@ -78,7 +78,12 @@ EVIDENCE_BOTH_WAYS = EVIDENCE.replace("overlap double", "overlap double, overlap
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        Table("images", ("ingest",), f"{_IMAGE}, pixels_sha256 string, pixels binary", more=True),
+        Table(
+            "images",
+            ("ingest",),
+            f"{_IMAGE}, pixels_sha256 string, levels int, pixels binary",
+            more=True,
+        ),
         Table(
             "rejects",
             ("ingest", "encode"),
@@ -183,6 +188,12 @@ TABLES: dict[str, Table] = {
             "splits",
             ("publish",),
             f"image_id string, label string, group_id string, split string, {_RULE}, kept boolean",
+        ),
+        Table(
+            "changes",
+            ("publish",),
+            "image_id string, label string, change string, reason string, kept_id string, "
+            "from_version bigint, to_version bigint",
         ),
         Table(
             "axes",

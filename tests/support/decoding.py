@@ -13,15 +13,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from udfs.acquisition.decode import PIXELS, SIDE, decode
+from udfs.acquisition.decode import PIXELS, SIDE, Tile, decode
 from udfs.acquisition.unusable import Unusable
 
 LIMIT = 10**6
 
 
-def whole(data: bytes) -> NDArray[np.uint8]:
-    """The only image of a file: (64, 64, 3)."""
+def decoded(data: bytes) -> Tile:
+    """The only image of a file."""
     (tile,) = decode(data, max_pixels=LIMIT, tile=None, stride=None)
+    return tile
+
+
+def whole(data: bytes) -> NDArray[np.uint8]:
+    """The pixels of the only image of a file: (64, 64, 3)."""
+    tile = decoded(data)
     assert tile.suffix == ""
     assert len(tile.pixels) == PIXELS
     return np.frombuffer(tile.pixels, np.uint8).reshape(SIDE, SIDE, 3)

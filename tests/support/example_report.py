@@ -89,6 +89,8 @@ def summary(labels: Sequence[str] = LABELS, each: int = 120) -> Summary:
         draws=100,
         settings="[ingest]\nsource = folder",
         versions="Python 3\nmodel 0123\ntables read at version: images 1",
+        flat=1200,
+        flat_ids=[f"forest/{number:04}.png" for number in range(100)],
     )
 
 

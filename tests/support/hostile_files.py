@@ -86,7 +86,7 @@ def hostile() -> dict[str, bytes]:
 REJECTED = {
     "bad/empty.jpg": "empty",
     "bad/cut.jpg": "truncated",
-    "bad/text.jpg": "unreadable",
+    "bad/text.jpg": "not_an_image",
     "bad/bomb.png": "too_large",
     "bad/document.pdf": "unsupported_format",
     "bad/Thumbs.db": "unreadable",

@@ -310,7 +310,7 @@ def commands(page: str) -> Iterator[list[str]]:
     for text in texts:
         for line in text.replace("\\\n", " ").splitlines():
             command = re.search(r"\./spark-submit\.sh (?!JOB)(.*)", line)
-            if command and "…" not in command[1]:
+            if command and "…" not in command[1] and not command[1].startswith("doctor"):
                 yield shlex.split(command[1], comments=True)
 
 

@@ -178,6 +178,11 @@ def check_rules(names: Names) -> None:
     assert len(names["before"]) == names["before_by_spark"].count() > 0
 
 
+def check_changes(names: Names) -> None:
+    assert names["now"] == set(curated()["image_id"]) != set(names["before"])
+    assert names["why"]["reason"].to_list() == ["rule"] * len(names["why"])
+
+
 def check_named(names: Names) -> None:
     per_class = curated().group_by("label").len().sort("label")
     assert names["per_class"] == [list(row) for row in per_class.rows()]
@@ -196,6 +201,7 @@ CHECKS: dict[str, Callable[[Names], None]] = {
     "A Parquet file in Hugging Face's layout": check_parquet,
     NAMED: check_named,
     "Another rule, and back again": check_rules,
+    "What changed since last week": check_changes,
     "4. Look at what was removed": check_groups,
 }
 

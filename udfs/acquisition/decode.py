@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +31,18 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from udfs.acquisition import levels, limits
-from udfs.acquisition.unusable import FORMATS, Unusable, decoding_error, too_large, unidentified
+from udfs.acquisition import levels, limits, metadata
+from udfs.acquisition.contents import identified
+from udfs.acquisition.unusable import FORMATS, Unusable, decoding_error, too_large
 
 SIDE = 64
 PIXELS = SIDE * SIDE * 3
 _OUT_OF_MEMORY = "decoder error -9"  # how Pillow says it of libtiff
+_JPEG = ("JPEG", "MPO")
+# The codes of files that may be whole but for their metadata.
+_BY_METADATA = ("unreadable", "truncated")
+# What Pillow raises for an EXIF entry that is none. Its picture is taken as it lies.
+_BROKEN_EXIF = (SyntaxError, ValueError, TypeError, KeyError, EOFError, OverflowError, struct.error)
 _PROFILE = 16 << 20  # bytes; a colour profile of 1 MB, Pillow's limit, is no reason to lose a PNG
 
 
@@ -81,8 +88,8 @@ def decode(data: bytes, *, max_pixels: int, tile: int | None, stride: int | None
         stride: px between the upper-left pixels of neighbouring tiles; None for the tile's side.
 
     Raises:
-        Unusable: with one of the codes empty, unreadable, truncated, unsupported_format, too_large,
-            too_slow and too_small.
+        Unusable: with one of the codes empty, unreadable, truncated, not_an_image,
+            unsupported_format, too_large, too_slow and too_small.
         MemoryError: if there is not enough memory, which need not be the file's fault. No other
             exception is raised, whatever the bytes are.
 
@@ -114,14 +121,33 @@ def frame(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise Unusable("empty", "the file has no bytes")
     with _bomb_limit(max_pixels):
-        image = _open(data, max_pixels)
         try:
-            image.seek(0)
-            image.load()
+            return _decoded(data, max_pixels)
+        except Unusable as refused:
+            pixels_alone = metadata.without(data) if refused.code in _BY_METADATA else None
+            if pixels_alone is None:
+                raise
+            try:
+                return _decoded(pixels_alone, max_pixels)
+            except Unusable:
+                raise refused from None
+
+
+def _decoded(data: bytes, max_pixels: int) -> Image.Image:
+    """Decode a file as it is; see `frame`."""
+    image = _open(data, max_pixels)
+    try:
+        image.seek(0)
+        image.load()
+        if image.format in _JPEG:
+            limits.check_whole(data)
+        with suppress(*_BROKEN_EXIF):
             ImageOps.exif_transpose(image, in_place=True)
-            return levels.rgb(image)
-        except Exception as error:  # Pillow's decoders raise a dozen types
-            raise _refused(error, data, max_pixels) from error
+        return levels.rgb(image)
+    except Unusable:
+        raise
+    except Exception as error:  # Pillow's decoders raise a dozen types
+        raise _refused(error, data, max_pixels) from error
 
 
 def _refused(error: Exception, data: bytes, max_pixels: int) -> Exception:
@@ -160,7 +186,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise unidentified(data) from error
+        raise identified(data) from error
     except Exception as error:
         raise _refused(error, data, max_pixels) from error
     limits.check(image, data, max_pixels)

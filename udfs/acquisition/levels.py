@@ -6,22 +6,52 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageStat
 
 STRIP = 2**18  # px that are looked at at once: a large frame is not in memory twice
+FLAT = 8  # levels; what spans fewer in each channel is one colour to the eye
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 Levels = Callable[[NDArray[np.generic]], NDArray[np.uint8]]
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Return an image in RGB: itself if it is already. The image given is closed otherwise."""
+    """Return an image in RGB: itself if it is already. The image given is closed otherwise.
+
+    Transparency is left out, but where it alone draws the picture (`drawn_by_alpha`).
+    """
     if image.mode == "RGB":
         return image
     grey = eight_bit(image)
     converted = grey.convert("RGB")
+    if grey.has_transparency_data and is_flat(converted):
+        converted = drawn_by_alpha(converted, grey.convert("RGBA").getchannel("A"))
     grey.close()
     return converted
+
+
+def is_flat(image: Image.Image) -> bool:
+    """Return whether no channel of an RGB image spans FLAT levels: it shows nothing."""
+    return all(high - low < FLAT for low, high in ImageStat.Stat(image).extrema)
+
+
+def count(pixels: bytes) -> int:
+    """Return how many of the 256 levels occur in pixels: below FLAT the image shows nothing."""
+    return int(np.count_nonzero(np.bincount(np.frombuffer(pixels, np.uint8), minlength=256)))
+
+
+def drawn_by_alpha(ink: Image.Image, alpha: Image.Image) -> Image.Image:
+    """Return an image of one colour, whose drawing is what of it is transparent, on a ground.
+
+    The ground is white below a dark ink, and black below a light one. Where the colours show
+    something by themselves, alpha is left out: it may be another band, such as near infrared.
+    """
+    ((low, high),) = ImageStat.Stat(alpha).extrema
+    if high - low < FLAT:
+        return ink
+    is_dark = ImageStat.Stat(ink.convert("L")).mean[0] < 128
+    ground = Image.new("RGB", ink.size, "white" if is_dark else "black")
+    return Image.composite(ink, ground, alpha)
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 import re
 
+import simplejpeg
 from PIL import Image, TiffImagePlugin
 
 from udfs.acquisition.unusable import Unusable, too_large
@@ -18,6 +19,9 @@ SCANS = 100
 # What a decoder takes at most for each pixel of a frame: WebP's takes 16, others fewer.
 BYTES_PER_PIXEL = 24
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of TIFF
+# What libjpeg-turbo warns of where a scan lacks codes, and where a file lacks its end marker.
+_HIT_MARKER, _HIT_END = "premature end of data segment", "Premature end of JPEG file"
+_ZEROS = bytes(16)  # what a file that was copied in part is filled with
 _START_OF_SCAN, _END = 0xDA, 0xD9  # markers of JPEG
 _WITHOUT_LENGTH = {0x01, 0xD8, *range(0xD0, 0xD8)}
 # Within a scan FF stands before 00 (a level), before D0 to D7 (a restart), or before a marker.
@@ -43,6 +47,26 @@ def check(image: Image.Image, data: bytes, max_pixels: int) -> None:
         _check_tile(image, max_pixels)
     if image.format in ("JPEG", "MPO"):
         _check_scans(data)
+
+
+def check_whole(data: bytes) -> None:
+    """Raise Unusable (truncated) for a JPEG file whose scans end before its frame is full.
+
+    Pillow fills the rest with one colour where zeros or an end marker follow. A file that only
+    lacks its end marker is whole.
+    """
+    try:
+        # At an eighth of its size: the codes are read to their end, and little else is computed.
+        simplejpeg.decode_jpeg(
+            data, colorspace="GRAY", min_height=1, min_width=1, min_factor=1, strict=True
+        )
+    except ValueError as error:
+        said = str(error)
+        ends_early = _HIT_MARKER in said or (_HIT_END in said and data.endswith(_ZEROS))
+        if ends_early:
+            raise Unusable(
+                "truncated", f"its scans end before its frame is full ({said}): copy it again"
+            ) from error
 
 
 def check_memory(pixels: int) -> None:

@@ -1,7 +1,7 @@
 """The reasons why a file yields no image: codes for the table of rejects, and messages.
 
-`decode` raises `Unusable` for every such file. `unidentified` and `decoding_error` word what
-Pillow's exceptions say.
+`decode` raises `Unusable` for every such file. `decoding_error` words what Pillow's exceptions say;
+what the bytes are that it does not recognise is told by `contents`.
 """
 
 from __future__ import annotations
@@ -9,29 +9,6 @@ from __future__ import annotations
 from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM")
-
-# Offset, first bytes and name of common formats that are not read here. They are told by their
-# first bytes alone: no parser of theirs sees a file.
-_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"%PDF", "PDF"),
-    (0, b"%!PS", "PostScript"),
-    (0, b"8BPS", "Photoshop"),
-    (0, b"\x00\x00\x01\x00", "icon"),
-    (0, b"icns", "Apple icon"),
-    (0, b"<svg", "SVG"),
-    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
-    (4, b"ftypheic", "HEIC"),
-    (4, b"ftypmif1", "HEIF"),
-    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
-    (0, b"SIMPLE  =", "FITS"),
-    (0, b"DDS ", "DirectDraw surface"),
-    (0, b"qoif", "QOI"),
-)
 
 
 class Unusable(Exception):  # noqa: N818 (it is a reject, not an error of the program)
@@ -59,22 +36,11 @@ def too_large(what: str, max_pixels: int) -> Unusable:
     )
 
 
-def unidentified(data: bytes) -> Unusable:
-    """Return the reason why Pillow does not recognise the bytes."""
-    head = data[:64]
-    for start, signature, name in _SIGNATURES:
-        if head[start:].startswith(signature):
-            return _unsupported(name)
-    if _starts_as_readable(head) and len(data) < 1024:
+def cut_off(data: bytes) -> Unusable | None:
+    """Return the reason for a file that ends within its header; None if it does not."""
+    if _starts_as_readable(data[:64]) and len(data) < 1024:
         return Unusable("truncated", f"the file ends after {len(data)} bytes, within its header")
-    return Unusable("unreadable", "the bytes are no image in a known format")
-
-
-def _unsupported(name: str) -> Unusable:
-    return Unusable(
-        "unsupported_format",
-        f"{name} is not read here: convert it to one of {', '.join(FORMATS)}",
-    )
+    return None
 
 
 def _starts_as_readable(head: bytes) -> bool:

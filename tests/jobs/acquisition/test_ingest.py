@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -178,3 +179,27 @@ def test_a_limit_that_changes_concerns_the_files_beyond_it_alone(
 
 def images_of(run: Run) -> set[str]:
     return {row.image_id for row in run.warehouse.read("images").collect()}
+
+
+def test_levels_are_counted_and_flat_images_are_told(
+    run_ingest: Callable[..., Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bars = np.repeat(np.arange(8, dtype=np.uint8) * 30, 8)[:, None, None]
+    pictures = {
+        "a/black.png": np.zeros((50, 70, 3), np.uint8),
+        "a/grey.png": np.full((64, 64, 3), 128, np.uint8),
+        "a/seven.png": np.broadcast_to(bars % 210, (64, 64, 3)),
+        "a/eight.png": np.broadcast_to(bars, (64, 64, 3)),
+        "a/picture.png": picture(1),
+    }
+    files = {name: encoded(Image.fromarray(pixels), "PNG") for name, pixels in pictures.items()}
+    run = run_ingest(write(tmp_path / "images", files))
+    rows = run.warehouse.query("images", "SELECT image_id, levels, pixels FROM rows")
+    assert {row["image_id"]: row["levels"] for row in rows} == {
+        row["image_id"]: len(set(row["pixels"])) for row in rows
+    }
+    found = {row["image_id"]: row["levels"] for row in rows}
+    assert (found["a/black.png"], found["a/grey.png"]) == (1, 1)
+    assert (found["a/seven.png"], found["a/eight.png"]) == (7, 8)
+    said = capsys.readouterr()
+    assert "3 images show one colour or next to nothing" in said.out + said.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from jobs.duplicates.candidates import COMPARED, with_masks
 
@@ -14,6 +15,7 @@ def test_protection_earlier_decisions_and_leaks_set_the_masks(spark: SparkSessio
     names = ("plain", "protected", "earlier", "removed earlier", "leak", "leak in another space")
     rows = [(name, "raw", name == "protected") for name in names]
     members = spark.createDataFrame(rows, "image_id string, space string, protected boolean")
+    members = members.withColumn("alone", F.lit(False))
     decisions = [
         ("earlier", "raw", RULES[0], True),
         ("earlier", "raw", RULES[1], False),
@@ -38,5 +40,5 @@ def test_protection_earlier_decisions_and_leaks_set_the_masks(spark: SparkSessio
         "leak in another space": (NONE, BOTH, False),
     }
     assert candidates.where(COMPARED).count() == 5
-    added = ["reference_mask", "pending_mask", "decided_earlier"]
+    added = ["reference_mask", "pending_mask", "decided_earlier", "fixed"]
     assert candidates.columns == [*members.columns, *added]

@@ -20,7 +20,14 @@ from udfs.acquisition import levels as rgb_levels
 from udfs.acquisition.decode import SIDE, Tile, decode, jpeg, scale, sha256
 from udfs.acquisition.unusable import Unusable
 
-CODES = ("empty", "unreadable", "truncated", "unsupported_format", "too_large")
+CODES = (
+    "empty",
+    "unreadable",
+    "truncated",
+    "unsupported_format",
+    "not_an_image",
+    "too_large",
+)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])

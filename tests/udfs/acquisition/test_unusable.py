@@ -18,7 +18,7 @@ GOOD = encoded(Image.fromarray(picture(8)), "PNG")
     ("data", "code", "message"),
     [
         (b"", "empty", "no bytes"),
-        (b"This is a text", "unreadable", "no image in a known format"),
+        (b"\x07\x81no text", "unreadable", "no image in a known format"),
         (GOOD[: len(GOOD) // 2], "truncated", "ends too early"),
         (GOOD[:8], "truncated", "within its header"),
         (png_of(40_000), "too_large", "raise it, or cut the frame"),

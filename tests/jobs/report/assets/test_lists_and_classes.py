@@ -62,3 +62,11 @@ def test_the_drawn_density_is_the_spline(opened: Opener, full: Path) -> None:
     heights = high - model.density(places) / top * (high - 8)
     on_base = y > high - 0.01  # the closing line
     assert np.abs(heights - y)[~on_base].max() < 0.1
+
+
+def test_flat_images_are_listed(opened: Opener, full: Path) -> None:
+    flat = opened(full).locator("#flat")
+    expect(flat.locator("summary")).to_have_text("1,200 images show one colour or next to nothing")
+    flat.locator("summary").click()
+    expect(flat.locator("li")).to_have_count(100)
+    expect(flat.locator(".note")).to_contain_text("These are the first 100.")

@@ -78,7 +78,7 @@ def test_copies_show_what_their_original_shows(
     [
         ("truncated.jpg", "truncated"),
         ("empty.jpg", "empty"),
-        ("notes.jpg", "unreadable"),
+        ("notes.jpg", "not_an_image"),
         ("huge.png", "too_large"),
     ],
 )

@@ -1,0 +1,88 @@
+"""What is no image is told by name, with what to do."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import TiffImagePlugin
+
+from tests.support.decoding import refused
+
+
+def zipped() -> bytes:
+    target = io.BytesIO()
+    zipfile.ZipFile(target, "w").writestr("a.jpg", b"picture")
+    return target.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "said"),
+    [
+        (b"<!DOCTYPE html>\n<html>gone</html>", "not_an_image", "an HTML page: download it again"),
+        (b"\xef\xbb\xbf  <html>" + b"x" * 9000, "not_an_image", "an HTML page"),
+        (b'{"error": "not found"}', "not_an_image", "JSON"),
+        (b"[1, 2", "not_an_image", "text"),
+        (b"a,b\n1,2\n", "not_an_image", "text: leave it out"),
+        ("größe\n".encode() * 900, "not_an_image", "text"),
+        (b"<?xml version='1.0'?>\n<annotation/>", "not_an_image", "XML"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "not_an_image", "git lfs pull"),
+        (b"\n <svg xmlns='x'/>", "unsupported_format", "SVG is not read here: convert it"),
+        (b"<?xml version='1.0'?>\n<!-- by hand -->\n<svg/>", "unsupported_format", "SVG"),
+        (zipped(), "not_an_image", "a zip archive: unpack it"),
+        (gzip.compress(b"picture"), "not_an_image", "a gzip archive"),
+        (b"\0\0\0\x18ftypmp42" + bytes(90), "not_an_image", "an MP4 video: save its frames"),
+        (b"\0\0\0\x14ftypqt  " + bytes(90), "not_an_image", "a QuickTime video"),
+        (b"\x1a\x45\xdf\xa3" + bytes(90), "not_an_image", "WebM video"),
+        (b"\0\0\0\x18ftypheix" + bytes(90), "unsupported_format", "HEIC is not read here"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(90), "unsupported_format", "JPEG XL"),
+        (bytes(128) + b"DICM" + bytes(90), "unsupported_format", "DICOM"),
+        (b"\x93NUMPY\x01\0" + bytes(90), "not_an_image", "a NumPy array"),
+        (b"PAR1" + bytes(90), "not_an_image", "ingest.source = parquet"),
+        (b"\0\0\0\1Bud1" + bytes(90), "not_an_image", "macOS"),
+        (bytes(4096), "unreadable", "its bytes are zeros"),
+        (bytes(range(128, 256)), "unreadable", "no image in a known format"),
+    ],
+)
+def test_what_the_bytes_are_is_told(data: bytes, code: str, said: str) -> None:
+    reason = refused(data)
+    assert reason.code == code
+    assert said in reason.message
+
+
+def tiff(bands: int, kind: str, planar: int = 1) -> bytes:
+    """An uncompressed TIFF of 4×4 px, of any number of bands."""
+    values = np.zeros((4, 4, bands), kind)
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    size = values.dtype.itemsize
+    entries = {256: 4, 257: 4, 258: (8 * size,) * bands, 259: 1, 262: 1, 277: bands, 278: 4}
+    entries |= {273: 8, 279: values.nbytes, 284: planar, 339: ("uif".index(kind[0]) + 1,) * bands}
+    for tag, value in entries.items():
+        tags[tag] = value
+    target = io.BytesIO()
+    target.write(b"II*\0" + struct.pack("<I", 8 + values.nbytes) + values.tobytes())
+    tags.save(target)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (tiff(13, "u2"), "a TIFF of 13 bands of 16-bit unsigned numbers (compression 1)"),
+        (tiff(1, "f8"), "a TIFF of 1 bands of 64-bit floating-point numbers"),
+        (tiff(6, "i4", planar=2), "32-bit signed numbers, one band after the other"),
+    ],
+)
+def test_a_tiff_that_is_not_read_is_told_by_its_tags(data: bytes, said: str) -> None:
+    reason = refused(data)
+    assert reason.code == "unsupported_format"
+    assert said in reason.message
+    assert "save one band of 8 or 16 bits, or three of 8 bits" in reason.message
+
+
+def test_a_broken_tiff_is_none_of_other_bands() -> None:
+    assert refused(b"II*\0\xff\xff\xff\x7f" + bytes(2000)).code in ("unreadable", "truncated")
