@@ -17,15 +17,15 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.acquisition import listing, remote_files
+from jobs.acquisition import given_tables, listing, remote_files
 from jobs.acquisition.caller_columns import CallerColumns, caller_columns
 from jobs.acquisition.candidate_reader import CandidateReader
 from jobs.acquisition.decoding import Decoding
 from jobs.acquisition.image_reader import ImageReader, status_rows
 from jobs.acquisition.pair_reader import PairReader
 from jobs.acquisition.vector_reader import VECTOR, VectorReader, common_width
-from jobs.errors import JobError, SettingsError, reason
-from jobs.paths import absolute, folder, for_spark, is_mounted
+from jobs.errors import JobError, SettingsError
+from jobs.paths import absolute, folder, is_mounted
 from jobs.runtime.console import Console
 from jobs.runtime.stage import RunContext
 from jobs.settings.acquisition import IMAGE, Ingest
@@ -150,6 +150,12 @@ def _folder_source(spark: SparkSession, settings: Settings) -> Source:
     candidates = sorted(
         (file for file in files if not _is_ignored(file)), key=lambda file: file.relative
     )
+    kind = given_tables.table_instead([file.relative for file in files])
+    if kind:
+        raise JobError(
+            f"--images {root}: holds a {kind.capitalize()} table, no folders of images: set "
+            f"ingest.source = {kind}"
+        )
     if not candidates:
         raise JobError(
             f"--images {root}: no files in folders by class; expected {root}/<label>/<image>, or "
@@ -225,12 +231,7 @@ def _listing_frame(spark: SparkSession, files: list[listing.SourceFile], layout:
 
 
 def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
-    try:
-        frame = spark.read.format(ingest.source).load(for_spark(root))
-    except Exception as refused:
-        raise JobError(
-            f"--images {root}: cannot be read as {ingest.source}: {reason(refused)}"
-        ) from refused
+    frame, notices = given_tables.read(spark, root, ingest)
     named = _named_columns(frame, ingest)
     callers = caller_columns(frame.schema, set(named.values()), RESERVED)
     vector = _vector(frame.schema, ingest)
@@ -250,7 +251,7 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         is_folder=False,
         count=frame.count(),
         size_bytes=sum(file.size_bytes for file in files),
-        notices=_notices(callers),
+        notices=(*notices, *_notices(callers)),
         renamed=callers.renamed,
         width=None if vector is None else common_width(frame, vector),
         is_remote=is_remote,
@@ -379,12 +380,17 @@ def _content_and_path(schema: T.StructType, ingest: Ingest) -> tuple[Column, Col
 
 
 def _image_id(ingest: Ingest, label: Column, path: Column, content: Column) -> Column:
-    """The caller's id, else the path as given, else the class and the hash of the bytes."""
+    """The caller's id, else the path as given, else the class and the hash of the bytes.
+
+    A path without folders beside bytes is a name alone, which each class may have: Hugging Face
+    writes such. The class is put before it.
+    """
     if ingest.id_column:
         return F.col(_quoted(ingest.id_column)).cast("string")
-    return F.coalesce(
-        path, F.concat(F.coalesce(label, F.lit("")), F.lit("/"), F.sha2(content, 256))
-    )
+    of_class = F.concat(F.coalesce(label, F.lit("")), F.lit("/"))
+    is_name = content.isNotNull() & ~path.contains("/")
+    named = F.when(is_name, F.concat(of_class, path)).otherwise(path)
+    return F.coalesce(named, F.concat(of_class, F.sha2(content, 256)))
 
 
 def _notices(callers: CallerColumns) -> tuple[str, ...]:

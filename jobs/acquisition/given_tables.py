@@ -1,0 +1,198 @@
+"""Open a Parquet or Delta table that others wrote, whatever types and folders it has.
+
+Spark alone stops at types that pandas writes by default, and takes the folder `label=001` for the
+number 1. Use `read`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from jobs.errors import JobError, reason
+from jobs.paths import for_spark, is_mounted, mounted
+from jobs.settings.acquisition import Ingest
+
+DELTA_LOG = "_delta_log"
+NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
+GUESSED_PARTITIONS = "spark.sql.sources.partitionColumnTypeInference.enabled"
+MOST_DIGITS = 38  # of Spark's decimals
+
+
+class GivenTable(NamedTuple):
+    """A table as it can be used. notices: what was changed or left out, for the console."""
+
+    frame: DataFrame
+    notices: tuple[str, ...] = ()
+
+
+def read(spark: SparkSession, root: str, ingest: Ingest) -> GivenTable:
+    """Open the table at `root` as `ingest.source` says. Raises JobError if it cannot be read."""
+    check_kind(root, ingest.source)
+    try:
+        frame = spark.read.format(ingest.source).load(for_spark(root))
+    except Exception as refused:
+        mended = _without_odd_types(spark, root) if ingest.source == "parquet" else None
+        if mended is None:
+            raise JobError(
+                f"--images {root}: cannot be read as {ingest.source}: {reason(refused)}"
+            ) from refused
+        return GivenTable(_with_partitions(spark, root, mended.frame, ingest), mended.notices)
+    if ingest.source == "parquet":
+        check_codecs(root)
+        frame = _with_partitions(spark, root, frame, ingest)
+    return GivenTable(frame)
+
+
+def check_kind(root: str, source: str) -> None:
+    """Raise JobError if a mounted folder holds another kind of table than `source` says."""
+    if not is_mounted(root):
+        return
+    folder = Path(mounted(root))
+    if source == "parquet" and (folder / DELTA_LOG).is_dir():
+        raise JobError(
+            f"--images {root}: is a Delta table, whose files alone may hold rows that were deleted:"
+            " set ingest.source = delta"
+        )
+    if source == "delta" and folder.is_dir() and not (folder / DELTA_LOG).is_dir():
+        files = next(_files(root), None)
+        advice = "set ingest.source = parquet" if files else "name the folder above its _delta_log"
+        raise JobError(f"--images {root}: is no Delta table, it has no {DELTA_LOG}: {advice}")
+
+
+def table_instead(names: Sequence[str]) -> str | None:
+    """Return the `ingest.source` that a listing of files is of; None if it is of images.
+
+    names: paths relative to the folder.
+    """
+    if any(DELTA_LOG in name.split("/") for name in names):
+        return "delta"
+    data = [name for name in names if not name.rpartition("/")[2].startswith(("_", "."))]
+    return "parquet" if data and all(name.endswith(".parquet") for name in data) else None
+
+
+def check_codecs(root: str) -> None:
+    """Raise JobError if the files are compressed by what Spark cannot undo."""
+    for path in _files(root):
+        groups = pq.ParquetFile(path).metadata
+        if groups.num_row_groups and groups.row_group(0).column(0).compression == "BROTLI":
+            raise JobError(
+                f"--images {root}: {path.name} is compressed with brotli, which Spark does not "
+                "have: write it anew, for example by df.to_parquet(path, compression='zstd')"
+            )
+        return  # a table's files are written alike
+
+
+def _files(root: str) -> Iterator[Path]:
+    """The Parquet files of a table in a mounted folder; none elsewhere."""
+    if not is_mounted(root):
+        return
+    place = Path(mounted(root))
+    paths = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
+    yield from (path for path in paths if not path.name.startswith(("_", ".")))
+
+
+def _without_odd_types(spark: SparkSession, root: str) -> GivenTable | None:
+    """Read a table with types that Spark refuses; None if there are none, or it is not mounted."""
+    path = next(_files(root), None)
+    if path is None:
+        return None
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException):
+        return None
+    nanoseconds = [name for name in schema.names if _has_nanoseconds(schema.field(name).type)]
+    odd = [name for name in schema.names if _is_odd(schema.field(name).type)]
+    if not nanoseconds and not odd:
+        return None
+    wanted = pa.schema(
+        [
+            pa.field(name, pa.int64() if name in nanoseconds else _plain(schema.field(name).type))
+            for name in schema.names
+            if name not in odd
+        ]
+    )
+    # Spark looks at it again when the rows are read.
+    spark.conf.set(NANOSECONDS_AS_NUMBERS, "true")
+    try:
+        frame = spark.read.schema(from_arrow_schema(wanted)).parquet(for_spark(root))
+    except (PySparkException, TypeError):  # a type that is odd in another way
+        return None
+    for name in nanoseconds:
+        zone = schema.field(name).type.tz
+        moment = F.timestamp_micros((F.col(f"`{name}`") / 1000).cast("bigint"))
+        frame = frame.withColumn(name, moment if zone else moment.cast("timestamp_ntz"))
+    notices = [
+        f"column {name!r} has nanoseconds, and is carried in microseconds" for name in nanoseconds
+    ]
+    notices += [
+        f"column {name!r} is {schema.field(name).type}, which Spark does not read, and is left out"
+        for name in odd
+    ]
+    return GivenTable(frame, tuple(notices))
+
+
+def _has_nanoseconds(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) and kind.unit == "ns")
+
+
+def _is_odd(kind: pa.DataType) -> bool:
+    """Whether Spark's reader refuses a type, or a type within it."""
+    if pa.types.is_dictionary(kind):
+        return _is_odd(kind.value_type)
+    if pa.types.is_decimal(kind):
+        return bool(kind.precision > MOST_DIGITS)
+    if pa.types.is_nested(kind):
+        parts = (kind.field(number).type for number in range(kind.num_fields))
+        return any(_is_odd(part) or _has_nanoseconds(part) for part in parts)
+    return bool(pa.types.is_time(kind) or pa.types.is_float16(kind))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type as the file has it, without what Arrow alone knows of it."""
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_duration(kind):
+        return pa.int64()
+    if pa.types.is_fixed_size_binary(kind):
+        return pa.binary()
+    return pa.int32() if pa.types.is_uint16(kind) else kind
+
+
+def _with_partitions(spark: SparkSession, root: str, frame: DataFrame, ingest: Ingest) -> DataFrame:
+    """The frame with class and split as the names of folders have them: `001` is not 1."""
+    named = [name for name in (ingest.label_column, ingest.split_column) if name in frame.columns]
+    guessed = [name for name in named if not _is_text(frame, name)]
+    if not guessed:
+        return frame
+    before = spark.conf.get(GUESSED_PARTITIONS) or "true"
+    spark.conf.set(GUESSED_PARTITIONS, "false")
+    try:
+        as_text = spark.read.parquet(for_spark(root))
+    except PySparkException:
+        return frame
+    finally:
+        spark.conf.set(GUESSED_PARTITIONS, before)
+    if not any(_is_text(as_text, name) for name in guessed):
+        return frame
+    return as_text.select(
+        [
+            F.col(f"`{column.name}`")
+            if column.name in named
+            else F.col(f"`{column.name}`").cast(column.dataType).alias(column.name)
+            for column in frame.schema
+        ]
+    )
+
+
+def _is_text(frame: DataFrame, name: str) -> bool:
+    return isinstance(frame.schema[name].dataType, T.StringType)
