@@ -89,7 +89,7 @@ REJECTED = {
     "bad/text.jpg": "not_an_image",
     "bad/bomb.png": "too_large",
     "bad/document.pdf": "unsupported_format",
-    "bad/Thumbs.db": "unreadable",
+    "bad/Thumbs.db": "not_an_image",
 }
 
 

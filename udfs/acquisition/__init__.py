@@ -15,6 +15,7 @@ decode.py
 levels.py
     rgb — a decoded image in 8-bit RGB
     is_flat — whether an RGB image shows nothing
+    count — how many of the 256 levels occur in pixels
     drawn_by_alpha — an image whose drawing is its transparency
     eight_bit — 16-bit and floating-point grey in 8 bits
     strips — the rows of an image in parts of bounded size
@@ -30,6 +31,7 @@ metadata.py
     without — a file without what says nothing of its pixels
 
 contents.py
+    Kind — a kind of file that is no image, and what to do about it
     identified — the reason why bytes are no image: what they are
 
 unusable.py

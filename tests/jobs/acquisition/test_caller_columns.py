@@ -71,7 +71,7 @@ def test_columns_get_names_and_types_that_every_reader_knows(
     rejects = run.warehouse.read("rejects").collect()
     assert sorted((str(row.image_id), row.error_code) for row in rejects) == [
         ("None", "missing_label"),
-        ("five", "unreadable"),
+        ("five", "not_an_image"),
         ("four", "empty"),
         ("three", "missing_label"),
         ("two", "duplicate_id"),

@@ -62,7 +62,7 @@ def test_content_comes_before_the_path_and_what_is_unusable_is_left_out(tmp_path
         "neither": "empty",
         "lost": "unreachable",
         "zero byte": "unreachable",
-        "text": "unreadable",
+        "text": "not_an_image",
     }
     (rows,) = WHOLE.image_rows([batch], IMAGES)
     assert rows.schema == IMAGES

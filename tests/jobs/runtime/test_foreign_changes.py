@@ -232,5 +232,5 @@ def test_rows_of_runs_are_text_that_can_be_read(given: GivenLatents) -> None:
     rows = open_store(given.spark, str(given.folder)).query("runs")
     (row,) = (row for row in rows if row["stage"] == "publish")
     recorded = json.loads(row["commits"])
-    assert recorded.keys() == {"curated"}
+    assert recorded.keys() == {"curated", "changes"}
     assert recorded["curated"]["commits"][0]["stage"] == "publish"

@@ -50,6 +50,7 @@ def rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Re
             "size_bytes": [number << 40 for number in numbers],
             "modified_at": [NOTED] * len(numbers),
             "pixels_sha256": [f"{number:064x}" for number in numbers],
+            "levels": [1] * len(numbers),
             "pixels": [bytes([number % 256]) * 12288 for number in numbers],
         }
         yield arrow.record_batch(columns, schema)
