@@ -135,7 +135,11 @@ class SparkStore(Store):
         """Raise JobError that names a commit of the log that is empty or cut off, if one is."""
         names = (file.name.rpartition("/")[2] for file in self.files.infos(f"{table}/_delta_log"))
         for name in sorted(filter(COMMIT.fullmatch, names), reverse=True):
-            self._entry(table, int(name.partition(".")[0]))
+            try:
+                self._entry(table, int(name.partition(".")[0]))
+            except OSError as refused:  # of a mounted folder, the check sum beside it differs
+                where = self.files.path(f"{table}/_delta_log/{name}")
+                raise table_log.damaged(where) from refused
 
     def _snapshot(self, table: str) -> Any:
         """Return Delta's object of a table's newest version."""

@@ -84,11 +84,16 @@ def ended(images: Path, warehouse: Path) -> str:
 
 
 def killed_after(files: int, table: str, images: Path, warehouse: Path) -> str:
-    """Run the stages, and kill them when so many files of a table are complete."""
+    """Run the stages, and kill them when so many more files of a table are complete."""
+
+    def complete() -> set[Path]:
+        return set((warehouse / FOLDER / table).glob("*/*.parquet.json"))
+
+    before = complete()
     child, log = begun(images, warehouse), warehouse.with_suffix(".log")
     try:
         end = time.monotonic() + COMMAND_SECONDS
-        while len(list((warehouse / FOLDER / table).glob("*/*.parquet.json"))) < files:
+        while len(complete() - before) < files:
             assert child.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.01)
