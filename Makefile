@@ -26,6 +26,7 @@ HADOOP := org.apache.hadoop:hadoop-client-minicluster:3.5.0
 # What reads s3a://, with the versions that Hadoop 3.5.0 was built with; and a server that speaks S3.
 S3 := org.apache.hadoop:hadoop-aws:3.5.0
 CLUSTER_TESTS ?= cluster and not s3
+WHOLE_TESTS ?= whole
 MOTO := moto[server,s3]==5.2.5
 
 .PHONY: setup browser demo test test-whole test-faults test-cluster test-s3 lint format package clean
@@ -90,7 +91,7 @@ test: lint
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not whole and not cluster and not s3 and not faults"
 
 test-whole: setup
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "whole and not cluster and not s3 and not faults"
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "$(WHOLE_TESTS) and not cluster and not s3 and not faults"
 
 # One process: each test has a folder of its own in build/faults, which it goes on from.
 test-faults: setup

@@ -18,6 +18,7 @@ from tests.support.tables import assert_same_tables
 pytestmark = pytest.mark.spark
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 def test_separate_executors_write_the_same_tables(
     spark: SparkSession,

@@ -117,6 +117,7 @@ def test_a_python_worker_is_killed_in_every_stage(
     sufferer.ends_like(spark, clean)
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 def test_a_clock_that_is_set_back(spark: SparkSession, clean: Sufferer, sufferer: Sufferer) -> None:
     """The runs before have begun in the future then."""
@@ -128,6 +129,7 @@ def test_a_clock_that_is_set_back(spark: SparkSession, clean: Sufferer, sufferer
     sufferer.ends_like(spark, clean)
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 def test_readers_see_whole_versions_while_a_run_commits(
     spark: SparkSession, clean: Sufferer, sufferer: Sufferer

@@ -125,6 +125,7 @@ def states(spark: SparkSession, warehouse: Path) -> list[tuple[str, str]]:
     return [(row.stage, row.state) for row in rows]
 
 
+@pytest.mark.slow
 def test_a_pipeline_killed_at_three_stages_ends_with_the_same_tables(
     spark: SparkSession,
     survey: Path,
@@ -191,6 +192,7 @@ def test_a_pipeline_killed_at_three_stages_ends_with_the_same_tables(
     assert not list((ROOT / "build").glob(f"app.{run.shell.pid}.zip"))
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_goes_on_and_gives_the_same_model(
     survey: Path, start: Callable[[list[str], Path], PipelineProcesses], tmp_path: Path
 ) -> None:

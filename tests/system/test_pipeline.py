@@ -74,6 +74,7 @@ def rows_of(run: Run, table: str) -> list[tuple[object, ...]]:
 RESULTS = ("images", "latents", "selection", "curated", "splits", "density", "effect", "regression")
 
 
+@pytest.mark.slow
 def test_changes_redo_what_depends_on_them(
     run_pipeline: Runner, pictures: Path, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 def test_a_warehouse_by_spark_alone_is_the_same(
     spark: SparkSession,

@@ -77,6 +77,7 @@ def data_files(folder: Path) -> int:
     return len(list(folder.rglob("*.parquet")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "spark"])
 def test_runs_and_time_travel_go_on_as_if_nothing_had_been_done(
     spark: SparkSession,

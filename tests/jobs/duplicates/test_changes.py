@@ -72,6 +72,7 @@ def events(given: GivenLatents) -> Iterator[tuple[str, ...]]:
     yield ("prune.protect=camera = 'c1'", "publish.rule=fixed:0.8")
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 def test_the_changes_between_any_two_versions_lead_from_one_to_the_other(
     spark: SparkSession, tmp_path: Path

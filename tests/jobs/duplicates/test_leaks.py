@@ -137,6 +137,7 @@ def test_leaks_from_another_warehouse_name_its_images(
         run_job(two_classes, leaks.STAGE, *flags)
 
 
+@pytest.mark.whole
 def test_proved_leaks_are_found_removed_and_audited(spark: SparkSession, tmp_path: Path) -> None:
     """A leak names the most similar test image that is proved; the audit computes it again."""
     images = GivenPictures(spark, tmp_path, {"a": 40, "b": 30})

@@ -127,6 +127,7 @@ def test_each_space_is_decided_by_itself(pictured: GivenPictures) -> None:
     assert proposed == candidates.keys()
 
 
+@pytest.mark.whole
 def test_rounds_decide_as_whole_groups_do(
     pictured: GivenPictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +180,7 @@ def test_no_pair_is_registered_twice(
     assert pictured.selection() == selection
 
 
+@pytest.mark.whole
 def test_a_smaller_overlap_registers_anew_what_was_given_up_for_it(
     pictured: GivenPictures,
 ) -> None:
@@ -235,6 +237,7 @@ def test_pairs_of_changed_pictures_are_registered_anew(pictured: GivenPictures) 
     assert all(pictured.content(changed) in pair for pair in contents)
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 def test_a_batch_is_appended_as_in_one_run(
     pictured: GivenPictures, monkeypatch: pytest.MonkeyPatch
@@ -302,6 +305,7 @@ def test_protected_images_come_first_and_groups_are_those_of_the_settings(
     assert pictured.selection() == selection
 
 
+@pytest.mark.whole
 def test_rounds_resume_after_a_stop_without_registering_again(
     pictured: GivenPictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ from udfs.duplicates.thresholds import (
 )
 
 
+@pytest.mark.whole
 def test_thresholds_are_found_in_both_spaces_as_defined(given: GivenLatents) -> None:
     """keep_share and pair_rate find T for each class, keep_share_all one T for all classes."""
     rules = ("fixed:0.9", "keep_share:0.5", "keep_share_all:0.4", "pair_rate:0.01")

@@ -117,6 +117,7 @@ def optimise(given: GivenLatents, table: str) -> None:
     UPKEEP["rs_optimize"](given.spark, str(given.folder / table), None)
 
 
+@pytest.mark.slow
 def test_appended_decisions_survive_the_clean_up_of_the_logs(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
