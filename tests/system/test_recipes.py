@@ -183,7 +183,7 @@ def check_changes(names: Names) -> None:
     assert set(names["why"]["reason"]) <= {"rule"}
     # From the first publication on, which was at a cosine.
     rows = pl.read_delta(f"{WAREHOUSE}/changes").sort("to_version", "image_id")
-    first = rows["to_version"].min()
+    first = min(rows["to_version"].to_list())
     ids = set(pl.read_delta(f"{WAREHOUSE}/curated", version=first)["image_id"])
     assert ids != names["now"]
     for change, name in (
