@@ -16,7 +16,7 @@ from tests.support.decoding import refused
 
 def zipped() -> bytes:
     target = io.BytesIO()
-    zipfile.ZipFile(target, "w").writestr("a.jpg", b"picture")
+    zipfile.ZipFile(target, "w").writestr(zipfile.ZipInfo("a.jpg"), b"picture")
     return target.getvalue()
 
 
@@ -34,7 +34,7 @@ def zipped() -> bytes:
         (b"\n <svg xmlns='x'/>", "unsupported_format", "SVG is not read here: convert it"),
         (b"<?xml version='1.0'?>\n<!-- by hand -->\n<svg/>", "unsupported_format", "SVG"),
         (zipped(), "not_an_image", "a zip archive: unpack it"),
-        (gzip.compress(b"picture"), "not_an_image", "a gzip archive"),
+        (gzip.compress(b"picture", mtime=0), "not_an_image", "a gzip archive"),
         (b"\0\0\0\x18ftypmp42" + bytes(90), "not_an_image", "an MP4 video: save its frames"),
         (b"\0\0\0\x14ftypqt  " + bytes(90), "not_an_image", "a QuickTime video"),
         (b"\x1a\x45\xdf\xa3" + bytes(90), "not_an_image", "WebM video"),
