@@ -50,6 +50,7 @@ def test_the_pins_are_exact_and_of_the_runtime_alone() -> None:
     assert "numpy" in runtime_distributions(["torch"])
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 @pytest.mark.spark
 def test_a_package_runs_elsewhere_with_the_environment_that_it_ships(

@@ -39,6 +39,7 @@ def test_a_master_that_makes_no_secret_needs_one(
     assert ("DELTA_JARS=nowhere" in answer.stderr) != needs_one
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 @pytest.mark.spark
 def test_a_standalone_cluster_takes_work_from_those_alone_who_have_its_secret(

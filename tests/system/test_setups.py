@@ -103,6 +103,7 @@ def test_what_cannot_be_written_or_reached_is_told(tmp_path: Path) -> None:
         assert found["warehouse"].startswith("wrong: /proc/w")
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 @pytest.mark.whole
 @pytest.mark.parametrize(

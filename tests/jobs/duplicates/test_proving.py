@@ -127,6 +127,7 @@ def test_each_space_is_decided_by_itself(pictured: GivenPictures) -> None:
     assert proposed == candidates.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 def test_rounds_decide_as_whole_groups_do(
     pictured: GivenPictures, monkeypatch: pytest.MonkeyPatch
@@ -261,6 +262,7 @@ def test_a_batch_is_appended_as_in_one_run(
         assert batches.selection() == whole.selection()
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 @pytest.mark.parametrize(
     "flags", [(), ("prune.largest_class=10", "prune.window=8")], ids=["tasks", "rounds"]
@@ -305,6 +307,7 @@ def test_protected_images_come_first_and_groups_are_those_of_the_settings(
     assert pictured.selection() == selection
 
 
+@pytest.mark.slow
 @pytest.mark.whole
 def test_rounds_resume_after_a_stop_without_registering_again(
     pictured: GivenPictures, monkeypatch: pytest.MonkeyPatch
