@@ -53,6 +53,15 @@ def read(spark: SparkSession, root: str, ingest: Ingest) -> GivenTable:
     return GivenTable(frame)
 
 
+def quoted(name: str) -> str:
+    """Return the name of a column as Spark's SQL takes it, whatever is in it.
+
+    >>> quoted("a`b")
+    '`a``b`'
+    """
+    return "`" + name.replace("`", "``") + "`"
+
+
 def check_kind(root: str, source: str) -> None:
     """Raise JobError if a mounted folder holds another kind of table than `source` says."""
     if not is_mounted(root):
@@ -129,7 +138,7 @@ def _without_odd_types(spark: SparkSession, root: str) -> GivenTable | None:
         return None
     for name in nanoseconds:
         zone = schema.field(name).type.tz
-        moment = F.timestamp_micros((F.col(f"`{name}`") / 1000).cast("bigint"))
+        moment = F.timestamp_micros(F.expr(f"{quoted(name)} div 1000"))
         frame = frame.withColumn(name, moment if zone else moment.cast("timestamp_ntz"))
     notices = [
         f"column {name!r} has nanoseconds, and is carried in microseconds" for name in nanoseconds
@@ -186,9 +195,9 @@ def _with_partitions(spark: SparkSession, root: str, frame: DataFrame, ingest: I
         return frame
     return as_text.select(
         [
-            F.col(f"`{column.name}`")
+            F.col(quoted(column.name))
             if column.name in named
-            else F.col(f"`{column.name}`").cast(column.dataType).alias(column.name)
+            else F.col(quoted(column.name)).cast(column.dataType).alias(column.name)
             for column in frame.schema
         ]
     )

@@ -21,6 +21,7 @@ from jobs.acquisition import given_tables, listing, remote_files
 from jobs.acquisition.caller_columns import CallerColumns, caller_columns
 from jobs.acquisition.candidate_reader import CandidateReader
 from jobs.acquisition.decoding import Decoding
+from jobs.acquisition.given_tables import quoted
 from jobs.acquisition.image_reader import ImageReader, status_rows
 from jobs.acquisition.pair_reader import PairReader
 from jobs.acquisition.vector_reader import VECTOR, VectorReader, common_width
@@ -274,8 +275,8 @@ def _candidate_columns(schema: T.StructType, above: str, ingest: Ingest) -> list
     content, path = _content_and_path(schema, ingest)
     as_it_is = F.rlike(path, F.lit("^/|^[A-Za-z][A-Za-z0-9+.-]*:")) | content.isNotNull()
     full_path = F.when(as_it_is, path).otherwise(F.concat(F.lit(above + "/"), path))
-    label = F.col(_quoted(ingest.label_column)).cast("string")
-    split = F.col(_quoted(ingest.split_column)) if ingest.split_column else F.lit(None)
+    label = F.col(quoted(ingest.label_column)).cast("string")
+    split = F.col(quoted(ingest.split_column)) if ingest.split_column else F.lit(None)
     return [
         _image_id(ingest, label, path, content).alias("image_id"),
         label.alias("label"),
@@ -308,10 +309,6 @@ def _with_status(rows: DataFrame, within: tuple[str, ...]) -> tuple[DataFrame, i
     status_hash = F.bit_xor(F.xxhash64("image_id", "path", "size_bytes", "modified_at"))
     statuses = int(found.agg(status_hash).collect()[0][0])
     return rows.where(~is_path).unionByName(found), statuses, is_remote
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def _named_columns(frame: DataFrame, ingest: Ingest) -> dict[str, str]:
@@ -352,7 +349,7 @@ def _vector(schema: T.StructType, ingest: Ingest) -> Column | None:
         return None
     data_type = schema[ingest.vector_column].dataType
     if isinstance(data_type, T.ArrayType) and isinstance(data_type.elementType, T.NumericType):
-        return F.col(_quoted(ingest.vector_column)).cast("array<double>")
+        return F.col(quoted(ingest.vector_column)).cast("array<double>")
     raise SettingsError(
         f"ingest.vector_column = {ingest.vector_column!r}: is {data_type.simpleString()}; expected "
         "an array of numbers: cast it to array<float> (a vector of Spark ML by vector_to_array)"
@@ -364,7 +361,7 @@ def _content_and_path(schema: T.StructType, ingest: Ingest) -> tuple[Column, Col
     nothing = F.lit(None)
     if not ingest.pictures:
         return nothing.cast("binary"), nothing.cast("string")
-    data_type, image = schema[ingest.pictures].dataType, _quoted(ingest.pictures)
+    data_type, image = schema[ingest.pictures].dataType, quoted(ingest.pictures)
     match data_type:
         case T.BinaryType():
             return F.col(image), nothing
@@ -386,7 +383,7 @@ def _image_id(ingest: Ingest, label: Column, path: Column, content: Column) -> C
     writes such. The class is put before it.
     """
     if ingest.id_column:
-        return F.col(_quoted(ingest.id_column)).cast("string")
+        return F.col(quoted(ingest.id_column)).cast("string")
     of_class = F.concat(F.coalesce(label, F.lit("")), F.lit("/"))
     is_name = content.isNotNull() & ~path.contains("/")
     named = F.when(is_name, F.concat(of_class, path)).otherwise(path)

@@ -142,7 +142,9 @@ def state(stage_run: StageRun, decided: DataFrame, published: DataFrame) -> Data
     keepers = never.select(F.col("image_id").alias("kept_id"), F.lit(True).alias("by_protected"))
     rows = rows.join(keepers, on="kept_id", how="left")
     if stage_run.settings.leaks.remove:
-        leaks = stage_run.warehouse.read("leaks").select("image_id").distinct()  # as prune did
+        leaks = stage_run.warehouse.read("leaks")  # as prune read it
+        leaks = leaks.where(F.col("rule") == stage_run.settings.publish.rule)
+        leaks = leaks.select("image_id").distinct()
         rows = rows.join(leaks.withColumn("is_leak", F.lit(True)), on="image_id", how="left")
     else:
         rows = rows.withColumn("is_leak", F.lit(None).cast("boolean"))

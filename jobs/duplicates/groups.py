@@ -177,11 +177,11 @@ def grouped(
     members = members.drop(*aliases.values(), DENSITY, SUBLABEL)
     if flat is None:
         return members.withColumns({"flat": F.lit(False), "alone": F.lit(False)})
-    contents = members.select("image_id", "group").join(F.broadcast(flat), on="image_id")
+    contents = members.select("image_id", "group").join(flat, on="image_id")
     first = F.min("image_id").over(Window.partitionBy("group", "content"))
     alone = (F.col("image_id") == first).alias("alone")
     marked = contents.select("image_id", "group", F.lit(True).alias("flat"), alone)
-    members = members.join(F.broadcast(marked), on=["image_id", "group"], how="left")
+    members = members.join(marked, on=["image_id", "group"], how="left")
     return members.withColumns({name: F.coalesce(name, F.lit(False)) for name in ("flat", "alone")})
 
 

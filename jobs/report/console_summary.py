@@ -25,7 +25,7 @@ def summarise(run: Run) -> None:
     if summary["flat"]:
         lines.append(
             f"  {summary['flat']:,} images show one colour or next to nothing (images.levels): "
-            "only copies with the same pixels are removed"
+            "of these only copies with the same pixels are removed"
         )
     if summary["rejected"]:
         codes = ", ".join(f"{row['code']} {row['files']:,}" for row in summary["codes"])

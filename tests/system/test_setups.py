@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,17 @@ def test_what_cannot_be_written_or_reached_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_script_asks_for_every_package_that_is_required() -> None:
+    """By the names of their modules, which are others than those of the packages."""
+    (line,) = re.findall(
+        r"^absent=\$\(missing (.*)\)$", (ROOT / "spark-submit.sh").read_text(), re.M
+    )
+    asked = {name for module in line.split() for name in packages_distributions()[module]}
+    text = (ROOT / "requirements.txt").read_text()
+    required = {re.split(r"[^\w.-]", row)[0] for row in text.splitlines() if row[:1].isalpha()}
+    assert {name.lower().replace("_", "-") for name in asked} == required
+
+
 @pytest.mark.spark
 @pytest.mark.whole
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.warehouse import tables
+from tests.support.commands import flags
 from tests.support.faults import Sufferer
 
 pytestmark = [pytest.mark.spark, pytest.mark.long, pytest.mark.faults]
@@ -69,10 +70,6 @@ def left_over(warehouse: Path, temporary: Path) -> dict[str, int]:
     }
 
 
-def settings_flags(settings: Sequence[str]) -> list[str]:
-    return [word for setting in settings for word in ("--set", setting)]
-
-
 def test_thirty_runs_leave_what_one_leaves(
     spark: SparkSession, clean: Sufferer, sufferer: Sufferer
 ) -> None:
@@ -82,7 +79,7 @@ def test_thirty_runs_leave_what_one_leaves(
     kept = sufferer.folder / "left over.json"
     found = json.loads(kept.read_text()) if kept.exists() else []
     for number, step in list(enumerate(plan(list(clean.outcomes))))[len(found) :]:
-        done = sufferer.run(step.fault, *settings_flags(step.settings))
+        done = sufferer.run(step.fault, *flags(*step.settings))
         moment = step.fault.partition("@")[2]
         suffered = bool(moment) and moment in done.moments
         assert (done.code != 0) == suffered, (number, step, done.said)
