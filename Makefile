@@ -7,6 +7,7 @@
 # make browser  Debian's chromium, in which the tests open the report's page; needs root
 # make test-cluster  the tests that need an HDFS and a standalone cluster; they start both on loopback
 # make test-s3  the same against an object store; it fetches 700 MB
+# make figures  renders the tables and numbers of README.md and docs/ from docs/figures/*.json
 # make package  writes to build/package what another machine needs to submit the jobs; with
 #             ENVIRONMENT=yes an archive of Python and its packages, too (LEAVE_OUT="torch …": without)
 # make setup  only the environment: .venv and Delta's jars
@@ -29,7 +30,7 @@ CLUSTER_TESTS ?= cluster and not s3
 WHOLE_TESTS ?= whole
 MOTO := moto[server,s3]==5.2.5
 
-.PHONY: setup browser demo test test-whole test-faults test-cluster test-s3 lint format package clean
+.PHONY: setup browser demo test test-whole test-faults test-cluster test-s3 lint format figures package clean
 
 setup: $(VENV)/.done build/ivy/.done build/classes.jsa
 
@@ -110,6 +111,9 @@ package: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+figures: setup
+	$(BIN)/python -m benchmarks.render
 
 clean:
 	rm -rf build $(VENV)

@@ -23,6 +23,7 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.pipeline import submit
+from benchmarks.results import recorded
 
 SETTINGS = (
     "prune.space=raw",
@@ -119,4 +120,4 @@ def told(before: pl.DataFrame, after: pl.DataFrame, once: pl.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks import truth
 from benchmarks.changes import TURNED
+from benchmarks.results import recorded
 from jobs.autoencoder import models
 from udfs.autoencoder import inference
 from udfs.duplicates import thresholds
@@ -187,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
+from benchmarks.results import recorded
 from udfs.density import histogram
 from udfs.density.marginal import Marginal
 from udfs.report.charts import BLUE, GREY, RED
@@ -238,7 +239,7 @@ def figure(found: dict[str, Errors]) -> Figure:
     return drawn
 
 
-def main() -> None:
+def main() -> list[Path]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -255,7 +256,8 @@ def main() -> None:
         time_table(SIZES[:3] if given.quick else SIZES, 3 if given.quick else 5)
     if given.figure:
         figure(found).savefig(given.figure, dpi=110)
+    return [given.figure] if given.figure else []
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

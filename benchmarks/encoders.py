@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from benchmarks import truth
+from benchmarks.results import recorded
 from benchmarks.truth import Pixels
 from jobs.autoencoder.checkpoints import Checkpoints
 from jobs.autoencoder.learning import fit
@@ -187,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.latents import published
+from benchmarks.results import recorded
 from udfs import arrow
 from udfs.density import histogram
 from udfs.density.histogram import Histogram
@@ -100,7 +101,7 @@ def contours(warehouse: str, label: str) -> Figure:
     return figure
 
 
-def main() -> None:
+def main() -> list[Path]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -117,7 +118,8 @@ def main() -> None:
         FigureCanvasAgg(figure)
         figure.savefig(given.folder / name, dpi=130)
         print(given.folder / name)
+    return [given.folder / name for name in figures]
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

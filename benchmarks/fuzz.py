@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from pyspark.sql import SparkSession
 
+from benchmarks.results import recorded
 from benchmarks.session import ROOT, start
 from jobs.acquisition import decoders, sources
 from jobs.acquisition.decoding import Decoding
@@ -346,4 +347,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

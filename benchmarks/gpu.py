@@ -26,6 +26,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from benchmarks import truth
+from benchmarks.results import recorded
 from benchmarks.truth import Pixels
 from jobs.settings.duplicates import Prune
 from udfs.autoencoder.contrastive import ContrastiveTerm
@@ -224,4 +225,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

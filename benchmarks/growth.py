@@ -32,6 +32,7 @@ from scipy.optimize import nnls
 from benchmarks.latents import spread_latents
 from benchmarks.memory import watched
 from benchmarks.pipeline import ROOT
+from benchmarks.results import recorded
 from udfs import arrow
 from udfs.vectors.cosine import Matrix
 
@@ -176,4 +177,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 
+from benchmarks.results import recorded
 from benchmarks.session import start
 from jobs.errors import JobError
 from jobs.warehouse.lease import Lease, Owner
@@ -150,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

@@ -36,6 +36,7 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
+from benchmarks.results import recorded
 from benchmarks.session import ROOT
 
 FOLDERS = ("udfs/duplicates", "udfs/vectors", "udfs/registration", "jobs/warehouse")
@@ -244,4 +245,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

@@ -25,6 +25,7 @@ from deltalake import DeltaTable
 from numpy.typing import NDArray
 
 from benchmarks.latents import classes
+from benchmarks.results import recorded
 from jobs.settings.duplicates import Prune
 from udfs.registration import Alignments, proved
 from udfs.vectors import cosine
@@ -171,4 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

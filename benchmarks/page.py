@@ -25,6 +25,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from benchmarks.browser import launch
+from benchmarks.results import recorded
 from benchmarks.session import start
 from jobs.report import report
 from jobs.runtime.run import Run
@@ -331,4 +332,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

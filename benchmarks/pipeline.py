@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 
 from benchmarks import session
 from benchmarks.memory import ROLES, watched
+from benchmarks.results import recorded
 from jobs.autoencoder import models
 from jobs.autoencoder.encoder_udf import EncoderTask
 from jobs.warehouse import arrow_frames
@@ -346,4 +347,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

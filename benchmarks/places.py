@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks import proofs, truth
 from benchmarks.proofs import OTHER
+from benchmarks.results import recorded
 from jobs.settings.duplicates import Prune
 
 Array = NDArray[np.float64]
@@ -85,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

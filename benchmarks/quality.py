@@ -33,6 +33,7 @@ from PIL import Image
 from benchmarks import truth
 from benchmarks.changes import TURNED
 from benchmarks.intervals import bootstrap, interval
+from benchmarks.results import recorded
 from benchmarks.spaces import SmallAxes, Sums, cosines, nearness, shares
 from benchmarks.truth import Planted
 from jobs.autoencoder import models
@@ -217,4 +218,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

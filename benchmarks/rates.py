@@ -36,6 +36,7 @@ from benchmarks import proofs, quality, truth
 from benchmarks.changes import TRAINED, TURNED
 from benchmarks.intervals import bootstrap, middle
 from benchmarks.proofs import OTHER, Indices
+from benchmarks.results import recorded
 from benchmarks.spaces import BINS, SmallAxes, Sums, cosines
 from benchmarks.truth import Crops, Pixels, Planted, Pool
 from jobs.autoencoder import models
@@ -445,4 +446,4 @@ def _judged(
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

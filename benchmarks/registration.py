@@ -23,6 +23,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from benchmarks import truth
+from benchmarks.results import recorded
 from benchmarks.truth import Pool
 from jobs.settings.duplicates import Prune
 from udfs.registration import Alignments, Registrar, coarse, grey_of, pictures, proved
@@ -138,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from pyspark.sql import SparkSession
 
+from benchmarks.results import recorded
 from benchmarks.session import start
 from jobs import pipeline
 from jobs.acquisition import sample
@@ -107,4 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

@@ -27,6 +27,7 @@ from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
 from benchmarks.latents import Pairs, classes, spread_latents
+from benchmarks.results import recorded
 from udfs.duplicates.greedy import covers
 from udfs.vectors.cosine import (
     Matrix,
@@ -154,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

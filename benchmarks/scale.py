@@ -36,6 +36,7 @@ from deltalake import DeltaTable
 from benchmarks import scale_sets
 from benchmarks.limited import Limited, local_cluster
 from benchmarks.pipeline import ROOT, stored
+from benchmarks.results import recorded
 from benchmarks.usage import EXECUTOR, ROLES, WORKER, Usage, watched
 
 VECTORS, PICTURES = "vectors", "pictures"
@@ -302,4 +303,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

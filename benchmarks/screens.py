@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.browser import launch
+from benchmarks.results import recorded
 
 WIDTH, HEIGHT = 1100, 720  # CSS pixels: as wide as the page's text column and its list of parts
 COLOURS = 256  # of a palette: a third of the bytes, and text as sharp
@@ -26,7 +27,7 @@ PARTS = {
 REMOVED = "#gallery .members button"  # opens a removed image, laid over the one that stays
 
 
-def main() -> None:
+def main() -> list[Path]:
     """Every part as a PNG of one window's height."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("warehouse", type=Path)
@@ -47,6 +48,7 @@ def main() -> None:
         page.locator(REMOVED).first.click()
         save(page.get_by_role("dialog").screenshot(), given.folder / "page_overlay.png")
         browser.close()
+    return sorted(given.folder / f"{name}.png" for name in (*PARTS, "page_overlay"))
 
 
 def shot(page: Page, part: str | None) -> bytes:
@@ -68,4 +70,4 @@ def save(data: bytes, place: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

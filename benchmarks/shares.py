@@ -16,6 +16,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from benchmarks.latents import classes
+from benchmarks.results import recorded
 from udfs.duplicates.thresholds import BisectionSearch, keep_share, kept_counts
 from udfs.vectors.cosine import Matrix
 
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

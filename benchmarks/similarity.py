@@ -30,6 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import session
 from benchmarks.latents import Pairs, coded, spread_latents
+from benchmarks.results import recorded
 from udfs.vectors.axes import FEWEST, SAMPLE, leading_axes, spread
 from udfs.vectors.cosine import Matrix, decision_bounds, products, squared_norms, unit_rows
 from udfs.vectors.kernels import vnni
@@ -245,4 +246,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

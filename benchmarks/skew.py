@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks import growth
 from benchmarks.latents import spread_latents
+from benchmarks.results import recorded
 
 CASES: dict[str, tuple[int, Callable[[int], str], tuple[int, ...]]] = {
     "10,000 classes of 10": (100_000, lambda i: f"{i // 10:05}", (250_000,)),
@@ -92,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from benchmarks.overlap import KINDS, places
+from benchmarks.results import recorded
 from udfs import arrow
 from udfs.acquisition.decode import SIDE
 from udfs.autoencoder import inference
@@ -340,4 +341,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

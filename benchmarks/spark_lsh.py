@@ -31,6 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import session
 from benchmarks.latents import Pairs, coded, spread_latents
+from benchmarks.results import recorded
 from udfs.duplicates.greedy import covers
 from udfs.vectors.cosine import Matrix, squared_norms, unit_rows
 from udfs.vectors.pairs import similar_pairs
@@ -175,4 +176,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

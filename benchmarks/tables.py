@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
 from benchmarks.latents import published
+from benchmarks.results import recorded
 from jobs.settings.duplicates import Rule
 
 Rows = list[dict[str, Any]]
@@ -122,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

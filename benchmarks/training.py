@@ -82,6 +82,7 @@ from benchmarks.arms import (
 )
 from benchmarks.changes import FAMILIES, TURNED
 from benchmarks.outcomes import Arm, Estimate, apart, compared, markdown
+from benchmarks.results import recorded
 from benchmarks.subsets import Removal, Vectors
 from jobs.settings.load import build
 from udfs.acquisition.decode import SIDE
@@ -546,4 +547,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

@@ -16,6 +16,7 @@ from pathlib import Path
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from benchmarks.results import recorded
 from benchmarks.session import start
 from jobs import pipeline
 from jobs.acquisition import sample
@@ -108,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)
