@@ -1,1 +1,1 @@
-"""One script for each claim of the README; each prints a table."""
+"""One script for each claim of the pages; each prints tables, which `--save` saves (results.py)."""

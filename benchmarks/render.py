@@ -16,7 +16,8 @@ figures of its own. It names what the pages quote of the saved results: `numbers
 whose cells {=…} stands for a number:
 
     "rules 1 | 0.97 | ours | share"          table 1 of rules.json: the keys in its first columns,
-                                             then the column; the first number of that cell
+                                             then the column (`share #2`: the second one of
+                                             this name); the first number of that cell
     "rules : tiles"                          what rules.json has under `stated`
     "rules 1 | 0.97 | ours | share as .1f"   in another format of Python's; in percent: `as .1%`
     "pipeline 1 | … / pipeline 1 | … as .1f" a ratio of two such numbers
@@ -103,9 +104,11 @@ class Saved:
         which, *keys, column = (part.strip() for part in reference.split("|"))
         table = self.table(which)
         rows = [row for row in table.rows if [_plain(c) for c in row[: len(keys)]] == keys]
-        if len(rows) != 1 or column not in table.columns:
+        column, _, nth = column.partition(" #")
+        places = [at for at, name in enumerate(table.columns) if name == column]
+        if len(rows) != 1 or not (nth or len(places) == 1) or len(places) < int(nth or 1):
             raise ValueError(f"{reference!r}: {len(rows)} rows of {which}, {table.columns}")
-        number = NUMBER.search(rows[0][table.columns.index(column)])
+        number = NUMBER.search(rows[0][places[int(nth or 1) - 1]])
         if not number:
             raise ValueError(f"{reference!r}: there is no number")
         return number[0]
@@ -126,9 +129,9 @@ class Saved:
     def source(self, name: str, page: Path) -> str:
         """Which script made a result, of which commit, when, and on which machine."""
         result = self.result(name)
-        script = result.script
-        if (ROOT / script).is_file():
-            script = f"[{Path(script).name}]({relative(ROOT / script, page)})"
+        script = "script not recorded,"
+        if result.script:
+            script = f"[{Path(result.script).name}]({relative(ROOT / result.script, page)})"
         saved = f"[{name}]({relative(results.path_of(name), page)})"
         return f"{script} at {result.commit} of {result.date}, {result.machine}: {saved}"
 
@@ -171,7 +174,8 @@ def overview(page: Path, saved: Saved) -> Table:
     """A line for each saved result."""
     rows = []
     for name, result in saved.results.items():
-        made = f"`{result.script} {result.arguments}`".replace(" `", "`").replace("|", "\\|")
+        command = result.command.replace("|", "\\|")
+        made = f"`{command}`" if command else "not recorded"
         commit = f"{result.commit}, {result.date}"
         rows.append(
             [

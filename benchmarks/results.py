@@ -38,16 +38,20 @@ RULE = re.compile(r"\|(?: *:?-{3,}:? *\|)+")  # the line below a table's head
 
 @dataclass(frozen=True)
 class Machine:
-    """What figures of time depend on. memory_gib: in all; processor, gpu: their names."""
+    """What figures of time depend on; what is not known is 0 or empty.
 
-    cores: int
-    memory_gib: int
+    memory_gib: in all; processor, gpu: their names.
+    """
+
+    cores: int = 0
+    memory_gib: int = 0
     processor: str = ""
     gpu: str = ""
 
     def __str__(self) -> str:
-        parts = [f"{self.cores} cores", f"{self.memory_gib} GiB", self.processor, self.gpu]
-        return ", ".join(part for part in parts if part)
+        cores = self.cores and f"{self.cores} cores"
+        memory = self.memory_gib and f"{self.memory_gib} GiB"
+        return ", ".join(part for part in (cores, memory, self.processor, self.gpu) if part)
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Table:
 class Result:
     """One run of a script.
 
-    script: its path from the root, or a command; arguments: what it was given, as one writes it.
+    script: its path from the root; arguments: what it was given, as one writes it.
     commit, date: of the code that ran (`+`: with changes that are not committed).
     tables, lines: what it printed, in order: the tables, and everything else.
     stated: numbers of this run that a page states and that were not printed, by what they are:
@@ -94,16 +98,28 @@ class Result:
     note: str = ""
     transcribed: bool = False
 
+    @property
+    def command(self) -> str:
+        """What one writes to run it again; empty if no script is known."""
+        if self.script.startswith("tests/") or not self.script:
+            return self.script and f".venv/bin/pytest {self.script}"
+        script = self.script.removesuffix(".py").replace("/", ".")
+        python = f".venv/bin/python -m {script}"
+        words = {"Makefile": "make", "spark-submit.sh": "./spark-submit.sh"}.get(
+            self.script, python
+        )
+        return f"{words} {self.arguments}".strip()
+
     def write(self, path: Path) -> None:
         """Save it, a row of a table in a line."""
-        document = {name: value for name, value in asdict(self).items() if value or name == WITH}
+        document = {name: value for name, value in asdict(self).items() if value or name in ALWAYS}
         document["machine"] = {name: value for name, value in asdict(self.machine).items() if value}
         text = json.dumps(document, indent=1, ensure_ascii=False)
         text = ROW.sub(lambda row: re.sub(r"\n *", "", row[0]).replace('","', '", "'), text)
         path.write_text(text + "\n", encoding="utf-8")
 
 
-WITH = "arguments"  # is written even if empty
+ALWAYS = ("script", "arguments")  # are written even if empty
 ROW = re.compile(r'\[\n +"(?:[^"\\]|\\.)*"(?:,\n +"(?:[^"\\]|\\.)*")*\n +\]')  # a list of strings
 
 
@@ -241,7 +257,8 @@ def main() -> None:
             printed.append(line)
     if running.returncode:
         sys.exit(running.returncode)
-    made_now(command[0], command[1:], "".join(printed)).write(path_of(name))
+    script = "Makefile" if command[0] == "make" else command[0].removeprefix("./")
+    made_now(script, command[1:], "".join(printed)).write(path_of(name))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from benchmarks.usage import DRIVER_JVM, DRIVER_PYTHON, EXECUTOR_JVM, EXECUTOR_P
 DRIVER, EXECUTORS = "driver", "executors"
 SIDES = {DRIVER: (DRIVER_JVM, DRIVER_PYTHON), EXECUTORS: (EXECUTOR_JVM, EXECUTOR_PYTHON)}
 CORES = {10**5: 2, 10**6: 4, 10**7: 16, 10**8: 128, 10**9: 1024}
-# Of benchmarks.growth (docs/results.md, "Classes of any size"), in seconds of two cores: a part
+# Of benchmarks.growth (docs/cost.md, "Classes of any size"), in seconds of two cores: a part
 # that is fixed, one for each image, one for each image times kept image.
 GROWTH = (22.7, 0.148e-3, 0.509e-9)
 GROWTH_CORES = 2

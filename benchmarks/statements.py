@@ -21,7 +21,10 @@ from benchmarks.render import BLOCK, INLINE, Saved, pages, relative
 from benchmarks.results import ROOT, Result
 
 # The pages whose every sentence is compared. On others it is those with a mark `from` behind them.
-MEASURED = ("docs/results.md",)
+MEASURED = tuple(
+    f"docs/{name}.md"
+    for name in ("results", "encoder", "distribution", "classifier", "cost", "engines", "densities")
+)
 FENCE = re.compile(r"^```.*?^```$", flags=re.M | re.S)
 COMMENT = re.compile(r"<!--.*?-->", flags=re.S)
 FROM = re.compile(r"<!-- from: ([\w. -]+) -->")

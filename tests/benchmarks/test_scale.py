@@ -117,7 +117,7 @@ def test_a_line_is_found_again_and_says_how_far_it_is_off() -> None:
 
 
 def test_the_line_of_growth_gives_the_million_that_it_was_fitted_to() -> None:
-    """docs/results.md, "Classes of any size": 320 s on two cores for a million images."""
+    """docs/cost.md, "Classes of any size": 320 s on two cores for a million images."""
     core_seconds = scale_table.class_core_seconds(1_000_000, 0.293055)
     assert core_seconds == pytest.approx(2 * 320.4, rel=0.08)
     assert scale_table.comparison_core_seconds(10**6, 10**4, 0.5) == pytest.approx(

@@ -80,8 +80,8 @@ def test_the_papers_setting_names_what_the_paper_fixes() -> None:
     assert all(re.search(r"  # \S", line) for line in keys)
 
 
-def test_every_key_that_the_readme_names_exists() -> None:
-    names = re.findall(r"`(\w+)\.(\w+)`", (ROOT / "README.md").read_text())
+def test_every_key_that_the_page_of_settings_names_exists() -> None:
+    names = re.findall(r"`(\w+)\.(\w+)`", (ROOT / "docs/settings.md").read_text())
     known = {(section, key.name) for section, kind in SECTIONS.items() for key in fields(kind)}
     sections = {section for section, _ in known}
     named = {pair for pair in names if pair[0] in sections and pair[1] != "py"}
@@ -296,7 +296,8 @@ def headings(page: Path) -> list[str]:
 @every_page
 def test_options_are_known(page: str) -> None:
     """Every `--option` in a code block or in backticks."""
-    own = "\n".join(path.read_text("utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
+    scripts = [path for folder in ("benchmarks", "deploy") for path in (ROOT / folder).glob("*.py")]
+    own = "\n".join(path.read_text("utf-8") for path in scripts)
     known = set(re.findall(r"--[a-z-]+", main.USAGE)) | OTHER_OPTIONS
     known |= set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', own))
     text = "\n".join([*blocks(page), *inline(page)])
@@ -333,14 +334,54 @@ def test_every_option_of_the_jobs_is_documented() -> None:
     assert stages[1].split() == list(main.STAGES)
 
 
-def test_the_readme_lists_the_stages_and_what_they_write() -> None:
-    (listed,) = re.findall(r"^\| stage \| reads .*?\n\n", read("README.md"), flags=re.M | re.S)
+def test_a_page_lists_the_stages_and_what_they_write() -> None:
+    page = read("docs/stages.md")
+    (listed,) = re.findall(r"^\| stage \| reads .*?\n\n", page, flags=re.M | re.S)
     rows = [line.split(" | ") for line in listed.splitlines()[2:] if line]
     assert [re.findall(r"`(\w+)`", row[0])[0] for row in rows] == list(main.STAGES)
     for row, stage in zip(rows, main.STAGES, strict=True):
         written = {name for name in re.findall(r"`(\w+)`", row[2]) if name in tables.TABLES}
         declared = {name for name, table in tables.TABLES.items() if stage in table.stages}
         assert written == declared - {"placed", "rounds"}, stage
+
+
+FIRST_SCREEN = 60  # lines of README
+ANSWERS = (
+    "The two commands",
+    "What it finds, and what it does not",
+    "How long it takes",
+    "How to read the result",
+)
+
+
+def test_the_first_screen_of_readme_answers_what_newcomers_ask() -> None:
+    """What it does and a picture, the commands, what it finds, how long, how to read it."""
+    first, _, _ = read("README.md").partition("\n## More\n")
+    assert len(first.splitlines()) <= FIRST_SCREEN
+    assert re.findall(r"^## (.+)$", first, flags=re.M) == list(ANSWERS)
+    what, commands_, *_ = first.split("\n## ")
+    assert len(re.findall(r"!\[[^\]]+\]\(docs/\S+\.png\)", what)) == 1
+    (block,) = FENCE.findall(commands_)
+    assert len(block[1].splitlines()) == 2
+    assert re.search(r"^demo:", (ROOT / "Makefile").read_text(), flags=re.M)
+
+
+def test_readme_reads_columns_that_the_tables_have() -> None:
+    """`read_delta("W/TABLE")  # …: column, column, …`."""
+    shown = re.findall(r'read_delta\("W/(\w+)"\).*?#.*?: (.+)', read("README.md"))
+    assert [name for name, _ in shown] == ["curated", "selection"]
+    for name, columns in shown:
+        named = set(re.findall(r"\w+", columns))
+        assert named
+        assert named <= set(tables.TABLES[name].schema.names), name
+
+
+def test_the_index_names_every_page_once() -> None:
+    """A line a page: the question that it answers."""
+    rows = re.findall(r"^\| ([^|]+) \| \[(\w+\.md)\]\(\2\)", read("docs/README.md"), flags=re.M)
+    named = [f"docs/{page}" for _, page in rows]
+    assert sorted([*named, "README.md", "docs/README.md"]) == sorted(PAGES)
+    assert all("?" in question for question, _ in rows)
 
 
 def test_every_table_is_said_to_be_written_by_the_stages_that_write_it() -> None:
