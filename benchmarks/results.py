@@ -120,10 +120,13 @@ class Result:
 
 
 ALWAYS = ("script", "arguments")  # are written even if empty
-ROW = re.compile(r'\[\n +"(?:[^"\\]|\\.)*"(?:,\n +"(?:[^"\\]|\\.)*")*\n +\]')  # a list of strings
+ROW = re.compile(r'\[\n {4,}"(?:[^"\\]|\\.)*"(?:,\n +"(?:[^"\\]|\\.)*")*\n +\]')  # a row of a table
 
 
 def path_of(name: str) -> Path:
+    """Where a result is saved. Raises ValueError for a name that the pages could not have."""
+    if not re.fullmatch(r"[a-z0-9][\w.-]*", name):
+        raise ValueError(f"{name!r} is no name of a result: use lower case, digits, '-' and '.'")
     return FOLDER / f"{name}.json"
 
 
@@ -161,7 +164,10 @@ def cells(line: str) -> list[str]:
 
 
 def commit() -> str:
-    """The commit that is checked out; `+` behind it if tracked files differ from it."""
+    """The commit that is checked out; `+` behind it if tracked code differs from it.
+
+    Raises FileNotFoundError without git, and CalledProcessError outside of a repository.
+    """
 
     def git(*words: str) -> str:
         return subprocess.run(
@@ -192,13 +198,14 @@ def here() -> Machine:
 
 
 def made_now(
-    script: str, arguments: Sequence[str], printed: str, drawn: Sequence[Path] = ()
+    script: str, arguments: Sequence[str], code: str, printed: str, drawn: Sequence[Path] = ()
 ) -> Result:
+    """A result of this machine and day; code: the commit that ran."""
     parts = list(tables_in(printed.strip("\n")))
     return Result(
         script,
         shlex.join(arguments),
-        commit(),
+        code,
         datetime.now(UTC).date().isoformat(),
         here(),
         [part for part in parts if isinstance(part, Table)],
@@ -241,14 +248,18 @@ def recorded(main: Callable[[], Sequence[Path] | None]) -> None:
         main()
         return
     script = Path(sys.argv[0]).resolve().relative_to(ROOT).as_posix()
+    path, code = path_of(given.save), commit()  # fails before hours have passed
     with redirect_stdout(_Tee(sys.stdout)) as printed:
         drawn = main()
-    made_now(script, rest, printed.getvalue(), drawn or ()).write(path_of(given.save))
+    made_now(script, rest, code, printed.getvalue(), drawn or ()).write(path)
 
 
 def main() -> None:
     """Run a command, show what it prints, and save it."""
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     name, *command = sys.argv[1:]
+    path, code = path_of(name), commit()
     printed = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as running:
         assert running.stdout
@@ -258,7 +269,7 @@ def main() -> None:
     if running.returncode:
         sys.exit(running.returncode)
     script = "Makefile" if command[0] == "make" else command[0].removeprefix("./")
-    made_now(script, command[1:], "".join(printed)).write(path_of(name))
+    made_now(script, command[1:], code, "".join(printed)).write(path)
 
 
 if __name__ == "__main__":

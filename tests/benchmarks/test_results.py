@@ -102,6 +102,13 @@ def test_without_an_option_nothing_is_saved(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_is_refused_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = str(results.ROOT / "benchmarks/rules.py")
+    monkeypatch.setattr(sys, "argv", [script, "--save", "../a"])
+    with pytest.raises(ValueError, match=r"'\.\./a' is no name of a result"):
+        results.recorded(lambda: pytest.fail("it ran"))
+
+
 def test_a_page_gets_its_tables_lines_and_numbers() -> None:
     page = (
         "<!-- table: run 1 -->\nold\n<!-- /table -->\n"
