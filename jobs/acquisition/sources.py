@@ -45,7 +45,7 @@ OURS = (*CANDIDATE.names, VECTOR)  # a candidate's further columns are the calle
 # Names that callers' columns cannot have, since our tables, candidates or steps of ingest use them.
 RESERVED = (*tables.RESERVED, *OURS, "_usable", "_place")
 
-IGNORED = "files ignored: directly in the root, or with a name that begins with a dot"
+IGNORED = "ignored: directly in the root, or with a name that begins with a dot"
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _folder_source(spark: SparkSession, settings: Settings) -> Source:
         count=len(candidates),
         size_bytes=sum(file.size_bytes for file in candidates),
         ignored=ignored,
-        notices=(f"{ignored:,} {IGNORED}",) if ignored else (),
+        notices=(f"{ignored:,} file{'s' * (ignored > 1)} {IGNORED}",) if ignored else (),
         is_remote=not is_mounted(root),
         max_bytes=settings.ingest.max_bytes,
     )

@@ -29,7 +29,8 @@ def summarise(run: Run) -> None:
         )
     if summary["rejected"]:
         codes = ", ".join(f"{row['code']} {row['files']:,}" for row in summary["codes"])
-        lines.append(f"  {summary['rejected']:,} files could not be used: {codes} (table rejects)")
+        files = "1 file" if summary["rejected"] == 1 else f"{summary['rejected']:,} files"
+        lines.append(f"  {files} could not be used: {codes} (table rejects)")
     seconds = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.seconds.items())
     lines += [f"  seconds: {seconds}", "", *_results(run), *_next_command(run, summary)]
     for line in lines:

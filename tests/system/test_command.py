@@ -170,7 +170,7 @@ def test_a_pipeline_runs_from_another_folder_with_relative_paths(
         "similarities",
         "report",
     ]
-    assert "1 files could not be used: not_an_image 1 (table rejects)" in done.stdout
+    assert "1 file could not be used: not_an_image 1 (table rejects)" in done.stdout
     assert f"report    {warehouse / 'report/report.html'}" in done.stdout
     assert f"curated   {warehouse / 'curated'}" in done.stdout
     assert f"publish --warehouse '{warehouse.name}' --set publish.rule=fixed:0.97" in done.stdout

@@ -41,7 +41,7 @@ def test_every_rule_says_what_stays_and_one_is_curated(tmp_path: Path) -> None:
         assert line.split()[: len(rule["title"].split())] == rule["title"].split()
         assert f" {rule['kept']:,} stay ({rule['share']:.1%}), {removed:,} are" in line
         assert line.endswith("← curated") == (rule["rule"] == "fixed:0.95")
-    assert "  1 files could not be used: truncated 1 (table rejects)" in lines
+    assert "  1 file could not be used: truncated 1 (table rejects)" in lines
     assert f"  report    {tmp_path}/report/report.html" in lines
     assert lines[-1] == (
         f"  next      ./spark-submit.sh publish --warehouse {tmp_path} "
