@@ -68,8 +68,16 @@ def bytes_column(column: pa.Array) -> pa.BinaryArray:
 
 
 def packed_column(rows: NDArray[np.uint8]) -> pa.BinaryArray:
-    """Rows of bytes as a binary column, without a copy: (n, size) → n rows."""
+    """Rows of bytes as a binary column, without a copy: (n, size) → n rows.
+
+    Raises ValueError if they are 2 GiB or more, which is more than a binary column can hold.
+    """
     n, size = rows.shape
+    if n * size > np.iinfo(np.int32).max:
+        raise ValueError(
+            f"{n:,} rows of {size:,} bytes are too many for one Arrow batch, which holds less than "
+            "2 GiB: set spark.sql.execution.arrow.maxRecordsPerBatch to fewer rows"
+        )
     offsets = np.arange(n + 1, dtype=np.int32) * np.int32(size)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))]
     return pa.Array.from_buffers(pa.binary(), n, buffers)

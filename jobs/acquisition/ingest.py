@@ -6,6 +6,7 @@ earlier run is read.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from pyspark.sql import types as T
 from jobs.acquisition import sources, withdrawn
 from jobs.acquisition.withdrawn import Withdrawn
 from jobs.errors import SettingsError
-from jobs.runtime import session
+from jobs.runtime import long_writes, session
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun
 from jobs.settings.acquisition import Ingest
 from jobs.warehouse import arrow_frames, tables
@@ -253,9 +254,18 @@ def write_images(
     resumable = decoding_fingerprint if source.is_folder else ""
     if resumable and stage_run.adopt("images", resumable, metadata):
         reusable = reusable_rows(stage_run, source, decoding_fingerprint, out)
+    if reusable is not None:
+        stage_run.log_kept("images")
+
+    def images_of(part: DataFrame, share: float) -> ArrowTransform:
+        return out.filtered(decoded(stage_run, part, source, resumable, share))
+
+    # Only rows of files are found again by a next run; those of a table are decoded at once.
+    count = source.count if resumable else 0
     if reusable is None:
-        rows = out.filtered(decoded(stage_run, candidates, source, resumable))
-        stage_run.write(rows, "images", metadata=metadata)
+        long_writes.write(
+            stage_run, "images", candidates, images_of, key="path", count=count, metadata=metadata
+        )
         return
     small = reusable.images.where(F.col("size_bytes") <= stage_run.settings.ingest.max_bytes)
     unchanged = small.select(FILE_KEY).unionByName(reusable.rejects.select(FILE_KEY))
@@ -265,8 +275,16 @@ def write_images(
     stage_run.progress_total = None  # how many are new is not counted
     if reused.count() < stage_run.warehouse.count("images"):
         stage_run.write(reused, "images", metadata=metadata, finished=False)
-    rows = out.filtered(decoded(stage_run, new.select(candidates.columns), source, resumable))
-    stage_run.write(rows, "images", append=True, metadata=metadata)
+    long_writes.write(
+        stage_run,
+        "images",
+        new.select(candidates.columns),
+        images_of,
+        key="path",
+        count=_read_again(stage_run, new, count),
+        append=True,
+        metadata=metadata,
+    )
 
 
 def images_metadata(
@@ -286,14 +304,21 @@ def images_metadata(
 
 
 def decoded(
-    stage_run: StageRun, candidates: DataFrame, source: sources.Source, resumable: str
+    stage_run: StageRun,
+    candidates: DataFrame,
+    source: sources.Source,
+    resumable: str,
+    share: float,
 ) -> ArrowTransform:
-    """Candidates as rows of `images`: read, hashed, decoded and cut on the executors, once."""
+    """Candidates as rows of `images`: read, hashed, decoded and cut on the executors, once.
+
+    share: of all candidates, that these are.
+    """
     callers = [field for field in candidates.schema if field.name not in sources.OURS]
     schema = T.StructType([*IMAGES.fields[:-1], *callers, IMAGES.fields[-1]])
     settings = stage_run.settings.ingest
     slots, pixels = session.slots(stage_run.spark), bool(settings.pictures)
-    tasks = settings.tasks or _tasks(source, slots, has_pixels=pixels)
+    tasks = settings.tasks or _tasks(source, slots, share, has_pixels=pixels)
     shared = candidates.where(_is_complete()).repartitionByRange(tasks, "label", "image_id")
     in_order = source.with_contents(shared, tasks).sortWithinPartitions("label", "image_id")
     return ArrowTransform(in_order, source.reader(settings).image_rows, schema, resumable)
@@ -403,14 +428,20 @@ def _reject_columns(code: str, message: Column) -> list[Column]:
     ]
 
 
-def _tasks(source: sources.Source, slots: int, *, has_pixels: bool) -> int:
+def _tasks(source: sources.Source, slots: int, share: float, *, has_pixels: bool) -> int:
     """The number of tasks: one for each FILE_BYTES of `images`, or up to 4 a slot if that is more.
 
-    A task gets 64 candidates at least, unless FILE_BYTES asks for less.
+    A task gets 64 candidates at least, unless FILE_BYTES asks for less. share: of the candidates.
     """
     expansion = EXPANSION if has_pixels else 1
-    by_size = -(-source.size_bytes * expansion // FILE_BYTES)
-    return max(1, by_size, min(4 * slots, source.count // 64))
+    by_size = math.ceil(share * source.size_bytes * expansion / FILE_BYTES)
+    return max(1, by_size, min(4 * slots, int(share * source.count) // 64))
+
+
+def _read_again(stage_run: StageRun, new: DataFrame, count: int) -> int:
+    """The number of candidates that are read, where it decides how they are written; else 0."""
+    many = count >= 2 * long_writes.LEAST and not stage_run.warehouse.adopts
+    return new.count() if many else 0
 
 
 STAGE = Stage(

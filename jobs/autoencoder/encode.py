@@ -19,7 +19,7 @@ from jobs.acquisition import sources
 from jobs.acquisition.vector_reader import GIVEN, VECTOR, VECTORS, VectorReader
 from jobs.autoencoder import models
 from jobs.errors import JobError
-from jobs.runtime import session
+from jobs.runtime import long_writes, session
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.model import Settings
 from jobs.warehouse import arrow_frames, tables
@@ -58,6 +58,8 @@ def main(stage_run: StageRun) -> None:
         resumable = fingerprint(metadata | {"model_id": model_id})
         if stage_run.adopt("latents", resumable, metadata):
             reusable = reusable_latents(stage_run, platform, model_id, pixels)
+        if reusable is not None:
+            stage_run.log_kept("latents")
         write_latents(stage_run, images, reusable, make, metadata, resumable)
     stage_run.rows["latents"] = stage_run.count("latents")
     rejects = rejected(stage_run, images, are_vectors=model is None)
@@ -163,20 +165,34 @@ def write_latents(
     killed meanwhile leaves what it had computed to the next one.
     """
     count = stage_run.count("images")
+
+    def latents_of(part: DataFrame, share: float) -> ArrowTransform:
+        are_all = reusable is None and share == 1
+        return replace(make(part, are_all), resumable=resumable)
+
     if reusable is None:
         stage_run.progress_total = count
-        rows = replace(make(images, True), resumable=resumable)
-        stage_run.write(rows, "latents", metadata=metadata)
+        long_writes.write(
+            stage_run, "latents", images, latents_of, key="image_id", count=count, metadata=metadata
+        )
         return
     narrow = images.select(*KEY, "label", "split")
     reused = reusable.count()
     stage_run.progress_total = count - reused
     kept = reusable.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
-    new = make(images.join(reusable.select(KEY), on=KEY, how="left_anti"), False)
+    new = images.join(reusable.select(KEY), on=KEY, how="left_anti")
     if not unchanged(reusable, narrow) or stage_run.warehouse.count("latents") != reused:
         stage_run.write(kept, "latents", metadata=metadata, finished=False)
-    rows = replace(new, resumable=resumable)
-    stage_run.write(rows, "latents", append=True, metadata=metadata)
+    long_writes.write(
+        stage_run,
+        "latents",
+        new,
+        latents_of,
+        key="image_id",
+        count=count - reused,
+        append=True,
+        metadata=metadata,
+    )
 
 
 def encoded(

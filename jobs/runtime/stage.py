@@ -386,6 +386,12 @@ class StageRun:
         adopted = self.warehouse.adopt(table, resumable, commit)
         if adopted:
             self.writes[table] = self.warehouse.version(table)
+        return adopted
+
+    def log_kept(self, table: str) -> None:
+        """Tell how many rows an output has already, if a run of this stage was stopped."""
+        last = self.previous_commit(table)
+        if last and last.fingerprint == UNFINISHED:
             rows = self.warehouse.count(table)
             self.console.line(
                 f"    goes on where a run was stopped: {table} has {rows:,} rows already",
@@ -394,7 +400,6 @@ class StageRun:
                 table=table,
                 rows=rows,
             )
-        return adopted
 
     def discard(self, table: str) -> None:
         """Delete an intermediate table that is no longer needed."""

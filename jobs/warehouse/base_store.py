@@ -270,6 +270,11 @@ class Store(ABC):
         before = TableLog(done.version, []) if fresh else self._table_log(table)
         self._logs[table] = before.with_commit(done)
 
+    @property
+    def adopts(self) -> bool:
+        """Whether `adopt` may find rows: tasks write files of their own, and note each of them."""
+        return False
+
     def adopt(self, table: str, resumable: str, commit: CommitInfo) -> bool:
         """Commit the rows that a killed run had completed; return whether there were any.
 

@@ -359,6 +359,11 @@ class LocalStore(Store):
             unfinished.discard(root, table)
         return version
 
+    @property
+    def adopts(self) -> bool:
+        """True: tasks write files of their own."""
+        return True
+
     def adopt(self, table: str, resumable: str, commit: CommitInfo) -> bool:
         """Commit the rows that a killed run had completed; return whether there were any."""
         log = self._table(table) if self.exists(table) else None

@@ -1,7 +1,7 @@
 """Stages that are killed in the middle of a long write go on from what was complete.
 
 The driver is a Python process of its own, which is killed with all its children. Files are closed
-after every row group there, so that seconds are long.
+after every row group there, and parts are small, so that seconds are long.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
 
-from jobs.warehouse.store import open_store
+from jobs.warehouse.store import FORCED, open_store
 from jobs.warehouse.unfinished import FOLDER
 from tests.support.commands import COMMAND_SECONDS
 from tests.support.folders import ROOT
@@ -32,12 +33,14 @@ CHILD = """
 import sys
 from benchmarks.session import start
 from jobs import pipeline
+from jobs.runtime import long_writes
 from jobs.runtime.run import Run
 from jobs.settings.load import build
 from jobs.warehouse import unfinished
 from jobs.warehouse.lock import lock
 images, warehouse, *flags = sys.argv[1:]
 unfinished.SECONDS = unfinished.SHARE = 0.0
+long_writes.SECONDS, long_writes.LEAST = 1.0, 400
 settings = build({}, flags, images=images, warehouse=warehouse)
 with lock(warehouse):
     run = Run(start(1), settings, "pipeline", pipeline.STAGES)
@@ -90,10 +93,15 @@ def killed_after(files: int, table: str, images: Path, warehouse: Path) -> str:
         return set((warehouse / FOLDER / table).glob("*/*.parquet.json"))
 
     before = complete()
+    return killed_when(lambda: len(complete() - before) >= files, images, warehouse)
+
+
+def killed_when(happened: Callable[[], bool], images: Path, warehouse: Path) -> str:
+    """Run the stages, and kill them at once when it happens; return what they said."""
     child, log = begun(images, warehouse), warehouse.with_suffix(".log")
     try:
         end = time.monotonic() + COMMAND_SECONDS
-        while len(complete() - before) < files:
+        while not happened():
             assert child.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.01)
@@ -128,3 +136,35 @@ def test_what_was_complete_is_not_done_again(
         assert found.count() == IMAGES
         assert found.exceptAll(expected).isEmpty(), table
     assert not list((warehouse / FOLDER).glob("*"))
+
+
+def commits(warehouse: Path, table: str) -> int:
+    return len(list((warehouse / table / "_delta_log").glob("*.json")))
+
+
+def killed_after_commits(count: int, table: str, images: Path, warehouse: Path) -> str:
+    """Run the stages, and kill them when a table has so many more commits."""
+    before = commits(warehouse, table)
+    return killed_when(lambda: commits(warehouse, table) >= before + count, images, warehouse)
+
+
+def test_a_table_that_spark_writes_is_committed_in_parts(
+    spark: SparkSession, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on hdfs or s3a, where tasks write no files of their own."""
+    monkeypatch.setenv(FORCED, "spark")
+    clean, warehouse = tmp_path / "clean", tmp_path / "warehouse"
+    assert adopted(ended(many, clean), "images") == 0
+    assert commits(clean, "images") > 2
+
+    killed_after_commits(2, "images", many, warehouse)
+    first = adopted(killed_after_commits(1, "images", many, warehouse), "images")
+    assert 400 <= first < IMAGES
+    said = killed_after_commits(1, "latents", many, warehouse)
+    assert first < adopted(said, "images") < IMAGES
+    said = ended(many, warehouse)
+    assert 0 < adopted(said, "latents") < IMAGES
+    for table in ("images", "latents"):
+        expected, found = (open_store(spark, str(root)).read(table) for root in (clean, warehouse))
+        assert found.count() == IMAGES
+        assert found.exceptAll(expected).isEmpty(), table

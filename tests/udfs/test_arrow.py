@@ -113,3 +113,9 @@ def test_rows_of_bytes_are_packed_without_a_copy() -> None:
     column = arrow.packed_column(rows)
     assert column.to_pylist() == [bytes([0, 1]), bytes([2, 3]), bytes([4, 5])]
     assert column.buffers()[2].address == rows.ctypes.data
+
+
+def test_more_bytes_than_a_binary_column_holds_are_refused() -> None:
+    rows = np.broadcast_to(np.zeros(1 << 21, np.uint8), (1 << 10, 1 << 21))  # none is stored twice
+    with pytest.raises(ValueError, match="1,024 rows of 2,097,152 bytes are too many"):
+        arrow.packed_column(rows)
