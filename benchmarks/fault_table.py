@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.results import recorded
 from benchmarks.session import ROOT
 from tests.support.faults import ALIKE
 from tests.support.tables import STAGES
@@ -51,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    recorded(main)

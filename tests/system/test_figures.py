@@ -86,6 +86,21 @@ def test_a_result_says_where_it_is_from(name: str) -> None:
     assert result.tables or result.lines or result.stated or result.pictures
 
 
+# Not measurements, or run by another one.
+NOT_SAVED = ("results.py", "render.py", "statements.py", "fastdup_features.py")
+
+
+def test_every_script_is_on_the_page_and_can_be_saved() -> None:
+    scripts = {
+        path.name: text
+        for path in (ROOT / "benchmarks").glob("*.py")
+        if "__main__" in (text := path.read_text(encoding="utf-8"))
+    }
+    assert set(scripts) <= set(re.findall(r"`(\w+\.py)`", read("docs/figures.md")))
+    loose = {name for name, text in scripts.items() if "recorded(main)" not in text}
+    assert loose == set(NOT_SAVED)
+
+
 def test_every_quoted_number_is_used() -> None:
     text = "\n".join(map(read, PAGES))
     assert {found["what"] for found in INLINE.finditer(text)} == saved().numbers.keys()
