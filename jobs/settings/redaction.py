@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
+from jobs.settings.noise import without_noise
 from jobs.settings.terminal import visible
 
 Value = TypeVar("Value")
 
 HIDDEN = "***"
-NOISE = "Using incubator modules"  # Spark's launcher names them on every start
 SHORTEST = 6  # characters of a value to hide wherever it stands; shorter ones are words
 # What a name contains whose value is secret. It finds the same names as spark.redaction.regex in
 # conf/spark-cluster.conf, by which Spark hides values in its logs.
@@ -108,7 +108,7 @@ def _beside_name(match: re.Match[str]) -> str:
 
 
 def main(options: Sequence[str]) -> None:
-    """Copy stdin to stderr without credentials, controls, and a line that every start prints.
+    """Copy stdin to stderr without credentials, controls, and what tells a user nothing.
 
     spark-submit.sh sends what Spark writes to stderr through it. options: of spark-submit, whose
     values `--conf name=value` are hidden.
@@ -116,12 +116,11 @@ def main(options: Sequence[str]) -> None:
     hide_named(os.environ.items())
     words = (option.removeprefix("--conf=") for option in options)
     hide_named((name, value) for name, equals, value in (word.partition("=") for word in words))
-    for line in sys.stdin.buffer:
-        text = line.decode("utf-8", "surrogateescape")
-        if NOISE not in text:
-            shown = visible(redacted(text.rstrip("\r\n"))) + "\n" * text.endswith("\n")
-            sys.stderr.buffer.write(shown.encode("utf-8"))
-            sys.stderr.buffer.flush()
+    lines = (line.decode("utf-8", "surrogateescape") for line in sys.stdin.buffer)
+    for text in without_noise(lines):
+        shown = visible(redacted(text.rstrip("\r\n"))) + "\n" * text.endswith("\n")
+        sys.stderr.buffer.write(shown.encode("utf-8"))
+        sys.stderr.buffer.flush()
 
 
 if __name__ == "__main__":
