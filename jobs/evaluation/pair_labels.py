@@ -74,8 +74,18 @@ def _rows(path: str) -> list[tuple[int, Mapping[str, str | None]]]:
         text = given_file.read(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"calibrate.labels = {path!r}: cannot be read: {error}") from error
-    header = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in header else ",")
+    # Whatever ends the lines: a \r alone, of old spreadsheets, would be an error of the reader.
+    lines = io.StringIO(text, newline=None)
+    delimiter = ";" if ";" in lines.readline() else ","
+    lines.seek(0)
+    try:
+        return _parsed(csv.DictReader(lines, delimiter=delimiter), path)
+    except csv.Error as error:
+        raise JobError(f"calibrate.labels = {path!r}: is no CSV: {error}") from error
+
+
+def _parsed(reader: csv.DictReader[str], path: str) -> list[tuple[int, Mapping[str, str | None]]]:
+    """Return the rows with their line numbers, under names without spaces around them."""
     names = [name.strip() for name in reader.fieldnames or ()]
     reader.fieldnames = names
     missing = [name for name in COLUMNS if name not in names]

@@ -26,6 +26,8 @@ def test_labels_are_read_however_they_are_written(tmp_path: Path) -> None:
     assert pair_labels.read(saved(tmp_path, HEAD + rows, "utf-8-sig"), PAIR_IDS) == labels
     windows = (HEAD + rows).replace(",", ";").replace("\n", "\r\n")
     assert pair_labels.read(saved(tmp_path, windows), PAIR_IDS) == labels
+    (tmp_path / "labels.csv").write_bytes((HEAD + rows).replace("\n", "\r").encode())
+    assert pair_labels.read(str(tmp_path / "labels.csv"), PAIR_IDS) == labels
     quoted = 'same , note,pair_id\nyes,"two, or ""more""\nlines",p5\n0,,p6'
     assert pair_labels.read(saved(tmp_path, quoted), PAIR_IDS) == {"p5": True, "p6": False}
 
@@ -41,6 +43,7 @@ def test_labels_are_read_however_they_are_written(tmp_path: Path) -> None:
         (HEAD + "p1,,,,1\np2,,,,maybe\n", r"rows 3 \('maybe'\) have another label than 1, 0"),
         (HEAD + "p1,,,,1\np2\np1,,,,0\n", r"rows 2 and 4 \(p1\) label a pair once same and once"),
         (HEAD + "x,,,,1\n" * 8, r"2 \(x\), .*6 \(x\) and 3 more name no pair"),
+        (HEAD + f"p1,,,{'9' * 200_000},1\n", r"is no CSV: field larger than field limit"),
     ],
 )
 def test_wrong_labels_are_reported_with_their_rows(tmp_path: Path, text: str, message: str) -> None:
