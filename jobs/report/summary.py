@@ -88,6 +88,12 @@ class Summary:
         return indices[0] if indices else 0
 
     @property
+    def near_copies(self) -> int | None:
+        """How many images the published rule removes; None if its decisions are not shown."""
+        kept = [row["kept"] for row in self.rules if self.is_published(row)]
+        return self.images_encoded - kept[0] if kept else None
+
+    @property
     def is_proved(self) -> bool:
         """Whether the published rule removes what registration proves."""
         return asks_for_proof(self.published)

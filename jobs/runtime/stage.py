@@ -26,7 +26,7 @@ from jobs.runtime.progress import Progress, SparkProgress
 from jobs.runtime.run_log import RunLog
 from jobs.settings.model import Settings
 from jobs.warehouse import tables
-from jobs.warehouse.commits import UNFINISHED, Change, CommitInfo, fingerprint
+from jobs.warehouse.commits import UNFINISHED, Change, CommitInfo, Input, fingerprint
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform
 from jobs.warehouse.store import Store, open_store
@@ -370,7 +370,9 @@ class StageRun:
                 next run does the stage again.
         """
         fingerprint = self.fingerprint if finished else UNFINISHED
-        commit = CommitInfo(self.run.run_id, self.name, fingerprint, metadata or {})
+        commit = CommitInfo(
+            self.run.run_id, self.name, fingerprint, metadata or {}, inputs=self._inputs_read()
+        )
         version = self.warehouse.write(frame, table, commit, append=append, where=where)
         self.writes[table] = version
 
@@ -419,6 +421,11 @@ class StageRun:
     def set_progress(self, progress: Progress | None) -> None:
         """Set the progress that the console shows until the next call; None: Spark's own."""
         self._progress = None if progress is None else lambda: progress
+
+    def _inputs_read(self) -> dict[str, Input]:
+        return {
+            table: Input(commit.stage, commit.output_id) for table, commit in self.inputs.items()
+        }
 
     def _version(self, table: str) -> int | None:
         return self.writes.get(table, self.reads.get(table))
