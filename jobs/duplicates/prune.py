@@ -362,6 +362,11 @@ def summarise(stage_run: StageRun, counts: Sequence[KeptCount], group_count: int
     stage_run.summary = f"{group_count:,} {word}; kept {abbreviated(shares)}"
 
 
+def mistakes(run: RunContext) -> list[str]:
+    """Return what of the settings does not fit the table `images`."""
+    return groups.wrong_columns(run.warehouse.read("images"), run.settings.prune)
+
+
 def writes(run: RunContext) -> tuple[str, ...]:
     """The decisions, and the alignments where rules ask for a proof."""
     alignments = (TABLE,) if run.settings.prune.overlaps else ()
@@ -375,4 +380,5 @@ STAGE = Stage(
     writes=writes,
     depends=depends,
     version=VERSION,
+    mistakes=mistakes,
 )

@@ -81,6 +81,12 @@ def depends(run: RunContext) -> dict[str, Any]:
     }
 
 
+def before(run: RunContext) -> None:
+    """Raise JobError if the CSV of known copies cannot be read."""
+    if run.settings.report.truth:
+        ground_truth.read_known_images(run.settings.report.truth)
+
+
 def states(run: RunContext) -> dict[str, State]:
     """Return the state of each table that the page shows or could show."""
     return optional_tables.states(run, reads(run))
@@ -162,6 +168,7 @@ STAGE = Stage(
     depends=depends,
     version=VERSION,
     is_current=is_written,
+    before=before,
     afterwards=finish,
     imports=("jobs.report.figures", "jobs.report.class_plots", "jobs.report.render"),
 )
