@@ -194,7 +194,7 @@ def by_polars(folder: Path) -> list[str]:
         pl.lit(b"x").alias("data"),
     )
     frame.write_parquet(folder / "p.parquet")
-    return frame.columns
+    return list(frame.columns)
 
 
 def by_duckdb(folder: Path) -> list[str]:
@@ -244,7 +244,7 @@ def by_arrow(folder: Path) -> list[str]:
         "deep": pa.array([{"a": [1]}] * COUNT),
     }
     put(folder, table(**more))
-    return table(**more).column_names
+    return list(table(**more).column_names)
 
 
 def by_hugging_face(folder: Path) -> list[str]:
@@ -262,7 +262,7 @@ def by_hugging_face(folder: Path) -> list[str]:
     )
     info = json.dumps({"info": {"features": features}})
     put(folder, made.replace_schema_metadata({"huggingface": info}))
-    return made.column_names
+    return list(made.column_names)
 
 
 def by_delta_rs(folder: Path) -> list[str]:
@@ -277,7 +277,7 @@ def by_delta_rs(folder: Path) -> list[str]:
         nested=[{"a": 1}] * COUNT,
     )
     deltalake.write_deltalake(folder.as_uri(), rows)
-    return rows.column_names
+    return list(rows.column_names)
 
 
 def by_spark(folder: Path) -> list[str]:
@@ -298,7 +298,7 @@ def by_spark(folder: Path) -> list[str]:
         "CAST(1 AS FLOAT) AS single",
     )
     frame.write.mode("overwrite").parquet(str(folder))
-    return frame.columns
+    return list(frame.columns)
 
 
 WRITERS = [
