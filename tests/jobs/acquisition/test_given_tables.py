@@ -327,3 +327,21 @@ def test_each_column_of_each_writer_is_read_or_left_out_by_name(
     assert len(rows) == COUNT
     data = [row.image["bytes"] if write is by_hugging_face else row.image for row in rows]
     assert sorted(map(bytes, data)) == sorted(table()["image"].to_pylist())
+
+
+def test_delta_tables_are_read_as_their_log_says(
+    spark: SparkSession, run_ingest: RunIngest, tmp_path: Path
+) -> None:
+    """Rows that a deletion vector takes out stay out, and columns have their newest names."""
+    put(tmp_path / "rows", table(old=list(range(COUNT))))
+    folder = tmp_path / "a table ä"
+    frame = spark.read.parquet(str(tmp_path / "rows")).coalesce(1)
+    frame.write.format("delta").option("delta.enableDeletionVectors", "true").option(
+        "delta.columnMapping.mode", "name"
+    ).save(str(folder))
+    spark.sql(f"DELETE FROM delta.`{folder}` WHERE id = 'i2'")
+    assert list(folder.rglob("deletion_vector_*.bin")), "the row would be gone from the file"
+    spark.sql(f"ALTER TABLE delta.`{folder}` RENAME COLUMN old TO new")
+    run = run_ingest(folder, "ingest.source=delta", "ingest.id_column=id")
+    rows = run.warehouse.read("images").collect()
+    assert {(row.image_id, row.new) for row in rows} == {("i0", 0), ("i1", 1), ("i3", 3)}
