@@ -25,14 +25,15 @@ from jobs.errors import JobError, SettingsError, reason
 from jobs.maintenance import maintain
 from jobs.runtime import session
 from jobs.runtime.console import Console
-from jobs.runtime.process import attach_terminal, die_with_parent, interrupted, silence_py4j
-from jobs.runtime.run import Run, missing_data
+from jobs.runtime.process import attach_terminal, die_with_parent, interrupted, silence_libraries
+from jobs.runtime.run import Run, blaming_damage
 from jobs.runtime.stage import Stage
 from jobs.settings.load import build, read_file
 from jobs.settings.model import FORMATS, Settings
 from jobs.settings.redaction import hide_named, redacted
 from jobs.warehouse import shared_folder
 from jobs.warehouse.lock import lock
+from jobs.warehouse.store import check_root
 
 # The environment variable in which spark-submit.sh gives the path of the project's settings file.
 SETTINGS_VARIABLE = "LATENT_DEDUP_SETTINGS"
@@ -42,6 +43,7 @@ FROM_WORKER = "jobs.errors.JobError: "  # what stands before a JobError in a wor
 SAMPLE, PIPELINE, MAINTAIN = "sample", "pipeline", "maintain"
 STAGES = {stage.name: stage for stage in pipeline.STAGES}
 JOBS = (SAMPLE, *STAGES, PIPELINE, MAINTAIN)
+BEGINNING = (PIPELINE, pipeline.STAGES[0].name)  # jobs that may make a warehouse
 USAGE = f"""\
 usage: ./spark-submit.sh JOB [--images PATH] [--warehouse DIR] [--settings FILE]
                          [--set section.key=value ...] [--seed N] [--overwrite STAGE]
@@ -151,8 +153,8 @@ def run_sample(job: str, settings: Settings) -> None:
 def run_maintain(job: str, settings: Settings) -> None:
     """Run the job `maintain` under the lock of its warehouse. A dry run takes no lock."""
     if not settings.verbose:
-        silence_py4j()
-    maintain.check_folder(settings)
+        silence_libraries()
+    check_root(settings.warehouse, may_be_new=False)
     with contextlib.nullcontext() if settings.dry_run else lock(settings.warehouse):
         spark = session.start(job)
         signal.signal(signal.SIGINT, interrupted)
@@ -167,11 +169,14 @@ def run(job: str, settings: Settings) -> None:
     run does neither. Modules that take long to import are loaded while Spark starts.
     """
     stages = stages_of(job, settings)
+    check_root(settings.warehouse, may_be_new=job in BEGINNING)
     if not settings.verbose:
-        silence_py4j()
+        silence_libraries()
     if settings.dry_run:
         spark = session.start(job)
-        plan(Run(spark, settings, job, pipeline.STAGES), job)
+        planned = Run(spark, settings, job, pipeline.STAGES)
+        with blaming_damage(planned.warehouse):
+            plan(planned, job)
         spark.stop()
         return
     with lock(settings.warehouse):
@@ -184,15 +189,9 @@ def run(job: str, settings: Settings) -> None:
         current = Run(spark, settings, job, pipeline.STAGES)
         with current.lease():
             try:
-                current.close_stale()
-                execute(current, job)
-            except JobError:
-                raise
-            except Exception as failure:
-                reason = missing_data(current.warehouse, {})
-                if reason is None:
-                    raise
-                raise reason from failure
+                with blaming_damage(current.warehouse):
+                    current.close_stale()
+                    execute(current, job)
             finally:
                 current.close()
         current.console.results(current.results(), current.seconds)
@@ -205,7 +204,7 @@ def plan(run: Run, job: str) -> None:
     for stage in stages:
         stage.before(run)
     if job == PIPELINE:
-        pipeline.check_columns(run)
+        pipeline.check_images(run)
     log_plan(run, stages)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from jobs.acquisition import ingest
 from jobs.autoencoder import describe, encode, train, whiten
 from jobs.density import anomalies, generate, modes, project
-from jobs.duplicates import conflicts, groups, leaks, prune, publish
+from jobs.duplicates import conflicts, leaks, prune, publish
+from jobs.errors import SettingsError
 from jobs.evaluation import calibrate, estimate, similarities
 from jobs.report import console_summary, report
 from jobs.runtime.run import Run
@@ -48,8 +49,8 @@ def main(run: Run) -> None:
     check_stages(run)
     for stage in stages_of(run.settings):
         run.execute(stage)
-        if stage is ingest.STAGE:  # a wrong column is reported before hours of training
-            check_columns(run)
+        if stage is ingest.STAGE:  # what is wrong is reported before hours of training
+            check_images(run)
     console_summary.summarise(run)
 
 
@@ -59,7 +60,10 @@ def check_stages(run: Run) -> None:
         stage.before(run)
 
 
-def check_columns(run: Run) -> None:
-    """Raise SettingsError if the table `images` lacks columns that the settings of prune name."""
-    if run.warehouse.exists("images"):  # a dry run may come before the first ingest
-        groups.check_columns(run.warehouse.read("images"), run.settings.prune)
+def check_images(run: Run) -> None:
+    """Raise SettingsError with what of all stages' settings does not fit the table `images`."""
+    if not run.warehouse.exists("images"):  # a dry run may come before the first ingest
+        return
+    mistakes = [mistake for stage in stages_of(run.settings) for mistake in stage.mistakes(run)]
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))

@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import itertools
 import json
+import logging
 import os
 import resource
 import select
@@ -45,6 +46,7 @@ def main(parent: int) -> None:
     parent: the process that started this one.
     """
     answers = _private_stdout()
+    _never_wait_for_stderr()
     _end_with(parent)
     _be_the_first_to_go()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would show somebody's images
@@ -62,6 +64,15 @@ def main(parent: int) -> None:
             return
         process.serve(*request)
     sys.exit(IDLE_ENDED)
+
+
+def _never_wait_for_stderr() -> None:
+    """Let nothing that a library says of a file hold up this process.
+
+    The worker reads its stderr, a pipe, only when it has ended, for the reason.
+    """
+    logging.disable()  # Pillow logs an error for each directory of an odd TIFF
+    os.set_blocking(2, False)  # codecs print by themselves
 
 
 @dataclass

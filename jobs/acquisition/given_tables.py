@@ -6,7 +6,7 @@ number 1. Use `read`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,24 +116,23 @@ def _without_odd_types(spark: SparkSession, root: str) -> GivenTable | None:
     if path is None:
         return None
     try:
-        schema = pq.read_schema(path)
+        schema, stored = pq.read_schema(path), pq.ParquetFile(path).schema
     except (OSError, pa.ArrowException):
         return None
     nanoseconds = [name for name in schema.names if _has_nanoseconds(schema.field(name).type)]
-    odd = [name for name in schema.names if _is_odd(schema.field(name).type)]
+    kinds = {
+        name: pa.int64() if name in nanoseconds else _plain(schema.field(name).type)
+        for name in schema.names
+    }
+    refused = _refused(stored)
+    odd = [name for name, kind in kinds.items() if kind is None or name in refused]
     if not nanoseconds and not odd:
         return None
-    wanted = pa.schema(
-        [
-            pa.field(name, pa.int64() if name in nanoseconds else _plain(schema.field(name).type))
-            for name in schema.names
-            if name not in odd
-        ]
-    )
+    wanted = [pa.field(name, kind) for name, kind in kinds.items() if kind and name not in odd]
     # Spark looks at it again when the rows are read.
     spark.conf.set(NANOSECONDS_AS_NUMBERS, "true")
     try:
-        frame = spark.read.schema(from_arrow_schema(wanted)).parquet(for_spark(root))
+        frame = spark.read.schema(from_arrow_schema(pa.schema(wanted))).parquet(for_spark(root))
     except (PySparkException, TypeError):  # a type that is odd in another way
         return None
     for name in nanoseconds:
@@ -144,37 +143,76 @@ def _without_odd_types(spark: SparkSession, root: str) -> GivenTable | None:
         f"column {name!r} has nanoseconds, and is carried in microseconds" for name in nanoseconds
     ]
     notices += [
-        f"column {name!r} is {schema.field(name).type}, which Spark does not read, and is left out"
+        f"column {name!r} is {refused.get(name) or schema.field(name).type}, which Spark does not "
+        "read, and is left out"
         for name in odd
     ]
     return GivenTable(frame, tuple(notices))
+
+
+def _refused(stored: pq.ParquetSchema) -> dict[str, str]:
+    """Return what Spark has no type for, by column: Arrow takes it for the bytes that it is."""
+    leaves = (stored.column(number) for number in range(len(stored)))
+    kinds = {leaf.path.split(".")[0]: leaf.converted_type for leaf in leaves}
+    return {name: "an interval" for name, kind in kinds.items() if kind == "INTERVAL"}
 
 
 def _has_nanoseconds(kind: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(kind) and kind.unit == "ns")
 
 
-def _is_odd(kind: pa.DataType) -> bool:
-    """Whether Spark's reader refuses a type, or a type within it."""
+def _plain(kind: pa.DataType) -> pa.DataType | None:
+    """Return the type as which Spark reads what a file has for a type of Arrow's.
+
+    Of a type with a part that Spark refuses it is None: times of day, half precision, decimals of
+    more digits than Spark's, and nanoseconds within another type.
+    """
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(kind.storage_type)
     if pa.types.is_dictionary(kind):
-        return _is_odd(kind.value_type)
+        return _plain(kind.value_type)
+    if pa.types.is_struct(kind):
+        parts = [(field.name, _plain_part(field.type)) for field in kind]
+        return pa.struct(parts) if all(part for _, part in parts) else None
+    if pa.types.is_map(kind):
+        key, item = _plain_part(kind.key_type), _plain_part(kind.item_type)
+        return pa.map_(key, item) if key and item else None
+    if pa.types.is_nested(kind):  # lists of all kinds
+        value = _plain_part(kind.value_type) if hasattr(kind, "value_type") else None
+        return pa.list_(value) if value else None
     if pa.types.is_decimal(kind):
-        return bool(kind.precision > MOST_DIGITS)
-    if pa.types.is_nested(kind):
-        parts = (kind.field(number).type for number in range(kind.num_fields))
-        return any(_is_odd(part) or _has_nanoseconds(part) for part in parts)
-    return bool(pa.types.is_time(kind) or pa.types.is_float16(kind))
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type as the file has it, without what Arrow alone knows of it."""
-    if pa.types.is_dictionary(kind):
-        return kind.value_type
+        return kind if kind.precision <= MOST_DIGITS else None
+    if pa.types.is_time(kind) or pa.types.is_float16(kind) or pa.types.is_null(kind):
+        return None
     if pa.types.is_duration(kind):
         return pa.int64()
-    if pa.types.is_fixed_size_binary(kind):
-        return pa.binary()
-    return pa.int32() if pa.types.is_uint16(kind) else kind
+    return next((plain for test, plain in _STORED if test(kind)), kind)
+
+
+def _plain_part(kind: pa.DataType) -> pa.DataType | None:
+    return None if _has_nanoseconds(kind) else _plain(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_fixed_size_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_binary_view(kind)
+    )
+
+
+# Types that Spark's conversion does not know, or knows otherwise than its reader of Parquet.
+_STORED: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
+    (_is_bytes, pa.binary()),
+    (pa.types.is_large_string, pa.string()),
+    (pa.types.is_string_view, pa.string()),
+    (pa.types.is_uint8, pa.int16()),
+    (pa.types.is_uint16, pa.int32()),
+    (pa.types.is_uint32, pa.int64()),
+    (pa.types.is_uint64, pa.decimal128(20, 0)),
+    (pa.types.is_date64, pa.date32()),
+)
 
 
 def _with_partitions(spark: SparkSession, root: str, frame: DataFrame, ingest: Ingest) -> DataFrame:

@@ -37,6 +37,7 @@ RETRIED = (
     *("vanished", "unreachable", "changed", "crashed", "too_large", "too_slow", "outside"),
     withdrawn.CODE,
 )
+NO_LABEL = "missing_label"
 FILE_KEY = ["path", "size_bytes", "modified_at"]  # a file with all three equal is not read again
 IMAGES = tables.TABLES["images"].schema
 REJECTS = tables.TABLES["rejects"].schema
@@ -179,7 +180,7 @@ def unique(source: sources.Source, settings: Ingest) -> tuple[DataFrame, DataFra
         F.col("image_id"),
         F.lit(" and a smaller sha256; give every image an id of its own"),
     )
-    rejects = ranked.where("_place > 1").select(*_reject_columns("duplicate_id", message))
+    rejects = ranked.where("_place > 1").select(*_reject_columns(F.lit("duplicate_id"), message))
     others = complete.join(repeated, on="image_id", how="left_anti").select(rows.columns)
     others = others.unionByName(rows.where(~_is_complete()))
     return others.unionByName(ranked.where("_place = 1").select(rows.columns)), rejects
@@ -228,7 +229,7 @@ def record_vanished(
             F.first("size_bytes").alias("size_bytes"),
             F.first("modified_at").alias("modified_at"),
         )
-        .select(*_reject_columns("vanished", F.lit("it is no longer there")))
+        .select(*_reject_columns(F.lit("vanished"), F.lit("it is no longer there")))
     )
     if not gone.isEmpty():
         stage_run.write(gone, "rejects", append=True, finished=False)
@@ -356,7 +357,7 @@ def rejected(
     reused = arrow_frames.frame(stage_run.spark, [], REJECTS)
     if reusable is not None:
         reused = reusable.rejects.join(unusable.select(FILE_KEY), on=FILE_KEY, how="left_semi")
-        reused = reused.select(REJECTS.names).where("error_code != 'missing_label'")
+        reused = reused.select(REJECTS.names).where(F.col("error_code") != NO_LABEL)
         unusable = unusable.join(reused.select(FILE_KEY), on=FILE_KEY, how="left_anti")
         unusable = unusable.select(candidates.columns)
     slots = session.slots(stage_run.spark)
@@ -368,11 +369,17 @@ def rejected(
 
 
 def incomplete(candidates: DataFrame) -> DataFrame:
-    """Return a row of `rejects` for each candidate without an id or a class."""
+    """Return a row of `rejects` for each candidate without an image, an id or a class."""
+    nothing = F.col("content").isNull() & F.col("path").isNull() & F.col("image_id").isNull()
+    no_image = F.lit(
+        "the row has no image, neither bytes nor a path: fill the column that ingest.image_column "
+        "names, or leave the row out"
+    )
     no_id = F.lit("the row has no id: fill the column that ingest.id_column names")
     no_label = F.lit("it has no class: put it into a folder, or fill ingest.label_column's column")
-    message = F.when(F.col("image_id").isNull(), no_id).otherwise(no_label)
-    return candidates.where(~_is_complete()).select(*_reject_columns("missing_label", message))
+    message = F.when(nothing, no_image).when(F.col("image_id").isNull(), no_id).otherwise(no_label)
+    code = F.when(nothing, F.lit("empty")).otherwise(F.lit(NO_LABEL))
+    return candidates.where(~_is_complete()).select(*_reject_columns(code, message))
 
 
 def still_vanished(
@@ -416,14 +423,14 @@ def _base_id(image_id: Column) -> Column:
     return F.regexp_replace(image_id, r"#\d+,\d+$", "")
 
 
-def _reject_columns(code: str, message: Column) -> list[Column]:
+def _reject_columns(code: Column, message: Column) -> list[Column]:
     return [
         F.col("path"),
         F.col("image_id"),
         F.col("size_bytes"),
         F.col("modified_at"),
         F.lit("ingest").alias("stage"),
-        F.lit(code).alias("error_code"),
+        code.alias("error_code"),
         message.alias("error_message"),
     ]
 

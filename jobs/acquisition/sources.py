@@ -275,7 +275,7 @@ def _candidate_columns(schema: T.StructType, above: str, ingest: Ingest) -> list
     content, path = _content_and_path(schema, ingest)
     as_it_is = F.rlike(path, F.lit("^/|^[A-Za-z][A-Za-z0-9+.-]*:")) | content.isNotNull()
     full_path = F.when(as_it_is, path).otherwise(F.concat(F.lit(above + "/"), path))
-    label = F.col(quoted(ingest.label_column)).cast("string")
+    label = _label(schema, ingest.label_column)
     split = F.col(quoted(ingest.split_column)) if ingest.split_column else F.lit(None)
     return [
         _image_id(ingest, label, path, content).alias("image_id"),
@@ -286,6 +286,14 @@ def _candidate_columns(schema: T.StructType, above: str, ingest: Ingest) -> list
         F.lit(None).cast("timestamp").alias("modified_at"),
         content.cast("binary").alias("content"),
     ]
+
+
+def _label(schema: T.StructType, name: str) -> Column:
+    """The classes as text; NaN, by which pandas writes that there is none, is none."""
+    label = F.col(quoted(name))
+    if isinstance(schema[name].dataType, T.FloatType | T.DoubleType):
+        label = F.when(~F.isnan(label), label)
+    return label.cast("string")
 
 
 def _with_status(rows: DataFrame, within: tuple[str, ...]) -> tuple[DataFrame, int, bool]:

@@ -35,15 +35,31 @@ class Model:
 
     @property
     def weights(self) -> bytes:
-        """The bytes of the weights file. Raises JobError if the file was changed."""
-        name = f"{FOLDER}/{self.model_id}/{WEIGHTS}"
-        data = self.files.read(name)
+        """The bytes of the weights file. Raises JobError if it was changed or is gone."""
+        if not self.has_weights:
+            raise self.damaged("is missing")
+        data = self.files.read(self.weights_name)
         if weights.model_id(data) != self.model_id:
-            raise JobError(
-                f"{self.files.path(name)} is not the file that was written there (its sha256 "
-                "differs): restore it, or run train with --overwrite train"
-            )
+            raise self.damaged("is not the file that was written there (its sha256 differs)")
         return data
+
+    @property
+    def weights_name(self) -> str:
+        """The name of the weights file in the warehouse."""
+        return f"{FOLDER}/{self.model_id}/{WEIGHTS}"
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the weights file is there."""
+        return self.files.exists(self.weights_name)
+
+    def damaged(self, how: str) -> JobError:
+        """Return the error for a weights file that cannot be used."""
+        return JobError(
+            f"the weights of the model, {self.files.path(self.weights_name)}: the file {how}. Put "
+            "it back from a backup; without one run ./spark-submit.sh train --overwrite train with "
+            "the same settings, then pipeline"
+        )
 
 
 def training_fingerprint(settings: Settings) -> str:

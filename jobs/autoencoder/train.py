@@ -51,8 +51,17 @@ def depends(run: RunContext) -> dict[str, Any]:
 
 
 def is_current(run: RunContext, fingerprint: str) -> bool:
-    """Whether a model was trained with these settings, on whatever images."""
-    return models.find(run.warehouse, models.training_fingerprint(run.settings)) is not None
+    """Whether a model was trained with these settings, on whatever images.
+
+    Raises JobError if its weights are gone: the user may have them in a backup, and a training
+    takes hours. Given weights are taken over again.
+    """
+    model = models.find(run.warehouse, models.training_fingerprint(run.settings))
+    if model is None or model.has_weights:
+        return model is not None
+    if run.settings.train.model:
+        return False
+    raise model.damaged("is missing")
 
 
 def model_id(run: RunContext) -> str | None:

@@ -23,6 +23,7 @@ from jobs.autoencoder.models import Model
 from jobs.density import nearest_images
 from jobs.density.nearest_images import NearestImages
 from jobs.errors import JobError
+from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.density import Generate
 from jobs.warehouse import tables
@@ -31,6 +32,7 @@ from udfs.density import generation, histogram, marginal, separable
 from udfs.vectors.cosine import Matrix
 
 VERSION = 1
+LABELS = "SELECT DISTINCT label FROM rows ORDER BY label"
 # Not `generated`, which is the table's folder: VACUUM deletes files there that no commit names.
 FOLDER = "generated_images"
 SHEET = "contact_sheet.png"
@@ -115,6 +117,21 @@ def check_fits(stage_run: StageRun, model: Model) -> None:
             "the table axes was made of other latents: run ./spark-submit.sh project first (or "
             "pipeline, which does all)"
         )
+
+
+def mistakes(run: RunContext) -> list[str]:
+    """Return the classes of `generate.labels` that the table `images` does not have."""
+    named = run.settings.generate.labels
+    if not named:
+        return []
+    labels = [row["label"] for row in run.warehouse.query("images", LABELS)]
+    missing = [label for label in named if label not in labels]
+    if not missing:
+        return []
+    return [
+        f"generate.labels: the table images has no class {abbreviated(missing)}; it has "
+        f"{abbreviated(labels)}"
+    ]
 
 
 def chosen(axes: DataFrame, labels: Sequence[str]) -> list[str]:
@@ -250,4 +267,5 @@ STAGE = Stage(
     message_if_disabled="set generate.count, such as 20: new images of each class",
     is_current=is_written,
     model_id=model_id,
+    mistakes=mistakes,
 )

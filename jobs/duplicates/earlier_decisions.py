@@ -171,7 +171,7 @@ def _old_members(
     """The images as the earlier decisions saw them. Raises JobError if these versions are gone."""
     versions = commit.metadata.get("versions", {})
     try:
-        gone = any(stage_run.warehouse.missing_files(*pinned) for pinned in versions.items())
+        gone = any(stage_run.warehouse.damaged_files(*pinned) for pinned in versions.items())
     except Exception:  # the log was cleaned up
         gone = True
     if gone or not versions:

@@ -61,6 +61,13 @@ def order_columns(order: Iterable[str]) -> list[str]:
 
 def check_columns(images: DataFrame, settings: Prune) -> None:
     """Raise SettingsError with a line for every column that is missing or of an unfit type."""
+    mistakes = wrong_columns(images, settings)
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+
+
+def wrong_columns(images: DataFrame, settings: Prune) -> list[str]:
+    """Return a line for every column that settings name and that is missing or unfit."""
     types = {column.name: column.dataType for column in images.schema}
     named = {
         "order": [name for name in order_columns(settings.order) if name != DENSITY],
@@ -78,9 +85,7 @@ def check_columns(images: DataFrame, settings: Prune) -> None:
         mistakes.append(
             f"prune.group_by: {SUBLABEL} is a column of images and of sublabels: rename yours"
         )
-    mistakes += _wrong_predicate(images, settings.protect)
-    if mistakes:
-        raise SettingsError("\n".join(mistakes))
+    return mistakes + _wrong_predicate(images, settings.protect)
 
 
 def _unusable(key: str, columns: Sequence[str], types: Mapping[str, T.DataType]) -> list[str]:

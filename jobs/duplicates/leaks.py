@@ -23,6 +23,7 @@ from jobs.duplicates.pictures import pictured, pictures, pictures_of
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.window_search import LeakScan, ReferenceWindow
 from jobs.errors import JobError, SettingsError
+from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.duplicates import Rule
 from jobs.settings.model import Settings
@@ -30,6 +31,7 @@ from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.store import Store, open_store
 
 VERSION = 3
+SPLITS = "SELECT DISTINCT split FROM rows ORDER BY split NULLS LAST"
 
 
 def main(stage_run: StageRun) -> None:
@@ -41,10 +43,9 @@ def main(stage_run: StageRun) -> None:
         count = reference.count()
         if not count:
             raise JobError(
-                f"leaks: no image is of the splits {', '.join(settings.leaks.split)}: name splits "
-                "that the table images has"
-                if not other
-                else f"leaks.warehouse = {other.root!r}: its table latents has no rows"
+                f"leaks.warehouse = {other.root!r}: its table latents has no rows"
+                if other
+                else f"leaks.split = {list(settings.leaks.split)}: no image is of these splits"
             )
         hits = first_hits(reference, candidates, count, settings)
     table, _ = spaces.table_of(settings.prune.space[0])
@@ -59,6 +60,27 @@ def reads(run: RunContext) -> dict[str, str]:
     prune = run.settings.prune
     images = written_by("images") if prune.overlaps else {}
     return spaces.reads(prune.space[:1]) | images
+
+
+def before(run: RunContext) -> None:
+    """Raise JobError if the warehouse to compare with is not there."""
+    run.once(other_warehouse)
+
+
+def mistakes(run: RunContext) -> list[str]:
+    """Return that none of the splits is one of the table `images`, if that is so."""
+    named = run.settings.leaks.split
+    if not named:
+        return []
+    rows = run.warehouse.query("images", SPLITS)
+    splits = [row["split"] for row in rows if row["split"] is not None]
+    if set(named) & set(splits):
+        return []
+    if not splits:
+        there = "it has none: ingest.layout = split/label, or ingest.split_column for a table"
+    else:
+        there = f"it has {abbreviated(splits)}"
+    return [f"leaks.split = {list(named)}: no image of the table images is of these; {there}"]
 
 
 def depends(run: RunContext) -> NamedValues:
@@ -233,4 +255,6 @@ STAGE = Stage(
     message_if_disabled=(
         "nothing to compare with: give leaks.split, such as ['test'], or leaks.warehouse"
     ),
+    before=before,
+    mistakes=mistakes,
 )

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.autoencoder import spaces
+from jobs.autoencoder import few_images, spaces
 from jobs.duplicates import audit, groups, thresholds
 from jobs.duplicates.alignments import TABLE, forget_withdrawn
 from jobs.duplicates.candidates import COMPARED, by_rules, in_order, with_masks, with_places
@@ -51,6 +51,7 @@ def main(stage_run: StageRun) -> None:
     prune = stage_run.settings.prune
     if prune.overlaps:
         check_pictures(stage_run)
+    warn_of_few_images(stage_run)
     members = grouped_images(stage_run)
     earlier = earlier_decisions(stage_run, members, grouped_images)
     leaks = leak_decisions(stage_run)
@@ -122,6 +123,18 @@ def check_pictures(stage_run: StageRun) -> None:
             f"encode first (or pipeline, which does all), or give numbers instead of {OVERLAP} "
             "rules in prune.thresholds"
         )
+
+
+def warn_of_few_images(stage_run: StageRun) -> None:
+    """Warn where rules without a proof rely on a model that learnt from too few images."""
+    prune = stage_run.settings.prune
+    table, _ = spaces.table_of(prune.space[0])
+    rows = stage_run.query(table, "SELECT model_id FROM rows LIMIT 1")
+    model_id = rows[0]["model_id"] if rows else None
+    files = stage_run.warehouse.files
+    text = few_images.remark(files, model_id, prune.rules.values(), prune.space)
+    if text:
+        stage_run.console.warn(f"prune: {text}")
 
 
 def grouped_images(stage_run: StageRun) -> DataFrame:
@@ -362,6 +375,11 @@ def summarise(stage_run: StageRun, counts: Sequence[KeptCount], group_count: int
     stage_run.summary = f"{group_count:,} {word}; kept {abbreviated(shares)}"
 
 
+def mistakes(run: RunContext) -> list[str]:
+    """Return what of the settings does not fit the table `images`."""
+    return groups.wrong_columns(run.warehouse.read("images"), run.settings.prune)
+
+
 def writes(run: RunContext) -> tuple[str, ...]:
     """The decisions, and the alignments where rules ask for a proof."""
     alignments = (TABLE,) if run.settings.prune.overlaps else ()
@@ -375,4 +393,5 @@ STAGE = Stage(
     writes=writes,
     depends=depends,
     version=VERSION,
+    mistakes=mistakes,
 )

@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from jobs import paths
 from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.errors import JobError
 from jobs.maintenance import leftovers, old_models, versions
 from jobs.maintenance.table_files import TableFiles, kept_up
 from jobs.runtime.console import Console
-from jobs.runtime.run import CODE_VERSION
+from jobs.runtime.run import CODE_VERSION, blaming_damage
 from jobs.runtime.stage import RunContext
 from jobs.settings.model import Settings
 from jobs.settings.redaction import redacted
@@ -27,13 +25,6 @@ from jobs.warehouse import tables
 from jobs.warehouse.store import Store
 
 NAME = "maintain"  # in the column `stage` of `runs`
-
-
-def check_folder(settings: Settings) -> None:
-    """Raise JobError if there is no warehouse: taking its lock would make one."""
-    root = settings.warehouse
-    if paths.is_mounted(root) and not Path(paths.absolute(root)).is_dir():
-        raise JobError(f"--warehouse {root}: there is no such folder; name the one of a pipeline")
 
 
 def main(spark: SparkSession, settings: Settings) -> None:
@@ -47,15 +38,16 @@ def main(spark: SparkSession, settings: Settings) -> None:
             "pipeline wrote"
         )
     console.line(f"  {store.root}")
-    for line in versions.remarks(store, stored):
-        console.line(f"  {line}", event="remark")
-    if settings.dry_run:
-        keep_up(store, console, dry_run=True)
-        console.line("  nothing was done (--dry-run)")
-        return
-    with store.lease(run.run_id, console.warn):
-        keep_up(store, console, dry_run=False)
-        record(run, started)
+    with blaming_damage(store):
+        for line in versions.remarks(store, stored):
+            console.line(f"  {line}", event="remark")
+        if settings.dry_run:
+            keep_up(store, console, dry_run=True)
+            console.line("  nothing was done (--dry-run)")
+            return
+        with store.lease(run.run_id, console.warn):
+            keep_up(store, console, dry_run=False)
+            record(run, started)
 
 
 def keep_up(store: Store, console: Console, *, dry_run: bool) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
 
+from jobs.paths import is_mounted
 from jobs.runtime.run import Run
 from jobs.settings.duplicates import GRADIENTS, Rule, usual_space
+
+# Paths that are the same in a URI: below others Polars' own reader of Delta finds no file
+# (docs/tables.md names what it stumbles over).
+POLARS_FINDS = re.compile(r"[A-Za-z0-9/._~!$&'()*+,;=:@-]*")
 
 
 def summarise(run: Run) -> None:
@@ -61,8 +67,17 @@ def _results(run: Run) -> list[str]:
     """Return where the report and the curated table lie."""
     return [
         f"  report    {run.report_path}",
-        f"  curated   {run.warehouse.path('curated')}  (a Delta table: read it from anywhere)",
+        f"  curated   {run.warehouse.path('curated')}  ({_read_by(run.warehouse.path('curated'))})",
     ]
+
+
+def _read_by(path: str) -> str:
+    """Say what reads a table: in file systems of Hadoop's this depends on the program's set-up."""
+    if not is_mounted(path):
+        return "a Delta table"
+    if POLARS_FINDS.fullmatch(path):
+        return "a Delta table: Spark, delta-rs, Polars, DuckDB and pandas read it"
+    return "a Delta table: Polars reads it by read_delta(…, use_pyarrow=True)"
 
 
 def _next_command(run: Run, summary: dict[str, Any]) -> list[str]:

@@ -1,7 +1,6 @@
 """The tables that not every pipeline writes: which of them the report shows, and their rows.
 
-A report reads such a table only if the job that writes it completed, and says if its inputs changed
-since.
+A report reads such a table only if the job that writes it completed.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs.report import table_states
+from jobs.report.table_states import State
 from jobs.runtime.stage import RunContext, StageRun
 from jobs.warehouse import tables
 from jobs.warehouse.commits import UNFINISHED
@@ -67,34 +68,9 @@ QUERIES = {
 PRECISION = ("precision", "precision_low", "precision_high")
 
 
-@dataclass(frozen=True)
-class State:
-    """Whether a table can be shown: `present`, `absent`, or `stale` (its inputs changed since).
-
-    command: the one that fills the table.
-    """
-
-    name: str
-    command: str
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether the table was computed, be it from inputs that changed since."""
-        return self.name != "absent"
-
-    @property
-    def note(self) -> str:
-        """What the page says of a table that is absent or stale; empty for a present one."""
-        if self.name == "absent":
-            return f"Not computed. Run {self.command} and then report to fill this."
-        if self.name == "stale":
-            return f"Computed before its inputs changed: run {self.command} and then report again."
-        return ""
-
-
 @dataclass
 class OptionalTables:
-    """The state of each optional table, and the rows of it that the page shows."""
+    """The state of each table that the page shows or could show, and the rows of optional ones."""
 
     states: dict[str, State]
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -119,7 +95,10 @@ class OptionalTables:
 
 
 def load(stage_run: StageRun, states: dict[str, State]) -> OptionalTables:
-    """Read the rows that the page shows of every optional table that was computed."""
+    """Read the rows that the page shows of every optional table that was computed.
+
+    states: of all tables, see `states`.
+    """
     rows = {
         table: stage_run.query(table, sql)
         for table, sql in QUERIES.items()
@@ -151,40 +130,17 @@ def writer_of(table: str) -> str:
     return tables.TABLES[table].stages[0]
 
 
-def states(
-    run: RunContext, versions: Mapping[str, int], last_done: Mapping[str, Any]
-) -> dict[str, State]:
-    """Return the state of each optional table.
+def states(run: RunContext, reads: Mapping[str, str]) -> dict[str, State]:
+    """Return the state of each table that a report reads, and of each optional one.
 
-    Args:
-        run: the run of the report.
-        versions: the tables that the report reads, with their versions.
-        last_done: the newest row of `runs` in which each stage was done.
-
+    reads: the tables that the report reads, with the stages that write them.
     """
-    flags = {stage.name: stage.example_flags for stage in run.stages}
-    states = {}
-    for table in OPTIONAL:
-        writer = writer_of(table)
-        command = f"./spark-submit.sh {writer} --warehouse … {flags.get(writer, '')}".strip()
-        if table not in versions:
-            states[table] = State("absent", command)
-        else:
-            inputs = last_done[writer]["versions_read"] if writer in last_done else None
-            states[table] = State("present" if _is_fresh(run, inputs) else "stale", command)
-    return states
-
-
-def _is_fresh(run: RunContext, versions_read: Any) -> bool:
-    """Return whether the tables that a job read still have the content that it read."""
-    for table, version in dict(versions_read or {}).items():
-        commits = [
-            commit for commit in run.warehouse.commits(table) if commit.stage == writer_of(table)
-        ]
-        read = next((commit for commit in commits if commit.version <= version), None)
-        if read and read.as_of(version).output_id != commits[0].output_id:
-            return False
-    return True
+    absent = {
+        table: State("absent", (table_states.command(run, writer_of(table)),))
+        for table in OPTIONAL
+        if table not in reads
+    }
+    return absent | table_states.states(run, reads)
 
 
 def precision_text(calibration: Sequence[Mapping[str, Any]], rule: Mapping[str, Any]) -> str:

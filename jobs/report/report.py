@@ -7,19 +7,28 @@ lines of a pipeline on the console are made.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shlex
 from dataclasses import asdict
 from typing import Any
 
 from jobs.paths import mounted
-from jobs.report import gallery, ground_truth, optional_tables, proofs, provenance, thumbnails
+from jobs.report import (
+    gallery,
+    ground_truth,
+    optional_tables,
+    proofs,
+    provenance,
+    table_states,
+    thumbnails,
+)
 from jobs.report.optional_tables import OptionalTables
 from jobs.report.page_data import page_data, shown_classes
 from jobs.report.summary import Summary, summarise
-from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
+from jobs.report.table_states import State
+from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.warehouse.files import LocalFiles
 
-VERSION = 5
+VERSION = 6
 FOLDER = "report"
 HEAD = 1000  # the fingerprint stands within so many bytes of the page
 CONTACT_SHEET = "generated_images/contact_sheet.png"
@@ -32,7 +41,7 @@ def main(stage_run: StageRun) -> None:
     stage_run.run.run_log.settle()
     last_runs = provenance.last_runs(stage_run.run)
     summary = summarise(stage_run, last_runs)
-    optional = read_optional_tables(stage_run, last_runs)
+    optional = optional_tables.load(stage_run, states(stage_run.run))
     data = script_data(stage_run, summary, optional)
     files = stage_run.warehouse.files
     drawn = figures.draw(summary, files, FOLDER)
@@ -59,9 +68,28 @@ def reads(run: RunContext) -> dict[str, str]:
 
 
 def depends(run: RunContext) -> dict[str, Any]:
-    """Return what the page depends on beside its inputs: the CSV of known copies, the pictures."""
+    """Return what the page depends on beside its inputs.
+
+    It is the CSV of known copies, the number of pictures, and which tables are out of date.
+    """
     settings = run.settings.report
-    return {"truth": ground_truth.file_identity(settings.truth), "pictures": settings.pictures}
+    stale = {table: list(state.commands) for table, state in states(run).items() if state.is_stale}
+    return {
+        "truth": ground_truth.file_identity(settings.truth),
+        "pictures": settings.pictures,
+        "stale": NamedValues({"report.stale": stale}, hashed=stale),
+    }
+
+
+def before(run: RunContext) -> None:
+    """Raise JobError if the CSV of known copies cannot be read."""
+    if run.settings.report.truth:
+        ground_truth.read_known_images(run.settings.report.truth)
+
+
+def states(run: RunContext) -> dict[str, State]:
+    """Return the state of each table that the page shows or could show."""
+    return optional_tables.states(run, reads(run))
 
 
 def is_written(run: RunContext, fingerprint: str) -> bool:
@@ -75,6 +103,14 @@ def is_written(run: RunContext, fingerprint: str) -> bool:
     return is_same and files.exists(f"{FOLDER}/summary.json")
 
 
+def finish(stage_run: StageRun) -> None:
+    """Copy the report to where --report asks for it, and warn of tables that are out of date."""
+    copy(stage_run)
+    run = stage_run.run
+    for line in table_states.lines(states(run), shlex.quote(run.settings.warehouse)):
+        run.console.warn(line)
+
+
 def copy(stage_run: StageRun) -> None:
     """Copy the report to the folder of the driver that --report names, if it does.
 
@@ -85,15 +121,6 @@ def copy(stage_run: StageRun) -> None:
         folder = LocalFiles(mounted(stage_run.settings.report_folder))
         for name in files.list(FOLDER):
             folder.write(name.removeprefix(f"{FOLDER}/"), files.read(name))
-
-
-def read_optional_tables(
-    stage_run: StageRun, last_runs: Sequence[Mapping[str, Any]]
-) -> OptionalTables:
-    """Read the optional tables, with their states; last_runs: the newest rows of each stage."""
-    last_done = provenance.last_done(last_runs)
-    states = optional_tables.states(stage_run.run, stage_run.reads, last_done)
-    return optional_tables.load(stage_run, states)
 
 
 def script_data(stage_run: StageRun, summary: Summary, optional: OptionalTables) -> dict[str, Any]:
@@ -141,6 +168,7 @@ STAGE = Stage(
     depends=depends,
     version=VERSION,
     is_current=is_written,
-    afterwards=copy,
+    before=before,
+    afterwards=finish,
     imports=("jobs.report.figures", "jobs.report.class_plots", "jobs.report.render"),
 )

@@ -12,6 +12,7 @@ from typing import Any
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from jobs.autoencoder import few_images
 from jobs.duplicates.groups import FLAT_IMAGE
 from jobs.report import effect_tables, ground_truth, provenance
 from jobs.report.selections import Selection, selections
@@ -54,6 +55,7 @@ class Summary:
     lines, points, entropies, dependence: what removal did (effect_tables; points: table `effect`).
     draws: random removals that the effects are compared with.
     flat, flat_ids: images that show one colour or next to nothing, and the first hundred ids.
+    few_images: what is said if rules rely on a model that learnt from too few images, else empty.
     truth, kinds: precision and recall against known copies, and the kinds of change of these.
     """
 
@@ -80,12 +82,19 @@ class Summary:
     kinds: list[str] = field(default_factory=list)
     flat: int = 0
     flat_ids: list[str] = field(default_factory=list)
+    few_images: str = ""
 
     @property
     def published_index(self) -> int:
         """The index of the published rule in `rules`; 0 if it is none of them."""
         indices = [index for index, row in enumerate(self.rules) if self.is_published(row)]
         return indices[0] if indices else 0
+
+    @property
+    def near_copies(self) -> int | None:
+        """How many images the published rule removes; None if its decisions are not shown."""
+        kept = [row["kept"] for row in self.rules if self.is_published(row)]
+        return self.images_encoded - kept[0] if kept else None
 
     @property
     def is_proved(self) -> bool:
@@ -144,6 +153,12 @@ def summarise(stage_run: StageRun, last_runs: Sequence[Mapping[str, Any]]) -> Su
         versions=provenance.versions(stage_run.reads, latents),
         flat=flat[0]["images"] if flat else 0,
         flat_ids=[row["image_id"] for row in flat],
+        few_images=few_images.remark(
+            stage_run.warehouse.files,
+            encoded.model_id,
+            [Rule.of(selection.rule) for selection in shown],
+            {selection.space for selection in shown},
+        ),
         truth=truth,
         kinds=kinds,
     )

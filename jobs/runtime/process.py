@@ -13,9 +13,14 @@ import signal
 import sys
 from pathlib import Path
 
+from pyspark.logger import PySparkLogger
+
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 TERMINAL = "LATENT_DEDUP_TERMINAL"  # path of the terminal on spark-submit.sh's stdout, else empty
 STDOUT = 1  # its file descriptor
+ABOVE_ALL = logging.CRITICAL + 1  # a level that no record has
+# They log each error of a query as JSON, with two stacks, though the error is raised as well.
+QUERY_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 
 
 def attach_terminal() -> None:
@@ -48,13 +53,27 @@ def interrupted(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def silence_libraries() -> None:
+    """Keep the log lines and the warnings of libraries from the console; --verbose shows them.
+
+    spark-submit copies this process's stderr to its stdout, where scripts read the results. What a
+    user can act on is in the command's own messages.
+    """
+    silence_py4j()
+    for name in QUERY_LOGGERS:
+        PySparkLogger.getLogger(name).setLevel(ABOVE_ALL)  # they have handlers of their own
+    # Of a logger without any handler Python itself prints warnings and errors.
+    logging.getLogger().addHandler(logging.NullHandler())
+    logging.captureWarnings(True)
+
+
 def silence_py4j() -> None:
     """Log no stacks of requests to the JVM that fail; the command says itself why it failed.
 
     When the JVM ends, each thread that waits for an answer would log one. py4j logs some to its own
     loggers and some, such as that of a request that Ctrl-C interrupts, to the root logger.
     """
-    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # above all levels
+    logging.getLogger("py4j").setLevel(ABOVE_ALL)
     logging.getLogger().addFilter(_is_not_of_py4j)  # a filter that is there is not added twice
 
 

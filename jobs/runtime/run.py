@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 
 from pyspark.sql import SparkSession
 
-from jobs.errors import JobError, MissingError
+from jobs.errors import JobError, MissingError, SettingsError
 from jobs.runtime.run_log import LastRow
 from jobs.runtime.stage import (
     RunContext,
@@ -27,6 +27,7 @@ from jobs.runtime.stage import (
 from jobs.settings.model import Settings
 from jobs.settings.redaction import redacted
 from jobs.warehouse import tables
+from jobs.warehouse.base_store import MISSING
 from jobs.warehouse.commits import LOST, UNFINISHED, Change, CommitInfo
 from jobs.warehouse.store import Store
 
@@ -182,10 +183,10 @@ class Run(RunContext):
         self._log_details(stage_run)
 
     def _reason(self, stage_run: StageRun, failure: BaseException) -> BaseException:
-        """Return the error to report: missing files of a table explain whatever comes of them."""
+        """Return the error to report: damaged files of a table explain whatever comes of them."""
         if not isinstance(failure, Exception) or isinstance(failure, JobError):
             return failure
-        return missing_data(self.warehouse, stage_run.reads) or failure
+        return damaged_data(self.warehouse, stage_run.reads) or failure
 
     def _log_details(self, stage_run: StageRun) -> None:
         """With --verbose, log the versions and row counts that the stage read and wrote."""
@@ -280,33 +281,53 @@ class Run(RunContext):
         return json.dumps(commits, sort_keys=True) if commits else None
 
 
-def missing_data(warehouse: Store, reads: Mapping[str, int]) -> JobError | None:
-    """Return the error for tables that lack files of their versions, if there are any.
+@contextmanager
+def blaming_damage(warehouse: Store) -> Iterator[None]:
+    """Turn what the body raises into the error that names damaged files, if there are any."""
+    try:
+        yield
+    except (JobError, SettingsError):
+        raise
+    except Exception as failure:
+        reason = damaged_data(warehouse, {})
+        if reason is None:
+            raise
+        raise reason from failure
+
+
+def damaged_data(warehouse: Store, reads: Mapping[str, int]) -> JobError | None:
+    """Return the error for tables whose files are missing or damaged, if there are any.
 
     reads: the versions that are read, by table.
     """
     try:
         for table in filter(warehouse.exists, tables.TABLES):
-            missing = warehouse.missing_files(table)
-            if missing:
-                return JobError(_lacks(warehouse.path(table), missing, _repair(table, warehouse)))
+            damaged = warehouse.damaged_files(table)
+            if damaged:
+                where = f"{warehouse.path(table)} (version {warehouse.version(table)})"
+                return JobError(_damage(where, damaged, _repair(table, warehouse)))
         for table, version in reads.items():
-            missing = warehouse.missing_files(table, version)
-            if missing:
-                path = f"{warehouse.path(table)} at version {version}, which this run reads,"
+            damaged = warehouse.damaged_files(table, version)
+            if damaged:
+                where = f"{warehouse.path(table)} at version {version}, which this run reads"
                 again = "run the same command again: the newest version has all of its files"
-                return JobError(_lacks(path, missing, again))
+                return JobError(_damage(where, damaged, again))
+    except JobError as damaged_log:
+        return damaged_log
     except Exception:  # the warehouse cannot be reached: the first error tells more
         return None
     return None
 
 
-def _lacks(path: str, missing: Sequence[str], advice: str) -> str:
-    more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-    return (
-        f"the table {path} lacks the file {missing[0]}{more}: somebody deleted it, for example by "
-        f"a VACUUM with a short retention; {advice}"
-    )
+def _damage(where: str, damaged: Mapping[str, str], advice: str) -> str:
+    """Say what is wrong with the first of a table's damaged files, and what to do."""
+    name, damage = next(iter(damaged.items()))
+    more = f" (and {len(damaged) - 1:,} more are damaged)" if len(damaged) > 1 else ""
+    if damage == MISSING:
+        cause = "somebody deleted it, for example by a VACUUM with a short retention"
+    else:
+        cause = "as after a crash of the machine, or a copy of the warehouse that was interrupted"
+    return f"the table {where}: its file {name} {damage}{more}: {cause}; {advice}"
 
 
 def _repair(table: str, warehouse: Store) -> str:

@@ -26,7 +26,7 @@ from jobs.runtime.progress import Progress, SparkProgress
 from jobs.runtime.run_log import RunLog
 from jobs.settings.model import Settings
 from jobs.warehouse import tables
-from jobs.warehouse.commits import UNFINISHED, Change, CommitInfo, fingerprint
+from jobs.warehouse.commits import UNFINISHED, Change, CommitInfo, Input, fingerprint
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.parquet_write import ArrowTransform
 from jobs.warehouse.store import Store, open_store
@@ -100,6 +100,10 @@ def _needs_nothing(run: RunContext) -> None:
     return None
 
 
+def _finds_nothing(run: RunContext) -> Sequence[str]:
+    return ()
+
+
 def _does_nothing(stage_run: StageRun) -> None:
     return None
 
@@ -126,6 +130,8 @@ class Stage:
     disturbed_by: what others changed in tables so that the stage has to look at its outputs again.
     model_id: the model that the stage uses, for the table `runs`. It may raise JobError.
     before: raises an error if the stage cannot do its work; a pipeline asks at its beginning.
+    mistakes: a line for each setting that does not fit the table `images`; a pipeline asks when
+        `ingest` has written it, before hours of training. The stage itself must find them too.
     afterwards: what to do or log at the end, also if there was nothing to do.
     imports: modules that take long to import; they are loaded while Spark starts.
     """
@@ -144,6 +150,7 @@ class Stage:
     disturbed_by: Callable[[RunContext], Mapping[str, Sequence[Change]]] = _nothing
     model_id: Callable[[RunContext], str | None] = _no_model
     before: Callable[[RunContext], None] = _needs_nothing
+    mistakes: Callable[[RunContext], Sequence[str]] = _finds_nothing
     afterwards: Callable[[StageRun], None] = _does_nothing
     imports: tuple[str, ...] = ()
 
@@ -333,14 +340,14 @@ class StageRun:
     def previous(self, table: str) -> DataFrame | None:
         """Return an output as an earlier run left it; None if the table does not exist.
 
-        The version is pinned, so what this run writes later is not part of it. Of a table that
-        lacks files --overwrite makes another one, so it counts as none then.
+        The version is pinned, so what this run writes later is not part of it. Of a table whose
+        files are damaged --overwrite makes another one, so it counts as none then.
         """
         if not self.warehouse.exists(table):
             return None
-        missing = self.is_overwritten and self.warehouse.missing_files(table)
-        if missing:
-            self.console.warn(f"{table} lacks files, such as {missing[0]}: it is made without them")
+        damaged = self.warehouse.damaged_files(table) if self.is_overwritten else {}
+        for name, damage in list(damaged.items())[:1]:
+            self.console.warn(f"{table}: the file {name} {damage}; the table is made without it")
             return None
         return self.warehouse.read(table, self.warehouse.version(table))
 
@@ -370,7 +377,9 @@ class StageRun:
                 next run does the stage again.
         """
         fingerprint = self.fingerprint if finished else UNFINISHED
-        commit = CommitInfo(self.run.run_id, self.name, fingerprint, metadata or {})
+        commit = CommitInfo(
+            self.run.run_id, self.name, fingerprint, metadata or {}, inputs=self._inputs_read()
+        )
         version = self.warehouse.write(frame, table, commit, append=append, where=where)
         self.writes[table] = version
 
@@ -424,6 +433,11 @@ class StageRun:
     def set_progress(self, progress: Progress | None) -> None:
         """Set the progress that the console shows until the next call; None: Spark's own."""
         self._progress = None if progress is None else lambda: progress
+
+    def _inputs_read(self) -> dict[str, Input]:
+        return {
+            table: Input(commit.stage, commit.output_id) for table, commit in self.inputs.items()
+        }
 
     def _version(self, table: str) -> int | None:
         return self.writes.get(table, self.reads.get(table))

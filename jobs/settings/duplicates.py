@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -119,6 +120,8 @@ def _rule_mistake(value: float | str) -> str | None:
     try:
         rule = Rule.of(value)
     except (ValueError, OverflowError):
+        if isinstance(value, str) and re.match(r"\s*\[|.*,", value):
+            return f"{value!r} is no list: write it in quotes, as 'prune.thresholds=[0.9, 0.8]'"
         return (
             f"{value!r} is no rule: give numbers such as 0.95, or {OVERLAP}:0.7 (the share of an "
             f"image that the other one shows), {SHARE}:0.5 (the share of each class that stays), "
@@ -146,6 +149,19 @@ def check_thresholds(values: Sequence[float | str]) -> Sequence[float | str]:
     if len(values) > MOST_RULES:
         raise ValueError(f"holds {len(values)} rules; at most {MOST_RULES} are allowed")
     return values
+
+
+def check_published(value: Any) -> str:
+    """Allow the name of a rule, or a number T, which stands for `fixed:T`; or nothing."""
+    if value == "":
+        return ""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number or isinstance(value, str)) or _rule_mistake(value):
+        raise ValueError(
+            f"must be one of the rules in prune.thresholds: {OVERLAP}:0.7, {SHARE}:0.5, or "
+            f"{FIXED}:0.85 for the number 0.85"
+        )
+    return Rule.of(value).name
 
 
 def check_likeness(value: Any) -> float | str:
@@ -324,7 +340,7 @@ class Conflicts(Section):
 class Publish(Section):
     """Which rule's selection the training teams read, and what must hold before they do."""
 
-    rule: Text = ""
+    rule: Annotated[str, BeforeValidator(check_published)] = ""
     space: Annotated[Text, one_of(*SPACES, "")] = ""
     table: Annotated[Text, AfterValidator(check_table)] = ""
     minimum_kept: Annotated[Whole, between(0, 10_000_000)] = 0

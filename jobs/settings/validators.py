@@ -33,7 +33,8 @@ def listed(*allowed: type, called: str = "strings") -> BeforeValidator:
     def convert(value: Any) -> tuple[Any, ...]:
         items = tuple(value) if isinstance(value, list | tuple) else (value,)
         if any(isinstance(item, bool) or not isinstance(item, allowed) for item in items):
-            raise ValueError(f"must be a list of {called}")
+            example = "[0.9, 0.8]" if called == "numbers" else '["a", "b"]'
+            raise ValueError(f"must be a list of {called}, such as {example}")
         return items
 
     return BeforeValidator(convert)

@@ -38,8 +38,14 @@ CONFLICTS = (  # how Delta refuses a commit because of another one; each is a cl
     exceptions.ProtocolChangedException,
 )
 RETRIES = 5  # of a commit that others came before without changing a row
+MISSING = "is missing"
 COMMITS = "commits"  # the column of `runs` that remembers our commits
 Rows: TypeAlias = "DataFrame | pa.Table | ArrowTransform"
+
+
+def cut_off(size: int, written: int) -> str:
+    """Say that a file has `size` bytes, of `written` ones."""
+    return f"has {size:,} of {written:,} bytes"
 
 
 class Store(ABC):
@@ -91,8 +97,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def missing_files(self, table: str, version: int | None = None) -> list[str]:
-        """Return the files that a version consists of and that are not there, sorted."""
+    def damaged_files(self, table: str, version: int | None = None) -> dict[str, str]:
+        """Return the files of a version that are not there whole, with what is wrong, by name.
+
+        What is wrong is `MISSING` or text that says how a file is damaged.
+        """
 
     @abstractmethod
     def _compact(self, table: str, small: Sequence[str], metadata: str) -> None:
@@ -200,7 +209,7 @@ class Store(ABC):
     def is_readable(self, table: str, version: int) -> bool:
         """Return whether all files of a version are there."""
         try:
-            return not self.missing_files(table, version)
+            return not self.damaged_files(table, version)
         except Exception:  # its log was cleaned up, or Spark counts it as too old
             return False
 

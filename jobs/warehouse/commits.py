@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
@@ -47,12 +47,20 @@ class Change(NamedTuple):
         return f"{self.operation}{by} at version {self.version}"
 
 
+class Input(NamedTuple):
+    """What a stage read of a table: the stage that had written it, and its `output_id` then."""
+
+    stage: str
+    output_id: str
+
+
 @dataclass(frozen=True)
 class CommitInfo:
     """The run and stage that made a commit, the stage's fingerprint, and further metadata.
 
     version: of the table, which the commit made; -1 before it is made. changes: what others changed
-    in the table after it, as far as the log was read.
+    in the table after it, as far as the log was read. inputs: the tables that the stage read; None
+    in commits of versions that did not record them.
     """
 
     run_id: str
@@ -61,6 +69,7 @@ class CommitInfo:
     metadata: dict[str, Any] = field(default_factory=dict)
     version: int = -1
     changes: tuple[Change, ...] = field(default=(), compare=False)
+    inputs: Mapping[str, Input] | None = field(default=None, compare=False)
 
     @property
     def output_id(self) -> str:
@@ -95,7 +104,8 @@ class CommitInfo:
         It holds no credentials, since every reader of the table may see it.
         """
         content = {"run_id": self.run_id, "stage": self.stage, "fingerprint": self.fingerprint}
-        return json.dumps(content | {"notes": redacted(self.metadata)}, sort_keys=True)
+        inputs = {} if self.inputs is None else {"inputs": dict(self.inputs)}
+        return json.dumps(content | inputs | {"notes": redacted(self.metadata)}, sort_keys=True)
 
     def entry(self) -> dict[str, Any]:
         """The commit as another one carries it, and as the table `runs` records it."""
@@ -129,6 +139,7 @@ def parse(version: int, metadata: str | None) -> CommitInfo | None:
     """Return what a commit's userMetadata says; None for a commit that is not ours."""
     try:
         content = json.loads(metadata or "")
+        inputs = content.get("inputs")
         return CommitInfo(
             content["run_id"],
             content["stage"],
@@ -136,8 +147,9 @@ def parse(version: int, metadata: str | None) -> CommitInfo | None:
             content["notes"],
             version,
             tuple(Change(*change) for change in content.get("changes", ())),
+            None if inputs is None else {table: Input(*read) for table, read in inputs.items()},
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

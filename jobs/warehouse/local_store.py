@@ -8,6 +8,7 @@ does not: callers' columns, of any type, and replacing the rows of a predicate.
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from pyspark.sql.types import StructType
 from jobs import paths
 from jobs.errors import JobError
 from jobs.warehouse import compaction, parquet_scan, shared_folder, table_log, tables, unfinished
-from jobs.warehouse.base_store import RETRIES, Rows, Store
+from jobs.warehouse.base_store import MISSING, RETRIES, Rows, Store, cut_off
 from jobs.warehouse.commits import (
     COMMIT,
     CommitInfo,
@@ -48,13 +49,18 @@ PLAIN = re.compile(r"[\w.-]+")
 RETENTION = re.compile(r"interval \d+ (second|minute|hour|day|week)s?")
 
 
+def check_path(root: str) -> None:
+    """Raise JobError if a warehouse's path has characters that no Delta library copes with."""
+    if set(UNSAFE) & set(paths.absolute(root)):
+        raise JobError(f"the warehouse {root}: its path may hold none of {UNSAFE}; move it")
+
+
 class LocalStore(Store):
     """A warehouse in a folder that the driver and all executors see under one path."""
 
     def __init__(self, spark: SparkSession, root: str) -> None:
+        check_path(root)
         path = paths.absolute(root)
-        if set(UNSAFE) & set(path):
-            raise JobError(f"the warehouse {root}: its path may hold none of {UNSAFE}; move it")
         super().__init__(spark, path, LocalFiles(Path(path)))
 
     def another(self) -> LocalStore:  # noqa: D102
@@ -129,10 +135,15 @@ class LocalStore(Store):
         )
         return dict(sorted(sizes))
 
-    def missing_files(self, table: str, version: int | None = None) -> list[str]:  # noqa: D102
+    def damaged_files(self, table: str, version: int | None = None) -> dict[str, str]:  # noqa: D102
         added = pa.table(self._table(table, version).get_add_actions())
-        names = sorted(unquote(name) for name in added.column("path").to_pylist())
-        return [name for name in names if not Path(self.path(table), name).exists()]
+        names, sizes = (added.column(name).to_pylist() for name in ("path", "size_bytes"))
+        folder = Path(self.path(table))
+        wrong = {
+            name: _damage(folder / name, size)
+            for name, size in sorted(zip(map(unquote, names), sizes, strict=True))
+        }
+        return {name: damage for name, damage in wrong.items() if damage}
 
     def _compact(self, table: str, small: Sequence[str], metadata: str) -> None:
         """Have the tasks write merged files as they write new ones; delta-rs' own would unsort."""
@@ -412,6 +423,23 @@ class LocalStore(Store):
                 [*added], mode, columns, commit_properties=properties
             ),
         )
+
+
+def _damage(path: Path, written: int) -> str:
+    """Say what is wrong with a Parquet file that had so many bytes; empty if it ends as it should.
+
+    A machine that crashes may leave zeros in a file of the right size.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size != written:
+                return cut_off(size, written)
+            file.seek(-len(parquet_scan.MAGIC), os.SEEK_END)
+            whole = file.read() == parquet_scan.MAGIC
+    except FileNotFoundError:
+        return MISSING
+    return "" if whole else "does not end as a Parquet file does"
 
 
 def _entry(commit: Path) -> LogEntry:

@@ -24,6 +24,7 @@ from pyspark.sql import types as T
 from jobs.warehouse import arrow_frames, shared_folder
 from jobs.warehouse.parquet_write import ArrowTransform
 
+MAGIC = b"PAR1"  # the last bytes of a Parquet file
 MOST_FILES = 256  # the driver reads their footers, some milliseconds each
 TASKS_A_SLOT = 8  # enough that the last tasks end together; each costs Spark 0.07 s
 MOST_ROWS = 65_536  # of a task: what is computed again if it fails, and the size of its file

@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs import paths
 from jobs.warehouse import compaction, shared_folder, table_log, tables
-from jobs.warehouse.base_store import Rows, Store
+from jobs.warehouse.base_store import MISSING, Rows, Store, cut_off
 from jobs.warehouse.commits import COMMIT, CommitInfo, added_files, parse
 from jobs.warehouse.files import HadoopFiles
 from jobs.warehouse.lease import Lease, Owner
@@ -80,11 +80,19 @@ class SparkStore(Store):
         files = DataFrame(self._snapshot(table).allFiles().toDF(), self.spark)
         return {row.path: row.size for row in files.select("path", "size").sort("path").collect()}
 
-    def missing_files(self, table: str, version: int | None = None) -> list[str]:  # noqa: D102
+    def damaged_files(self, table: str, version: int | None = None) -> dict[str, str]:
+        """See `Store.damaged_files`; sizes are compared for files of the newest version alone."""
         used = self._read_by_spark(table, version).inputFiles()
-        stored = {file.name.rpartition("/")[2] for file in self.files.infos(table)}
-        names = {unquote(path.rpartition("/")[2]) for path in used}
-        return sorted(name for name in names if name not in stored)
+        stored = {file.name.rpartition("/")[2]: file.size for file in self.files.infos(table)}
+        newest = self.data_files(table).items()
+        written = {unquote(path).rpartition("/")[2]: size for path, size in newest}
+        damaged = {}
+        for name in sorted({unquote(path.rpartition("/")[2]) for path in used}):
+            if name not in stored:
+                damaged[name] = MISSING
+            elif stored[name] != written.get(name, stored[name]):
+                damaged[name] = cut_off(stored[name], written[name])
+        return damaged
 
     def _compact(self, table: str, small: Sequence[str], metadata: str) -> None:
         self._lease.check()

@@ -134,3 +134,20 @@ def test_a_failure_is_an_object_where_json_is_asked_for(
     assert json.loads(said)["stack"].startswith("Traceback")
     code = command.main(["train", "--set", "a.b=1", "--log-format", "json"])
     assert code == json.loads(capsys.readouterr().out)["code"] == 2
+
+
+@pytest.mark.parametrize(
+    ("job", "name", "told"),
+    [
+        ("prune", "mistyped", "there is no such folder; name the one of a pipeline"),
+        ("maintain", "mistyped", "there is no such folder; name the one of a pipeline"),
+        ("pipeline", "W100%", "its path may hold none of"),
+    ],
+)
+def test_a_warehouse_is_refused_before_it_is_made(
+    job: str, name: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--settings", CONF, "--images", str(tmp_path), "--warehouse", str(tmp_path / name)]
+    assert command.main([job, *given]) == 1
+    assert told in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import shutil
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
 from jobs import pipeline
+from jobs.errors import JobError, SettingsError
 from jobs.main import JOBS
 from jobs.runtime.console import STAGE_WIDTH
 from jobs.runtime.run import Run
@@ -18,6 +20,7 @@ from jobs.runtime.stage import Stage, hashed
 from jobs.settings.load import build
 from jobs.warehouse import tables
 from jobs.warehouse.commits import fingerprint
+from tests.support.session import settings_for
 
 ROOT = Path(pipeline.__file__).parent
 MODULES = {stage.name: inspect.getmodule(stage.main) for stage in pipeline.STAGES}
@@ -153,3 +156,49 @@ def test_the_hashed_form_of_named_values_is_that_of_earlier_versions(
     assert hashed(BY_NAME["publish"].depends(run))["split"] == ["a:0.5", "b:0.5", 3]
     train = hashed(BY_NAME["train"].depends(run))
     assert (train["decoding"], train["given"]) == ({"tiling": None, "max_pixels": 89478485}, "")
+
+
+@pytest.mark.spark
+def test_settings_that_do_not_fit_the_images_are_told_before_training(
+    spark: SparkSession, finished: Run, tmp_path: Path
+) -> None:
+    """All in one message: a split and a class that there are not, and a mistyped column."""
+    shutil.copytree(finished.warehouse.root, tmp_path / "w")
+    settings = settings_for(
+        Path(finished.settings.images),
+        tmp_path / "w",
+        'leaks.split=["test"]',
+        "generate.count=2",
+        'generate.labels=["feild", "town"]',
+        "prune.protect=spilt = 'test'",
+        "train.epochs=3",  # which would be a training
+    )
+    run = Run(spark, settings, "pipeline", pipeline.STAGES)
+    with pytest.raises(SettingsError) as told:
+        pipeline.main(run)
+    run.close()
+    leaks, generate, protect = str(told.value).splitlines()
+    assert "leaks.split = ['test']: no image of the table images is of these; it has none" in leaks
+    assert generate == "generate.labels: the table images has no class feild; it has field, town"
+    assert "prune.protect = \"spilt = 'test'\": no SQL predicate on images" in protect
+    assert list(run.seconds) == ["ingest"]
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("report.truth={}/truth.csv", "cannot be read as a CSV with the columns image_id, copy_of"),
+        ("leaks.warehouse={}/other", "has no table latents; name the folder of a warehouse"),
+    ],
+)
+def test_files_that_settings_name_are_looked_at_before_anything_else(
+    spark: SparkSession, tmp_path: Path, flag: str, told: str
+) -> None:
+    (tmp_path / "truth.csv").write_text("name,copy\n1,2\n")
+    settings = settings_for(tmp_path / "nothing", tmp_path / "w", flag.format(tmp_path))
+    run = Run(spark, settings, "pipeline", pipeline.STAGES)
+    with pytest.raises((JobError, SettingsError), match=told):
+        pipeline.main(run)
+    run.close()
+    assert run.seconds == {}

@@ -12,9 +12,10 @@ import numpy as np
 
 from jobs.report import class_plots, render, thumbnails
 from jobs.report.gallery import Group, Groups, Member
-from jobs.report.optional_tables import OPTIONAL, OptionalTables, State, writer_of
+from jobs.report.optional_tables import OPTIONAL, OptionalTables, writer_of
 from jobs.report.page_data import page_data
 from jobs.report.summary import Summary
+from jobs.report.table_states import State
 from tests.support.pictures import picture
 from udfs.acquisition import decode
 
@@ -117,7 +118,9 @@ def groups(labels: Sequence[str] = LABELS, each: int = 12) -> dict[tuple[str, st
 def optional_tables(labels: Sequence[str] = LABELS, computed: bool = True) -> OptionalTables:
     """Every optional table, or none of them."""
     states = {
-        table: State("present" if computed else "absent", f"./spark-submit.sh {writer_of(table)}")
+        table: State(
+            "present" if computed else "absent", (f"./spark-submit.sh {writer_of(table)}",)
+        )
         for table in OPTIONAL
     }
     if not computed:

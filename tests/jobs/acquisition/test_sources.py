@@ -119,3 +119,18 @@ def test_names_that_are_no_utf_8_stay_apart(run_ingest: Ingest, tmp_path: Path) 
     assert {row.sha256 for row in rows.values()} == {definition.sha256(each) for each in images}
     assert {row.label for row in rows.values()} == {"cat"}
     assert mounted(rows["cat//%FF.png"].path).read_bytes() == images[0]
+
+
+def test_rows_without_image_or_class_are_told_as_such(run_ingest: Ingest, tmp_path: Path) -> None:
+    """pandas writes NaN for a class that is missing among numbers."""
+    data = [encoded(Image.fromarray(picture(seed)), "PNG") for seed in range(3)]
+    rows = {"image": [*data, None], "label": [1.0, float("nan"), None, 1.0]}
+    (tmp_path / "t").mkdir()
+    table = pa.table({"image": pa.array(rows["image"], pa.binary()), "label": rows["label"]})
+    pq.write_table(table, tmp_path / "t/a.parquet")
+    run = run_ingest(tmp_path / "t", "ingest.source=parquet")
+    assert [row.label for row in run.warehouse.read("images").collect()] == ["1.0"]
+    rejects = run.warehouse.read("rejects").orderBy("error_code").collect()
+    assert [row.error_code for row in rejects] == ["empty", "missing_label", "missing_label"]
+    assert "the row has no image" in rejects[0].error_message
+    assert all("it has no class" in row.error_message for row in rejects[1:])

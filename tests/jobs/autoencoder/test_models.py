@@ -55,6 +55,11 @@ def test_a_damaged_file_of_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "models" / model.model_id / models.WEIGHTS).write_bytes(b"Data")
     with pytest.raises(JobError, match="its sha256 differs"):
         _ = model.weights
+    (tmp_path / "models" / model.model_id / models.WEIGHTS).unlink()
+    with pytest.raises(
+        JobError, match=r"weights.safetensors: the file is missing. Put .*--overwri"
+    ):
+        _ = model.weights
 
 
 def test_a_given_model_is_a_file_or_a_folder(tmp_path: Path) -> None:

@@ -230,5 +230,5 @@ def test_leaks_refuses_what_it_cannot_do(two_classes: GivenLatents, tmp_path: Pa
         run_job(two_classes, leaks.STAGE)
     with pytest.raises(SettingsError, match="has no table latents"):
         run_job(two_classes, leaks.STAGE, f"leaks.warehouse={tmp_path}")
-    with pytest.raises(JobError, match="no image is of the splits exam"):
+    with pytest.raises(JobError, match=r"leaks.split = \['exam'\]: no image is of these"):
         run_job(two_classes, leaks.STAGE, "leaks.split=['exam']")

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from jobs.report import console_summary
 from jobs.report.summary import Summary
 from jobs.runtime.run import Run
@@ -65,3 +67,14 @@ def test_what_is_special_about_a_run_is_said(tmp_path: Path) -> None:
     assert any("known copies: precision –; found: blur 50%, shift 100%" in line for line in lines)
     assert "  3 images have a latent of zeros alone: they all stay" in lines
     assert not any("could not be used" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [("w", "Spark, delta-rs, Polars, DuckDB"), ("ä b", "Polars reads it by read_delta(…, use_py")],
+)
+def test_the_console_says_what_reads_the_result(folder: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir()
+    lines = printed(tmp_path / folder, example_report.summary())
+    (line,) = [line for line in lines if line.startswith("  curated")]
+    assert said in line

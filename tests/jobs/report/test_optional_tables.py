@@ -14,28 +14,16 @@ from jobs.warehouse.commits import CommitInfo
 from tests.support.queries import query_rows
 
 
-def commit(fingerprint: str, version: int, stage: str = "encode") -> CommitInfo:
+def commit(fingerprint: str, version: int, stage: str) -> CommitInfo:
     return CommitInfo("run", stage, fingerprint, {}, version)
 
 
-@pytest.mark.parametrize(
-    ("commits", "state"),
-    [
-        ([commit("one", 3)], "present"),
-        ([commit("two", 5), commit("one", 3)], "stale"),
-        ([commit("one", 5), commit("one", 3)], "present"),  # encoded again with the same result
-        ([commit("two", 5, "whiten"), commit("one", 3)], "present"),  # written by another stage
-        ([commit("two", 9)], "present"),  # the commit that was read is no longer in the log
-    ],
-)
-def test_a_table_is_stale_when_its_inputs_changed(commits: list[CommitInfo], state: str) -> None:
-    run = SimpleNamespace(warehouse=SimpleNamespace(commits=lambda table: commits), stages=())
-    last_done = {"conflicts": {"versions_read": [("latents", 4)]}}
-    states = optional_tables.states(cast(Run, run), {"conflicts": 1}, last_done)
-    assert states["conflicts"].name == state
-    assert ("./spark-submit.sh conflicts" in states["conflicts"].note) == (state == "stale")
-    assert states["leaks"].name == "absent"
-    assert "./spark-submit.sh leaks" in states["leaks"].note
+def test_an_optional_table_that_is_not_read_is_absent() -> None:
+    run: Any = SimpleNamespace(stages=(), warehouse=SimpleNamespace())
+    states = optional_tables.states(cast(Run, run), {})
+    assert states.keys() == set(optional_tables.OPTIONAL)
+    assert not any(state.has_rows for state in states.values())
+    assert "Run ./spark-submit.sh leaks --warehouse" in states["leaks"].note
 
 
 def test_tables_of_a_job_that_died_before_its_last_one_are_not_read() -> None:

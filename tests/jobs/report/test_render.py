@@ -37,6 +37,15 @@ def test_the_page_says_by_what_an_image_is_removed() -> None:
         ]
 
 
+def test_the_page_warns_of_a_model_of_few_images() -> None:
+    summary, optional = example_report.summary(), example_report.optional_tables()
+    data = example_report.report().data
+    warned = replace(summary, few_images="the model was trained on 57 images only")
+    for shown, said in ((summary, False), (warned, True)):
+        text = render.render(shown, optional, data, [], None, "0" * 64)
+        assert ("Careful: the model was trained on 57 images only." in text) == said
+
+
 def test_embedded_json_is_the_value() -> None:
     value = {"</script>": ["<!--", "&amp;", "\u2028", "ä", 'quo"te', 1.5, None]}
     text = render.embedded(value)

@@ -7,13 +7,16 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
 
-from jobs.duplicates import publish
+from jobs import pipeline
+from jobs.duplicates import prune, publish
+from jobs.evaluation import estimate, similarities
 from jobs.report import gallery, report
 from jobs.runtime.run import Run
 from tests.support.session import settings_for
@@ -68,3 +71,42 @@ def test_the_report_names_the_rule_that_was_published(
     assert summary["published_kept"] == next(
         rule["kept"] for rule in summary["rules"] if rule["rule"] == "fixed:0.999"
     )
+
+
+def test_the_report_says_which_tables_are_older_than_the_decisions(
+    spark: SparkSession,
+    finished: Run,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They were made of decisions at other thresholds; each is up to date after its command."""
+    shutil.copytree(finished.warehouse.root, tmp_path / "w")
+    changed = ("prune.thresholds=[0.9, 0.8]", "publish.rule=fixed:0.9")
+
+    def page_after(*stages: Any) -> tuple[str, str]:
+        settings = settings_for(Path(finished.settings.images), tmp_path / "w", *changed)
+        run = Run(spark, settings, "x", pipeline.STAGES)
+        for stage in stages:
+            run.execute(stage)
+        run.execute(report.STAGE)
+        run.close()
+        return (tmp_path / "w/report/report.html").read_text(), capsys.readouterr().out
+
+    page, told = page_after(prune.STAGE)
+    rows = page.split('id="h-tables"')[1].split("</table>")[0].split("</tr>")[1:-1]
+    state = {row.split("<code>")[1].split("</code>")[0]: row for row in rows}
+    stages = {"curated": "publish", "effect": "estimate", "regression": "estimate"}
+    stages |= {"dependence": "estimate", "density": "estimate"}
+    stages |= {"similarities": "similarities", "pairs": "similarities"}
+    for table, row in state.items():
+        again = f"run ./spark-submit.sh {stages.get(table)} --warehouse"
+        assert ("up to date" in row, again in row) == (table not in stages, table in stages), row
+    assert state.keys() >= stages.keys() | {"images", "latents", "selection", "thresholds"}
+    assert "<span>near-copies</span><b>–</b>" in page  # of a rule that is no longer there
+    for stage in ("publish", "estimate", "similarities"):
+        assert f"run ./spark-submit.sh {stage} --warehouse {tmp_path}/w, and then" in told
+
+    page, told = page_after(publish.STAGE, estimate.STAGE, similarities.STAGE)
+    assert page.count("Computed before its inputs changed") == 0
+    assert "warning" not in told
+    assert "<span>near-copies</span><b>–</b>" not in page

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pyspark.errors.exceptions.base
 import pytest
 from py4j import java_gateway
 
 from jobs.runtime.console import Console
-from jobs.runtime.process import interrupted
+from jobs.runtime.process import QUERY_LOGGERS, interrupted
 from tests.support.terminal import ROOT, run_in_terminal, screen
 
 
@@ -65,6 +68,37 @@ def test_ctrl_c_silences_py4j_and_not_the_console(
         root.filters[:] = filters
     assert capsys.readouterr().out == "interrupted\n"
     assert caplog.messages == ["logged by another module"]
+
+
+LIBRARIES = """
+import logging, sys, warnings
+from pyspark.logger import PySparkLogger
+from jobs.runtime import process
+if sys.argv[1] == "silent":
+    process.silence_libraries()
+for name in process.QUERY_LOGGERS:
+    PySparkLogger.getLogger(name).exception("a query", errorClass="X")
+logging.getLogger("PIL.TiffImagePlugin").error("a file")
+warnings.warn("a warning")
+"""
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_libraries_say_nothing_on_the_console(silent: bool) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", LIBRARIES, "silent" if silent else ""],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = [word in run.stdout + run.stderr for word in ("a query", "a file", "a warning")]
+    assert said == 3 * [not silent]
+
+
+def test_the_loggers_of_queries_are_those_of_pyspark() -> None:
+    text = inspect.getsource(pyspark.errors.exceptions.base)
+    assert set(re.findall(r'PySparkLogger.getLogger\("(\w+)"\)', text)) == set(QUERY_LOGGERS)
 
 
 CHILD = "import time; from jobs.runtime.process import die_with_parent; die_with_parent(); "

@@ -53,6 +53,10 @@ from jobs.settings.load import build
         ('prune.space=["raw", "raw"]', "names a space twice"),
         ('prune.order=["score", "-score"]', "twice"),
         ('prune.order=["-"]', "no name"),
+        ("prune.thresholds=0.9,0.8", r"write it in quotes, as 'prune.thresholds=\[0.9, 0.8\]'"),
+        ("publish.rule=overlap", "or fixed:0.85 for the number 0.85"),
+        ("publish.rule=[0.85]", "or fixed:0.85 for the number 0.85"),
+        ("publish.rule=true", "or fixed:0.85 for the number 0.85"),
         ("leaks.scope=class", "must be one of all, label"),
         ("conflicts.threshold=2", "between 0 and 1"),
         ("conflicts.threshold=overlap:0", "must be a number, or overlap:0.7"),
@@ -143,3 +147,11 @@ def test_shares_may_miss_1_by_rounding() -> None:
     shares = build({}, ['publish.split=["a:0.7", "b: 0.2", "c:0.1"]']).publish.shares
     assert list(shares.items()) == [("a", 0.7), ("b", 0.2), ("c", 0.1)]
     build({}, ['publish.split=["a:0.3333333333", "b:0.3333333333", "c:0.3333333334"]'])
+
+
+@pytest.mark.parametrize(
+    ("flag", "rule"),
+    [("0.85", "fixed:0.85"), ("fixed:0.850", "fixed:0.85"), ("overlap:.7", "overlap:0.7")],
+)
+def test_the_published_rule_may_be_given_as_a_threshold_is(flag: str, rule: str) -> None:
+    assert build({}, (f"publish.rule={flag}",)).publish.rule == rule

@@ -54,9 +54,9 @@ def refused(annotation: Any, value: Any) -> str:
         (Switch, 1, "bool_type"),
         (Switch, "true", "bool_type"),
         (Text, 1, "string_type"),
-        (Texts, 1, "must be a list of strings"),
-        (Texts, ["a", 1], "must be a list of strings"),
-        (Texts, {"a": 1}, "must be a list of strings"),
+        (Texts, 1, 'must be a list of strings, such as ["a", "b"]'),
+        (Texts, ["a", 1], 'must be a list of strings, such as ["a", "b"]'),
+        (Texts, {"a": 1}, 'must be a list of strings, such as ["a", "b"]'),
         (Columns, ["a", ""], "a column has no name"),
         (Columns, ["a", "a"], "names a column twice"),
         (Device, "gpu", "must be auto, cpu, cuda or cuda:N"),
@@ -95,7 +95,7 @@ def test_items_keep_their_type(items: list[Any]) -> None:
 
 
 def test_a_truth_value_is_no_number_of_a_list() -> None:
-    assert refused(NUMBERS, [0.5, True]) == "must be a list of numbers"
+    assert refused(NUMBERS, [0.5, True]) == "must be a list of numbers, such as [0.9, 0.8]"
 
 
 @given(st.floats(), st.floats(-1e9, 1e9), st.floats(0, 1e9))
