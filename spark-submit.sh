@@ -83,7 +83,7 @@ fi
 if [ "${arguments[0]-}" = doctor ] && [ -f "$here/deploy/doctor.py" ] && command -v "$PYSPARK_PYTHON" >/dev/null; then
   exec "$PYSPARK_PYTHON" "$here/deploy/doctor.py" "$jars" ${arguments[@]+"${arguments[@]:1}"} -- ${submit[@]+"${submit[@]}"}
 fi
-absent=$(missing pyspark delta deltalake torch numpy numba scipy pandas pyarrow PIL safetensors matplotlib jinja2 pydantic threadpoolctl rich simplejpeg puremagic)
+absent=$(missing pyspark delta deltalake torch numpy numba scipy pandas pyarrow PIL safetensors matplotlib jinja2 pydantic threadpoolctl rich simplejpeg puremagic tifffile)
 if [ -n "$absent" ]; then
   echo "${absent// /, } not installed for $PYSPARK_PYTHON: run make setup, or set PYSPARK_PYTHON" >&2
   exit 1

@@ -145,19 +145,19 @@ def photographs(data: Path, what: str, half: str) -> list[tuple[str, Path]]:
 
 def open_image(path: Path) -> Image.Image:
     """A file as `ingest` sees it."""
-    return decode.frame(path.read_bytes(), 2**30)
+    return decode.frame(path.read_bytes(), 2**30).image
 
 
 def seen(image: Image.Image) -> Pixels:
     """An image at 64×64, as `ingest` stores it: (64, 64, 3)."""
-    (only,) = decode.tiles(image, None, None)
+    (only,) = decode.tiles(decode.Frame(image), None, None)
     return np.frombuffer(only.pixels, np.uint8).reshape(SIDE, SIDE, 3)
 
 
 def tiles(image: Image.Image, stride: int) -> Iterator[Pixels]:
     """The tiles of a photograph: (64, 64, 3) each; none of one that is smaller than a tile."""
     if min(image.size) >= SIDE:
-        for tile in decode.tiles(image, SIDE, stride):
+        for tile in decode.tiles(decode.Frame(image), SIDE, stride):
             yield np.frombuffer(tile.pixels, np.uint8).reshape(SIDE, SIDE, 3)
 
 

@@ -26,14 +26,22 @@ from typing import Any, BinaryIO
 
 from jobs.acquisition import listing
 from jobs.acquisition.allowed_paths import REASON, is_allowed
-from jobs.acquisition.decoding import LENGTHS, Decoding, Item, message, too_many_bytes
+from jobs.acquisition.decoding import (
+    LENGTHS,
+    SPREAD,
+    TILES,
+    Decoding,
+    Item,
+    message,
+    too_many_bytes,
+)
 from udfs.acquisition import decode, limits
 from udfs.acquisition.unusable import Unusable
 
 IDLE = 60  # seconds
 NO_MEMORY = 75  # the exit code of a process that ran out of memory
 IDLE_ENDED = 74  # that of one that was idle; a codec may end it with any other code
-TILES = 512  # in an answer: 6 MB of pixels
+BATCH = 512  # images in an answer: 6 MB of pixels
 PIPE = 1 << 20  # bytes of answers that need not have been read
 HELD_BYTES, HELD_SECONDS = 256 << 10, 1.0  # of answers that are sent together
 SPARE = 512 << 20  # bytes that a process may take beside a file and its frame
@@ -90,7 +98,7 @@ class _Process:
     sent: float = 0.0
 
     def serve(self, request: dict[str, Any], data: bytes) -> None:
-        """Answer each item of a request, with its images if they are asked for."""
+        """Answer each item of a request with what is wanted of it."""
         at = 0
         for item in (Item(**item) for item in request["items"]):
             try:
@@ -98,7 +106,7 @@ class _Process:
                 self.limit_reading()
                 content = None if item.size is None else data[at : at + item.size]
                 at += item.size or 0
-                self._examine(item, content, with_tiles=request["tiles"])
+                self._examine(item, content, request["want"])
             except MemoryError:
                 os._exit(NO_MEMORY)  # the worker begins anew with a fresh process
         self.send()
@@ -116,7 +124,7 @@ class _Process:
             rest = rest[os.write(self.answers, rest) :]
         self.held, self.sent = [], time.monotonic()
 
-    def _examine(self, item: Item, content: bytes | None, *, with_tiles: bool) -> None:
+    def _examine(self, item: Item, content: bytes | None, want: str) -> None:
         digest = ""
         try:
             if content is None:
@@ -124,8 +132,13 @@ class _Process:
             elif len(content) > self.decoding.max_bytes:
                 raise too_many_bytes(len(content), self.decoding.max_bytes)
             digest = decode.sha256(content)
-            tiles = self._tiles(content)
-            if not with_tiles:
+            self._limit_decoding(content)
+            if want == SPREAD:
+                found = decode.spread(content, self.decoding.max_pixels, tuple(self.decoding.bands))
+                self.answer({"digest": digest, "spread": found, "code": ""})
+                return
+            tiles = self._tiles(content, item)
+            if want != TILES:
                 next(tiles)  # the frame is decoded, and holds one tile at least
                 tiles = iter(())
             self._send_tiles(itertools.islice(tiles, item.skip, None), digest)
@@ -134,10 +147,10 @@ class _Process:
 
     def _send_tiles(self, tiles: Iterator[decode.Tile], digest: str) -> None:
         """Answer with the images of a file; the last message says that these are all."""
-        batch = list(itertools.islice(tiles, TILES))
+        batch = list(itertools.islice(tiles, BATCH))
         while True:
-            following = list(itertools.islice(tiles, TILES)) if len(batch) == TILES else []
-            described = [(t.suffix, t.width, t.height, t.pixels_sha256) for t in batch]
+            following = list(itertools.islice(tiles, BATCH)) if len(batch) == BATCH else []
+            described = [(t.suffix, t.width, t.height, t.pixels_sha256, t.shown) for t in batch]
             content = {"digest": digest, "tiles": described, "code": None if following else ""}
             self.answer(content, b"".join(tile.pixels for tile in batch))
             if not following:
@@ -157,10 +170,19 @@ class _Process:
                 "--overwrite ingest where nothing else changed)",
             ) from refused
 
-    def _tiles(self, content: bytes) -> Iterator[decode.Tile]:
+    def _tiles(self, content: bytes, item: Item) -> Iterator[decode.Tile]:
         how = self.decoding
-        self._limit_memory(2 * len(content) + limits.BYTES_PER_PIXEL * how.max_pixels)
-        return decode.stream(content, max_pixels=how.max_pixels, tile=how.tile, stride=how.stride)
+        return decode.stream(
+            content,
+            max_pixels=how.max_pixels,
+            tile=how.tile,
+            stride=how.stride,
+            depth=how.depth(item.ranges),
+        )
+
+    def _limit_decoding(self, content: bytes) -> None:
+        """Let a file be decoded, and its largest frame be held."""
+        self._limit_memory(2 * len(content) + limits.BYTES_PER_PIXEL * self.decoding.max_pixels)
 
     def limit_reading(self) -> None:
         """Let a file of the largest size be read, and copied while it is put together."""

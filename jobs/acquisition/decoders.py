@@ -2,7 +2,7 @@
 
 Each Python worker of the executors keeps one such process (`decoder_process`), which answers one
 file after the other. When it dies, the files without an answer are tried one by one, and one that
-ends two processes is the culprit. Use `examined`.
+ends two processes is the culprit. Use `examined`, or `spread_of` for the values of deep pictures.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jobs.acquisition.decoder_process import IDLE_ENDED, NO_MEMORY, PIPE
-from jobs.acquisition.decoding import LENGTHS, Decoding, Item
+from jobs.acquisition.decoding import LENGTHS, REASON, SPREAD, TILES, Decoding, Item
 from jobs.errors import JobError
+from udfs.acquisition.ranges import Range
 
 FILES, REQUEST_BYTES = 32, 8 << 20  # of a request, at most; one file may be larger
 START_SECONDS = 120  # until a process is ready; a busy machine takes a second
@@ -36,9 +37,10 @@ _PROGRAM = "import sys; from jobs.acquisition.decoder_process import main; main(
 class Answer:
     """One message about a file: some of its images, or at last why there are none.
 
-    number: the file's place in what was asked. tiles: suffix, width, height and pixels_sha256 of
-    images, and their pixels one after the other. code: "" if the file became images, else the code
-    of `rejects`; None if more messages about this file follow.
+    number: the file's place in what was asked. tiles: suffix, width, height, pixels_sha256 and
+    range of values of images, and their pixels one after the other. code: "" if the file became
+    images, else the code of `rejects`; None if more messages about this file follow. spread: kind,
+    edges and quantiles of a deep picture's values (`ranges.Spread`), if that was asked.
     """
 
     number: int
@@ -47,10 +49,15 @@ class Answer:
     pixels: bytes = b""
     code: str | None = None
     text: str = ""
+    spread: Sequence[Any] | None = None
+
+
+Files = Sequence[tuple[str, bytes | None]]
+Ranges = Sequence[Mapping[str, Range]]
 
 
 def examined(
-    files: Sequence[tuple[str, bytes | None]], decoding: Decoding, *, with_tiles: bool
+    files: Files, decoding: Decoding, *, with_tiles: bool, ranges: Ranges = ()
 ) -> Iterator[Answer]:
     """Yield the answers about files, in their order; a file's last one has a code.
 
@@ -58,17 +65,25 @@ def examined(
         files: path and bytes of each; the bytes are None where the file is to be read.
         decoding: how they are decoded.
         with_tiles: whether their images are asked for.
+        ranges: of each file the ranges of its class, by kind; none where none is fixed.
 
     Raises:
         JobError: if no process can be started, or a file whose images were partly yielded ends its
             process twice.
 
     """
+    want = TILES if with_tiles else REASON
     for first, count in _requests(files):
-        yield from _Request(files, decoding, with_tiles, first, first + count).answers()
+        yield from _Request(files, ranges, decoding, want, first, first + count).answers()
 
 
-def _requests(files: Sequence[tuple[str, bytes | None]]) -> Iterator[tuple[int, int]]:
+def spread_of(files: Files, decoding: Decoding) -> Iterator[Answer]:
+    """Yield an answer about each file, with the spread of its values if it is a deep picture."""
+    for first, count in _requests(files):
+        yield from _Request(files, (), decoding, SPREAD, first, first + count).answers()
+
+
+def _requests(files: Files) -> Iterator[tuple[int, int]]:
     """Yield the first file, and the number of files, of each request."""
     first, held = 0, 0
     for number, (_, content) in enumerate(files):
@@ -89,9 +104,10 @@ class _Request:
     processes have died of it. alone: whether files are asked about one by one, after a death.
     """
 
-    files: Sequence[tuple[str, bytes | None]]
+    files: Files
+    ranges: Ranges
     decoding: Decoding
-    with_tiles: bool
+    want: str
     next: int
     end: int
     seen: int = 0
@@ -116,15 +132,20 @@ class _Request:
     def _message(self, end: int) -> tuple[dict[str, Any], list[bytes]]:
         files = self.files[self.next : end]
         sizes = [None if content is None else len(content) for _, content in files]
-        items = [Item(path, size) for (path, _), size in zip(files, sizes, strict=True)]
+        ranges = self.ranges[self.next : end] or [{}] * len(files)
+        items = [
+            Item(path, size, ranges=fixed)
+            for (path, _), size, fixed in zip(files, sizes, ranges, strict=True)
+        ]
         items[0] = replace(items[0], skip=self.seen)
         data = [content for _, content in files if content]
-        return {"items": [asdict(item) for item in items], "tiles": self.with_tiles}, data
+        return {"items": [asdict(item) for item in items], "want": self.want}, data
 
     def _received(self, content: dict[str, Any], data: bytes) -> Iterator[Answer]:
         tiles = content.get("tiles", ())
         code, text = content["code"], content.get("message", "")
-        answer = Answer(self.next, content["digest"], tiles, data, code, text)
+        spread = content.get("spread")
+        answer = Answer(self.next, content["digest"], tiles, data, code, text, spread)
         self.seen += len(tiles)
         if code is not None:
             self._go_on()

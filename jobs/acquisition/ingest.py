@@ -15,7 +15,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from jobs.acquisition import sources, withdrawn
+from jobs.acquisition import sources, value_ranges, withdrawn
+from jobs.acquisition.value_ranges import ValueRanges
 from jobs.acquisition.withdrawn import Withdrawn
 from jobs.errors import SettingsError
 from jobs.runtime import long_writes, session
@@ -26,7 +27,7 @@ from jobs.warehouse.commits import UNFINISHED, fingerprint
 from jobs.warehouse.parquet_write import ArrowTransform
 from udfs.acquisition.levels import FLAT
 
-VERSION = 3
+VERSION = 4
 PIXELS_VERSION = 2  # raised when the column `pixels` changes; until then latents stay valid
 FILE_BYTES = 256 << 20  # size to aim at for a file of the table images
 # Stored pixels are assumed to take 10 times the bytes of the source file; vectors do not grow.
@@ -250,16 +251,17 @@ def write_images(
     """
     if "images" not in stage_run.pending:
         return
-    metadata = images_metadata(stage_run.settings.ingest, source, decoding_fingerprint)
-    metadata |= out.metadata(reused=reusable is not None)
-    resumable = decoding_fingerprint if source.is_folder else ""
+    ranges = value_ranges.fixed(stage_run, source, unread(candidates, reusable, stage_run))
+    metadata = images_metadata(stage_run.settings.ingest, source, decoding_fingerprint, ranges)
+    metadata = combined(metadata, out.metadata(reused=reusable is not None))
+    resumable = resumable_by(source, decoding_fingerprint, ranges)
     if resumable and stage_run.adopt("images", resumable, metadata):
         reusable = reusable_rows(stage_run, source, decoding_fingerprint, out)
     if reusable is not None:
         stage_run.log_kept("images")
 
     def images_of(part: DataFrame, share: float) -> ArrowTransform:
-        return out.filtered(decoded(stage_run, part, source, resumable, share))
+        return out.filtered(decoded(stage_run, part, source, ranges, resumable, share))
 
     # Only rows of files are found again by a next run; those of a table are decoded at once.
     count = source.count if resumable else 0
@@ -268,10 +270,10 @@ def write_images(
             stage_run, "images", candidates, images_of, key="path", count=count, metadata=metadata
         )
         return
-    small = reusable.images.where(F.col("size_bytes") <= stage_run.settings.ingest.max_bytes)
-    unchanged = small.select(FILE_KEY).unionByName(reusable.rejects.select(FILE_KEY))
-    new = candidates.join(unchanged.distinct(), on=FILE_KEY, how="left_anti")
-    reused = small.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
+    new = unread(candidates, reusable, stage_run)
+    reused = small_enough(reusable, stage_run).join(
+        candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi"
+    )
     reused = reused.select(reusable.images.columns)
     stage_run.progress_total = None  # how many are new is not counted
     if reused.count() < stage_run.warehouse.count("images"):
@@ -279,7 +281,7 @@ def write_images(
     long_writes.write(
         stage_run,
         "images",
-        new.select(candidates.columns),
+        new,
         images_of,
         key="path",
         count=_read_again(stage_run, new, count),
@@ -288,13 +290,40 @@ def write_images(
     )
 
 
+def small_enough(reusable: ReusableRows, stage_run: StageRun) -> DataFrame:
+    """Return the reusable images whose file is not larger than is read now."""
+    return reusable.images.where(F.col("size_bytes") <= stage_run.settings.ingest.max_bytes)
+
+
+def unread(candidates: DataFrame, reusable: ReusableRows | None, stage_run: StageRun) -> DataFrame:
+    """Return the candidates that no earlier run has read, or that have changed since."""
+    if reusable is None:
+        return candidates
+    images = small_enough(reusable, stage_run).select(FILE_KEY)
+    unchanged = images.unionByName(reusable.rejects.select(FILE_KEY)).distinct()
+    new = candidates.join(unchanged, on=FILE_KEY, how="left_anti")
+    return new.select(candidates.columns)
+
+
+def resumable_by(source: sources.Source, decoding_fingerprint: str, ranges: ValueRanges) -> str:
+    """Return what parts of `images` that a stopped run wrote must have been decoded by; "": none.
+
+    It holds the ranges, since a stopped run may have seen other files.
+    """
+    if not source.is_folder:
+        return ""
+    fitted = [ranges.by_class] if ranges.by_class else []
+    return fingerprint([decoding_fingerprint, *fitted]) if fitted else decoding_fingerprint
+
+
 def images_metadata(
-    settings: Ingest, source: sources.Source, decoding_fingerprint: str
+    settings: Ingest, source: sources.Source, decoding_fingerprint: str, ranges: ValueRanges
 ) -> dict[str, Any]:
     """What the commit of `images` records for later runs and for the stages that read it."""
-    return {
+    epoch = {"ranges": ranges.epoch} if ranges.epoch else {}
+    metadata = {
         "decoding": decoding_fingerprint,
-        "pixels": fingerprint(settings.decoding | {"version": PIXELS_VERSION}),
+        "pixels": fingerprint(settings.decoding | {"version": PIXELS_VERSION} | epoch),
         "root": source.root,
         "renamed": source.renamed,
         "tiled": bool(settings.tiling),
@@ -302,12 +331,21 @@ def images_metadata(
         "vectors": source.width is not None,
         "pictures": bool(settings.pictures),
     }
+    return metadata | ranges.metadata()
+
+
+def combined(metadata: dict[str, Any], withdrawn: dict[str, Any]) -> dict[str, Any]:
+    """Return both parts of a commit's metadata; their `content`, if they have one, as one."""
+    content = [part["content"] for part in (metadata, withdrawn) if "content" in part]
+    whole = metadata | withdrawn
+    return whole | {"content": "|".join(content)} if content else whole
 
 
 def decoded(
     stage_run: StageRun,
     candidates: DataFrame,
     source: sources.Source,
+    ranges: ValueRanges,
     resumable: str,
     share: float,
 ) -> ArrowTransform:
@@ -322,7 +360,8 @@ def decoded(
     tasks = settings.tasks or _tasks(source, slots, share, has_pixels=pixels)
     shared = candidates.where(_is_complete()).repartitionByRange(tasks, "label", "image_id")
     in_order = source.with_contents(shared, tasks).sortWithinPartitions("label", "image_id")
-    return ArrowTransform(in_order, source.reader(settings).image_rows, schema, resumable)
+    reader = source.reader(settings, ranges.by_class)
+    return ArrowTransform(in_order, reader.image_rows, schema, resumable)
 
 
 def all_used(stage_run: StageRun, source: sources.Source) -> bool:

@@ -7,7 +7,7 @@ vectors, alone or with the images that they are of. Use `find`, or `run.once(of_
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -35,6 +35,7 @@ from jobs.settings.redaction import redacted
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import CommitInfo, fingerprint
 from jobs.warehouse.hadoop import HadoopFileSystem
+from udfs.acquisition.ranges import Range
 
 # A candidate may become an image. Where `content` is null, the bytes lie in the file at `path`.
 CANDIDATE = arrow_frames.struct(
@@ -44,6 +45,10 @@ CANDIDATE = arrow_frames.struct(
 OURS = (*CANDIDATE.names, VECTOR)  # a candidate's further columns are the caller's
 # Names that callers' columns cannot have, since our tables, candidates or steps of ingest use them.
 RESERVED = (*tables.RESERVED, *OURS, "_usable", "_place")
+
+# Names of files whose pictures have 8 bits.
+NARROW = (".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".webp", ".bmp", ".dib")
+ByClass = Mapping[str, Mapping[str, Range]]  # ranges of values by label and kind of samples
 
 IGNORED = "ignored: directly in the root, or with a name that begins with a dot"
 
@@ -57,7 +62,8 @@ class Source:
     count: candidates. ignored: files that are no candidates. notices: messages for the console.
     renamed: the name in the warehouse for each caller's column that could not keep its own. width:
     the numbers in a vector, if the source holds vectors. max_bytes: larger files are not read.
-    within: the folders in which a table may name files; None of a folder.
+    within: the folders in which a table may name files; None of a folder. may_be_deep: whether the
+    names of files leave it open that some pictures have more than 8 bits.
     """
 
     root: str
@@ -73,6 +79,7 @@ class Source:
     is_remote: bool = False
     max_bytes: int = 2**30
     within: tuple[str, ...] | None = None
+    may_be_deep: bool = True
 
     @property
     def key(self) -> str:
@@ -98,13 +105,25 @@ class Source:
         """The hash of the content and of the settings that it is read with."""
         return fingerprint(self.decoding_inputs(ingest) | {"content": self.content})
 
-    def reader(self, ingest: Ingest) -> CandidateReader:
-        """The reader that turns the candidates into images on the executors."""
+    def image_reader(self, ingest: Ingest, ranges: ByClass | None = None) -> ImageReader:
+        """The reader that decodes pictures; ranges: of values, by class and kind of samples."""
         tile, stride = ingest.tiling or (None, None)
         decoding = Decoding(
-            ingest.max_pixels, tile, stride, ingest.max_bytes, ingest.max_seconds, self.within
+            max_pixels=ingest.max_pixels,
+            tile=tile,
+            stride=stride,
+            max_bytes=ingest.max_bytes,
+            max_seconds=ingest.max_seconds,
+            within=self.within,
+            range=ingest.range,
+            bands=ingest.bands,
         )
-        images = ImageReader(decoding, listed=self.is_folder and not self.is_remote)
+        is_listed = self.is_folder and not self.is_remote
+        return ImageReader(decoding, listed=is_listed, ranges=ranges or {})
+
+    def reader(self, ingest: Ingest, ranges: ByClass | None = None) -> CandidateReader:
+        """The reader that turns the candidates into images on the executors."""
+        images = self.image_reader(ingest, ranges)
         if self.width is None:
             return images
         vectors = VectorReader(self.width)
@@ -174,6 +193,7 @@ def _folder_source(spark: SparkSession, settings: Settings) -> Source:
         notices=(f"{ignored:,} file{'s' * (ignored > 1)} {IGNORED}",) if ignored else (),
         is_remote=not is_mounted(root),
         max_bytes=settings.ingest.max_bytes,
+        may_be_deep=not all(file.path.lower().endswith(NARROW) for file in candidates),
     )
 
 
@@ -258,6 +278,7 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         is_remote=is_remote,
         max_bytes=ingest.max_bytes,
         within=within,
+        may_be_deep=bool(ingest.pictures),
     )
 
 

@@ -20,7 +20,10 @@ from udfs.vectors import validation
 VECTOR = "_vector"  # the column of a candidate that holds its vector, array<double>
 GIVEN = "given"  # the value of latents.encoded_on where vectors came from a table
 VECTORS = arrow_frames.struct("image_id string, sha256 string, latent array<float>")
-_NOT_COPIED = ("sha256", "width", "height", "pixels_sha256", "levels", "pixels")
+_NOT_COPIED = (
+    *("sha256", "width", "height", "pixels_sha256", "levels"),
+    *("range_low", "range_high", "pixels"),
+)
 
 
 @dataclass(frozen=True)

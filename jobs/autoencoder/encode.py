@@ -148,7 +148,22 @@ def reusable_latents(
             f"differ in the last bits: encode on a machine of the first kind ({ISA} makes CPUs "
             "alike), or encode all anew with --overwrite encode"
         )
-    return latents
+    return of_same_pixels(stage_run, latents)
+
+
+def of_same_pixels(stage_run: StageRun, latents: DataFrame) -> DataFrame:
+    """Return latents but those of pictures of more than 8 bits that now have another class.
+
+    Each class has a range of values that is shown (`images.range_low`), so their pixels differ,
+    though their file does not.
+    """
+    images, deep = stage_run.read("images"), "range_low IS NOT NULL"
+    if "range_low" not in images.columns or not stage_run.count("images", deep):
+        return latents
+    present = images.where(deep).select("image_id", F.col("label").alias("_label"))
+    moved = F.col("label") != F.col("_label")
+    rows = latents.join(present, on="image_id", how="left")
+    return rows.where(~F.coalesce(moved, F.lit(False))).select(latents.columns)
 
 
 def write_latents(

@@ -214,7 +214,7 @@ def curate(images: DataFrame, selection: DataFrame) -> DataFrame:
     declared = tables.TABLES["curated"].schema.names
     callers = [name for name in images.columns if name.lower() not in tables.RESERVED]
     return (
-        images.drop("pixels_sha256", "levels", "pixels")
+        images.drop("pixels_sha256", "levels", "range_low", "range_high", "pixels")
         .join(kept, on="image_id", how="inner")
         .join(groups, on="image_id", how="left")
         .withColumns({"group_size": size, "weight": 1 / size})

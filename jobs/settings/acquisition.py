@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from jobs.settings.validators import (
     Section,
@@ -14,10 +14,14 @@ from jobs.settings.validators import (
     Texts,
     Whole,
     between,
+    check_bands,
     check_folders,
+    check_range,
+    listed,
     not_empty,
     one_of,
 )
+from udfs.acquisition.ranges import AUTO
 
 SOURCES = ("folder", "parquet", "delta")
 LAYOUTS = ("label", "split/label")
@@ -38,6 +42,10 @@ class Ingest(Section):
     vector_name: Annotated[Text, AfterValidator(not_empty)] = "vectors"
     tile: Annotated[Whole, between(0, 65536, " px")] = 0
     stride: Annotated[Whole, between(0, 65536, " px")] = 0
+    range: Annotated[str | tuple[float, float], BeforeValidator(check_range)] = AUTO
+    bands: Annotated[
+        tuple[int, ...], listed(int, called="whole numbers"), AfterValidator(check_bands)
+    ] = ()
     max_pixels: Annotated[Whole, between(1, 2**31)] = 89_478_485
     max_bytes: Annotated[Whole, between(1, 2**31 - 1)] = 2**30
     max_seconds: Annotated[Whole, between(1, 86_400, " s")] = 60
@@ -62,8 +70,18 @@ class Ingest(Section):
 
     @property
     def decoding(self) -> dict[str, Any]:
-        """The settings that decide which images a source file gives, for fingerprints."""
-        return {"tiling": self.tiling, "max_pixels": self.max_pixels}
+        """The settings that decide which images a source file gives, for fingerprints.
+
+        Those that earlier versions did not have are left out where they have their defaults.
+        """
+        return {"tiling": self.tiling, "max_pixels": self.max_pixels} | self.values
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The settings that decide how values are shown, if they are not the defaults."""
+        default = {"range": AUTO, "bands": ()}
+        given = {name: getattr(self, name) for name in default}
+        return {name: value for name, value in given.items() if value != default[name]}
 
 
 @dataclass(frozen=True)

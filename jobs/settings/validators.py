@@ -7,11 +7,15 @@ hide a function `order`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Strict
+
+from udfs.acquisition.ranges import AUTO, FULL, PERCENTILE, percentiles
 
 LARGEST_SEED = 2**31 - 1
 
@@ -89,6 +93,31 @@ def not_empty(value: str) -> str:
     if not value:
         raise ValueError("must not be empty")
     return value
+
+
+def check_range(value: Any) -> Any:
+    """Allow a rule for the values that become black and white, or the two values."""
+    if isinstance(value, list | tuple):
+        numbers = [number for number in value if type(number) in (int, float)]
+        if len(numbers) == len(value) == 2 and -math.inf < numbers[0] < numbers[1] < math.inf:
+            return tuple(map(float, numbers))
+    elif value in (AUTO, FULL):
+        return value
+    elif isinstance(value, str):
+        with suppress(ValueError):
+            low, high = percentiles(value)
+            return f"{PERCENTILE}:{low:g},{high:g}"
+    raise ValueError(
+        f"must be {AUTO}, {FULL}, {PERCENTILE}:2,98 or two numbers in rising order, such as "
+        "[0, 4095]"
+    )
+
+
+def check_bands(values: Sequence[int]) -> Sequence[int]:
+    """Allow no number, one or three, from 1."""
+    if len(values) not in (0, 1, 3) or any(value < 1 for value in values):
+        raise ValueError("must hold three numbers from 1 (red, green, blue), one (grey), or none")
+    return values
 
 
 def check_folders(values: Sequence[str]) -> Sequence[str]:

@@ -81,7 +81,8 @@ TABLES: dict[str, Table] = {
         Table(
             "images",
             ("ingest",),
-            f"{_IMAGE}, pixels_sha256 string, levels int, pixels binary",
+            f"{_IMAGE}, pixels_sha256 string, levels int, "
+            "range_low double, range_high double, pixels binary",
             more=True,
         ),
         Table(

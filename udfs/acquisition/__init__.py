@@ -4,6 +4,8 @@ decode.py
     decode — the images in a file's bytes: the whole frame or its tiles, at 64x64 px
     stream — the same, one image at a time
     frame — the first frame of a file, oriented, in RGB
+    Frame — a frame, and the values that became black and white
+    spread — how the values of a picture of more than 8 bits spread
     frame_size — width and height by a file's header
     tiles — a frame as one image, or as its tiles
     Tile — one image as the encoder sees it
@@ -17,7 +19,6 @@ levels.py
     is_flat — whether an RGB image shows nothing
     count — how many of the 256 levels occur in pixels
     drawn_by_alpha — an image whose drawing is its transparency
-    eight_bit — 16-bit and floating-point grey in 8 bits
     strips — the rows of an image in parts of bounded size
 
 limits.py
@@ -25,7 +26,35 @@ limits.py
     check_whole — refuses a JPEG file whose scans end early
     check_memory — refuses a frame for which the process may not have the memory
     webp_pixels — the size of a WebP file's frame
+    jpeg_xl_pixels — the size of a JPEG XL file's frame
     jpeg_scans — how many times a JPEG file goes over its frame
+
+samples.py
+    Samples — the values of a picture of more than 8 bits
+    of_image — the samples of what Pillow has opened
+    stated_bits — the bits that a tag's greatest value fills
+    number — the number that a tag holds as text
+    may_be_deep — whether a file may have more than 8 bits, by its first bytes
+
+tiff.py
+    page_of — the first page of a TIFF that is no reduced copy
+    is_for_pillow — whether Pillow reads it as it is
+    read — the samples of a TIFF that Pillow does not read
+
+ranges.py
+    Depth — how pictures of more than 8 bits or three bands are shown
+    Spread — how the values of files spread
+    spread — how the values of a file spread
+    pooled — how the values of several files spread
+    kind_of — the kind of samples that share a range
+    percentiles — the numbers of a rule
+    fitted — the range of values that is shown, by a rule
+    full — all values that a type holds
+    levels — values as levels 0…255
+
+formats.py
+    parser_of — the name of a rarer format whose parser is loaded
+    Parser — what reads such a format
 
 metadata.py
     without — a file without what says nothing of its pixels

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import puremagic
 from PIL import TiffImagePlugin
 
+from udfs.acquisition.formats import INSTALL
 from udfs.acquisition.unusable import FORMATS, Unusable, cut_off
 
 LOOKED_AT = 4096  # first bytes that decide
@@ -46,12 +47,8 @@ _IMAGES = (
     (0, b"icns", "Apple icon"),
     (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
     (4, b"ftypavif", "AVIF"),
     (4, b"ftypavis", "AVIF"),
-    *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"hevc", b"heim", b"heis")),
-    *((4, b"ftyp" + brand, "HEIF") for brand in (b"mif1", b"msf1", b"hevm", b"hevs")),
     (4, b"ftypcrx", "Canon raw"),
     (0, b"FUJIFILMCCD-RAW", "Fujifilm raw"),
     (128, b"DICM", "DICOM"),
@@ -60,7 +57,17 @@ _IMAGES = (
     (0, b"DDS ", "DirectDraw surface"),
     (0, b"qoif", "QOI"),
 )
+# The same for which there are packages.
+_INSTALLABLE = (
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis")),
+    *((4, b"ftyp" + brand, "HEIC") for brand in (b"hevc", b"hevx", b"hevm", b"hevs")),
+    *((4, b"ftyp" + brand, "HEIF") for brand in (b"mif1", b"msf1")),
+)
+_INSTALL = f"install what reads it ({INSTALL}, on the driver and the executors), or {CONVERT}"
 _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
+    *((start, first, Kind(name, _INSTALL, is_image=True)) for start, first, name in _INSTALLABLE),
     *((start, first, Kind(name, CONVERT, is_image=True)) for start, first, name in _IMAGES),
     (0, b"PK\x03\x04", Kind("a zip archive", UNPACK)),
     (0, b"\x1f\x8b", Kind("a gzip archive", UNPACK)),
@@ -158,7 +165,7 @@ def _tiff(data: bytes) -> Unusable:
     """The reason for a TIFF that the decoder does not open: what its tags say of its pixels."""
     try:
         header = io.BytesIO(data)
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8] if data[2] == 42 else data[:16])
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8] if 42 in data[2:4] else data[:16])
         header.seek(tags.next)
         tags.load(header)
         bits = tags[_BITS] if isinstance(tags[_BITS], tuple) else (tags[_BITS],)

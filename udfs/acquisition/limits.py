@@ -18,6 +18,8 @@ from udfs.acquisition.unusable import Unusable, too_large
 SCANS = 100
 # What a decoder takes at most for each pixel of a frame: WebP's takes 16, others fewer.
 BYTES_PER_PIXEL = 24
+_JPEG_XL, _JPEG_XL_BOXES = b"\xff\x0a", b"\x00\x00\x00\x0cJXL "
+_JPEG_XL_RATIOS = (None, (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # of the sides
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of TIFF
 # What libjpeg-turbo warns of where a scan lacks codes, and where a file lacks its end marker.
 _HIT_MARKER, _HIT_END = "premature end of data segment", "Premature end of JPEG file"
@@ -95,6 +97,35 @@ def webp_pixels(data: bytes) -> int:
         width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
     else:
         return 0
+    return width * height
+
+
+def jpeg_xl_pixels(data: bytes) -> int:
+    """Return the pixels of a JPEG XL file's frame; 0 if it is no such file, or its header is cut.
+
+    Its parser decodes the whole frame when the file is opened.
+    """
+    start = 0
+    if data.startswith(_JPEG_XL_BOXES):
+        start = max(data.find(name, 0, 65536) for name in (b"jxlc", b"jxlp"))
+        start = data.find(_JPEG_XL, start, start + 64)
+    if start < 0 or not data.startswith(_JPEG_XL, start):
+        return 0
+    bits = int.from_bytes(data[start + 2 : start + 14].ljust(12, b"\0"), "little")
+
+    def read(count: int) -> int:
+        nonlocal bits
+        value, bits = bits & ((1 << count) - 1), bits >> count
+        return value
+
+    is_small = read(1)
+
+    def side() -> int:
+        return 8 * (1 + read(5)) if is_small else 1 + read((9, 13, 18, 30)[read(2)])
+
+    height = side()
+    ratio = _JPEG_XL_RATIOS[read(3)]
+    width = side() if ratio is None else height * ratio[0] // ratio[1]
     return width * height
 
 

@@ -51,6 +51,8 @@ def rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Re
             "modified_at": [NOTED] * len(numbers),
             "pixels_sha256": [f"{number:064x}" for number in numbers],
             "levels": [1] * len(numbers),
+            "range_low": [0.0] * len(numbers),
+            "range_high": [1.0] * len(numbers),
             "pixels": [bytes([number % 256]) * 12288 for number in numbers],
         }
         yield arrow.record_batch(columns, schema)

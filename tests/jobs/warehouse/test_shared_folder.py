@@ -31,7 +31,7 @@ def image_frame(spark: SparkSession, count: int) -> DataFrame:
         if column.name != "image_id"
     }
     values |= {"modified_at": F.current_timestamp(), "width": F.lit(1), "height": F.lit(1)}
-    values["levels"] = F.lit(1)
+    values |= {"levels": F.lit(1), "range_low": F.lit(0.0), "range_high": F.lit(1.0)}
     ids = spark.range(0, count, numPartitions=2).select(
         F.col("id").cast("string").alias("image_id")
     )

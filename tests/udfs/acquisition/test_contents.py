@@ -12,6 +12,7 @@ import pytest
 from PIL import TiffImagePlugin
 
 from tests.support.decoding import refused
+from udfs.acquisition.contents import identified
 
 
 def zipped() -> bytes:
@@ -54,31 +55,36 @@ def test_what_the_bytes_are_is_told(data: bytes, code: str, said: str) -> None:
     assert said in reason.message
 
 
-def tiff(bands: int, kind: str, planar: int = 1) -> bytes:
+def tiff(bands: int, kind: str, planar: int, order: str) -> bytes:
     """An uncompressed TIFF of 4×4 px, of any number of bands."""
     values = np.zeros((4, 4, bands), kind)
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    tags = TiffImagePlugin.ImageFileDirectory_v2(start + bytes(4))
     size = values.dtype.itemsize
     entries = {256: 4, 257: 4, 258: (8 * size,) * bands, 259: 1, 262: 1, 277: bands, 278: 4}
     entries |= {273: 8, 279: values.nbytes, 284: planar, 339: ("uif".index(kind[0]) + 1,) * bands}
     for tag, value in entries.items():
         tags[tag] = value
     target = io.BytesIO()
-    target.write(b"II*\0" + struct.pack("<I", 8 + values.nbytes) + values.tobytes())
+    target.write(start + struct.pack(f"{order}I", 8 + values.nbytes) + values.tobytes())
     tags.save(target)
     return target.getvalue()
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("bands", "kind", "planar", "said"),
     [
-        (tiff(13, "u2"), "a TIFF of 13 bands of 16-bit unsigned numbers (compression 1)"),
-        (tiff(1, "f8"), "a TIFF of 1 bands of 64-bit floating-point numbers"),
-        (tiff(6, "i4", planar=2), "32-bit signed numbers, one band after the other"),
+        (13, "u2", 1, "a TIFF of 13 bands of 16-bit unsigned numbers (compression 1)"),
+        (1, "f8", 1, "a TIFF of 1 bands of 64-bit floating-point numbers"),
+        (6, "i4", 2, "32-bit signed numbers, one band after the other"),
     ],
 )
-def test_a_tiff_that_is_not_read_is_told_by_its_tags(data: bytes, said: str) -> None:
-    reason = refused(data)
+def test_a_tiff_that_pillow_does_not_open_is_told_by_its_tags(
+    order: str, bands: int, kind: str, planar: int, said: str
+) -> None:
+    """They are read by another library; this is what is told where that cannot."""
+    reason = identified(tiff(bands, kind, planar, order))
     assert reason.code == "unsupported_format"
     assert said in reason.message
     assert "save one band of 8 or 16 bits, or three of 8 bits" in reason.message

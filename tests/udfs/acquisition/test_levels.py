@@ -1,39 +1,30 @@
-"""Deep frames become 8-bit RGB in strips: the same levels, in little memory."""
+"""Pictures of 8 bits as RGB, whose drawing may be in their transparency."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 from PIL import Image
 
-from tests.support.decoding import peak_bytes
-from tests.support.pictures import encoded
 from udfs.acquisition import levels
 
 
-@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
-def test_grey_of_16_bits_is_the_same_in_strips(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.linspace(-9, 70_000, 90 * 70).reshape(90, 70)
-    if mode == "I":
-        grey = Image.fromarray(values.astype(np.int32))
-    else:
-        stored = np.clip(values, 0, 65535).astype(">u2" if mode == "I;16B" else "<u2")
-        grey = Image.frombytes(mode, (70, 90), stored.tobytes())
-    expected = (np.clip(values.astype(np.int64), 0, 65535) + 128) // 257
-    monkeypatch.setattr(levels, "STRIP", 700)
-    shown = np.asarray(levels.rgb(grey))
-    assert np.array_equal(shown, np.repeat(expected[:, :, None], 3, axis=2))
+def test_rows_are_looked_at_in_strips_that_cover_them() -> None:
+    assert levels.strips((1000, 600)) == [(0, 262), (262, 524), (524, 600)]
+    assert levels.strips((levels.STRIP + 1, 3)) == [(0, 1), (1, 2), (2, 3)]
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_a_deep_frame_takes_a_few_bytes_a_pixel(kind: str, tmp_path: Path) -> None:
-    """In a process of its own: 16-bit grey as PNG, floating point as TIFF."""
-    side = 4000
-    grey = np.zeros((side, side), np.uint16 if kind == "PNG" else np.float32)
-    (tmp_path / "deep").write_bytes(encoded(Image.fromarray(grey), kind))
-    small = Image.fromarray(np.zeros((8, 8), np.uint16))
-    (tmp_path / "small").write_bytes(encoded(small, "PNG"))
-    peaks = [peak_bytes(tmp_path / name) for name in ("small", "deep")]
-    assert peaks[1] - peaks[0] < 12 * side * side
+def test_levels_are_counted_in_all_channels() -> None:
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:8, :, 1] = 9
+    assert levels.count(pixels.tobytes()) == 2
+
+
+def test_a_drawing_lies_on_a_ground_that_shows_it() -> None:
+    alpha = Image.new("L", (8, 8))
+    alpha.paste(255, (2, 2, 5, 5))
+    for ink, ground in ((10, 255), (240, 0)):
+        image = np.asarray(levels.drawn_by_alpha(Image.new("RGB", (8, 8), (ink,) * 3), alpha))
+        assert (image[3, 3, 0], image[0, 0, 0]) == (ink, ground)
+    even = Image.new("L", (8, 8), 90)
+    ink_alone = Image.new("RGB", (8, 8), (10, 10, 10))
+    assert levels.drawn_by_alpha(ink_alone, even) is ink_alone
