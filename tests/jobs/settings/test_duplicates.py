@@ -40,6 +40,9 @@ from jobs.settings.load import build
         ('prune.thresholds=["overlap:0"]', "both images show must be above 0 and at most 1"),
         ('prune.thresholds=["overlap:1.01"]', "both images show must be above 0 and at most 1"),
         ('prune.thresholds=["overlap:0.5", "overlap:0.50"]', "twice"),
+        ("publish.export=tar", 'must be webdataset, imagefolder or ""'),
+        ("publish.export=['webdataset', 'webdataset']", "names a format twice"),
+        ("publish.shard_bytes=1000", "must lie between 65536 and"),
         ("prune.candidates=[1.5]", "must be numbers between -1 and 1"),
         ("prune.candidates=[nan]", "must be numbers between -1 and 1"),
         ("prune.candidates=half", "must be a list of numbers"),
@@ -143,3 +146,12 @@ def test_shares_may_miss_1_by_rounding() -> None:
     shares = build({}, ['publish.split=["a:0.7", "b: 0.2", "c:0.1"]']).publish.shares
     assert list(shares.items()) == [("a", 0.7), ("b", 0.2), ("c", 0.1)]
     build({}, ['publish.split=["a:0.3333333333", "b:0.3333333333", "c:0.3333333334"]'])
+
+
+def test_an_export_is_none_one_or_several() -> None:
+    for text, exports in {
+        "": (),
+        "webdataset": ("webdataset",),
+        "['webdataset', 'imagefolder']": ("webdataset", "imagefolder"),
+    }.items():
+        assert build({}, (f"publish.export={text}",)).publish.export == exports
