@@ -9,7 +9,7 @@ from __future__ import annotations
 from jobs.acquisition import ingest
 from jobs.autoencoder import describe, encode, train, whiten
 from jobs.density import anomalies, generate, modes, project
-from jobs.duplicates import conflicts, leaks, prune, publish
+from jobs.duplicates import conflicts, export, leaks, prune, publish
 from jobs.errors import SettingsError
 from jobs.evaluation import calibrate, estimate, similarities
 from jobs.report import console_summary, report
@@ -31,6 +31,7 @@ STAGES: tuple[Stage, ...] = (
     generate.STAGE,
     prune.STAGE,
     publish.STAGE,
+    export.STAGE,
     estimate.STAGE,
     similarities.STAGE,
     calibrate.STAGE,

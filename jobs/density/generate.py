@@ -6,8 +6,6 @@ can be recognised. See docs/method.md, "What the model is for".
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +21,7 @@ from jobs.autoencoder.models import Model
 from jobs.density import nearest_images
 from jobs.density.nearest_images import NearestImages
 from jobs.errors import JobError
+from jobs.paths import safe_name
 from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import RunContext, Stage, StageRun, written_by
 from jobs.settings.density import Generate
@@ -38,7 +37,6 @@ FOLDER = "generated_images"
 SHEET = "contact_sheet.png"
 ROWS, COLUMNS = 200, 12  # classes, and images of a class, on the contact sheet
 NAMED = 5  # classes that a message names
-LONGEST = 100  # characters of a folder's name; file systems take at most 255 bytes
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]  # (n, 64, 64, 3)
 
@@ -226,21 +224,9 @@ def file_name(label: str, number: int) -> str:
 
 
 def folder_name(label: str) -> str:
-    """Turn a label into a folder's name; different labels have different names.
-
-    Letters of any script stay, most other characters become %XX. A long name is cut and ends with
-    a ~ and the label's hash. No name begins with a dot or is that of the contact sheet.
-    """
-    name = re.sub(r"[^\w .()+,=-]|^\.", lambda match: _escaped(match[0]), label)
-    name = name.replace(".", "%2E") if name == SHEET else name
-    if len(name) <= LONGEST and len(name.encode()) <= 2 * LONGEST:
-        return name
-    digest = hashlib.sha256(label.encode()).hexdigest()
-    return f"{name[: LONGEST // 2]}~{digest[:16]}"
-
-
-def _escaped(char: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in char.encode())
+    """Turn a label into a folder's name (`safe_name`), which is not that of the contact sheet."""
+    name = safe_name(label)
+    return name.replace(".", "%2E") if name == SHEET else name
 
 
 def summary(drawn: dict[str, Drawn], nearest: NearestImages) -> str:

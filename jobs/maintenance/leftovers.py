@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 
 from jobs.autoencoder import models
+from jobs.duplicates.export_folder import EXPORT
 from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.maintenance.table_files import is_of_delta, readable
 from jobs.runtime.console import Console, abbreviated
@@ -26,7 +27,8 @@ DAY = 86_400
 # After so many days nobody waits for that.
 RESUMABLE_DAYS = 7
 LOG = "_delta_log/"
-OURS = ("models", models.CHECKPOINTS, "report", "generated_images")  # folders that are no tables
+# Folders that are no tables.
+OURS = ("models", models.CHECKPOINTS, "report", "generated_images", EXPORT)
 # A commit that Delta's writers had not yet renamed: Spark's and delta-rs'.
 UNCOMMITTED = re.compile(r"\..+\.tmp(\.crc)?|_commit_.+\.json\.tmp")
 FINISHED = ("_SUCCESS", "_committed_")

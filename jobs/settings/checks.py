@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from jobs.errors import SettingsError
-from jobs.paths import is_mounted, mounted
-from jobs.settings.duplicates import GRADIENTS, OVERLAP, RATE, SHARE, SUBLABEL
+from jobs.paths import absolute, is_mounted, mounted
+from jobs.settings.duplicates import GRADIENTS, IMAGEFOLDER, OVERLAP, RATE, SHARE, SUBLABEL
 from jobs.settings.evaluation import NO_LABELS
 from jobs.settings.model import Settings, published_space
 from udfs.density import modes
@@ -59,6 +59,11 @@ def _vectors(settings: Settings) -> Iterator[str]:
         yield f"prune.thresholds: {without} numbers, such as [0.9, 0.85, 0.8]"
     if settings.conflicts.overlap is not None and not ingest.pictures:
         yield f"conflicts.threshold: {without} a number, such as 0.85"
+    if settings.publish.export and not ingest.pictures:
+        yield (
+            "publish.export: writes images, and with ingest.vector_column there are none: name "
+            "the images in ingest.image_column as well"
+        )
     if settings.generate.count:
         yield (
             "generate.count: images are decoded by the model, and with ingest.vector_column there "
@@ -148,8 +153,29 @@ def obstacles(settings: Settings, job: str) -> Iterator[str]:
             yield NO_LABELS
     if pipeline and settings.prune.by_sublabel and not settings.modes.draws:
         yield f"prune.group_by: {SUBLABEL} needs modes.draws, such as 200"
+    if pipeline or job == "export":
+        yield from _export(settings)
     if pipeline:
         yield from _unpublishable(settings, list(settings.prune.rules), settings.prune.space)
+
+
+def _export(settings: Settings) -> Iterator[str]:
+    """Yield what would stop the stage `export` after the others are done."""
+    publish, images = settings.publish, settings.images
+    if IMAGEFOLDER in publish.export and settings.ingest.tile:
+        yield (
+            f"publish.export: {IMAGEFOLDER} makes links to files, and with ingest.tile images are "
+            "parts of files: take webdataset, which writes each tile as a PNG"
+        )
+    folder = publish.export_folder
+    if not folder or not images:
+        return
+    inner, outer = absolute(folder), absolute(images)
+    if f"{inner}/".startswith(f"{outer}/"):
+        yield (
+            f"publish.export_folder = {folder!r}: lies below --images {images}, so that the next "
+            "run would take what is exported for new images: name another folder"
+        )
 
 
 def _missing_file(key: str, path: str) -> Iterator[str]:

@@ -48,6 +48,8 @@ MOST_RULES = 60  # a 64-bit mask holds an image's state under each rule
 SUBLABEL = "sublabel"  # in prune.group_by: the clusters of `modes`, not a column of images
 MODES = ("all", "append")
 SCOPES = ("all", "label")
+WEBDATASET, IMAGEFOLDER = "webdataset", "imagefolder"
+EXPORTS = (WEBDATASET, IMAGEFOLDER)
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,14 @@ def check_split(values: Sequence[str]) -> Sequence[str]:
     return values
 
 
+def check_exports(values: Sequence[str]) -> Sequence[str]:
+    """Allow some of EXPORTS, or an empty string for none."""
+    names = tuple(value for value in values if value)
+    if not set(names) <= set(EXPORTS):
+        raise ValueError(f'must be {", ".join(EXPORTS)} or "", or a list of some of them')
+    return distinct("a format")(names)
+
+
 @dataclass(frozen=True)
 class Prune(Section):
     """Which images count as duplicates, and which of them stays."""
@@ -348,6 +358,9 @@ class Publish(Section):
     most_removed_of_class: Annotated[Number, between(0, 1)] = 1.0
     split: Annotated[Texts, AfterValidator(check_split)] = ()
     seed: Seed = 0
+    export: Annotated[Texts, AfterValidator(check_exports)] = ()
+    export_folder: Text = ""
+    shard_bytes: Annotated[Whole, between(65_536, 2**40)] = 2**29
 
     @property
     def shares(self) -> dict[str, float]:

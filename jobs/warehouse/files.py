@@ -54,8 +54,11 @@ class Files(ABC):
         """Return a file's bytes. Raises FileNotFoundError."""
 
     @abstractmethod
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file aside, then rename it: readers see the old file or the new one, whole."""
+    def write_parts(self, name: str, parts: Iterable[bytes]) -> None:
+        """Write a file of parts aside, then rename it: readers see the old one or the new, whole.
+
+        So a file may be larger than the driver's memory.
+        """
 
     @abstractmethod
     def delete(self, name: str) -> None:
@@ -70,8 +73,16 @@ class Files(ABC):
         """Return the names of what lies directly in a folder, hidden ones too, sorted."""
 
     @abstractmethod
-    def _rename(self, old: str, new: str) -> None:
-        """Rename a folder; no folder of the new name exists."""
+    def rename(self, old: str, new: str) -> None:
+        """Rename a file or a folder; nothing of the new name exists."""
+
+    @abstractmethod
+    def link_or_copy(self, old: str, new: str) -> None:
+        """Give a file, which is never changed, another name beside its own, or copy it."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file aside, then rename it: readers see the old file or the new one, whole."""
+        self.write_parts(name, (data,))
 
     def list(self, folder: str) -> list[str]:
         """Return the names of all files below a folder, sorted; none if there is no folder."""
@@ -91,9 +102,9 @@ class Files(ABC):
             count += 1
         self.delete(old)
         if self.exists(folder):
-            self._rename(folder, old)
+            self.rename(folder, old)
         if count:
-            self._rename(aside, folder)
+            self.rename(aside, folder)
         self.delete(old)
         return count
 
@@ -113,11 +124,12 @@ class LocalFiles(Files):
     def read(self, name: str) -> bytes:  # noqa: D102
         return (self._root / name).read_bytes()
 
-    def write(self, name: str, data: bytes) -> None:  # noqa: D102
+    def write_parts(self, name: str, parts: Iterable[bytes]) -> None:  # noqa: D102
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_bytes(data)
+        with aside.open("wb") as file:
+            file.writelines(parts)
         aside.replace(path)
 
     def delete(self, name: str) -> None:  # noqa: D102
@@ -150,7 +162,15 @@ class LocalFiles(Files):
         path = self._root / folder
         return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
 
-    def _rename(self, old: str, new: str) -> None:
+    def link_or_copy(self, old: str, new: str) -> None:  # noqa: D102
+        source, target = self._root / old, self._root / new
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, target)
+
+    def rename(self, old: str, new: str) -> None:  # noqa: D102
         (self._root / old).rename(self._root / new)
 
 
@@ -176,16 +196,16 @@ class HadoopFiles(Files):
     def read(self, name: str) -> bytes:  # noqa: D102
         return self._files.read(self.path(name))
 
-    def write(self, name: str, data: bytes) -> None:  # noqa: D102
+    def write_parts(self, name: str, parts: Iterable[bytes]) -> None:  # noqa: D102
         whole = paths.scheme(self._root) in WHOLE
         folder, _, last = name.rpartition("/")
         aside = f"{folder}/.{last}.{os.getpid()}" if folder else f".{last}.{os.getpid()}"
         if not whole:
-            self._files.write(self.path(aside), data)
+            self._files.write_parts(self.path(aside), parts)
         if not _is_hidden(name):
             self._check()
         if whole:
-            self._files.write(self.path(name), data)
+            self._files.write_parts(self.path(name), parts)
         else:
             self._files.rename_over(self.path(aside), self.path(name))
 
@@ -210,7 +230,10 @@ class HadoopFiles(Files):
             return []
         return sorted(status.path.rpartition("/")[2] for status in children)
 
-    def _rename(self, old: str, new: str) -> None:
+    def link_or_copy(self, old: str, new: str) -> None:  # noqa: D102
+        self._files.copy(self.path(old), self.path(new))
+
+    def rename(self, old: str, new: str) -> None:  # noqa: D102
         self._check()
         self._files.rename(self.path(old), self.path(new))
 

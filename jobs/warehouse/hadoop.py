@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
 
 from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -106,15 +107,23 @@ class HadoopFileSystem:
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file, or write over it. Where this is not atomic, write aside and rename."""
+        self.write_parts(path, (data,))
+
+    def write_parts(self, path: str, parts: Iterable[bytes]) -> None:
+        """Write a file as `write` does, of parts that are not in memory all at once."""
         try:
             stream = self.system.create(self.path(path), True)
-            try:
-                stream.write(bytearray(data))
-            except Py4JJavaError:
-                # Closing it would show what was written so far, where a file appears whole.
-                with suppress(Py4JJavaError):
-                    stream.abort()
-                raise
+        except Py4JJavaError as refused:
+            raise _error(refused, path) from refused
+        try:
+            for part in parts:
+                _append(stream, part, path)
+        except BaseException:
+            # Closing it would show what was written so far, where a file appears whole.
+            with suppress(Py4JJavaError, PySparkException):  # HDFS does not know it
+                stream.abort()
+            raise
+        try:
             stream.close()
         except Py4JJavaError as refused:
             raise _error(refused, path) from refused
@@ -137,6 +146,14 @@ class HadoopFileSystem:
         try:
             if not self.system.rename(self.path(old), self.path(new)):
                 raise OSError(f"{old} cannot be renamed to {new}")
+        except Py4JJavaError as refused:
+            raise _error(refused, old) from refused
+
+    def copy(self, old: str, new: str) -> None:
+        """Copy a file within the file system; its bytes pass through the driver's JVM."""
+        copy = self._jvm.org.apache.hadoop.fs.FileUtil.copy
+        try:
+            copy(self.system, self.path(old), self.system, self.path(new), False, True, self._conf)
         except Py4JJavaError as refused:
             raise _error(refused, old) from refused
 
@@ -213,6 +230,13 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
         if byte < 128:
             return value, at
         shift += 7
+
+
+def _append(stream: Any, data: bytes, path: str) -> None:
+    try:
+        stream.write(bytearray(data))
+    except Py4JJavaError as refused:
+        raise _error(refused, path) from refused
 
 
 def _error(refused: Exception, path: str) -> OSError:

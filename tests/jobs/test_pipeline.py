@@ -93,6 +93,7 @@ def test_stages_that_a_pipeline_skips_say_how_to_ask_for_them() -> None:
         "conflicts",
         "anomalies",
         "generate",
+        "export",
         "calibrate",
     ]
     for stage in skipped:

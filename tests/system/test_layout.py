@@ -24,7 +24,6 @@ TESTED_BY = {
     "jobs/acquisition/decoding.py": "jobs/acquisition/test_decoders.py",
     "jobs/warehouse/arrow_frames.py": "jobs/warehouse/test_parquet_scan.py",
     "jobs/warehouse/commits.py": "jobs/warehouse/test_store.py",
-    "jobs/warehouse/files.py": "jobs/warehouse/test_store.py",
     "jobs/warehouse/local_store.py": "system/test_stores.py",
     "jobs/warehouse/partitioning.py": "jobs/warehouse/test_parquet_scan.py",
     "jobs/warehouse/spark_store.py": "jobs/warehouse/test_store.py",

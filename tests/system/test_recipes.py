@@ -155,6 +155,74 @@ def check_pixels(names: Names) -> None:
     assert set(names["labels"]) == {0, 1, 2}
 
 
+def published_splits() -> dict[str, str]:
+    rows = pl.read_delta(f"{WAREHOUSE}/splits").filter("kept")
+    return dict(rows.select("image_id", "split").rows())
+
+
+def check_splits(names: Names) -> None:
+    train, test = names["train"], names["test"]
+    assert len(train) + len(test) == len(curated())
+    assert min(len(train), len(test)) > 0
+    assert not set(train["group_id"]) & set(test["group_id"])
+
+
+def check_stream(names: Names) -> None:
+    """Two epochs, in each of which every image of the split comes once."""
+    labels = dict(curated().select("image_id", "label").rows())
+    of_split = [labels[name] for name, split in published_splits().items() if split == "train"]
+    classes = sorted(set(labels.values()))
+    seen = [classes[number] for number in names["seen"]]
+    first, second = seen[: len(of_split)], seen[len(of_split) :]
+    assert sorted(first) == sorted(second) == sorted(of_split)
+    assert first != second
+    assert names["images"].shape[1:] == (3, 64, 64)
+    assert 0 < names["weights"].min() <= names["weights"].max() <= 1
+
+
+def check_shards(names: Names) -> None:
+    splits = published_splits()
+    of_train = {name for name, split in splits.items() if split == "train"}
+    assert names["checked"]
+    assert {told["image_id"] for told in names["told"]} == of_train
+    assert {told["split"] for told in names["told"]} == {"train"}
+    assert len(names["told"]) == len(names["classes"]) == len(of_train)
+    assert len(names["train"]) > 1  # so that two workers have something to do
+    labels = dict(curated().select("image_id", "label").rows())
+    assert sorted(names["classes"]) == sorted(labels[name] for name in of_train)
+
+
+def check_links(names: Names) -> None:
+    splits = published_splits()
+    rows = curated().filter(pl.col("image_id").replace_strict(splits) == "train")
+    assert names["names"] == ["field", "shore", "town"]
+    inodes = {Path(path).stat().st_ino for path, _ in names["samples"]}
+    assert inodes == {Path(path).stat().st_ino for path in rows["path"]}
+    assert len(names["samples"]) == len(names["drawn"]) == len(rows)
+    assert sorted(names["sizes"]["group_size"]) == sorted(rows["group_size"])
+
+
+def check_hugging_face(names: Names) -> None:
+    kept, splits = names["kept"], published_splits()
+    assert kept.num_rows == {
+        split: sum(own == split for own in splits.values()) for split in ("train", "test")
+    }
+    assert kept["train"].features["label"].names == ["field", "shore", "town"]
+    assert names["first"]["image"].mode == "RGB"
+    weights = dict(curated().select("path", "weight").rows())
+    paths = kept["train"].cast_column("image", names["datasets"].Image(decode=False))["image"]
+    assert [weights[each["path"]] for each in paths] == list(kept["train"]["weight"])
+
+
+def check_batches(names: Names) -> None:
+    numbers = [names["classes"][number] for part in names["seen"] for number in part]
+    assert sorted(numbers) == sorted(curated()["label"])
+    pixels, _, weights = next(names["batches"](8))
+    assert pixels.shape[1:] == (64, 64, 3)
+    assert pixels.dtype == "uint8"
+    assert len(pixels) == len(weights) <= 8
+
+
 def check_text(names: Names) -> None:
     assert Path("kept.txt").read_text().splitlines() == curated().sort("image_id")["path"].to_list()
 
@@ -207,9 +275,15 @@ CHECKS: dict[str, Callable[[Names], None]] = {
     "Reading with DuckDB": check_duckdb,
     "Reading with pandas": check_pandas,
     "A PyTorch Dataset over the files": check_files,
+    "Training and test sets": check_splits,
+    "A PyTorch IterableDataset, with several workers": check_stream,
     "A PyTorch Dataset over the pixels": check_pixels,
     "The kept list as a text file": check_text,
     "A Parquet file in Hugging Face's layout": check_parquet,
+    "Shards for WebDataset": check_shards,
+    "A folder for ImageFolder": check_links,
+    "Hugging Face datasets": check_hugging_face,
+    "JAX or TensorFlow, through Parquet": check_batches,
     NAMED: check_named,
     "Another rule, and back again": check_rules,
     "What changed since last week": check_changes,

@@ -11,7 +11,8 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from jobs.duplicates import changes, prune, publish
+from jobs.density import anomalies
+from jobs.duplicates import changes, leaks, prune, publish
 from jobs.duplicates.changes import CAME, CHANGED, KEEPER, WENT
 from jobs.warehouse.store import open_store
 from tests.support.given_latents import GivenLatents, rows_of, withdraw
@@ -156,6 +157,47 @@ def test_each_change_has_its_reason(hand: GivenLatents) -> None:
     # Another rule: 0.5 is an angle of 60°.
     wide = ("prune.thresholds=[0.9, 0.3]", "publish.rule=fixed:0.3")
     assert {reason for _, _, reason in news(hand, *wide)} == {changes.RULE}
+
+
+def test_an_image_went_because_it_leaks(hand: GivenLatents) -> None:
+    """d (train) resembles e (test); before, d stood for e."""
+    assert news(hand) == {(name, CAME, changes.NEW_FILE) for name in "dxz"}
+    flags = ("leaks.split=['test']", "leaks.remove=true")
+    hand.job(leaks.STAGE, *flags)
+    assert news(hand, *flags) == {("d", WENT, changes.LEAK), ("e", CAME, changes.PROTECTED)}
+    (row,) = (row for row in rows_of(hand, "changes") if row["change"] == WENT)
+    assert row["kept_id"] == "e"
+    # A leak of another image: the reason is that of the rule that is published alone.
+    add(hand, "y", 200, 7)  # number 7: of the test split, and 50° from z, as 0.64
+    low = (*flags, "prune.thresholds=[0.9, 0.6]")
+    hand.write()
+    hand.job(leaks.STAGE, *low)
+    assert news(hand, *low) == {("y", CAME, changes.NEW_FILE)}
+    # Without the removal of leaks everything is as it was.
+    assert news(hand) == {
+        ("d", CAME, changes.DECIDED_ANEW),
+        ("e", WENT, changes.SIMILARITY),
+    }
+
+
+def test_an_image_went_because_it_is_an_anomaly(hand: GivenLatents) -> None:
+    """z is the least dense image of its class, and x the next one."""
+    assert news(hand) == {(name, CAME, changes.NEW_FILE) for name in "dxz"}
+    flags = ("anomalies.quantile=0.3", "anomalies.remove=true")
+    hand.job(anomalies.STAGE, *flags)
+    assert news(hand, *flags) == {("z", WENT, changes.ANOMALY)}
+    # One more is left out; and an image that was never published is no change.
+    wider = ("anomalies.quantile=0.6", "anomalies.remove=true")
+    add(hand, "w", 155, 8)
+    hand.write()
+    hand.job(anomalies.STAGE, *wider)
+    went = news(hand, *wider)
+    assert ("x", WENT, changes.ANOMALY) in went
+    assert "z" not in {name for name, _, _ in went}
+    assert news(hand) == {
+        *((name, CAME, changes.DECIDED_ANEW) for name in "xz"),
+        *((name, WENT, changes.SIMILARITY) for name, change, _ in went if change == CAME),
+    }
 
 
 def test_without_the_old_versions_the_reason_is_not_known(hand: GivenLatents) -> None:

@@ -45,6 +45,7 @@ UNFIXED = 'prune.thresholds="keep_share:0.5"'
             r"holds 2 numbers; give one for each of prune\.space \(g",
         ),
         ([*VECTORS, "generate.count=2"], r"generate\.count: images are decoded by the model"),
+        ([*VECTORS, "publish.export=webdataset"], r"publish\.export: writes images, and with"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(flags: list[str], told: str) -> None:
@@ -121,3 +122,21 @@ def test_only_a_rule_and_a_space_that_are_computed_can_be_published() -> None:
     rule, space = str(caught.value).splitlines()
     assert rule.startswith("publish.rule = 'fixed:0.8': not among the computed rules (fixed:0.9)")
     assert space.startswith("publish.space = 'whitened': not among the computed spaces (raw)")
+
+
+@pytest.mark.parametrize("job", ["pipeline", "export"])
+def test_what_would_stop_an_export_is_told_before(job: str, tmp_path: Path) -> None:
+    images = str(tmp_path / "images")
+    links = ("publish.export=imagefolder", "ingest.tile=64")
+    with pytest.raises(SettingsError, match=r"with ingest\.tile images are parts of files"):
+        build({}, links, job=job, images=images)
+    build({}, links, job="publish", images=images)
+    build({}, ("publish.export=webdataset", "ingest.tile=64"), job=job, images=images)
+    inside = f"publish.export_folder={images}/shards"
+    with pytest.raises(SettingsError, match="so that the next run would take what is exp"):
+        build({}, ("publish.export=webdataset", inside), job=job, images=images)
+    beside = f"publish.export_folder={images}_exported"
+    build({}, ("publish.export=webdataset", beside), job=job, images=images)
+    remote = ("publish.export=webdataset", "publish.export_folder=hdfs://host/images/x")
+    with pytest.raises(SettingsError, match="lies below --images"):
+        build({}, remote, job=job, images="hdfs://host/images/")

@@ -40,6 +40,9 @@ from jobs.settings.load import build
         ('prune.thresholds=["overlap:0"]', "both images show must be above 0 and at most 1"),
         ('prune.thresholds=["overlap:1.01"]', "both images show must be above 0 and at most 1"),
         ('prune.thresholds=["overlap:0.5", "overlap:0.50"]', "twice"),
+        ("publish.export=tar", 'must be webdataset, imagefolder or ""'),
+        ("publish.export=['webdataset', 'webdataset']", "names a format twice"),
+        ("publish.shard_bytes=1000", "must lie between 65536 and"),
         ("prune.candidates=[1.5]", "must be numbers between -1 and 1"),
         ("prune.candidates=[nan]", "must be numbers between -1 and 1"),
         ("prune.candidates=half", "must be a list of numbers"),
@@ -155,3 +158,12 @@ def test_shares_may_miss_1_by_rounding() -> None:
 )
 def test_the_published_rule_may_be_given_as_a_threshold_is(flag: str, rule: str) -> None:
     assert build({}, (f"publish.rule={flag}",)).publish.rule == rule
+
+
+def test_an_export_is_none_one_or_several() -> None:
+    for text, exports in {
+        "": (),
+        "webdataset": ("webdataset",),
+        "['webdataset', 'imagefolder']": ("webdataset", "imagefolder"),
+    }.items():
+        assert build({}, (f"publish.export={text}",)).publish.export == exports

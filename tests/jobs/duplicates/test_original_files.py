@@ -1,0 +1,64 @@
+"""Endings by what the bytes are, and frames that are decoded once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from jobs.duplicates.original_files import NotAsIngested, Originals, ending
+from tests.support.exports import noise
+from tests.support.pictures import encoded
+from udfs.acquisition import decode
+
+KINDS = {"JPEG": "jpg", "PNG": "png", "GIF": "gif", "WEBP": "webp", "TIFF": "tif", "BMP": "bmp"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_ending_tells_the_format(kind: str) -> None:
+    assert ending(encoded(noise(1), kind)) == KINDS[kind]
+
+
+def test_an_ending_tells_which_portable_map_it_is() -> None:
+    for mode, name in {"1": "pbm", "L": "pgm", "RGB": "ppm"}.items():
+        assert ending(encoded(noise(1).convert(mode), "PPM")) == name
+
+
+def row(data: bytes, **more: Any) -> dict[str, Any]:
+    known = {"image_id": "a", "frame_id": "a", "path": None, "x": None, "y": None}
+    digest = hashlib.sha256(data).hexdigest()
+    return known | {"content": data, "sha256": digest, "size_bytes": len(data)} | more
+
+
+def test_a_frame_is_decoded_once_for_tiles_that_follow_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frame = noise(1)
+    data, calls = encoded(frame, "PNG"), []
+    real = decode.frame
+
+    def counted(data: bytes, most: int) -> decode.Frame:
+        calls.append(most)
+        return real(data, most)
+
+    monkeypatch.setattr(decode, "frame", counted)
+    originals = Originals()
+    for x in (0, 16, 32):
+        # The bytes come with the first tile of a frame alone.
+        content = data if x == 0 else None
+        tile = originals.read(
+            row(data, content=content, x=x, y=8, width=16, height=20, image_id=f"a#{x},8")
+        )
+        opened = Image.open(io.BytesIO(tile.data))
+        assert opened.tobytes() == frame.crop((x, 8, x + 16, 28)).tobytes()
+    assert len(calls) == 1
+
+
+def test_a_frame_that_can_no_longer_be_decoded_is_named() -> None:
+    with pytest.raises(NotAsIngested, match="a: cannot be decoded: not_an_image"):
+        Originals().read(row(b"no image", x=0, y=0, width=1, height=1))
+    with pytest.raises(NotAsIngested, match="its file changed"):
+        Originals(has_digest=False).read(row(b"short", size_bytes=7))
