@@ -404,12 +404,18 @@ def rejected(
     failed = arrow_frames.mapped(
         shared, source.reader(stage_run.settings.ingest).reject_rows, REJECTS
     )
-    return failed.unionByName(reused).unionByName(incomplete(candidates))
+    return failed.unionByName(reused).unionByName(
+        incomplete(candidates, has_images=source.width is None)
+    )
 
 
-def incomplete(candidates: DataFrame) -> DataFrame:
-    """Return a row of `rejects` for each candidate without an image, an id or a class."""
-    nothing = F.col("content").isNull() & F.col("path").isNull() & F.col("image_id").isNull()
+def incomplete(candidates: DataFrame, *, has_images: bool) -> DataFrame:
+    """Return a row of `rejects` for each candidate without an image, an id or a class.
+
+    has_images: whether the source holds images; of vectors alone no row has one.
+    """
+    no_bytes = F.col("content").isNull() & F.col("path").isNull()
+    nothing = F.lit(has_images) & no_bytes & F.col("image_id").isNull()
     no_image = F.lit(
         "the row has no image, neither bytes nor a path: fill the column that ingest.image_column "
         "names, or leave the row out"

@@ -179,7 +179,8 @@ def test_a_pipeline_runs_from_another_folder_with_relative_paths(
 @pytest.mark.spark
 def test_a_job_that_fails_in_spark_says_why_in_one_line(tmp_path: Path) -> None:
     """One line on stdout through spark-submit, its exit code, and no stack anywhere."""
-    answer = run_command("encode", "--warehouse", "not yet", "--images", "x", cwd=tmp_path)
+    (tmp_path / "empty").mkdir()
+    answer = run_command("encode", "--warehouse", "empty", "--images", "x", cwd=tmp_path)
     assert (answer.returncode, answer.stderr) == (1, "")
     (line,) = answer.stdout.splitlines()
     assert line.startswith("encode failed: no model was trained with these settings")
