@@ -82,8 +82,13 @@ class GivenLatents:
         frame = self.spark.createDataFrame(rows, tables.TABLES["latents"].schema)
         warehouse.write(frame.repartition(3), "latents", CommitInfo(run, "encode", mark))
         rows = [
-            {"image_id": name, "rule": "none", "log_density": self.density[name]}
-            for name in (image["image_id"] for image in kept)
+            {
+                "image_id": image["image_id"],
+                "label": image["label"],
+                "rule": "none",
+                "log_density": self.density[image["image_id"]],
+            }
+            for image in kept
         ]
         frame = self.spark.createDataFrame(rows, tables.TABLES["projections"].schema)
         warehouse.write(frame, "projections", CommitInfo(run, "project", mark))
