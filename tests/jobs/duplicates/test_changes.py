@@ -189,6 +189,7 @@ def test_an_image_went_because_it_is_an_anomaly(hand: GivenLatents) -> None:
     # One more is left out. What was never published is no change: w, which now stands for z.
     wider = ("anomalies.quantile=0.5", "anomalies.remove=true")
     add(hand, "w", 155, 8)
+    add(hand, "f", 5, 5)  # a copy of d: half of the six images are z, w and x
     hand.write()
     hand.job(anomalies.STAGE, *wider)
     assert news(hand, *wider) == {("x", WENT, changes.ANOMALY)}
