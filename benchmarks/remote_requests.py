@@ -23,12 +23,10 @@ from urllib.parse import urlsplit
 from pyspark.sql import SparkSession
 
 from benchmarks.results import recorded
+from benchmarks.runs import run_pipeline
 from benchmarks.session import start
-from jobs import pipeline
 from jobs.acquisition import sample
-from jobs.runtime.run import Run
 from jobs.settings.load import build
-from jobs.settings.model import Settings
 from jobs.warehouse import tables
 from jobs.warehouse.hadoop import HadoopFileSystem
 from jobs.warehouse.store import open_store
@@ -56,17 +54,6 @@ def counts(spark: SparkSession, scheme: str) -> Counter[str]:
             if value.getName().startswith(REQUESTS[scheme]) and value.getValue():
                 found[value.getName()] += value.getValue()
     return found
-
-
-def run_pipeline(spark: SparkSession, settings: Settings) -> None:
-    """Run the pipeline as the command does, under the warehouse's lease."""
-    run = Run(spark, settings, "pipeline", pipeline.STAGES)
-    with open_store(spark, settings.warehouse).lease(run.run_id, print):
-        try:
-            run.close_stale()
-            pipeline.main(run)
-        finally:
-            run.close()
 
 
 def commits(spark: SparkSession, warehouse: str) -> int:

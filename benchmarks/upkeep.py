@@ -17,11 +17,10 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from benchmarks.results import recorded
+from benchmarks.runs import run_pipeline
 from benchmarks.session import start
-from jobs import pipeline
 from jobs.acquisition import sample
 from jobs.maintenance import maintain
-from jobs.runtime.run import Run
 from jobs.settings.load import build
 from jobs.settings.model import Settings
 from jobs.warehouse import tables
@@ -51,19 +50,6 @@ def settings_of(folder: Path, *flags: str) -> Settings:
         {}, (*SURVEY, *FAST, *flags), images=f"{folder}/images", warehouse=f"{folder}/warehouse",
         quiet=True,
     )  # fmt: skip
-
-
-def run_pipeline(spark: SparkSession, settings: Settings) -> set[str]:
-    """Run the pipeline; return the states of its stages."""
-    with lock(settings.warehouse):
-        run = Run(spark, settings, "pipeline", pipeline.STAGES)
-        try:
-            run.close_stale()
-            pipeline.main(run)
-        finally:
-            run.close()
-    sql = f"SELECT state FROM rows WHERE run_id = '{run.run_id}'"
-    return {row["state"] for row in run.warehouse.query("runs", sql)}
 
 
 def keep_up(spark: SparkSession, folder: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial, reduce
 from operator import or_
 from typing import Any
@@ -28,7 +28,7 @@ from jobs.warehouse.commits import fingerprint
 from udfs import arrow
 from udfs.acquisition import samples
 from udfs.acquisition.metadata import PNG
-from udfs.acquisition.ranges import FULL, Range, Spread, fitted, pooled
+from udfs.acquisition.ranges import AUTO, FULL, Depth, Range, Spread, fitted, pooled
 
 TOLD = 5  # ranges that the console names
 FILES = 1000  # of a class that a range is fitted to, at most
@@ -42,12 +42,14 @@ class ValueRanges:
 
     of: the hash of the rule, the bands and the root. epoch: "" until a range becomes another one
     than an earlier run had decoded files with; then a hash of the ranges, so that what was computed
-    of those pixels is no longer valid.
+    of those pixels is no longer valid. rule, bands: as in `ranges.Depth`.
     """
 
     of: str = ""
     epoch: str = ""
     by_class: ByClass = field(default_factory=dict)
+    rule: str | Range = FULL
+    bands: tuple[int, ...] = ()
 
     @classmethod
     def recorded(cls, metadata: Mapping[str, Any]) -> ValueRanges | None:
@@ -59,15 +61,25 @@ class ValueRanges:
             label: {kind: (low, high) for kind, (low, high) in kinds.items()}
             for label, kinds in values["by_class"].items()
         }
-        return cls(values["of"], values["epoch"], by_class)
+        rule = values.get("rule", AUTO)  # the first version that fitted ranges did not record it
+        return cls(
+            values["of"],
+            values["epoch"],
+            by_class,
+            rule if isinstance(rule, str) else (rule[0], rule[1]),
+            tuple(values.get("bands", ())),
+        )
 
     def metadata(self) -> dict[str, Any]:
         """Return what a commit of `images` records.
 
         `content`: what depends on `images` depends on the epoch, which no setting tells.
         """
-        values = {"of": self.of, "epoch": self.epoch, "by_class": self.by_class}
-        return {KEY: values} | ({"content": self.epoch} if self.epoch else {})
+        return {KEY: asdict(self)} | ({"content": self.epoch} if self.epoch else {})
+
+    def depth(self, label: str) -> Depth:
+        """Return how deep pictures of a class are shown."""
+        return Depth(self.rule, self.by_class.get(label, {}), self.bands)
 
     def of_kinds(self) -> dict[tuple[str, str], Range]:
         """Return the ranges by label and kind."""
@@ -96,7 +108,8 @@ def fixed(stage_run: StageRun, source: Source, new: DataFrame) -> ValueRanges:
     by_class: dict[str, dict[str, Range]] = {}
     for (label, kind), values in sorted(ranges.items()):
         by_class.setdefault(label, {})[kind] = values
-    return ValueRanges(of, _epoch(before, ranges), by_class)
+    rule = ingest.range if isinstance(ingest.range, str) else (ingest.range[0], ingest.range[1])
+    return ValueRanges(of, _epoch(before, ranges), by_class, rule, tuple(ingest.bands))
 
 
 def _log(stage_run: StageRun, ranges: Mapping[tuple[str, str], Range]) -> None:

@@ -179,21 +179,29 @@ def write_latents(
     Rows that change or leave the table do so first, then new ones are added. So a run that is
     killed meanwhile leaves what it had computed to the next one.
     """
-    count = stage_run.count("images")
+    total = stage_run.count("images")
+    # To copy given vectors takes no minutes, and each part would read the whole source.
+    in_parts = model_of(stage_run.run) is not None
 
     def latents_of(part: DataFrame, share: float) -> ArrowTransform:
         are_all = reusable is None and share == 1
         return replace(make(part, are_all), resumable=resumable)
 
     if reusable is None:
-        stage_run.progress_total = count
+        stage_run.progress_total = total
         long_writes.write(
-            stage_run, "latents", images, latents_of, key="image_id", count=count, metadata=metadata
+            stage_run,
+            "latents",
+            images,
+            latents_of,
+            key="image_id",
+            count=total if in_parts else 0,
+            metadata=metadata,
         )
         return
     narrow = images.select(*KEY, "label", "split")
     reused = reusable.count()
-    stage_run.progress_total = count - reused
+    stage_run.progress_total = total - reused
     kept = reusable.drop("label", "split").join(narrow, on=KEY, how="inner").select(COLUMNS)
     new = images.join(reusable.select(KEY), on=KEY, how="left_anti")
     if not unchanged(reusable, narrow) or stage_run.warehouse.count("latents") != reused:
@@ -204,7 +212,7 @@ def write_latents(
         new,
         latents_of,
         key="image_id",
-        count=count - reused,
+        count=total - reused if in_parts else 0,
         append=True,
         metadata=metadata,
     )

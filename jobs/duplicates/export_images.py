@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.acquisition import remote_files, sources
+from jobs.acquisition.value_ranges import ValueRanges
 from jobs.acquisition.withdrawn import TILE
 from jobs.duplicates.original_files import FULL, Originals
 from jobs.errors import JobError
@@ -40,9 +41,9 @@ def exported(stage_run: StageRun) -> DataFrame:
     if has_splits(stage_run):
         own = stage_run.read("splits").select("image_id", "split")
         rows = rows.drop("split").join(own, on="image_id", how="left")
-    is_tiled = bool(images_commit(stage_run).metadata.get("tiled"))
+    tiled = is_tiled(stage_run)
     rows = rows.withColumn("split", F.coalesce("split", F.lit(NO_SPLIT)))
-    rows = rows.withColumns(_corner(is_tiled=is_tiled))
+    rows = rows.withColumns(_corner(is_tiled=tiled))
     number = {label: number for number, label in enumerate(labels(stage_run))}
     numbers = arrow_frames.frame(
         stage_run.spark, number.items(), arrow_frames.struct("label string, number int")
@@ -53,10 +54,15 @@ def exported(stage_run: StageRun) -> DataFrame:
     rows = rows.join(F.broadcast(numbers), on="label", how="left").withColumns(
         {"key": key, "info": F.to_json(F.struct(*TOLD))}
     )
-    if not is_tiled:
+    if not tiled:
         return rows.withColumn("is_first", F.lit(True))
     of_file = Window.partitionBy("frame_id").orderBy("key")
     return rows.withColumn("is_first", F.row_number().over(of_file) == 1)
+
+
+def is_tiled(stage_run: StageRun) -> bool:
+    """Return whether the images are tiles of files."""
+    return bool(images_commit(stage_run).metadata.get("tiled"))
 
 
 def has_splits(stage_run: StageRun) -> bool:
@@ -165,11 +171,13 @@ def originals(stage_run: StageRun) -> Originals:
     """What reads the images' files in tasks."""
     metadata = images_commit(stage_run).metadata
     root = metadata.get("root")
+    ranges = ValueRanges.recorded(metadata) or ValueRanges()
     if not metadata.get("vectors") or not root:
-        return Originals()
+        return Originals(ranges=ranges)
     # The digest is that of the vectors, so a path may lead to any file.
     above = folder(root) if is_mounted(root) else root
-    return Originals(False, (above, *map(absolute, stage_run.settings.ingest.allow_paths)))
+    within = (above, *map(absolute, stage_run.settings.ingest.allow_paths))
+    return Originals(False, within, ranges)
 
 
 def count_without_files(rows: DataFrame) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
+from jobs.acquisition.value_ranges import ValueRanges
 from jobs.duplicates import export_images
 from jobs.duplicates.export_folder import ExportFolder
 from jobs.duplicates.export_shard_tasks import (
@@ -44,8 +45,8 @@ DIGITS = 8  # hexadecimal digits of a key that may decide its bucket
 BITS = 4 * DIGITS
 # A partition that Spark brings to the driver as a whole, where the driver alone can write.
 SENT_BYTES = 32 << 20
-READ = ("path", "content", "image_id", "frame_id", "sha256", "size_bytes", "x", "y", "width",
-        "height", "key", "info", "number", "is_first")  # fmt: skip
+READ = ("path", "content", "image_id", "label", "frame_id", "sha256", "size_bytes", "x", "y",
+        "width", "height", "key", "info", "number", "is_first")  # fmt: skip
 
 Place = Callable[[str], Written]  # gives a shard of a bucket its name in the new folder
 
@@ -153,8 +154,11 @@ def buckets_of(stage_run: StageRun, images: DataFrame) -> list[Bucket]:
         .collect()
     )
     made_of: list[Any] = [VERSION, stage_run.settings.publish.shard_bytes]
-    if not export_images.originals(stage_run).has_digest:  # so images may differ in nothing here
+    reader = export_images.originals(stage_run)
+    if not reader.has_digest:  # so images may differ in nothing here
         made_of.append(stage_run.fingerprint)
+    if export_images.is_tiled(stage_run) and reader.ranges != ValueRanges():
+        made_of.append(asdict(reader.ranges))
     buckets = [
         Bucket(**known, content=fingerprint([*made_of, *known.values(), *hashes]))
         for known, hashes in map(_parted, rows)

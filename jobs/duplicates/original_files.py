@@ -16,7 +16,8 @@ from PIL import Image
 
 from jobs.acquisition import listing
 from jobs.acquisition.allowed_paths import is_allowed
-from udfs.acquisition import decode
+from jobs.acquisition.value_ranges import ValueRanges
+from udfs.acquisition import decode, formats
 from udfs.acquisition.unusable import Unusable
 
 # First bytes of the formats that are read, and the endings by which loaders know them. A name in
@@ -59,19 +60,21 @@ class Originals:
 
     has_digest: whether `sha256` of an image is that of its file, and not of its vector. within: the
     folders in which files must lie; None where the digest tells that a file is the right one.
+    ranges: how ingest showed pictures of more than 8 bits.
     """
 
     has_digest: bool = True
     within: tuple[str, ...] | None = None
+    ranges: ValueRanges = field(default_factory=ValueRanges)
     _frame_id: str = field(default="", init=False, repr=False)
     _frame: Image.Image | None = field(default=None, init=False, repr=False)
 
     def read(self, row: Mapping[str, Any]) -> Original:
         """Return an image's bytes.
 
-        row: image_id, frame_id, path, content (the bytes, null if they lie in the file at `path`),
-        sha256, size_bytes, and of a tile x, y, width and height in pixels; x is null for a whole
-        image. Raises NotAsIngested.
+        row: image_id, label, frame_id, path, content (the bytes, null if they lie in the file at
+        `path`), sha256, size_bytes, and of a tile x, y, width and height in pixels; x is null for a
+        whole image. Raises NotAsIngested.
         """
         if row["x"] is None:
             data = self._file(row)
@@ -86,7 +89,8 @@ class Originals:
 
     def _decoded(self, row: Mapping[str, Any]) -> Image.Image:
         try:
-            return decode.frame(self._file(row), MOST_PIXELS).image
+            depth = self.ranges.depth(row["label"])
+            return decode.frame(self._file(row), MOST_PIXELS, depth).image
         except (Unusable, MemoryError) as failure:
             raise NotAsIngested(f"{row['image_id']}: cannot be decoded: {failure}") from failure
 
@@ -122,7 +126,8 @@ class Originals:
 def ending(data: bytes) -> str:
     """Return the ending of the names of files that begin like this, without the dot.
 
-    >>> ending(b"GIF89a"), ending(b"?")
-    ('gif', 'img')
+    >>> ending(b"GIF89a"), ending(b"....ftypavif"), ending(b"?")
+    ('gif', 'avif', 'img')
     """
-    return next((name for first, name in ENDINGS if data.startswith(first)), "img")
+    known = next((name for first, name in ENDINGS if data.startswith(first)), None)
+    return known or formats.ending_of(data) or "img"

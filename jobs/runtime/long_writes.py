@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from functools import reduce
+from functools import partial, reduce
 from operator import and_
 from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.runtime.progress import Progress
 from jobs.runtime.stage import StageRun
 from jobs.warehouse.parquet_write import ArrowTransform
 
@@ -25,9 +26,8 @@ from jobs.warehouse.parquet_write import ArrowTransform
 # object store takes a second or two, and a killed run shall lose a tenth of its work at most.
 SECONDS = 30.0
 SHARE = 0.1
-LEAST = (
-    10_000  # rows of the first part, whose time is not known; fewer than twice that are one part
-)
+# Rows of the first part, whose time is not known; fewer than twice that are one part.
+LEAST = 10_000
 RANGES = 1_000  # of the key, roughly: a part consists of whole ranges
 
 Make = Callable[[DataFrame, float], ArrowTransform]
@@ -53,7 +53,7 @@ def write(
         make: called with a part of the frame, and the share of all rows that it has, in (0, 1]. It
             returns the rows of this part.
         key: the column of the frame that tells its rows apart.
-        count: the number of rows in the frame, roughly.
+        count: the number of rows in the frame, roughly; 0 if they are to be written at once.
         append: add the rows to the table instead of replacing it.
         metadata: what each commit records.
     """
@@ -62,13 +62,25 @@ def write(
         return
     borders = _borders(frame, key, count)
     ranges = len(borders) + 1
+    started = time.monotonic()
     for begin, end in parts(ranges, max(1, LEAST * ranges // count)):
         within = [F.col(key) >= borders[begin - 1]] if begin else []
         within += [F.col(key) < borders[end - 1]] if end < ranges else []
         part = frame.where(reduce(and_, within)) if within else frame
         rows = make(part, (end - begin) / ranges)
-        stage_run.write(rows, table, append=append, metadata=metadata, finished=end == ranges)
+        share = partial(_progress, stage_run, begin / ranges, end / ranges, started)
+        with stage_run.progress_from(share):
+            stage_run.write(rows, table, append=append, metadata=metadata, finished=end == ranges)
         append = True
+
+
+def _progress(stage_run: StageRun, begin: float, end: float, started: float) -> Progress:
+    """How far the whole write is, while Spark writes the part from one share of it to another."""
+    part = stage_run.run.spark_progress.current()
+    share = begin + (end - begin) * ((part.share or 0.0) if part else 0.0)
+    total = stage_run.progress_total
+    images = None if total is None else total * share
+    return Progress(time.monotonic() - started, share, images)
 
 
 def _borders(frame: DataFrame, key: str, count: int) -> list[str]:

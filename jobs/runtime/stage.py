@@ -346,7 +346,8 @@ class StageRun:
         if not self.warehouse.exists(table):
             return None
         damaged = self.warehouse.damaged_files(table) if self.is_overwritten else {}
-        for name, damage in list(damaged.items())[:1]:
+        if damaged:
+            name, damage = next(iter(damaged.items()))
             self.console.warn(f"{table}: the file {name} {damage}; the table is made without it")
             return None
         return self.warehouse.read(table, self.warehouse.version(table))

@@ -117,6 +117,14 @@ def adopted(said: str, table: str) -> int:
     return int(found[1].replace(",", "")) if found else 0
 
 
+def assert_complete(spark: SparkSession, clean: Path, warehouse: Path) -> None:
+    """Assert that both tables have all rows, and the same ones as an undisturbed run's."""
+    for table in ("images", "latents"):
+        expected, found = (open_store(spark, str(root)).read(table) for root in (clean, warehouse))
+        assert found.count() == IMAGES
+        assert found.exceptAll(expected).isEmpty(), table
+
+
 def test_what_was_complete_is_not_done_again(
     spark: SparkSession, many: Path, tmp_path: Path
 ) -> None:
@@ -131,10 +139,7 @@ def test_what_was_complete_is_not_done_again(
     assert first < adopted(said, "images") < IMAGES
     said = ended(many, warehouse)
     assert 0 < adopted(said, "latents") < IMAGES
-    for table in ("images", "latents"):
-        expected, found = (open_store(spark, str(root)).read(table) for root in (clean, warehouse))
-        assert found.count() == IMAGES
-        assert found.exceptAll(expected).isEmpty(), table
+    assert_complete(spark, clean, warehouse)
     assert not list((warehouse / FOLDER).glob("*"))
 
 
@@ -164,7 +169,4 @@ def test_a_table_that_spark_writes_is_committed_in_parts(
     assert first < adopted(said, "images") < IMAGES
     said = ended(many, warehouse)
     assert 0 < adopted(said, "latents") < IMAGES
-    for table in ("images", "latents"):
-        expected, found = (open_store(spark, str(root)).read(table) for root in (clean, warehouse))
-        assert found.count() == IMAGES
-        assert found.exceptAll(expected).isEmpty(), table
+    assert_complete(spark, clean, warehouse)

@@ -14,17 +14,22 @@ _HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs")
 
 
 class Parser(NamedTuple):
-    """A parser: what Pillow calls its format, its module, and the function that registers it."""
+    """A parser of a format.
+
+    name: what Pillow calls the format. ending: of the names of such files. module: that of the
+    parser. register: its function that registers the parser, where importing it does not.
+    """
 
     name: str
+    ending: str
     module: str
     register: str = ""
 
 
-_JPEG_2000 = Parser("JPEG2000", "PIL.Jpeg2KImagePlugin")
-_AVIF = Parser("AVIF", "PIL.AvifImagePlugin")
-_HEIF = Parser("HEIF", "pillow_heif", "register_heif_opener")
-_JPEG_XL = Parser("JXL", "pillow_jxl")
+_JPEG_2000 = Parser("JPEG2000", "jp2", "PIL.Jpeg2KImagePlugin")
+_AVIF = Parser("AVIF", "avif", "PIL.AvifImagePlugin")
+_HEIF = Parser("HEIF", "heic", "pillow_heif", "register_heif_opener")
+_JPEG_XL = Parser("JXL", "jxl", "pillow_jxl")
 _STARTS = (
     (0, b"\x00\x00\x00\x0cjP  ", _JPEG_2000),
     (0, b"\xff\x4f\xff\x51", _JPEG_2000),
@@ -41,10 +46,22 @@ def parser_of(data: bytes) -> str | None:
 
     None if the file has none of these formats, or the package that reads it is not installed.
     """
-    for start, first, parser in _STARTS:
-        if data[start : start + len(first)] == first:
-            return parser.name if _is_loaded(parser) else None
-    return None
+    parser = _parser(data)
+    return parser.name if parser and _is_loaded(parser) else None
+
+
+def ending_of(data: bytes) -> str | None:
+    """Return the ending of the names of such files, without the dot; None for other formats.
+
+    >>> ending_of(b"....ftypheic"), ending_of(b"GIF89a")
+    ('heic', None)
+    """
+    parser = _parser(data)
+    return parser.ending if parser else None
+
+
+def _parser(data: bytes) -> Parser | None:
+    return next((parser for start, first, parser in _STARTS if data.startswith(first, start)), None)
 
 
 def _is_loaded(parser: Parser) -> bool:

@@ -7,9 +7,11 @@ import io
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql import SparkSession
 
@@ -17,6 +19,7 @@ from jobs.duplicates import export_shards
 from jobs.errors import JobError, SettingsError
 from jobs.warehouse import store as stores
 from jobs.warehouse.store import open_store
+from tests.support.deep_pictures import expected, scene, tiff, whole_numbers
 from tests.support.exports import (
     SHARD_BYTES,
     Published,
@@ -198,6 +201,34 @@ def test_tiles_are_cut_out_of_their_frames(spark: SparkSession, tmp_path: Path) 
     rows = open_store(spark, str(own.warehouse)).query("curated", "SELECT image_id FROM rows")
     assert found.keys() == {row["image_id"] for row in rows}
     assert len(found) == 2 * 5 * 3
+
+
+def test_tiles_of_more_than_8_bits_show_what_was_compared(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """With the range of values and the bands of ingest, and anew where these change."""
+    values = whole_numbers(np.stack([scene(n, side=64) for n in range(4)], axis=2), 4095)
+    flags = ("ingest.tile=32", "ingest.bands=[4, 2, 1]")
+    own = Published.of_files(spark, tmp_path, {"cat/frame.tif": tiff(values)}, *flags)
+    shown = expected(values[..., [3, 1, 0]], 0, 4095)
+    assert tiles(own.shards()) == {f"{x},{y}": cut(shown, x, y) for x in (0, 32) for y in (0, 32)}
+    own.flags = (*own.flags, "ingest.range=[0, 1000]")
+    own.publish()
+    shown = expected(values[..., [3, 1, 0]], 0, 1000)
+    assert tiles(own.shards()) == {f"{x},{y}": cut(shown, x, y) for x in (0, 32) for y in (0, 32)}
+
+
+def cut(pixels: NDArray[np.uint8], x: int, y: int) -> bytes:
+    return pixels[y : y + 32, x : x + 32].tobytes()
+
+
+def tiles(folder: Path) -> dict[str, bytes]:
+    """The pixels of all tiles by their corner."""
+    return {
+        sample.told["image_id"].partition("#")[2]: Image.open(io.BytesIO(sample.data)).tobytes()
+        for path in folder.glob("*.tar")
+        for sample in samples(path).values()
+    }
 
 
 def table(folder: Path, given: dict[str, bytes], columns: dict[str, list[object]]) -> Path:
