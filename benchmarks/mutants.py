@@ -50,8 +50,8 @@ WIDER = {
     "udfs/registration": ("tests/udfs/duplicates",),
     "jobs/warehouse": ("tests/jobs/runtime",),
 }
-# Of processor time of one run of pytest, by which a mutant that loops for ever is noticed, on a busy
-# machine as well; and in all, for one that waits for ever.
+# Of processor time of one run of pytest, by which a mutant that loops for ever is noticed, on a
+# busy machine as well; and in all, for one that waits for ever.
 PROCESSOR_SECONDS, SECONDS = 600, 3600
 SHARED = (".venv", "build/ivy", "build/classes.jsa")  # of the checkout, in each copy of it
 CHOSEN = "not whole and not cluster and not s3 and not faults"
@@ -177,6 +177,8 @@ def failure(tests: list[str], folder: Path) -> str:
     environment = os.environ | {
         "NUMBA_CACHE_DIR": str(folder / "build/numba"),
         "PYTHONPATH": str(folder),
+        # Python takes a compiled file for that of a mutant of the same size and second.
+        "PYTHONDONTWRITEBYTECODE": "1",
     }
     process = subprocess.Popen(
         [*words, "-m", CHOSEN, *tests],
