@@ -161,14 +161,21 @@ def outcome(mutant: Mutant, folder: Path) -> dict[str, str]:
     code = code_of(mutant)
     assert code is not None
     before = (ROOT / mutant.path).read_text(encoding="utf-8")
-    (folder / mutant.path).write_text(code, encoding="utf-8")
+    write(folder / mutant.path, code)
     try:
         found = next(filter(None, (failure(step, folder) for step in tests_of(mutant.path))), "")
     finally:
-        (folder / mutant.path).write_text(before, encoding="utf-8")
+        write(folder / mutant.path, before)
     lines = difflib.unified_diff(before.splitlines(), code.splitlines(), n=0, lineterm="")
     change = [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
     return {"killed by": found, "change": "\n".join(change)}
+
+
+def write(path: Path, code: str) -> None:
+    """Write a module. Its compiled file goes by size and second, so it may be that of a mutant."""
+    path.write_text(code, encoding="utf-8")
+    for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
+        compiled.unlink()
 
 
 def failure(tests: list[str], folder: Path) -> str:
@@ -177,8 +184,6 @@ def failure(tests: list[str], folder: Path) -> str:
     environment = os.environ | {
         "NUMBA_CACHE_DIR": str(folder / "build/numba"),
         "PYTHONPATH": str(folder),
-        # Python takes a compiled file for that of a mutant of the same size and second.
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
     process = subprocess.Popen(
         [*words, "-m", CHOSEN, *tests],

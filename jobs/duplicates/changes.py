@@ -142,7 +142,7 @@ def state(stage_run: StageRun, decided: DataFrame, published: DataFrame) -> Data
     keepers = never.select(F.col("image_id").alias("kept_id"), F.lit(True).alias("by_protected"))
     rows = rows.join(keepers, on="kept_id", how="left")
     if stage_run.settings.leaks.remove:
-        leaks = stage_run.warehouse.read("leaks")  # as prune read it
+        leaks = stage_run.warehouse.read("leaks", _leaks_version(stage_run))
         leaks = leaks.where(F.col("rule") == stage_run.settings.publish.rule)
         leaks = leaks.select("image_id").distinct()
         rows = rows.join(leaks.withColumn("is_leak", F.lit(True)), on="image_id", how="left")
@@ -152,6 +152,15 @@ def state(stage_run: StageRun, decided: DataFrame, published: DataFrame) -> Data
     rows = there.join(rows, on="image_id", how="left")
     is_anomaly = F.col("was_decided_kept") & ~F.col("is_kept")
     return rows.withColumn("is_anomaly", is_anomaly).drop("was_decided_kept")
+
+
+def _leaks_version(stage_run: StageRun) -> int | None:
+    """The version of `leaks` that the decisions are of; None, the newest, if it is gone."""
+    versions = stage_run.inputs["selection"].metadata.get("versions", {})
+    version: int | None = versions.get("leaks")
+    if version is None or not stage_run.warehouse.is_readable("leaks", version):
+        return None
+    return version
 
 
 def changes(

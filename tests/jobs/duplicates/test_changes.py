@@ -180,6 +180,19 @@ def test_an_image_went_because_it_leaks(hand: GivenLatents) -> None:
     }
 
 
+def test_the_leaks_are_those_that_prune_has_read(hand: GivenLatents) -> None:
+    """`leaks` ran once more before the decisions were published, with a rule of its own."""
+    news(hand)
+    flags = ("leaks.split=['test']", "leaks.remove=true")
+    hand.job(leaks.STAGE, *flags)
+    hand.job(prune.STAGE, *flags)
+    hand.job(leaks.STAGE, *flags, "prune.thresholds=[0.999]", "publish.rule=fixed:0.999")
+    hand.job(publish.STAGE, *flags)
+    rows = [row for row in rows_of(hand, "changes") if row["from_version"] is not None]
+    reasons = {row["image_id"]: row["reason"] for row in rows}
+    assert reasons == {"d": changes.LEAK, "e": changes.PROTECTED}
+
+
 def test_an_image_went_because_it_is_an_anomaly(hand: GivenLatents) -> None:
     """z is the least dense image of its class, and x the next one."""
     assert news(hand) == {(name, CAME, changes.NEW_FILE) for name in "dxz"}
