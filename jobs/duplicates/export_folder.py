@@ -8,7 +8,7 @@ renames leaves none. `index.json` says what an export consists of.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,15 @@ class ExportFolder:
 
     files: the file system. above: the folder that holds those of all formats, relative to the root
     of `files`; "" if it is the root. name: of the format. warehouse: the root of the warehouse that
-    the images are of, without credentials; "" where the folder lies in it and moves with it.
+    the images are of, without credentials; "" where the folder lies in it and moves with it. check:
+    is called before what readers see is changed; what it raises prevents that.
     """
 
     files: Files
     above: str
     name: str
     warehouse: str
+    check: Callable[[], None] = lambda: None
 
     @classmethod
     def of(cls, run: RunContext, name: str) -> ExportFolder:
@@ -46,11 +48,11 @@ class ExportFolder:
         folder = run.settings.publish.export_folder
         if not folder:
             return cls(run.warehouse.files, f"{EXPORT}/", name, "")
-        root = redacted(run.warehouse.root)
+        root, check = redacted(run.warehouse.root), run.warehouse.check_lease
         if is_mounted(folder):
-            return cls(LocalFiles(Path(absolute(folder))), "", name, root)
+            return cls(LocalFiles(Path(absolute(folder))), "", name, root, check)
         try:
-            return cls(HadoopFiles(run.spark, absolute(folder)), "", name, root)
+            return cls(HadoopFiles(run.spark, absolute(folder)), "", name, root, check)
         except OSError as refused:
             raise JobError(f"{KEY} = {folder!r}: {refused}") from refused
 
@@ -117,6 +119,7 @@ class ExportFolder:
 
     def begin(self) -> None:
         """Delete what a killed run left; put the old export back that it had set aside."""
+        self.check()
         self.files.delete(self.aside)
         name = f"{self.above}{self.name}"
         if self.files.exists(self._old) and not self.files.exists(name):
@@ -129,6 +132,7 @@ class ExportFolder:
         text = json.dumps(content, indent=1, ensure_ascii=False)
         self.files.write(f"{self.aside}/{INDEX}", text.encode())
         name = f"{self.above}{self.name}"
+        self.check()
         if self.files.exists(name):
             self.files.rename(name, self._old)
         self.files.rename(self.aside, name)

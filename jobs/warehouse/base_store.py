@@ -373,6 +373,9 @@ class Store(ABC):
         """
         return nullcontext()
 
+    def check_lease(self) -> None:  # noqa: B027 (stores of mounted folders have no lease)
+        """Raise JobError if another run took the warehouse over; for changes outside of it."""
+
     @abstractmethod
     def another(self) -> Store:
         """Return a store of the same warehouse, under the same lease, for another thread."""

@@ -53,6 +53,9 @@ class SparkStore(Store):
         user = self.spark.sparkContext.sparkUser()
         return self._lease.hold(Owner(run, os.getpid(), socket.gethostname(), user), log)
 
+    def check_lease(self) -> None:  # noqa: D102
+        self._lease.check()
+
     def another(self) -> SparkStore:  # noqa: D102
         return SparkStore(self.spark, self.root, self._lease)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,22 @@ def test_a_new_export_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     made(folder, "d", fingerprint="other")
     assert folder.sizes().keys() == {"d", "index.json"}
     assert [path.name for path in (tmp_path / "export").iterdir()] == ["some"]
+
+
+def test_a_run_that_lost_the_warehouse_changes_nothing(tmp_path: Path) -> None:
+    """Its lease was taken over while it exported to a folder outside of the warehouse."""
+    made(folder_of(tmp_path), "a")
+
+    def lost() -> None:
+        raise JobError("another run took it over")
+
+    late = replace(folder_of(tmp_path), check=lost)
+    with pytest.raises(JobError, match="took it over"):
+        late.begin()
+    late.files.write(f"{late.aside}/b", b"b")
+    with pytest.raises(JobError, match="took it over"):
+        late.finish({"fingerprint": "late"})
+    assert late.sizes().keys() == {"a", "index.json"}
 
 
 def test_an_index_of_others_is_none(tmp_path: Path) -> None:
