@@ -114,16 +114,20 @@ def reusable_rows(
     """Return rows that can be reused for unchanged files; None if every file is to be read.
 
     decoding_fingerprint: of `decoding_inputs`, which that run must have recorded. Rejects that may
-    turn out otherwise when the file is read again are not among them.
+    turn out otherwise when the file is read again are not among them. Nothing tells which rows of a
+    table changed, so they are reused only if none did, and rejects of a table never are.
     """
     commit = stage_run.previous_commit("images")
-    if commit is None or not source.is_folder or stage_run.is_overwritten:
+    if commit is None or stage_run.is_overwritten:
         return None
     if commit.metadata.get("decoding") != decoding_fingerprint:
         return None
+    is_same = commit.metadata.get("source") == source.fingerprint(stage_run.settings.ingest)
+    if not source.is_folder and not is_same:
+        return None
     images, rejects = stage_run.previous("images"), stage_run.previous("rejects")
     assert images is not None  # it has a commit
-    if rejects is None:
+    if rejects is None or not source.is_folder:
         rejects = arrow_frames.frame(stage_run.spark, [], REJECTS)
     rejects = rejects.where("stage = 'ingest'")
     return ReusableRows(
@@ -251,11 +255,12 @@ def write_images(
     """
     if "images" not in stage_run.pending:
         return
-    ranges = value_ranges.fixed(stage_run, source, unread(candidates, reusable, stage_run))
+    new = unread(candidates, reusable, source, stage_run)
+    ranges = value_ranges.fixed(stage_run, source, new)
     metadata = images_metadata(stage_run.settings.ingest, source, decoding_fingerprint, ranges)
     metadata = combined(metadata, out.metadata(reused=reusable is not None))
     resumable = resumable_by(source, decoding_fingerprint, ranges)
-    if resumable and stage_run.adopt("images", resumable, metadata):
+    if stage_run.adopt("images", resumable, metadata):
         reusable = reusable_rows(stage_run, source, decoding_fingerprint, out)
     if reusable is not None:
         stage_run.log_kept("images")
@@ -263,18 +268,18 @@ def write_images(
     def images_of(part: DataFrame, share: float) -> ArrowTransform:
         return out.filtered(decoded(stage_run, part, source, ranges, resumable, share))
 
-    # Only rows of files are found again by a next run; those of a table are decoded at once.
-    count = source.count if resumable else 0
+    # Each part reads the source: a table that holds the bytes is written at once.
+    count, key = 0 if source.holds_bytes else source.count, source.key
     if reusable is None:
         long_writes.write(
-            stage_run, "images", candidates, images_of, key="path", count=count, metadata=metadata
+            stage_run, "images", candidates, images_of, key=key, count=count, metadata=metadata
         )
         return
-    new = unread(candidates, reusable, stage_run)
-    reused = small_enough(reusable, stage_run).join(
-        candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi"
-    )
-    reused = reused.select(reusable.images.columns)
+    new = unread(candidates, reusable, source, stage_run)
+    reused = small_enough(reusable, stage_run)
+    if source.is_folder:
+        reused = reused.join(candidates.select(FILE_KEY), on=FILE_KEY, how="left_semi")
+        reused = reused.select(reusable.images.columns)
     stage_run.progress_total = None  # how many are new is not counted
     if reused.count() < stage_run.warehouse.count("images"):
         stage_run.write(reused, "images", metadata=metadata, finished=False)
@@ -283,7 +288,7 @@ def write_images(
         "images",
         new,
         images_of,
-        key="path",
+        key=key,
         count=_read_again(stage_run, new, count),
         append=True,
         metadata=metadata,
@@ -292,13 +297,24 @@ def write_images(
 
 def small_enough(reusable: ReusableRows, stage_run: StageRun) -> DataFrame:
     """Return the reusable images whose file is not larger than is read now."""
-    return reusable.images.where(F.col("size_bytes") <= stage_run.settings.ingest.max_bytes)
+    size = F.coalesce("size_bytes", F.lit(0))  # a row of a table of vectors has none
+    return reusable.images.where(size <= stage_run.settings.ingest.max_bytes)
 
 
-def unread(candidates: DataFrame, reusable: ReusableRows | None, stage_run: StageRun) -> DataFrame:
+def unread(
+    candidates: DataFrame,
+    reusable: ReusableRows | None,
+    source: sources.Source,
+    stage_run: StageRun,
+) -> DataFrame:
     """Return the candidates that no earlier run has read, or that have changed since."""
     if reusable is None:
         return candidates
+    if not source.is_folder:
+        base = F.col("image_id")
+        base = _base_id(base) if stage_run.settings.ingest.tiling else base
+        read = small_enough(reusable, stage_run).select(base.alias("image_id")).distinct()
+        return candidates.join(read, on="image_id", how="left_anti").select(candidates.columns)
     images = small_enough(reusable, stage_run).select(FILE_KEY)
     unchanged = images.unionByName(reusable.rejects.select(FILE_KEY)).distinct()
     new = candidates.join(unchanged, on=FILE_KEY, how="left_anti")
@@ -306,14 +322,14 @@ def unread(candidates: DataFrame, reusable: ReusableRows | None, stage_run: Stag
 
 
 def resumable_by(source: sources.Source, decoding_fingerprint: str, ranges: ValueRanges) -> str:
-    """Return what parts of `images` that a stopped run wrote must have been decoded by; "": none.
+    """Return what parts of `images` that a stopped run wrote must have been decoded by.
 
-    It holds the ranges, since a stopped run may have seen other files.
+    It holds the ranges, since a stopped run may have seen other files, and of a table its content.
     """
+    parts: list[Any] = [ranges.by_class] if ranges.by_class else []
     if not source.is_folder:
-        return ""
-    fitted = [ranges.by_class] if ranges.by_class else []
-    return fingerprint([decoding_fingerprint, *fitted]) if fitted else decoding_fingerprint
+        parts.append(source.content)
+    return fingerprint([decoding_fingerprint, *parts]) if parts else decoding_fingerprint
 
 
 def images_metadata(
@@ -361,7 +377,17 @@ def decoded(
     shared = candidates.where(_is_complete()).repartitionByRange(tasks, "label", "image_id")
     in_order = source.with_contents(shared, tasks).sortWithinPartitions("label", "image_id")
     reader = source.reader(settings, ranges.by_class)
-    return ArrowTransform(in_order, reader.image_rows, schema, resumable)
+    goes_on = _is_of_same_frame if settings.tiling else None
+    return ArrowTransform(in_order, reader.image_rows, schema, resumable, goes_on)
+
+
+def _is_of_same_frame(before: pa.Table, after: pa.Table) -> bool:
+    """Whether the first tile of a table was cut from the same frame as the last one before it.
+
+    A frame some of whose tiles are there counts as read.
+    """
+    last, first = before.column("image_id")[-1].as_py(), after.column("image_id")[0].as_py()
+    return bool(withdrawn.TILE.sub("", last) == withdrawn.TILE.sub("", first))
 
 
 def all_used(stage_run: StageRun, source: sources.Source) -> bool:

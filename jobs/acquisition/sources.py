@@ -63,7 +63,8 @@ class Source:
     renamed: the name in the warehouse for each caller's column that could not keep its own. width:
     the numbers in a vector, if the source holds vectors. max_bytes: larger files are not read.
     within: the folders in which a table may name files; None of a folder. may_be_deep: whether the
-    names of files leave it open that some pictures have more than 8 bits.
+    names of files leave it open that some pictures have more than 8 bits. holds_bytes: whether a
+    table has the bytes of images or vectors in it, and not paths alone.
     """
 
     root: str
@@ -80,6 +81,7 @@ class Source:
     max_bytes: int = 2**30
     within: tuple[str, ...] | None = None
     may_be_deep: bool = True
+    holds_bytes: bool = False
 
     @property
     def key(self) -> str:
@@ -279,6 +281,7 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         max_bytes=ingest.max_bytes,
         within=within,
         may_be_deep=bool(ingest.pictures),
+        holds_bytes=vector is not None or _holds_bytes(frame.schema, ingest),
     )
 
 
@@ -403,6 +406,11 @@ def _content_and_path(schema: T.StructType, ingest: Ingest) -> tuple[Column, Col
                 f"ingest.image_column = {ingest.pictures!r}: is {data_type.simpleString()}; "
                 "expected binary (the file's bytes), string (a path) or struct<bytes, path>"
             )
+
+
+def _holds_bytes(schema: T.StructType, ingest: Ingest) -> bool:
+    """Whether the column of images may hold their bytes."""
+    return bool(ingest.pictures) and schema[ingest.pictures].dataType != T.StringType()
 
 
 def _image_id(ingest: Ingest, label: Column, path: Column, content: Column) -> Column:

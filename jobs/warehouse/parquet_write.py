@@ -47,13 +47,15 @@ class ArrowTransform:
 
     `rows` yields batches of `schema`. Nothing runs until the table is written or mapped.
     resumable: what decides the rows, if a stage that was killed while it wrote them is to adopt
-    those that were complete (see unfinished.py); "" if it is not.
+    those that were complete (see unfinished.py); "" if it is not. goes_on: tells rows that a next
+    run finds as a whole or not at all, so that they are adopted together.
     """
 
     frame: DataFrame
     rows: Callable[..., Iterator[pa.RecordBatch]]
     schema: T.StructType
     resumable: str = ""
+    goes_on: unfinished.GoesOn | None = None
 
     def mapped(self) -> DataFrame:
         """Return the rows as a Spark frame."""
@@ -71,7 +73,8 @@ class ArrowTransform:
         """
         folder.mkdir(parents=True, exist_ok=True)
         schema = arrow_frames.arrow_schema(self.schema)
-        files = Files(folder, self.rows, schema, tuple(schema.names[:scalars]), notes)
+        names = tuple(schema.names[:scalars])
+        files = Files(folder, self.rows, schema, names, notes, self.goes_on)
         added = arrow_frames.mapped(self.frame, files.write, ADDED).collect()
         written = [shared_folder.WrittenFile(row.path, row.size) for row in added]
         try:
@@ -87,7 +90,8 @@ class ArrowTransform:
 class Files:
     """Writes the files; `scalars` are the columns by whose bounds readers may skip a file.
 
-    notes: where each complete file is noted; without them a task writes one file.
+    notes: where each complete file is noted; without them a task writes one file. goes_on: as in
+    ArrowTransform.
     """
 
     folder: Path
@@ -95,6 +99,7 @@ class Files:
     schema: pa.Schema
     scalars: tuple[str, ...]
     notes: unfinished.Notes | None = None
+    goes_on: unfinished.GoesOn | None = None
 
     def write(
         self, batches: Iterable[pa.RecordBatch], schema: pa.Schema
@@ -109,7 +114,7 @@ class Files:
         context = TaskContext.get()
         task, attempt = context.partitionId() if context else 0, uuid4().hex
         seconds, share = (self.notes.seconds, self.notes.share) if self.notes else (math.inf, 0)
-        for part in unfinished.parts(groups, seconds, share):
+        for part in unfinished.parts(groups, seconds, share, goes_on=self.goes_on):
             path = self.folder / f"part-{task:05d}-{uuid4()}.zstd.parquet"
             stats = self._written(path, part)
             state = path.stat()

@@ -28,6 +28,10 @@ SECONDS = 30.0
 SHARE = 0.1
 
 
+# Whether the rows of a table belong to what the last row of the one before it is a part of.
+GoesOn = Callable[[pa.Table, pa.Table], bool]
+
+
 class NotedFile(NamedTuple):
     """A complete file: as the log's add action has it, and the task's partition and attempt."""
 
@@ -112,25 +116,36 @@ def parts(
     seconds: float,
     share: float,
     clock: Callable[[], float] = time.monotonic,
+    goes_on: GoesOn | None = None,
 ) -> Iterator[Iterator[pa.Table]]:
     """Yield the tables in consecutive parts, each made in so many seconds or that share of all.
 
-    Each part must be read to its end before the next one is asked for. None is empty.
+    Each part must be read to its end before the next one is asked for. None is empty. goes_on: a
+    part ends before a table for which this does not hold.
     """
     rest = iter(groups)
     begun = clock()
+    held: list[pa.Table] = []  # the first table of the next part, if it had to be looked at
 
     def part(first: pa.Table) -> Iterator[pa.Table]:
         opened = clock()
+        last = first
         yield first
-        # Asked before the next table is made, which belongs to the next part otherwise.
-        while clock() - opened < max(seconds, share * (clock() - begun)):
+        while True:
+            # Asked before the next table is made, which belongs to the next part otherwise.
+            is_full = clock() - opened >= max(seconds, share * (clock() - begun))
+            if is_full and goes_on is None:
+                return
             table = next(rest, None)
             if table is None:
                 return
+            if is_full and goes_on is not None and not goes_on(last, table):
+                held.append(table)
+                return
+            last = table
             yield table
 
-    for first in rest:
+    while (first := held.pop() if held else next(rest, None)) is not None:
         yield part(first)
 
 

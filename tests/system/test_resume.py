@@ -12,9 +12,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
@@ -66,11 +69,11 @@ def many(tmp_path: Path) -> Path:
 FLAGS = (*PAPER, "train.epochs=1", "train.sample=100")
 
 
-def begun(images: Path, warehouse: Path) -> subprocess.Popen[bytes]:
+def begun(images: Path, warehouse: Path, flags: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start the first three stages in a process of their own; its output goes to a file."""
     with warehouse.with_suffix(".log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(images), str(warehouse), *FLAGS],
+            [sys.executable, "-c", CHILD, str(images), str(warehouse), *flags],
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -78,27 +81,31 @@ def begun(images: Path, warehouse: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def ended(images: Path, warehouse: Path) -> str:
+def ended(images: Path, warehouse: Path, flags: Sequence[str] = FLAGS) -> str:
     """Run the stages to their end; return what they say."""
-    code = begun(images, warehouse).wait(COMMAND_SECONDS)
+    code = begun(images, warehouse, flags).wait(COMMAND_SECONDS)
     said = warehouse.with_suffix(".log").read_text()
     assert code == 0, said
     return said
 
 
-def killed_after(files: int, table: str, images: Path, warehouse: Path) -> str:
+def killed_after(
+    files: int, table: str, images: Path, warehouse: Path, flags: Sequence[str] = FLAGS
+) -> str:
     """Run the stages, and kill them when so many more files of a table are complete."""
 
     def complete() -> set[Path]:
         return set((warehouse / FOLDER / table).glob("*/*.parquet.json"))
 
     before = complete()
-    return killed_when(lambda: len(complete() - before) >= files, images, warehouse)
+    return killed_when(lambda: len(complete() - before) >= files, images, warehouse, flags)
 
 
-def killed_when(happened: Callable[[], bool], images: Path, warehouse: Path) -> str:
+def killed_when(
+    happened: Callable[[], bool], images: Path, warehouse: Path, flags: Sequence[str] = FLAGS
+) -> str:
     """Run the stages, and kill them at once when it happens; return what they said."""
-    child, log = begun(images, warehouse), warehouse.with_suffix(".log")
+    child, log = begun(images, warehouse, flags), warehouse.with_suffix(".log")
     try:
         end = time.monotonic() + COMMAND_SECONDS
         while not happened():
@@ -117,11 +124,13 @@ def adopted(said: str, table: str) -> int:
     return int(found[1].replace(",", "")) if found else 0
 
 
-def assert_complete(spark: SparkSession, clean: Path, warehouse: Path) -> None:
+def assert_complete(
+    spark: SparkSession, clean: Path, warehouse: Path, images: int = IMAGES
+) -> None:
     """Assert that both tables have all rows, and the same ones as an undisturbed run's."""
     for table in ("images", "latents"):
         expected, found = (open_store(spark, str(root)).read(table) for root in (clean, warehouse))
-        assert found.count() == IMAGES
+        assert found.count() == images
         assert found.exceptAll(expected).isEmpty(), table
 
 
@@ -141,6 +150,54 @@ def test_what_was_complete_is_not_done_again(
     assert 0 < adopted(said, "latents") < IMAGES
     assert_complete(spark, clean, warehouse)
     assert not list((warehouse / FOLDER).glob("*"))
+
+
+def test_no_tile_of_a_large_frame_is_lost(spark: SparkSession, tmp_path: Path) -> None:
+    """A frame has more tiles than a file takes when the run is killed."""
+    draw, tiles = np.random.default_rng(0), 48**2
+    for number in range(3):
+        path = tmp_path / f"images/class {number % 2}/{number}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        levels = draw.integers(0, 256, (48, 48, 3), dtype=np.uint8)
+        Image.fromarray(levels).resize((3072, 3072)).save(path)
+    clean, warehouse = tmp_path / "clean", tmp_path / "warehouse"
+    flags = (*FLAGS, "ingest.tile=64")
+    ended(tmp_path / "images", clean, flags)
+    killed_after(1, "images", tmp_path / "images", warehouse, flags)
+    said = ended(tmp_path / "images", warehouse, flags)
+    assert adopted(said, "images") in (tiles, 2 * tiles)
+    assert_complete(spark, clean, warehouse, 3 * tiles)
+
+
+@pytest.mark.parametrize("column", ["bytes", "paths"])
+def test_rows_of_a_table_are_not_done_again(
+    spark: SparkSession, many: Path, tmp_path: Path, column: str
+) -> None:
+    files = sorted(many.glob("*/*.png"))
+    found: list[object] = [str(file) for file in files]
+    content = found if column == "paths" else [file.read_bytes() for file in files]
+    rows = {"id": [file.name for file in files], "label": [file.parent.name for file in files]}
+    (tmp_path / "table").mkdir()
+    pq.write_table(pa.table(rows | {"image": content}), tmp_path / "table/a.parquet")
+    clean, warehouse = tmp_path / "clean", tmp_path / "warehouse"
+    source = ("ingest.source=parquet", "ingest.id_column=id", f"ingest.allow_paths=['{many}']")
+    flags = (*FLAGS, *source)
+    ended(tmp_path / "table", clean, flags)
+    killed_after(3, "images", tmp_path / "table", warehouse, flags)
+    assert 600 < adopted(ended(tmp_path / "table", warehouse, flags), "images") < IMAGES
+    assert_complete(spark, clean, warehouse)
+    if column == "bytes":
+        return
+
+    # A table that changed is read anew, since nothing tells which of its rows did.
+    changed = tmp_path / "changed"
+    killed_after(3, "images", tmp_path / "table", changed, flags)
+    rows["label"][0] = "another"
+    pq.write_table(pa.table(rows | {"image": content}), tmp_path / "table/a.parquet")
+    assert adopted(ended(tmp_path / "table", changed, flags), "images") == 0
+    images = open_store(spark, str(changed)).query("images", "SELECT label FROM rows")
+    assert len(images) == IMAGES
+    assert {"label": "another"} in images
 
 
 def commits(warehouse: Path, table: str) -> int:

@@ -61,6 +61,21 @@ def test_parts_are_closed_by_the_clock() -> None:
     assert max(sizes) <= 101
 
 
+def test_rows_that_belong_together_are_of_one_part() -> None:
+    """Here those of each hundred, though a part may have one table alone."""
+    groups = [pa.table({"number": [number]}) for number in range(250)]
+
+    def goes_on(before: pa.Table, after: pa.Table) -> bool:
+        last, first = (table["number"][0].as_py() // 100 for table in (before, after))
+        return bool(last == first)
+
+    parts = [list(part) for part in unfinished.parts(groups, 0, 0, goes_on=goes_on)]
+    assert [len(part) for part in parts] == [100, 100, 50]
+    assert [table for part in parts for table in part] == groups
+    alone = unfinished.parts(groups, 0, 0, goes_on=lambda before, after: False)
+    assert [len(list(part)) for part in alone] == [1] * 250
+
+
 def test_an_empty_task_has_no_part() -> None:
     assert list(unfinished.parts([], 30, 0.1)) == []
 
