@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb_extensions
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -195,10 +196,12 @@ def check_shards(names: Names) -> None:
 def check_links(names: Names) -> None:
     splits = published_splits()
     rows = curated().filter(pl.col("image_id").replace_strict(splits) == "train")
-    assert names["names"] == ["field", "shore", "town"]
-    inodes = {Path(path).stat().st_ino for path, _ in names["samples"]}
+    images = names["images"]
+    assert images.classes == ["field", "shore", "town"]
+    inodes = {Path(path).stat().st_ino for path, _ in images.samples}
     assert inodes == {Path(path).stat().st_ino for path in rows["path"]}
-    assert len(names["samples"]) == len(names["drawn"]) == len(rows)
+    assert len(images) == sum(map(len, names["drawn"])) == len(rows)
+    assert images[0][0].shape == (3, 64, 64)
     assert sorted(names["sizes"]["group_size"]) == sorted(rows["group_size"])
 
 
@@ -221,6 +224,9 @@ def check_batches(names: Names) -> None:
     assert pixels.shape[1:] == (64, 64, 3)
     assert pixels.dtype == "uint8"
     assert len(pixels) == len(weights) <= 8
+    parts = [(pixels.mean(axis=(1, 2)), weights) for pixels, _, weights in names["batches"]()]
+    colours = [np.average(levels, axis=0, weights=weights) for levels, weights in parts]
+    np.testing.assert_allclose(np.stack(names["colours"]), np.stack(colours), rtol=1e-5)
 
 
 def check_text(names: Names) -> None:
