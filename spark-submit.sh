@@ -102,6 +102,20 @@ if [ -n "$usage" ]; then
   export PYTHONPATH=$code${PYTHONPATH:+:$PYTHONPATH}
   exec "$PYSPARK_PYTHON" "$main" ${arguments[@]+"${arguments[@]}"}
 fi
+LATENT_DEDUP_VERSION=$(cat "$here/VERSION" 2>/dev/null || git -C "$here" rev-parse --short HEAD 2>/dev/null || echo unknown)
+export LATENT_DEDUP_VERSION
+
+# Settings that are not given come from the project, wherever the command is called.
+export LATENT_DEDUP_SETTINGS=$here/conf/$PROFILE.toml
+
+# Wrong settings, a dry run, and that there is nothing to do need no Spark, which takes seconds to
+# start. 75 says that it is needed.
+if [ "$PROFILE" = local ]; then
+  status=0
+  LATENT_DEDUP_AHEAD=yes PYTHONPATH=$code${PYTHONPATH:+:$PYTHONPATH} "$PYSPARK_PYTHON" "$main" ${arguments[@]+"${arguments[@]}"} || status=$?
+  if [ "$status" != 75 ]; then exit "$status"; fi
+  export LATENT_DEDUP_ANNOUNCED=yes
+fi
 if [ -n "${SPARK_HOME:-}" ] && ! ls "$SPARK_HOME"/jars/spark-core_*-4.2.*.jar >/dev/null 2>&1; then
   echo "SPARK_HOME=$SPARK_HOME is no Spark 4.2, which Delta's jars need: pyspark's own is taken" >&2
   unset SPARK_HOME
@@ -213,12 +227,6 @@ fi
 # Torch's threads wait for each other thousands of times a second. Where other programs want the
 # cores too, spinning meanwhile made training four times as slow.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
-
-LATENT_DEDUP_VERSION=$(cat "$here/VERSION" 2>/dev/null || git -C "$here" rev-parse --short HEAD 2>/dev/null || echo unknown)
-export LATENT_DEDUP_VERSION
-
-# Settings that are not given come from the project, wherever the command is called.
-export LATENT_DEDUP_SETTINGS=$here/conf/$PROFILE.toml
 
 # spark-submit gives the job a pipe for its stdout; by this it finds the terminal, where there is one.
 export LATENT_DEDUP_TERMINAL=

@@ -8,7 +8,9 @@ Of the code of `udfs/duplicates`, `udfs/vectors`, `udfs/registration` and the st
 operator, a comparison, a condition, a loop, an exception. Mutants that only change annotations are
 passed over, and so is what a GPU computes. The tests that are nearest are run first: those of the
 module, of its folder, and then of the folders that use it, until one fails. What is left
-survives. Outcomes are kept, and the next call goes on after them. Cosmic Ray makes the mutants
+survives. Tests of the stores start Spark; so of these only those are run that come to the mutant's
+line, or use its constant, by a run of all of them under coverage.py at the beginning, the quickest
+first. Outcomes are kept, and the next call goes on after them. Cosmic Ray makes the mutants
 (benchmarks/requirements.txt).
 """
 
@@ -20,6 +22,7 @@ import difflib
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -29,13 +32,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
+from coverage import CoverageData
 
 from benchmarks.results import recorded
 from benchmarks.session import ROOT
@@ -56,6 +62,11 @@ PROCESSOR_SECONDS, SECONDS = 600, 3600
 SHARED = (".venv", "build/ivy", "build/classes.jsa")  # of the checkout, in each copy of it
 NO_TESTS = 5  # pytest's exit code where it was given none that is chosen
 CHOSEN = "not whole and not cluster and not s3 and not faults"
+
+
+PYTEST = (sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider")
+MEASURED = "jobs/warehouse"  # whose tests are chosen by coverage.py
+FIRST = 30  # tests that are run before the slower ones are
 
 
 class Mutant(NamedTuple):
@@ -132,14 +143,89 @@ def drawn(count: int, seed: int) -> Iterator[Mutant]:
             return
 
 
-def tests_of(path: str) -> list[list[str]]:
-    """What pytest is given in turn: the tests nearest to a file come first."""
+def tests_of(mutant: Mutant, coverage: Coverage) -> list[list[str]]:
+    """What pytest is given in turn: the tests nearest to a mutant come first."""
+    path = mutant.path
+    if path.startswith(MEASURED):
+        tests = coverage.tests_of(path, mutant.line)
+        if tests:
+            return [part for part in (tests[:FIRST], tests[FIRST:]) if part]
     file = Path(path)
     own = Path("tests") / file.with_name(f"test_{file.name}")
     top = next(folder for folder in FOLDERS if path.startswith(folder))
     has_own = (ROOT / own).exists()
     done = [f"--ignore={own}"] if has_own else []
     return [*([[str(own)]] if has_own else []), [f"tests/{top}", *done], list(WIDER[top])]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which tests come to a line, and how long each takes.
+
+    lines: of a file, the tests by line. seconds: of a test.
+    """
+
+    lines: dict[str, dict[int, list[str]]]
+    seconds: dict[str, float]
+
+    @classmethod
+    def measured(cls, folder: Path) -> Coverage:
+        """Run the tests of the stores under coverage.py, if no earlier call did."""
+        data, times = folder / "coverage", folder / "times.xml"
+        if not data.exists():
+            tests = [f"tests/{MEASURED}", *WIDER[MEASURED]]
+            how = ["--cov", MEASURED, "--cov-context", "test", "--cov-report", ""]
+            words = [*PYTEST, "-p", "pytest_cov", "-n", "2", "--dist", "loadfile", *how]
+            subprocess.run(
+                [*words, "--junitxml", str(times), "-m", CHOSEN, *tests],
+                cwd=ROOT,
+                env=os.environ | {"COVERAGE_FILE": str(data)},
+                check=True,
+            )
+        found = CoverageData(str(data))
+        found.read()
+        lines = {
+            Path(file).relative_to(ROOT).as_posix(): {
+                line: sorted({context.partition("|")[0] for context in contexts if context})
+                for line, contexts in found.contexts_by_lineno(file).items()
+            }
+            for file in found.measured_files()
+        }
+        seconds: dict[str, float] = {}
+        for case in ElementTree.parse(times).iter("testcase"):
+            module = case.get("classname", "").replace(".", "/")
+            seconds[f"{module}.py::{case.get('name')}"] = float(case.get("time", 0))
+        return cls(lines, seconds)
+
+    def tests_of(self, path: str, line: int) -> list[str]:
+        """The tests that come to the statement at a line, the quickest first.
+
+        Of a constant they are those that come to a statement which has its name.
+        """
+        statement = self._statement(path, line)
+        tests = {test for at in statement for test in self.lines.get(path, {}).get(at, ())}
+        if not tests:
+            source = (ROOT / path).read_text(encoding="utf-8").splitlines()
+            names = re.findall(r"\b[A-Z_]{3,}\b", source[statement.start - 1].partition("=")[0])
+            for file, lines in self.lines.items():
+                text = (ROOT / file).read_text(encoding="utf-8").splitlines()
+                for at, found in lines.items():
+                    if any(re.search(rf"\b{name}\b", text[at - 1]) for name in names):
+                        tests |= set(found)
+        return sorted(tests, key=lambda test: self.seconds.get(test, 0.0))
+
+    def _statement(self, path: str, line: int) -> range:
+        """The lines of the innermost statement at a line, without the statements within it."""
+        found = range(line, line + 1)
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.stmt):
+                continue
+            body = getattr(node, "body", [])
+            end = body[0].lineno - 1 if body else node.end_lineno or node.lineno
+            lines = range(node.lineno, max(end, node.lineno) + 1)
+            if line in lines:
+                found = lines
+        return found
 
 
 def copy_of_checkout(number: int) -> Path:
@@ -157,14 +243,15 @@ def copy_of_checkout(number: int) -> Path:
     return folder
 
 
-def outcome(mutant: Mutant, folder: Path) -> dict[str, str]:
+def outcome(mutant: Mutant, folder: Path, coverage: Coverage) -> dict[str, str]:
     """Run the tests with a mutant in a copy of the code; say what came of it."""
     code = code_of(mutant)
     assert code is not None
     before = (ROOT / mutant.path).read_text(encoding="utf-8")
     write(folder / mutant.path, code)
     try:
-        found = next(filter(None, (failure(step, folder) for step in tests_of(mutant.path))), "")
+        steps = tests_of(mutant, coverage)
+        found = next(filter(None, (failure(step, folder) for step in steps)), "")
     finally:
         write(folder / mutant.path, before)
     lines = difflib.unified_diff(before.splitlines(), code.splitlines(), n=0, lineterm="")
@@ -181,13 +268,12 @@ def write(path: Path, code: str) -> None:
 
 def failure(tests: list[str], folder: Path) -> str:
     """The first test that fails, or ""."""
-    words = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
     environment = os.environ | {
         "NUMBA_CACHE_DIR": str(folder / "build/numba"),
         "PYTHONPATH": str(folder),
     }
     process = subprocess.Popen(
-        [*words, "-m", CHOSEN, *tests],
+        [*PYTEST, "-x", "-m", CHOSEN, *tests],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -242,6 +328,7 @@ def main() -> None:
     outcomes = json.loads(given.json.read_text()) if given.json.exists() else {}
     end = time.monotonic() + 60 * given.minutes
     copies: Queue[Path] = Queue()
+    coverage = Coverage.measured(given.json.parent)
     for number in range(given.processes):
         copies.put(copy_of_checkout(number))
 
@@ -250,7 +337,7 @@ def main() -> None:
             return
         folder = copies.get()
         try:
-            outcomes[mutant.name] = outcome(mutant, folder)
+            outcomes[mutant.name] = outcome(mutant, folder, coverage)
         finally:
             copies.put(folder)
         given.json.write_text(json.dumps(outcomes, indent=1))

@@ -3,6 +3,9 @@
 Exit codes: 0 if the job is done; 2 for wrong usage or settings, with all mistakes in one message; 1
 if the job failed, with one line that tells what to do (and the whole stack if --verbose is given);
 130 if it was interrupted by Ctrl-C.
+
+spark-submit.sh calls it twice: without Spark first, with AHEAD set. A job that needs Spark, as most
+do, then ends with the code NEEDS_SPARK, and is called again under spark-submit.
 """
 
 from __future__ import annotations
@@ -16,15 +19,19 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, cast
+
+from pyspark.sql import SparkSession
 
 from jobs import pipeline
 from jobs.acquisition import sample
 from jobs.dry_run.plan import log_plan
-from jobs.errors import JobError, SettingsError, reason
+from jobs.errors import JobError, MissingError, SettingsError, reason
 from jobs.maintenance import maintain
+from jobs.paths import is_mounted
 from jobs.runtime import session
 from jobs.runtime.console import Console
+from jobs.runtime.no_spark import NeedsSpark, NoSpark
 from jobs.runtime.process import attach_terminal, die_with_parent, interrupted, silence_libraries
 from jobs.runtime.run import Run, blaming_damage
 from jobs.runtime.stage import Stage
@@ -37,6 +44,8 @@ from jobs.warehouse.store import check_root
 
 # The environment variable in which spark-submit.sh gives the path of the project's settings file.
 SETTINGS_VARIABLE = "LATENT_DEDUP_SETTINGS"
+AHEAD = "LATENT_DEDUP_AHEAD"  # the environment variable that is set while there is no Spark yet
+NEEDS_SPARK = 75  # the exit code that has the job run again, under spark-submit
 FROM_WORKER = "jobs.errors.JobError: "  # what stands before a JobError in a worker's traceback
 # The jobs are `sample`, which needs neither Spark nor a warehouse, each stage, the pipeline, and
 # `maintain`, which changes no row of any table.
@@ -142,7 +151,11 @@ def main(arguments: Sequence[str]) -> int:
         Console(log_format=log_format_without_settings(arguments)).error(message, code=2)
         return 2
     actions = {SAMPLE: run_sample, MAINTAIN: run_maintain}
-    return guarded(job, actions.get(job, run), settings)
+    ahead = job != SAMPLE and os.environ.get(AHEAD)
+    try:
+        return guarded(job, run_ahead if ahead else actions.get(job, run), settings)
+    except NeedsSpark:
+        return NEEDS_SPARK
 
 
 def run_sample(job: str, settings: Settings) -> None:
@@ -160,6 +173,57 @@ def run_maintain(job: str, settings: Settings) -> None:
         signal.signal(signal.SIGINT, interrupted)
         maintain.main(spark, settings)
         spark.stop()
+
+
+def run_ahead(job: str, settings: Settings) -> None:
+    """Do a job without Spark: a dry run, or one that finds all of its stages up to date.
+
+    Raises NeedsSpark, before anything is changed, if there is more to do. A pipeline has then said
+    what it is about.
+    """
+    try:
+        run_without_spark(job, settings)
+    except NeedsSpark:
+        if job == PIPELINE and not settings.dry_run:
+            pipeline.announce(settings)
+        raise
+
+
+def run_without_spark(job: str, settings: Settings) -> None:
+    """Do a job. Raises NeedsSpark where it asks for Spark, or has anything to change."""
+    if job == MAINTAIN or not is_mounted(settings.warehouse):
+        raise NeedsSpark
+    check_root(settings.warehouse, may_be_new=job in BEGINNING)
+    if not settings.verbose:
+        silence_libraries()
+    no_spark = cast(SparkSession, NoSpark())
+    if settings.dry_run:
+        planned = Run(no_spark, settings, job, pipeline.STAGES)
+        with blaming_damage(planned.warehouse):
+            plan(planned, job)
+        return
+    if settings.overwrite:
+        raise NeedsSpark
+    with lock(settings.warehouse):
+        current = Run(no_spark, settings, job, pipeline.STAGES)
+        with blaming_damage(current.warehouse):
+            if not is_finished(current, stages_of(job, settings)):
+                raise NeedsSpark
+        perform(current, job)
+
+
+def is_finished(run: Run, stages: Sequence[Stage]) -> bool:
+    """Whether no stage has anything to do. The source is listed last, if all others are done."""
+    if not run.warehouse.exists(stages[0].outputs(run)[0] if stages[0].outputs(run) else "runs"):
+        return False
+    for stage in (*stages[1:], stages[0]):
+        stage.check_enabled(run.settings)
+        try:
+            if not run.open(stage).finished:
+                return False
+        except MissingError:  # the stage that writes it is among these, or it is told with Spark
+            return False
+    return True
 
 
 def run(job: str, settings: Settings) -> None:
@@ -186,16 +250,20 @@ def run(job: str, settings: Settings) -> None:
         spark = session.start(job)
         signal.signal(signal.SIGINT, interrupted)
         importing.join()
-        current = Run(spark, settings, job, pipeline.STAGES)
-        with current.lease():
-            try:
-                with blaming_damage(current.warehouse):
-                    current.close_stale()
-                    execute(current, job)
-            finally:
-                current.close()
-        current.console.results(current.results(), current.seconds)
+        perform(Run(spark, settings, job, pipeline.STAGES), job)
         spark.stop()
+
+
+def perform(run: Run, job: str) -> None:
+    """Run the job on a warehouse that is held alone, and tell where its results lie."""
+    with run.lease():
+        try:
+            with blaming_damage(run.warehouse):
+                run.close_stale()
+                execute(run, job)
+        finally:
+            run.close()
+    run.console.results(run.results(), run.seconds)
 
 
 def plan(run: Run, job: str) -> None:

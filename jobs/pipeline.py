@@ -6,16 +6,23 @@ everything else about it (see `jobs/runtime/stage.py`).
 
 from __future__ import annotations
 
+import os
+
 from jobs.acquisition import ingest
 from jobs.autoencoder import describe, encode, train, whiten
 from jobs.density import anomalies, generate, modes, project
 from jobs.duplicates import conflicts, export, leaks, prune, publish
 from jobs.errors import SettingsError
 from jobs.evaluation import calibrate, estimate, similarities
+from jobs.paths import absolute
 from jobs.report import console_summary, report
+from jobs.runtime.console import Console
 from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage
 from jobs.settings.model import Settings
+
+# The environment variable that spark-submit.sh sets if `announce` was called before Spark started.
+ANNOUNCED = "LATENT_DEDUP_ANNOUNCED"
 
 STAGES: tuple[Stage, ...] = (
     ingest.STAGE,
@@ -46,13 +53,19 @@ def stages_of(settings: Settings) -> list[Stage]:
 
 def main(run: Run) -> None:
     """Source files → every table that the settings ask for, the report, and a summary."""
-    run.console.line(f"  {run.settings.images} → {run.warehouse.root}")
+    if not os.environ.get(ANNOUNCED):
+        announce(run.settings)
     check_stages(run)
     for stage in stages_of(run.settings):
         run.execute(stage)
         if stage is ingest.STAGE:  # what is wrong is reported before hours of training
             check_images(run)
     console_summary.summarise(run)
+
+
+def announce(settings: Settings) -> None:
+    """Say what becomes of which images."""
+    Console.of(settings).line(f"  {settings.images} → {absolute(settings.warehouse)}")
 
 
 def check_stages(run: Run) -> None:

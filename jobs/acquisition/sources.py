@@ -7,9 +7,9 @@ vectors, alone or with the images that they are of. Use `find`, or `run.once(of_
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import pyarrow as pa
@@ -57,6 +57,7 @@ IGNORED = "ignored: directly in the root, or with a name that begins with a dot"
 class Source:
     """The candidates of a folder or table, and what identifies them.
 
+    frame: the candidates, as rows of CANDIDATE and the caller's columns; Spark is not asked before.
     root: the absolute path or URI, without credentials. is_remote: whether the bytes of some images
     lie in files that only Spark can read. content: a hash that changes when a file or row changes.
     count: candidates. ignored: files that are no candidates. notices: messages for the console.
@@ -64,12 +65,13 @@ class Source:
     the numbers in a vector, if the source holds vectors. max_bytes: larger files are not read.
     within: the folders in which a table may name files; None of a folder. may_be_deep: whether the
     names of files leave it open that some pictures have more than 8 bits. holds_bytes: whether a
-    table has the bytes of images or vectors in it, and not paths alone.
+    table has the bytes of images or vectors in it, and not paths alone. listed: of a folder, the
+    candidates as an Arrow table.
     """
 
     root: str
     content: str
-    frame: DataFrame
+    make_frame: Callable[[], DataFrame] = field(repr=False)
     is_folder: bool
     count: int
     size_bytes: int
@@ -82,6 +84,12 @@ class Source:
     within: tuple[str, ...] | None = None
     may_be_deep: bool = True
     holds_bytes: bool = False
+    listed: Callable[[], pa.Table] | None = field(default=None, repr=False)
+
+    @cached_property
+    def frame(self) -> DataFrame:
+        """See above."""
+        return self.make_frame()
 
     @property
     def key(self) -> str:
@@ -184,10 +192,11 @@ def _folder_source(spark: SparkSession, settings: Settings) -> Source:
             "ingest.layout = split/label and <split>/<label>/<image>"
         )
     ignored = len(files) - len(candidates)
+    listed = cache(partial(_listing_table, candidates, settings.ingest.layout))
     return Source(
         root=recorded_root(root),
         content=_listing_hash(candidates),
-        frame=_listing_frame(spark, candidates, settings.ingest.layout),
+        make_frame=lambda: spark.createDataFrame(listed(), CANDIDATE),
         is_folder=True,
         count=len(candidates),
         size_bytes=sum(file.size_bytes for file in candidates),
@@ -196,6 +205,7 @@ def _folder_source(spark: SparkSession, settings: Settings) -> Source:
         is_remote=not is_mounted(root),
         max_bytes=settings.ingest.max_bytes,
         may_be_deep=not all(file.path.lower().endswith(NARROW) for file in candidates),
+        listed=listed,
     )
 
 
@@ -224,7 +234,7 @@ def _listing_hash(files: list[listing.SourceFile]) -> str:
     return digest.hexdigest()
 
 
-def _listing_frame(spark: SparkSession, files: list[listing.SourceFile], layout: str) -> DataFrame:
+def _listing_table(files: list[listing.SourceFile], layout: str) -> pa.Table:
     """Return the listing as candidates.
 
     A folder's name is the class as it stands: `class=001` and `001` are two, both of type string.
@@ -237,7 +247,7 @@ def _listing_frame(spark: SparkSession, files: list[listing.SourceFile], layout:
     else:
         labels = [part[1] if len(part) > 2 else None for part in parts]
         splits = [part[0] for part in parts]
-    table = pa.table(
+    return pa.table(
         {
             "image_id": [file.relative for file in files],
             "label": pa.array(labels, pa.string()),
@@ -250,7 +260,6 @@ def _listing_frame(spark: SparkSession, files: list[listing.SourceFile], layout:
             "content": pa.nulls(len(files), pa.binary()),
         }
     )
-    return spark.createDataFrame(table, CANDIDATE)
 
 
 def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
@@ -270,7 +279,7 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
     return Source(
         root=recorded_root(root),
         content=fingerprint([statuses, *(asdict(file) for file in files)]),
-        frame=rows,
+        make_frame=lambda: rows,
         is_folder=False,
         count=frame.count(),
         size_bytes=sum(file.size_bytes for file in files),

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from pyspark.sql import functions as F
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from jobs.acquisition import listing, sources
+from jobs.acquisition import listing as files
+from jobs.acquisition import sources
 from jobs.errors import MissingError
 from jobs.paths import is_mounted
 from jobs.runtime.console import stage_column
@@ -33,7 +36,10 @@ LISTING = "content"
 REASON_UNKNOWN = "its last run did not finish, or this version computes it differently"
 HEADER = 1 << 20  # bytes of a file, in which the size in pixels stands
 FRAMES = 64  # files whose size in pixels is taken as typical of all
-FILE_KEY = ["size_bytes", "modified_at"]
+FILE_KEY = ["path", "size_bytes", "modified_at"]
+KNOWN = pa.schema(
+    [("path", pa.string()), ("size_bytes", pa.int64()), ("modified_at", pa.timestamp("us", "UTC"))]
+)
 
 
 @dataclass
@@ -199,57 +205,74 @@ class Plan:
         anew: whether files that did not change would be decoded again too.
         """
         source = self.run.once(sources.of_run)
-        classes = source.frame.where("label IS NOT NULL").groupBy("label").count().collect()
         commit = self.run.warehouse.newest("images", "ingest")
-        new, changed, vanished, tiles = source.count, 0, 0, self._tiles_per_file(source)
-        if commit and source.is_folder and source.is_of(commit):
-            new, changed, vanished = self._file_changes(source)
-            if not anew:
-                files = self.run.warehouse.read("images").select("path").distinct().count()
-                tiles = self.images / max(1, files)
+        new, changed, vanished, tiles = source.count, 0, 0, 1.0
+        if source.listed is None:
+            rows = source.frame.where("label IS NOT NULL").groupBy("label").count().collect()
+            classes = [row["count"] for row in rows]
+        else:
+            listing = source.listed()
+            classes = listing["label"].drop_null().value_counts().field("counts").to_pylist()
+            tiles = self._tiles_per_file(listing)
+            if commit and source.is_of(commit):
+                new, changed, vanished = self._file_changes(listing)
+                if not anew:
+                    sql = "SELECT count(DISTINCT path) AS files FROM rows"
+                    (row,) = self.run.warehouse.query("images", sql)
+                    tiles = self.images / max(1, row["files"])
         parts = {"new": new, "changed": changed, "vanished": vanished}
         self.files = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
-        self.images, self._sizes = source.count * tiles, [row["count"] * tiles for row in classes]
+        self.images, self._sizes = source.count * tiles, [count * tiles for count in classes]
         if not self._within_classes:
             self._sizes = [sum(self._sizes)]
         self._new_images = (source.count if anew else new + changed) * tiles
 
-    def _file_changes(self, source: sources.Source) -> tuple[int, int, int]:
+    def _file_changes(self, listing: pa.Table) -> tuple[int, int, int]:
         """Return how many files of a folder are new, changed and vanished since the last ingest."""
-        images = self.run.warehouse.read("images")
-        before = images.select("path", *FILE_KEY, F.lit(True).alias("image"))
-        if self.run.warehouse.exists("rejects"):
-            rejects = self.run.warehouse.read("rejects")
-            rejects = rejects.where("stage = 'ingest' AND error_code != 'vanished'")
-            rejects = rejects.select("path", *FILE_KEY, F.lit(False).alias("image"))
-            before = before.unionByName(rejects)
-        before = before.dropDuplicates(["path"])
-        before = before.select("path", F.struct(*FILE_KEY).alias("before"), "image")
-        now = source.frame.select("path", F.struct(*FILE_KEY).alias("now"))
-        counts = now.join(before, on="path", how="full").agg(
-            F.count_if(F.col("before").isNull()),
-            F.count_if(F.col("before") != F.col("now")),
-            F.count_if(F.col("now").isNull() & F.col("image")),
-        )
-        new, changed, vanished = counts.collect()[0]
-        return new, changed, vanished
+        before = self._known_files("images", "path IS NOT NULL", is_image=True)
+        where = "stage = 'ingest' AND error_code != 'vanished' AND path IS NOT NULL"
+        rejects = self._known_files("rejects", where, is_image=False)
+        rejects = rejects.join(before.select(["path"]), "path", join_type="left anti")
+        before = pa.concat_tables([before, rejects.select(before.column_names)])
+        present = pa.repeat(True, len(listing))
+        now = listing.select(FILE_KEY).append_column("present", present)
+        both = now.join(before, "path", join_type="full outer", right_suffix=" before")
+        is_there, was_there = (both[name].is_valid() for name in ("present", "is_image"))
+        changed = pc.and_(is_there, was_there)
+        differs = pa.array(np.zeros(len(both), np.bool_))
+        for name in FILE_KEY[1:]:
+            sides = (both[name], both[f"{name} before"])
+            numbers = (side.cast(pa.int64()).fill_null(-1) for side in sides)
+            differs = pc.or_(differs, pc.not_equal(*numbers))
+        vanished = pc.and_(pc.invert(is_there), both["is_image"].fill_null(False))
+        masks = (pc.invert(was_there), pc.and_(changed, differs), vanished)
+        new, other, gone = (pc.sum(mask).as_py() or 0 for mask in masks)
+        return new, other, gone
 
-    def _tiles_per_file(self, source: sources.Source) -> float:
+    def _known_files(self, table: str, where: str, *, is_image: bool) -> pa.Table:
+        """Return path, size and time of the files that a table tells of, and `is_image`."""
+        sql = (
+            "SELECT path, max(size_bytes) AS size_bytes, max(modified_at) AS modified_at "
+            f"FROM rows WHERE {where} GROUP BY path"
+        )
+        found = self.run.warehouse.arrow(table, sql)
+        rows = KNOWN.empty_table() if found is None else found.cast(KNOWN)
+        return rows.append_column("is_image", pa.repeat(is_image, len(rows)))
+
+    def _tiles_per_file(self, listing: pa.Table) -> float:
         """Estimate the images that a file becomes by the headers of some files.
 
         It is 1 if frames are not cut into tiles.
         """
-        if self.run.settings.ingest.tiling is None or not source.is_folder:
+        if self.run.settings.ingest.tiling is None:
             return 1.0
         tile, stride = self.run.settings.ingest.tiling
-        paths = [row.path for row in source.frame.select("path").sort("path").collect()]
+        paths = sorted(listing["path"].to_pylist())
         counts = []
         for path in paths[:: max(1, len(paths) // FRAMES)]:
             try:
                 head = (
-                    listing.head(path, HEADER)
-                    if is_mounted(path)
-                    else given_file.read(path, HEADER)
+                    files.head(path, HEADER) if is_mounted(path) else given_file.read(path, HEADER)
                 )
                 size = decode.frame_size(head)
             except (OSError, ValueError, Unusable):

@@ -61,14 +61,17 @@ def order_columns(order: Iterable[str]) -> list[str]:
 
 def check_columns(images: DataFrame, settings: Prune) -> None:
     """Raise SettingsError with a line for every column that is missing or of an unfit type."""
-    mistakes = wrong_columns(images, settings)
+    mistakes = wrong_columns(images.schema, settings) + wrong_predicate(images, settings.protect)
     if mistakes:
         raise SettingsError("\n".join(mistakes))
 
 
-def wrong_columns(images: DataFrame, settings: Prune) -> list[str]:
-    """Return a line for every column that settings name and that is missing or unfit."""
-    types = {column.name: column.dataType for column in images.schema}
+def wrong_columns(images: T.StructType, settings: Prune) -> list[str]:
+    """Return a line for every column that settings name and that is missing or unfit.
+
+    images: the schema of the table.
+    """
+    types = {column.name: column.dataType for column in images}
     named = {
         "order": [name for name in order_columns(settings.order) if name != DENSITY],
         "group_by": [name for name in settings.group_by if name != SUBLABEL],
@@ -85,7 +88,7 @@ def wrong_columns(images: DataFrame, settings: Prune) -> list[str]:
         mistakes.append(
             f"prune.group_by: {SUBLABEL} is a column of images and of sublabels: rename yours"
         )
-    return mistakes + _wrong_predicate(images, settings.protect)
+    return mistakes
 
 
 def _unusable(key: str, columns: Sequence[str], types: Mapping[str, T.DataType]) -> list[str]:
@@ -110,8 +113,8 @@ def _unusable(key: str, columns: Sequence[str], types: Mapping[str, T.DataType])
     return mistakes
 
 
-def _wrong_predicate(images: DataFrame, predicate: str) -> list[str]:
-    """What is wrong with `prune.protect`."""
+def wrong_predicate(images: DataFrame, predicate: str) -> list[str]:
+    """Return a line if `prune.protect` is no condition on the table `images`."""
     if not predicate:
         return []
     try:

@@ -377,7 +377,11 @@ def summarise(stage_run: StageRun, counts: Sequence[KeptCount], group_count: int
 
 def mistakes(run: RunContext) -> list[str]:
     """Return what of the settings does not fit the table `images`."""
-    return groups.wrong_columns(run.warehouse.read("images"), run.settings.prune)
+    prune, store = run.settings.prune, run.warehouse
+    wrong = groups.wrong_columns(store.schema("images"), prune)
+    return wrong + (
+        groups.wrong_predicate(store.read("images"), prune.protect) if prune.protect else []
+    )
 
 
 def writes(run: RunContext) -> tuple[str, ...]:

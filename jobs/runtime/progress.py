@@ -17,7 +17,7 @@ class SparkProgress:
     """The progress of the Spark stage that runs now; of several, of the one with most tasks."""
 
     def __init__(self, spark: SparkSession) -> None:
-        self._tracker = spark.sparkContext.statusTracker()
+        self._spark = spark
         self._first_seen: dict[int, float] = {}  # the clock when a Spark stage was first seen
 
     def current(self, images: int | None = None) -> Progress | None:
@@ -39,8 +39,9 @@ class SparkProgress:
         )
 
     def _largest_stage(self) -> SparkStageInfo | None:
+        tracker = self._spark.sparkContext.statusTracker()
         # The tracker may know nothing any more of a stage that it has just called active.
-        infos = [self._tracker.getStageInfo(number) for number in self._tracker.getActiveStageIds()]
+        infos = [tracker.getStageInfo(number) for number in tracker.getActiveStageIds()]
         stages = [stage for stage in infos if stage is not None and stage.numTasks > 1]
         return max(stages, key=lambda stage: stage.numTasks, default=None)
 

@@ -68,15 +68,26 @@ class Store(ABC):
         """Return a table's rows as a Spark frame."""
 
     @abstractmethod
+    def arrow(
+        self, table: str, sql: str = "SELECT * FROM rows", version: int | None = None
+    ) -> pa.Table | None:
+        """Return the rows of a query on a table, which is called `rows` in it; None without one.
+
+        They are held by the driver: ask for narrow columns. The SQL must mean the same to
+        DataFusion and to Spark: say NULLS FIRST or LAST where a key of ORDER BY may be null, and
+        write strings by `sql.quoted`.
+        """
+
+    def schema(self, table: str) -> StructType:
+        """Return the columns of a table, as Spark has them."""
+        return self.read(table).schema
+
     def query(
         self, table: str, sql: str = "SELECT * FROM rows", version: int | None = None
     ) -> list[dict[str, Any]]:
-        """Return the rows of a query on a table, which is called `rows` in it; [] without a table.
-
-        It is for small tables, and for short answers from narrow columns. The SQL must mean the
-        same to DataFusion and to Spark: say NULLS FIRST or LAST where a key of ORDER BY may be
-        null, and write strings by `sql.quoted`.
-        """
+        """Return the rows of `arrow` as dictionaries, [] without a table; for short answers."""
+        answer = self.arrow(table, sql, version)
+        return [] if answer is None else [dict(row) for row in answer.to_pylist()]
 
     @abstractmethod
     def snapshot(self, table: str, version: int | None = None) -> ParquetSnapshot | None:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from urllib.parse import unquote
 
+import pyarrow as pa
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
@@ -62,13 +63,13 @@ class SparkStore(Store):
     def read(self, table: str, version: int | None = None) -> DataFrame:  # noqa: D102
         return self._read_by_spark(table, version)
 
-    def query(  # noqa: D102
+    def arrow(  # noqa: D102
         self, table: str, sql: str = "SELECT * FROM rows", version: int | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> pa.Table | None:
         if not self.exists(table):
-            return []
+            return None
         self._read_by_spark(table, version, self._session).createOrReplaceTempView("rows")
-        return [dict(row) for row in self._session.sql(sql).toArrow().to_pylist()]
+        return self._session.sql(sql).toArrow()
 
     def snapshot(self, table: str, version: int | None = None) -> ParquetSnapshot | None:
         """Return None: tasks get their rows from Spark."""

@@ -61,7 +61,7 @@ def test_the_script_answers_by_itself_without_java(tmp_path: Path) -> None:
     assert "there is no job 'prun'" in shell("prun").stderr
     answer = shell("sample", PROFILE="desk")
     assert (answer.returncode, "use local or cluster" in answer.stderr) == (2, True)
-    answer = shell("sample", DELTA_JARS="somewhere")
+    answer = shell("maintain", DELTA_JARS="somewhere")
     assert (answer.returncode, "use provided or packages" in answer.stderr) == (2, True)
     answer = shell("sample", PYSPARK_PYTHON="/usr/bin/false")
     assert (answer.returncode, "run make setup" in answer.stderr) == (1, True)
@@ -91,7 +91,7 @@ def test_a_start_uses_the_archive_of_classes_if_there_is_one(tmp_path: Path) -> 
         _, base = command_line("sample")
         given = {"JAVA_HOME": str(java.parent.parent), "PYSPARK_PYTHON": sys.executable}
         done = subprocess.run(
-            [str(root / "spark-submit.sh"), "sample"],
+            [str(root / "spark-submit.sh"), "maintain"],
             env=base | given | {"DELTA_JARS": "provided"} | more,
             capture_output=True,
             text=True,

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.optimize
-import scipy.signal
+import scipy  # it loads its parts when they are used; `signal` and `optimize` take a second
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
