@@ -198,30 +198,31 @@ def run_without_spark(job: str, settings: Settings) -> None:
         silence_libraries()
     no_spark = cast(SparkSession, NoSpark())
     if settings.dry_run:
-        planned = Run(no_spark, settings, job, pipeline.STAGES)
-        with blaming_damage(planned.warehouse):
-            plan(planned, job)
+        plan(Run(no_spark, settings, job, pipeline.STAGES), job)
         return
-    if settings.overwrite:
+    if settings.overwrite or settings.publish.table:  # names are given to tables in any case
         raise NeedsSpark
     with lock(settings.warehouse):
         current = Run(no_spark, settings, job, pipeline.STAGES)
         with blaming_damage(current.warehouse):
             if not is_finished(current, stages_of(job, settings)):
                 raise NeedsSpark
+            if job == PIPELINE:  # which asks both as well: here it has said nothing yet
+                pipeline.check_stages(current)
+                pipeline.check_images(current)
         perform(current, job)
 
 
 def is_finished(run: Run, stages: Sequence[Stage]) -> bool:
     """Whether no stage has anything to do. The source is listed last, if all others are done."""
-    if not run.warehouse.exists(stages[0].outputs(run)[0] if stages[0].outputs(run) else "runs"):
+    if not run.warehouse.exists("runs"):
         return False
     for stage in (*stages[1:], stages[0]):
         stage.check_enabled(run.settings)
         try:
             if not run.open(stage).finished:
                 return False
-        except MissingError:  # the stage that writes it is among these, or it is told with Spark
+        except MissingError:  # an earlier one of these writes it, or it is told with Spark
             return False
     return True
 
@@ -238,9 +239,7 @@ def run(job: str, settings: Settings) -> None:
         silence_libraries()
     if settings.dry_run:
         spark = session.start(job)
-        planned = Run(spark, settings, job, pipeline.STAGES)
-        with blaming_damage(planned.warehouse):
-            plan(planned, job)
+        plan(Run(spark, settings, job, pipeline.STAGES), job)
         spark.stop()
         return
     with lock(settings.warehouse):
@@ -269,11 +268,12 @@ def perform(run: Run, job: str) -> None:
 def plan(run: Run, job: str) -> None:
     """Log what a job would do, without doing it."""
     stages = stages_of(job, run.settings)
-    for stage in stages:
-        stage.before(run)
-    if job == PIPELINE:
-        pipeline.check_images(run)
-    log_plan(run, stages)
+    with blaming_damage(run.warehouse):
+        for stage in stages:
+            stage.before(run)
+        if job == PIPELINE:
+            pipeline.check_images(run)
+        log_plan(run, stages)
 
 
 def stages_of(job: str, settings: Settings) -> list[Stage]:
