@@ -274,8 +274,9 @@ def test_what_does_not_fit_is_refused() -> None:
     greys = np.zeros((2, 64, 64), np.uint8)
     with pytest.raises(ValueError, match="grey must be"):
         Registrar(greys[:, :32])
-    with pytest.raises(ValueError, match="aspect"):
-        Registrar(greys, np.array([1.0, 0.0]))
+    for aspect in ([1.0, 0.0], [1.0, -1.0], [1.0]):
+        with pytest.raises(ValueError, match="aspect"):
+            Registrar(greys, np.array(aspect))
     with pytest.raises(ValueError, match="orientations"):
         Registrar(greys, orientations=4)
 
