@@ -49,6 +49,11 @@ def test_a_log_that_was_cleaned_up_is_completed_by_runs(seen: int) -> None:
     assert TableLog.of(left).first == 6
 
 
+def test_what_the_log_has_lost_hides_no_change_that_it_still_has() -> None:
+    log = TableLog.of([replace(DELETE, version=6), replace(WRITTEN, version=7)])
+    assert log.changes == (Change(6, "DELETE", "delta-rs"), Change(5, LOST, ""))
+
+
 def test_the_newest_row_of_runs_counts() -> None:
     newer = replace(OURS, fingerprint="newer")
     logs = (TableLog.of([WRITTEN]), TableLog.of([replace(WRITTEN, metadata=newer.json())]))
