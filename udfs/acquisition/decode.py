@@ -32,7 +32,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from udfs.acquisition import formats, levels, limits, metadata, samples, tiff
+from udfs.acquisition import bmp, formats, jpeg2000, levels, limits, metadata, samples, tiff
 from udfs.acquisition.contents import identified
 from udfs.acquisition.ranges import Depth, Range, Spread
 from udfs.acquisition.samples import Samples
@@ -224,6 +224,9 @@ def _decoded(
             read = tiff.read(data, max_pixels, bands)
             if read is not None:
                 return read
+        bands_of = None if refused.code == "too_large" else jpeg2000.read(data, max_pixels, bands)
+        if bands_of is not None:
+            return bands_of, 1
         raise
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         if tiff.page_of(image):
@@ -235,7 +238,12 @@ def _decoded(
             return read
     else:
         image.seek(0)
-    deep = samples.of_image(image, data)
+        narrow = bmp.read(image, data) if isinstance(image, BmpImagePlugin.BmpImageFile) else None
+        if narrow is not None:
+            return narrow, 1
+    is_jpeg2000 = image.format == "JPEG2000"
+    deep = jpeg2000.read(data, max_pixels, bands) if is_jpeg2000 else None
+    deep = deep or samples.of_image(image, data)
     if deep is not None:
         return deep, _orientation(image)
     if not deep_alone:
