@@ -121,7 +121,7 @@ colours  ~ tif   convert colours.png -compress JPEG -quality 95 {out}
 colours  = tif   convert colours.png -interlace Plane {out}
 colours  = tif   convert colours.png -define tiff:tile-geometry=32x32 -endian MSB {out}
 alpha    = tif   convert alpha.png -define tiff:alpha=unassociated {out}
-alpha    = tif   convert alpha.png -define tiff:alpha=associated {out}
+alpha    ~ tif   convert alpha.png -define tiff:alpha=associated {out}
 grey     = tif   convert grey.png -negate -define quantum:polarity=min-is-white {out}
 lines    = tif   convert lines.png -compress Group4 {out}
 lines    = tif   convert lines.png -compress Fax {out}
@@ -131,7 +131,6 @@ cmyk     = tif   convert cmyk.tif -depth 16 {out}
 deep     = tif   convert deep.ppm -compress Zip {out}
 deep     = tif   convert deep.ppm -interlace Plane {out}
 deepgrey = tif   convert deepgrey.pgm -depth 16 {out}
-float    = tif   convert float.tif -compress none -depth 32 -define quantum:format=floating-point {out}
 grey     = tif   convert grey.png -compress Zip -depth 64 -define quantum:format=floating-point {out}
 colours  ~ tif   convert colours.png -colorspace YCbCr -depth 8 {out}
 colours  ~ tif   convert colours.png -colorspace Lab -depth 8 {out}
@@ -182,7 +181,6 @@ deepgrey = png   ffmpeg -i deepgrey.pgm -pix_fmt gray16be {out}
 deepgrey = png   ffmpeg -i deepgrey.pgm -pix_fmt ya16be {out}
 grey     = png   ffmpeg -i grey.png -pix_fmt ya8 {out}
 lines    = png   ffmpeg -i lines.png -pix_fmt monob {out}
-palette  = png   ffmpeg -i palette.gif -pix_fmt pal8 {out}
 colours  = apng  ffmpeg -i colours.png -i other.png -filter_complex concat=n=2 -f apng -pix_fmt rgb24 {out}
 colours  = tif   ffmpeg -i colours.png -pix_fmt rgb24 {out}
 colours  = tif   ffmpeg -i colours.png -pix_fmt rgb24 -compression_algo lzw {out}
@@ -206,7 +204,7 @@ grey     = pfm   ffmpeg -i grey.png -pix_fmt grayf32le {out}
 colours  = pam   ffmpeg -i colours.png -pix_fmt rgb24 {out}
 colours  ~ webp  ffmpeg -i colours.png -q:v 95 {out}
 colours  = webp  ffmpeg -i colours.png -lossless 1 -pix_fmt bgra {out}
-palette  = gif   ffmpeg -i palette.gif {out}
+grey     ~ gif   ffmpeg -i grey.png -pix_fmt gray {out}
 colours  ~ jp2   ffmpeg -i colours.png -c:v libopenjpeg -pix_fmt rgb24 {out}
 colours  ~ j2k   ffmpeg -i colours.png -c:v jpeg2000 -pix_fmt rgb24 {out}
 deep     ~ jp2   ffmpeg -i deep.ppm -c:v libopenjpeg -pix_fmt rgb48le {out}
@@ -422,7 +420,7 @@ colours  = tif   vips copy colours.png {out}[bigtiff,compression=lzw]
 grey     = tif   vips copy grey.png {out}[miniswhite]
 lines    = tif   vips copy lines.pgm {out}[bitdepth=1,compression=ccittfax4]
 alpha    = tif   vips copy alpha.png {out}
-alpha    = tif   vips copy alpha.png {out}[premultiply]
+alpha    ~ tif   vips copy alpha.png {out}[premultiply]
 deep     = tif   vips copy deep.ppm {out}[compression=lzw]
 cmyk     = tif   vips copy cmyk.tif {out}[compression=lzw]
 float    = tif   vips copy float.tif {out}[compression=deflate,predictor=float]

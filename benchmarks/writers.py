@@ -27,7 +27,7 @@ import shutil
 import struct
 import subprocess
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -47,7 +47,6 @@ from benchmarks.writer_commands import COMMANDS
 SIDE = 64
 MEAN, MOST = 6.0, 2  # levels that a file may differ: mean if its format loses some, else at most
 PACKAGES = {"imagecodecs": "imagecodecs", "pillow_heif": "pillow-heif", "pillow_jxl": "pillow-jxl"}
-SHORT = 76  # characters of a message
 Levels = NDArray[np.uint8]
 
 
@@ -331,22 +330,21 @@ def by_program(outcomes: Sequence[Outcome]) -> None:
 
 
 def by_reason(outcomes: Sequence[Outcome]) -> None:
-    """Print the reasons of the rejects, and whose files they are."""
-    print("\n| rejected because | files | written by |\n| --- | --- | --- |")
-    reasons: dict[str, list[Writer]] = defaultdict(list)
+    """Print the codes of the rejects, and what their messages say the files are or lack."""
+    print("\n| rejected as | files | what the message says |\n| --- | --- | --- |")
+    codes: dict[str, Counter[str]] = defaultdict(Counter)
     for outcome in outcomes:
         if outcome.reject:
-            reasons[shortened(outcome.reject)].append(outcome.writer)
-    for reason, group in sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0])):
-        programs = sorted({each.program for each in group})
-        print(f"| {reason} | {len(group)} | {', '.join(programs)} |")
+            code, _, message = outcome.reject.partition(": ")
+            codes[code][without_advice(message)] += 1
+    for code, said in sorted(codes.items(), key=lambda item: -item[1].total()):
+        parts = [f"{text} ({count})" if count > 1 else text for text, count in said.most_common()]
+        print(f"| {code} | {said.total()} | {'; '.join(parts)} |")
 
 
-def shortened(message: str) -> str:
-    """Return a message without its advice, and without characters that end a cell."""
-    text = message.replace("|", "/")
-    text = re.split(r"(?<!requirements-formats\.txt), (?:on the driver|or convert)", text)[0]
-    return text if len(text) <= SHORT else text[: SHORT - 1].rstrip() + "…"
+def without_advice(message: str) -> str:
+    """Return what a message says, without what to do, and without what ends a cell."""
+    return re.split(r": (?:convert|install|save|leave|pip )", message.replace("|", "/"))[0]
 
 
 def differing(outcomes: Sequence[Outcome]) -> None:
@@ -385,7 +383,7 @@ def main() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         why = write(writer, target, folder / "sources", made)
         if why:
-            failed.append(f"{writer}: {why}")
+            failed.append(f"{writer}: {why.replace(str(folder), '')}")
         else:
             files[str(target)] = writer
     for beside in folder.glob("images/*/*.aux.xml"):  # GDAL's
