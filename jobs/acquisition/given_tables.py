@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from jobs.acquisition import given_schemas
 from jobs.errors import JobError, reason
 from jobs.paths import for_spark, is_mounted, mounted
 from jobs.settings.acquisition import Ingest
@@ -38,6 +39,10 @@ class GivenTable(NamedTuple):
 def read(spark: SparkSession, root: str, ingest: Ingest) -> GivenTable:
     """Open the table at `root` as `ingest.source` says. Raises JobError if it cannot be read."""
     check_kind(root, ingest.source)
+    if ingest.source == "parquet" and (agreed := given_schemas.agreed(root, list(_files(root)))):
+        frame, notices = _of_differing(spark, root, agreed, ingest)
+        check_codecs(root)
+        return GivenTable(_with_partitions(spark, root, frame, ingest), notices)
     try:
         frame = spark.read.format(ingest.source).load(for_spark(root))
     except Exception as refused:
@@ -110,6 +115,32 @@ def _files(root: str) -> Iterator[Path]:
     yield from (path for path in paths if not path.name.startswith(("_", ".")))
 
 
+def _of_differing(
+    spark: SparkSession, root: str, agreed: given_schemas.Agreed, ingest: Ingest
+) -> GivenTable:
+    """Read files whose schemas differ: each column as the widest of its types, null where missing.
+
+    Raises JobError if a column that the settings name has types that do not go together.
+    """
+    named = (ingest.pictures, ingest.vector_column, ingest.label_column)
+    named = (*named, ingest.id_column, ingest.split_column)
+    clashes = [clash for name, clash in agreed.clashes.items() if name in named]
+    if clashes:
+        raise JobError(
+            f"--images {root}: its files differ: {'; '.join(clashes)}: write the column alike in "
+            "all files, or keep them in folders of their own"
+        )
+    notices = [f"{clash}, and is left out" for clash in agreed.clashes.values()]
+    schema = pa.schema([field for field in agreed.schema if field.name not in agreed.clashes])
+    read = _as_far_as_possible(spark, root, schema, agreed.stored)
+    if read is None:
+        raise JobError(
+            f"--images {root}: cannot be read as parquet: its files differ, and some have types "
+            "that Spark does not read: write them anew with one schema"
+        )
+    return GivenTable(read.frame, (*notices, *read.notices))
+
+
 def _without_odd_types(spark: SparkSession, root: str) -> GivenTable | None:
     """Read a table with types that Spark refuses; None if there are none, or it is not mounted."""
     path = next(_files(root), None)
@@ -119,6 +150,17 @@ def _without_odd_types(spark: SparkSession, root: str) -> GivenTable | None:
         schema, stored = pq.read_schema(path), pq.ParquetFile(path).schema
     except (OSError, pa.ArrowException):
         return None
+    kinds = {name: _plain(schema.field(name).type) for name in schema.names}
+    nanoseconds = any(_has_nanoseconds(schema.field(name).type) for name in schema.names)
+    if not nanoseconds and all(kinds.values()) and not _refused(stored):
+        return None
+    return _as_far_as_possible(spark, root, schema, stored)
+
+
+def _as_far_as_possible(
+    spark: SparkSession, root: str, schema: pa.Schema, stored: pq.ParquetSchema
+) -> GivenTable | None:
+    """Read columns of a schema as the types that Spark has; None if it refuses another one."""
     nanoseconds = [name for name in schema.names if _has_nanoseconds(schema.field(name).type)]
     kinds = {
         name: pa.int64() if name in nanoseconds else _plain(schema.field(name).type)
@@ -126,8 +168,6 @@ def _without_odd_types(spark: SparkSession, root: str) -> GivenTable | None:
     }
     refused = _refused(stored)
     odd = [name for name, kind in kinds.items() if kind is None or name in refused]
-    if not nanoseconds and not odd:
-        return None
     wanted = [pa.field(name, kind) for name, kind in kinds.items() if kind and name not in odd]
     # Spark looks at it again when the rows are read.
     spark.conf.set(NANOSECONDS_AS_NUMBERS, "true")
