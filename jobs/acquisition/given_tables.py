@@ -6,6 +6,7 @@ number 1. Use `read`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from jobs.settings.acquisition import Ingest
 DELTA_LOG = "_delta_log"
 NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
 GUESSED_PARTITIONS = "spark.sql.sources.partitionColumnTypeInference.enabled"
+NAMED = 10  # classes whose names are told
 MOST_DIGITS = 38  # of Spark's decimals
 
 
@@ -38,6 +40,11 @@ class GivenTable(NamedTuple):
 
 def read(spark: SparkSession, root: str, ingest: Ingest) -> GivenTable:
     """Open the table at `root` as `ingest.source` says. Raises JobError if it cannot be read."""
+    table = _read(spark, root, ingest)
+    return GivenTable(table.frame, (*table.notices, *_names_of_classes(root, ingest.label_column)))
+
+
+def _read(spark: SparkSession, root: str, ingest: Ingest) -> GivenTable:
     check_kind(root, ingest.source)
     if ingest.source == "parquet" and (agreed := given_schemas.agreed(root, list(_files(root)))):
         frame, notices = _of_differing(spark, root, agreed, ingest)
@@ -115,6 +122,21 @@ def _files(root: str) -> Iterator[Path]:
     yield from (path for path in paths if not path.name.startswith(("_", ".")))
 
 
+def _names_of_classes(root: str, label: str) -> Iterator[str]:
+    """Tell what the numbers of a column of classes mean, if Hugging Face's metadata say it."""
+    path = next(_files(root), None)
+    if path is None:
+        return
+    try:
+        written = (pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
+        names = json.loads(written)["info"]["features"][label]["names"]
+        told = ", ".join(f"{number} = {name}" for number, name in enumerate(names[:NAMED]))
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+        return  # metadata are what others write; they decide nothing
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    yield f"column {label!r} holds numbers of classes: {told}{more}"
+
+
 def _of_differing(
     spark: SparkSession, root: str, agreed: given_schemas.Agreed, ingest: Ingest
 ) -> GivenTable:
@@ -122,8 +144,8 @@ def _of_differing(
 
     Raises JobError if a column that the settings name has types that do not go together.
     """
-    named = (ingest.pictures, ingest.vector_column, ingest.label_column)
-    named = (*named, ingest.id_column, ingest.split_column)
+    named = {ingest.pictures, ingest.vector_column, ingest.label_column}
+    named |= {ingest.id_column, ingest.split_column}
     clashes = [clash for name, clash in agreed.clashes.items() if name in named]
     if clashes:
         raise JobError(

@@ -108,6 +108,7 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], Kind], ...] = (
     (re.compile(rb"#define \w+_width"), Kind("XBM", CONVERT, is_image=True)),
     (re.compile(rb"<\?xml|<[a-z]"), Kind("XML", "leave it out, or give the image itself")),
 )  # fmt: skip
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF")
 # Markers of a JPEG's frame: which coding it has.
 _FRAMES = {
     **dict.fromkeys((0xC0, 0xC1, 0xC2, 0xC9, 0xCA), "JPEG"),
@@ -138,6 +139,10 @@ def identified(data: bytes) -> Unusable:
         return reason if reason.code == "unsupported_format" else cut_off(data) or reason
     if cut := cut_off(data):
         return cut
+    if head.lstrip().startswith(_STARTS) and not head.startswith(_STARTS):
+        return Unusable(
+            "unreadable", "white space stands before the first byte of the image: remove it"
+        )
     kind = _jpeg(data) or _by_signature(head) or _targa(data) or _by_text(head) or _by_library(head)
     if kind is None:
         return Unusable("unreadable", "the bytes are no image in a known format")
@@ -158,6 +163,8 @@ def _jpeg(data: bytes) -> Kind | None:
         marker = data[at + 1]
         if marker in _FRAMES:
             name, bits = _FRAMES[marker], data[at + 4]
+            if not any(data[at + 5 : at + 7]):  # its height follows the scan, in a marker DNL
+                return Kind("JPEG that tells its height after its pixels", CONVERT, is_image=True)
             is_read = name != "hierarchical JPEG" and bits == 8
             return None if is_read else Kind(f"{name} of {bits} bits", CONVERT, is_image=True)
         at += 2 + int.from_bytes(data[at + 2 : at + 4])

@@ -43,6 +43,7 @@ PIXELS = SIDE * SIDE * 3
 Result = TypeVar("Result")
 _OUT_OF_MEMORY = "decoder error -9"  # how Pillow says it of libtiff
 _JPEG = ("JPEG", "MPO")
+_JPEG_END = b"\xff\xd9"
 # The codes of files that may be whole but for their metadata.
 _BY_METADATA = ("unreadable", "truncated")
 # What Pillow raises for an EXIF entry that is none. Its picture is taken as it lies.
@@ -204,13 +205,22 @@ def _with_decoded(
         try:
             return used(data)
         except Unusable as refused:
-            pixels_alone = metadata.without(data) if refused.code in _BY_METADATA else None
-            if pixels_alone is None:
-                raise
-            try:
-                return used(pixels_alone)
-            except Unusable:
-                raise refused from None
+            for content in _mended(data, refused.code):
+                with suppress(Unusable):
+                    return used(content)
+            raise
+
+
+def _mended(data: bytes, code: str) -> Iterator[bytes]:
+    """Yield what of a refused file may be decoded: it without metadata, or with its end marker.
+
+    A JPEG may lack no more than this marker. If its scans end early, it is refused all the same.
+    """
+    if code in _BY_METADATA and (pixels_alone := metadata.without(data)):
+        yield pixels_alone
+    is_filled = data.endswith(limits.ZEROS)  # a copy that ended early, whatever is put behind it
+    if code == "truncated" and data.startswith(b"\xff\xd8\xff") and not is_filled:
+        yield data + _JPEG_END
 
 
 def _decoded(

@@ -26,9 +26,9 @@ def targa(kind: int, bits: int) -> bytes:
     return struct.pack("<BBBHHBHHHHBB", 0, 0, kind, 0, 0, 0, 0, 0, 300, 200, bits, 32) + b"a" * 90
 
 
-def jpeg_frame(marker: int, bits: int) -> bytes:
+def jpeg_frame(marker: int, bits: int, height: int = 8) -> bytes:
     """A JPEG with the marker and the bits of its frame, and no scan."""
-    sides = struct.pack(">BHHB", bits, 8, 8, 1)
+    sides = struct.pack(">BHHB", bits, height, 8, 1)
     frame = bytes([0xFF, marker]) + struct.pack(">H", 11) + sides + bytes([1, 17, 0])
     return b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(9) + frame + bytes(2000)
 
@@ -74,6 +74,8 @@ def jpeg_frame(marker: int, bits: int) -> bytes:
         (targa(4, 24), "unreadable", "no image in a known format"),
         (jpeg_frame(0xC3, 9), "unsupported_format", "lossless JPEG of 9 bits is not read here"),
         (jpeg_frame(0xC1, 12), "unsupported_format", "JPEG of 12 bits is not read here"),
+        (b"\r\n" + jpeg_frame(0xC0, 8), "unreadable", "white space stands before the first byte"),
+        (jpeg_frame(0xC0, 8, height=0), "unsupported_format", "tells its height after its pixels"),
         (bytes(4096), "unreadable", "its bytes are zeros"),
         (bytes(range(128, 256)), "unreadable", "no image in a known format"),
     ],
