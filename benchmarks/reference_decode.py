@@ -83,11 +83,11 @@ def difference(levels: Levels, right: Levels) -> int:
     return int(np.abs(levels.astype(int) - right.astype(int)).max())
 
 
-def scene(seed: int, bands: int) -> NDArray[np.float64]:
-    """Return a smooth picture whose values fill 0…1: (SIDE, SIDE, bands)."""
+def scene(seed: int, bands: int, side: int = SIDE) -> NDArray[np.float64]:
+    """Return a smooth picture whose values fill 0…1: (side, side, bands)."""
     draw = np.random.default_rng(seed)
-    y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
-    out = np.zeros((SIDE, SIDE, bands))
+    y, x = np.mgrid[0:side, 0:side] / side
+    out = np.zeros((side, side, bands))
     for _ in range(8):
         across, down, width = draw.uniform(0, 1, 3)
         blob = np.exp(-((x - across) ** 2 + (y - down) ** 2) / (0.02 + 0.2 * width))

@@ -193,13 +193,13 @@ def option(words: Sequence[str], name: str) -> str:
 
 
 def plan(submit: Sequence[str]) -> Finding:
-    """Say what a job would run on."""
+    """Say what a job is to run on; whether it can is said by the last line alone."""
     profile = os.environ.get("PROFILE", "local")
     conf = (ROOT / f"conf/spark-{profile}.conf").read_text(encoding="utf-8")
     named = dict(re.findall(r"^(spark\.\S+)\s+(.+?)\s*$", conf, flags=re.M))
     master = option(submit, "--master") or named.get("spark.master", "the cluster's own")
     driver = option(submit, "--driver-memory") or named.get("spark.driver.memory", "1g")
-    return Finding(OK, "a job would run", f"PROFILE={profile}, master {master}, driver {driver}")
+    return Finding(OK, "set for jobs", f"PROFILE={profile}, master {master}, driver {driver}")
 
 
 def findings(folder: Path, arguments: Sequence[str], submit: Sequence[str]) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ number 1. Use `read`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from jobs.acquisition import given_schemas
 from jobs.errors import JobError, reason
 from jobs.paths import for_spark, is_mounted, mounted
 from jobs.settings.acquisition import Ingest
@@ -25,6 +27,7 @@ from jobs.settings.acquisition import Ingest
 DELTA_LOG = "_delta_log"
 NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
 GUESSED_PARTITIONS = "spark.sql.sources.partitionColumnTypeInference.enabled"
+NAMED = 10  # classes whose names are told
 MOST_DIGITS = 38  # of Spark's decimals
 
 
@@ -37,7 +40,16 @@ class GivenTable(NamedTuple):
 
 def read(spark: SparkSession, root: str, ingest: Ingest) -> GivenTable:
     """Open the table at `root` as `ingest.source` says. Raises JobError if it cannot be read."""
+    table = _read(spark, root, ingest)
+    return GivenTable(table.frame, (*table.notices, *_names_of_classes(root, ingest.label_column)))
+
+
+def _read(spark: SparkSession, root: str, ingest: Ingest) -> GivenTable:
     check_kind(root, ingest.source)
+    if ingest.source == "parquet" and (agreed := given_schemas.agreed(root, list(_files(root)))):
+        frame, notices = _of_differing(spark, root, agreed, ingest)
+        check_codecs(root)
+        return GivenTable(_with_partitions(spark, root, frame, ingest), notices)
     try:
         frame = spark.read.format(ingest.source).load(for_spark(root))
     except Exception as refused:
@@ -110,6 +122,47 @@ def _files(root: str) -> Iterator[Path]:
     yield from (path for path in paths if not path.name.startswith(("_", ".")))
 
 
+def _names_of_classes(root: str, label: str) -> Iterator[str]:
+    """Tell what the numbers of a column of classes mean, if Hugging Face's metadata say it."""
+    path = next(_files(root), None)
+    if path is None:
+        return
+    try:
+        written = (pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
+        names = json.loads(written)["info"]["features"][label]["names"]
+        told = ", ".join(f"{number} = {name}" for number, name in enumerate(names[:NAMED]))
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+        return  # metadata are what others write; they decide nothing
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    yield f"column {label!r} holds numbers of classes: {told}{more}"
+
+
+def _of_differing(
+    spark: SparkSession, root: str, agreed: given_schemas.Agreed, ingest: Ingest
+) -> GivenTable:
+    """Read files whose schemas differ: each column as the widest of its types, null where missing.
+
+    Raises JobError if a column that the settings name has types that do not go together.
+    """
+    named = {ingest.pictures, ingest.vector_column, ingest.label_column}
+    named |= {ingest.id_column, ingest.split_column}
+    clashes = [clash for name, clash in agreed.clashes.items() if name in named]
+    if clashes:
+        raise JobError(
+            f"--images {root}: its files differ: {'; '.join(clashes)}: write the column alike in "
+            "all files, or keep them in folders of their own"
+        )
+    notices = [f"{clash}, and is left out" for clash in agreed.clashes.values()]
+    schema = pa.schema([field for field in agreed.schema if field.name not in agreed.clashes])
+    read = _as_far_as_possible(spark, root, schema, agreed.stored)
+    if read is None:
+        raise JobError(
+            f"--images {root}: cannot be read as parquet: its files differ, and some have types "
+            "that Spark does not read: write them anew with one schema"
+        )
+    return GivenTable(read.frame, (*notices, *read.notices))
+
+
 def _without_odd_types(spark: SparkSession, root: str) -> GivenTable | None:
     """Read a table with types that Spark refuses; None if there are none, or it is not mounted."""
     path = next(_files(root), None)
@@ -119,6 +172,17 @@ def _without_odd_types(spark: SparkSession, root: str) -> GivenTable | None:
         schema, stored = pq.read_schema(path), pq.ParquetFile(path).schema
     except (OSError, pa.ArrowException):
         return None
+    kinds = {name: _plain(schema.field(name).type) for name in schema.names}
+    nanoseconds = any(_has_nanoseconds(schema.field(name).type) for name in schema.names)
+    if not nanoseconds and all(kinds.values()) and not _refused(stored):
+        return None
+    return _as_far_as_possible(spark, root, schema, stored)
+
+
+def _as_far_as_possible(
+    spark: SparkSession, root: str, schema: pa.Schema, stored: pq.ParquetSchema
+) -> GivenTable | None:
+    """Read columns of a schema as the types that Spark has; None if it refuses another one."""
     nanoseconds = [name for name in schema.names if _has_nanoseconds(schema.field(name).type)]
     kinds = {
         name: pa.int64() if name in nanoseconds else _plain(schema.field(name).type)
@@ -126,8 +190,6 @@ def _without_odd_types(spark: SparkSession, root: str) -> GivenTable | None:
     }
     refused = _refused(stored)
     odd = [name for name, kind in kinds.items() if kind is None or name in refused]
-    if not nanoseconds and not odd:
-        return None
     wanted = [pa.field(name, kind) for name, kind in kinds.items() if kind and name not in odd]
     # Spark looks at it again when the rows are read.
     spark.conf.set(NANOSECONDS_AS_NUMBERS, "true")

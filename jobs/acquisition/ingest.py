@@ -27,8 +27,8 @@ from jobs.warehouse.commits import UNFINISHED, fingerprint
 from jobs.warehouse.parquet_write import ArrowTransform
 from udfs.acquisition.levels import FLAT
 
-VERSION = 4
-PIXELS_VERSION = 2  # raised when the column `pixels` changes; until then latents stay valid
+VERSION = 5
+PIXELS_VERSION = 3  # raised when the column `pixels` changes; until then latents stay valid
 FILE_BYTES = 256 << 20  # size to aim at for a file of the table images
 # Stored pixels are assumed to take 10 times the bytes of the source file; vectors do not grow.
 EXPANSION = 10

@@ -72,6 +72,15 @@ def head(path: str, most: int) -> bytes:
 
 def _opened(path: str) -> BinaryIO:
     """Open a file, and nothing that a reader might wait for. Raises OSError."""
+    try:
+        return _open(path)
+    except OSError as refused:
+        if refused.filename is not None:
+            refused.filename = path  # as the table has it: the system's name may be no UTF-8
+        raise
+
+
+def _open(path: str) -> BinaryIO:
     file = mounted(path)
     _check_regular(file.stat(), path)  # to open a device may already do something
     # Between both checks another file may have taken its place: a pipe must not be waited for.

@@ -28,6 +28,12 @@ Caused by: java.lang.RuntimeException: part-0.parquet is not a Parquet file. Exp
             "[PATH_NOT_FOUND] Path does not exist: /x.\nJVM stacktrace: …",
             "[PATH_NOT_FOUND] Path does not exist: /x",
         ),
+        (
+            "[CONFLICTING] Conflicting names detected:\n\n\tlist #0: label\n\tlist #1: label, more"
+            "\n\nFor folders alike",
+            "[CONFLICTING] Conflicting names detected: list #0: label; list #1: label, more",
+        ),
+        ("Several things:", "Several things:"),
         ("", "ValueError"),
     ],
 )

@@ -59,7 +59,7 @@ def test_a_good_installation_is_called_good(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("\njobs can run here\n")
     assert "wrong" not in done.stdout
-    assert lines(done.stdout)["a job would run"].startswith("ok: PROFILE=local, master local[")
+    assert lines(done.stdout)["set for jobs"].startswith("ok: PROFILE=local, master local[")
 
 
 def test_what_is_missing_is_named_by_the_doctor_and_by_a_job(clone: Path, tmp_path: Path) -> None:
@@ -68,6 +68,8 @@ def test_what_is_missing_is_named_by_the_doctor_and_by_a_job(clone: Path, tmp_pa
     done = script("doctor", script=clone / "spark-submit.sh", PYSPARK_PYTHON=bare)
     found = lines(done.stdout)
     assert done.returncode == 1
+    assert re.search(r"\n\d to mend before a job can run\n$", done.stdout)
+    assert "would run" not in done.stdout  # no other line says that it could
     assert found["Delta's jars"].startswith("wrong: none in ")
     assert "run make setup" in found["Delta's jars"]
     if bare != sys.executable:

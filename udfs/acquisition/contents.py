@@ -56,6 +56,16 @@ _IMAGES = (
     (0, b"SIMPLE  =", "FITS"),
     (0, b"DDS ", "DirectDraw surface"),
     (0, b"qoif", "QOI"),
+    (0, b"\x8aMNG", "MNG"),
+    (0, b"\x8bJNG", "JNG"),
+    (0, b"P7\n", "PAM of netpbm"),
+    (0, b"id=ImageMagick", "MIFF of ImageMagick"),
+    (0, b"#?RADIANCE", "Radiance HDR"),
+    (0, b"#?RGBE", "Radiance HDR"),
+    (0, b"/* XPM */", "XPM"),
+    (0, b"\x08\xf2\xa6\xb6", "an image of VIPS"),
+    (0, b"\xb6\xa6\xf2\x08", "an image of VIPS"),
+    (0, b"EHFA_HEADER_TAG", "an image of ERDAS"),
 )
 # The same for which there are packages.
 _INSTALLABLE = (
@@ -80,6 +90,10 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (8, b"AVI ", Kind("an AVI video", FRAMES)),
     (0, b"\x93NUMPY", Kind("a NumPy array", SAVE)),
     (0, b"\x89HDF", Kind("an HDF5 file", SAVE)),
+    *(
+        (0, b"CDF" + version, Kind("a netCDF file", SAVE))
+        for version in (b"\x01", b"\x02", b"\x05")
+    ),
     (0, b"PAR1", Kind("a Parquet file", "read it with ingest.source = parquet")),
     (0, bytes.fromhex("d0cf11e0a1b11ae1"), Kind("a Windows file of thumbnails", REMOVE)),
     (0, b"\x00\x00\x00\x01Bud1", Kind("a .DS_Store of macOS", REMOVE)),
@@ -91,8 +105,20 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], Kind], ...] = (
      Kind("SVG", CONVERT, is_image=True)),
     (re.compile(rb"version https://git-lfs"),
      Kind("a pointer of Git LFS", "fetch the file it stands for: git lfs pull")),
+    (re.compile(rb"#define \w+_width"), Kind("XBM", CONVERT, is_image=True)),
     (re.compile(rb"<\?xml|<[a-z]"), Kind("XML", "leave it out, or give the image itself")),
 )  # fmt: skip
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF")
+# Markers of a JPEG's frame: which coding it has.
+_FRAMES = {
+    **dict.fromkeys((0xC0, 0xC1, 0xC2, 0xC9, 0xCA), "JPEG"),
+    **dict.fromkeys((0xC3, 0xCB), "lossless JPEG"),
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+}
+_START_OF_SCAN = 0xDA
+# A comment's length, no palette, colours or grey, no palette's size, the origin, a width and a
+# height below 32768, the bits.
+_TARGA = re.compile(rb".\0[\x02\x03\x0a\x0b]\0{5}.{4}(?:.[\0-\x7f]){2}[\x08\x10\x18\x20]", re.S)
 _MARK = b"\xef\xbb\xbf"
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _BITS, _PHOTOMETRIC, _BANDS, _PLANAR, _FORMAT, _COMPRESSION = 258, 262, 277, 284, 339, 259
@@ -113,12 +139,42 @@ def identified(data: bytes) -> Unusable:
         return reason if reason.code == "unsupported_format" else cut_off(data) or reason
     if cut := cut_off(data):
         return cut
-    kind = _by_signature(head) or _by_text(head) or _by_library(head)
+    if head.lstrip().startswith(_STARTS) and not head.startswith(_STARTS):
+        return Unusable(
+            "unreadable", "white space stands before the first byte of the image: remove it"
+        )
+    kind = _jpeg(data) or _by_signature(head) or _targa(data) or _by_text(head) or _by_library(head)
     if kind is None:
         return Unusable("unreadable", "the bytes are no image in a known format")
     if kind.is_image:
         return Unusable("unsupported_format", f"{kind.name} is not read here: {kind.advice}")
     return Unusable("not_an_image", f"the bytes are {kind.name}: {kind.advice}")
+
+
+def _jpeg(data: bytes) -> Kind | None:
+    """What kind of JPEG it is that the decoder does not open; None if it is none, or a usual one.
+
+    Its frame tells: the usual and the lossless kind are read in 8 bits, the hierarchical is not.
+    """
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    at = 2
+    while at + 5 <= len(data) and data[at] == 0xFF and data[at + 1] != _START_OF_SCAN:
+        marker = data[at + 1]
+        if marker in _FRAMES:
+            name, bits = _FRAMES[marker], data[at + 4]
+            if not any(data[at + 5 : at + 7]):  # its height follows the scan, in a marker DNL
+                return Kind("JPEG that tells its height after its pixels", CONVERT, is_image=True)
+            is_read = name != "hierarchical JPEG" and bits == 8
+            return None if is_read else Kind(f"{name} of {bits} bits", CONVERT, is_image=True)
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return None
+
+
+def _targa(data: bytes) -> Kind | None:
+    """Targa has no first bytes of its own: it is told by its last ones, or by its whole header."""
+    is_told = data.endswith(b"TRUEVISION-XFILE.\0") or bool(_TARGA.match(data))
+    return Kind("Targa", CONVERT, is_image=True) if is_told else None
 
 
 def _by_signature(head: bytes) -> Kind | None:

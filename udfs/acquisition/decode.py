@@ -32,7 +32,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from udfs.acquisition import formats, levels, limits, metadata, samples, tiff
+from udfs.acquisition import bmp, formats, jpeg2000, levels, limits, metadata, samples, tiff
 from udfs.acquisition.contents import identified
 from udfs.acquisition.ranges import Depth, Range, Spread
 from udfs.acquisition.samples import Samples
@@ -43,6 +43,7 @@ PIXELS = SIDE * SIDE * 3
 Result = TypeVar("Result")
 _OUT_OF_MEMORY = "decoder error -9"  # how Pillow says it of libtiff
 _JPEG = ("JPEG", "MPO")
+_JPEG_END = b"\xff\xd9"
 # The codes of files that may be whole but for their metadata.
 _BY_METADATA = ("unreadable", "truncated")
 # What Pillow raises for an EXIF entry that is none. Its picture is taken as it lies.
@@ -204,13 +205,22 @@ def _with_decoded(
         try:
             return used(data)
         except Unusable as refused:
-            pixels_alone = metadata.without(data) if refused.code in _BY_METADATA else None
-            if pixels_alone is None:
-                raise
-            try:
-                return used(pixels_alone)
-            except Unusable:
-                raise refused from None
+            for content in _mended(data, refused.code):
+                with suppress(Unusable):
+                    return used(content)
+            raise
+
+
+def _mended(data: bytes, code: str) -> Iterator[bytes]:
+    """Yield what of a refused file may be decoded: it without metadata, or with its end marker.
+
+    A JPEG may lack no more than this marker. If its scans end early, it is refused all the same.
+    """
+    if code in _BY_METADATA and (pixels_alone := metadata.without(data)):
+        yield pixels_alone
+    is_filled = data.endswith(limits.ZEROS)  # a copy that ended early, whatever is put behind it
+    if code == "truncated" and data.startswith(b"\xff\xd8\xff") and not is_filled:
+        yield data + _JPEG_END
 
 
 def _decoded(
@@ -224,6 +234,9 @@ def _decoded(
             read = tiff.read(data, max_pixels, bands)
             if read is not None:
                 return read
+        bands_of = None if refused.code == "too_large" else jpeg2000.read(data, max_pixels, bands)
+        if bands_of is not None:
+            return bands_of, 1
         raise
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         if tiff.page_of(image):
@@ -235,7 +248,12 @@ def _decoded(
             return read
     else:
         image.seek(0)
-    deep = samples.of_image(image, data)
+        narrow = bmp.read(image, data) if isinstance(image, BmpImagePlugin.BmpImageFile) else None
+        if narrow is not None:
+            return narrow, 1
+    is_jpeg2000 = image.format == "JPEG2000"
+    deep = jpeg2000.read(data, max_pixels, bands) if is_jpeg2000 else None
+    deep = deep or samples.of_image(image, data)
     if deep is not None:
         return deep, _orientation(image)
     if not deep_alone:

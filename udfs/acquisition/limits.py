@@ -23,7 +23,7 @@ _JPEG_XL_RATIOS = (None, (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of TIFF
 # What libjpeg-turbo warns of where a scan lacks codes, and where a file lacks its end marker.
 _HIT_MARKER, _HIT_END = "premature end of data segment", "Premature end of JPEG file"
-_ZEROS = bytes(16)  # what a file that was copied in part is filled with
+ZEROS = bytes(16)  # what a file that was copied in part is filled with
 _START_OF_SCAN, _END = 0xDA, 0xD9  # markers of JPEG
 _WITHOUT_LENGTH = {0x01, 0xD8, *range(0xD0, 0xD8)}
 # Within a scan FF stands before 00 (a level), before D0 to D7 (a restart), or before a marker.
@@ -64,7 +64,7 @@ def check_whole(data: bytes) -> None:
         )
     except ValueError as error:
         said = str(error)
-        ends_early = _HIT_MARKER in said or (_HIT_END in said and data.endswith(_ZEROS))
+        ends_early = _HIT_MARKER in said or (_HIT_END in said and data.endswith(ZEROS))
         if ends_early:
             raise Unusable(
                 "truncated", f"its scans end before its frame is full ({said}): copy it again"

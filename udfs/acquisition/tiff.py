@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,10 @@ _ALPHA = (1, 2)  # what extra samples may be: premultiplied or not
 _INTERPRETATIONS = {3: "a palette", 5: "inks", 6: "YCbCr", 8: "CIELab", 32803: "raw of a camera"}
 _COLOURS = 3
 _COLOUR_MODES, _GREY_MODES = ("RGB", "RGBA", "CMYK"), ("I;16", "I;16B", "I", "F")
+_COMPRESSION = 259
+_PACKAGE = "imagecodecs"
+_ENUM = re.compile(r"<(\w+)\.(\w+): \d+>")  # how tifffile names a code
+_WEBP = 50001  # which Pillow knows by name, but its libtiff cannot undo
 
 
 def page_of(image: TiffImagePlugin.TiffImageFile) -> int:
@@ -60,7 +65,7 @@ def is_for_pillow(image: TiffImagePlugin.TiffImageFile, bands: tuple[int, ...]) 
     """
     tags = image.tag_v2
     count = tags.get(_BANDS, 1)
-    if bands and count > _COLOURS:
+    if (bands and count > _COLOURS) or tags.get(_COMPRESSION) == _WEBP:
         return False
     bits, form = max(tags.get(_BITS, (1,))), max(tags.get(_FORMAT, (_UNSIGNED,)))
     if bits <= 8:
@@ -196,6 +201,10 @@ def _values(page: TiffPage, bands: tuple[int, ...]) -> NDArray[np.generic]:
     dtype = np.dtype(page.dtype).newbyteorder("=")
     dtype = np.dtype(np.uint8) if dtype == np.bool_ else dtype
     out: NDArray[np.generic] = np.zeros((page.imagelength, page.imagewidth, len(bands)), dtype)
+    if not any(page.databytecounts):  # some writers leave all parts out where a codec fails
+        raise Unusable(
+            "unreadable", "none of its parts was ever written: it has tags and no pixels"
+        )
     try:
         for segment, (plane, _, top, left, _), shape in page.segments(maxworkers=1):
             if segment is None:  # a part that was never written
@@ -208,15 +217,28 @@ def _values(page: TiffPage, bands: tuple[int, ...]) -> NDArray[np.generic]:
                     out[(*box, place)] = part[: space[0], : space[1], band]
                 elif plane == band:
                     out[(*box, place)] = part[: space[0], : space[1], 0]
-    except ValueError as error:
-        if "imagecodecs" in str(error):
-            what = str(error).split(" requires ")[0]
-            raise Unusable(
-                "unsupported_format",
-                f"a TIFF with {what} is not read without the package imagecodecs: {INSTALL}",
-            ) from error
-        raise
+    except (ValueError, NotImplementedError, ImportError) as error:
+        what = _without_codec(page, error)
+        if what is None:
+            raise
+        raise Unusable(
+            "unsupported_format",
+            f"a TIFF with {what} is not read without the package imagecodecs: {INSTALL}",
+        ) from error
     return out
+
+
+def _without_codec(page: TiffPage, error: Exception) -> str | None:
+    """Return what in a page only imagecodecs decodes, if that is what an exception says."""
+    if isinstance(error, ImportError):  # of a module that newer Pythons have, for Zstandard
+        from tifffile import COMPRESSION
+
+        return f"compression {COMPRESSION(page.compression).name}"
+    what, _, rest = str(error).partition(" requires ")
+    what = what.removeprefix("packints_decode of ")
+    return (
+        _ENUM.sub(lambda code: f"{code[1].lower()} {code[2]}", what) if _PACKAGE in rest else None
+    )
 
 
 def _eight_bits(values: NDArray[np.generic]) -> Image.Image:

@@ -322,6 +322,8 @@ def test_each_column_of_each_writer_is_read_or_left_out_by_name(
         assert any(f"column {name!r} is " in notice for notice in notices), name
     assert set(frame.columns) <= set(columns)
     assert not left_out & {"image", "label", "id"}
+    named = "column 'label' holds numbers of classes: 0 = cat, 1 = dog"
+    assert (named in notices) == (write is by_hugging_face)
     frame.write.format("noop").mode("overwrite").save()  # every column can be read
     rows = frame.select("image").collect()
     assert len(rows) == COUNT

@@ -87,6 +87,18 @@ def test_names_that_are_no_utf_8_are_distinct_and_lead_back(root: Path) -> None:
         assert listing.status(files[relative]) is not None
 
 
+def test_a_reason_names_a_file_as_the_table_does(root: Path) -> None:
+    """Of a name that is no UTF-8 it would hold what no table and no console can show."""
+    (root / "cat" / os.fsdecode(b"gone\xff.png")).symlink_to("/nowhere")
+    (file,) = [file for file in listing.walk(str(root)) if "gone" in file.relative]
+    for read in (listing.read, listing.head):
+        with pytest.raises(FileNotFoundError) as caught:
+            read(file.path, MOST)
+        assert str(caught.value).endswith(f"No such file or directory: '{file.path}'")
+        str(caught.value).encode()
+        assert "cat/gone%FF.png" in str(caught.value)
+
+
 def test_status_is_the_size_and_time_of_a_file(root: Path) -> None:
     state = listing.status(str(root / "cat/1.png"))
     assert state is not None

@@ -21,6 +21,18 @@ def zipped() -> bytes:
     return target.getvalue()
 
 
+def targa(kind: int, bits: int) -> bytes:
+    """The beginning of a Targa file of 300×200 px without a palette."""
+    return struct.pack("<BBBHHBHHHHBB", 0, 0, kind, 0, 0, 0, 0, 0, 300, 200, bits, 32) + b"a" * 90
+
+
+def jpeg_frame(marker: int, bits: int, height: int = 8) -> bytes:
+    """A JPEG with the marker and the bits of its frame, and no scan."""
+    sides = struct.pack(">BHHB", bits, height, 8, 1)
+    frame = bytes([0xFF, marker]) + struct.pack(">H", 11) + sides + bytes([1, 17, 0])
+    return b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(9) + frame + bytes(2000)
+
+
 @pytest.mark.parametrize(
     ("data", "code", "said"),
     [
@@ -45,6 +57,25 @@ def zipped() -> bytes:
         (b"\x93NUMPY\x01\0" + bytes(90), "not_an_image", "a NumPy array"),
         (b"PAR1" + bytes(90), "not_an_image", "ingest.source = parquet"),
         (b"\0\0\0\1Bud1" + bytes(90), "not_an_image", "macOS"),
+        (b"\x8aMNG\r\n\x1a\n" + bytes(90), "unsupported_format", "MNG is not read here: convert"),
+        (b"\x8bJNG\r\n\x1a\n" + bytes(90), "unsupported_format", "JNG"),
+        (b"P7\nWIDTH 4\nHEIGHT 4\n", "unsupported_format", "PAM of netpbm"),
+        (b"id=ImageMagick  version=1.0\n", "unsupported_format", "MIFF of ImageMagick"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n", "unsupported_format", "Radiance HDR"),
+        (b"/* XPM */\nstatic char *a[] = {\n", "unsupported_format", "XPM"),
+        (b"#define face_width 4\n", "unsupported_format", "XBM"),
+        (b"#define WIDTH 4\n", "not_an_image", "text"),
+        (b"\xb6\xa6\xf2\x08@" + bytes(90), "unsupported_format", "an image of VIPS"),
+        (b"EHFA_HEADER_TAG\0" + bytes(90), "unsupported_format", "an image of ERDAS"),
+        (b"CDF\x01" + bytes(90), "not_an_image", "a netCDF file: save what it shows"),
+        (targa(10, 24), "unsupported_format", "Targa is not read here: convert"),
+        (targa(2, 32), "unsupported_format", "Targa"),
+        (b"\1\1\1" + targa(1, 8)[3:] + b"TRUEVISION-XFILE.\0", "unsupported_format", "Targa"),
+        (targa(4, 24), "unreadable", "no image in a known format"),
+        (jpeg_frame(0xC3, 9), "unsupported_format", "lossless JPEG of 9 bits is not read here"),
+        (jpeg_frame(0xC1, 12), "unsupported_format", "JPEG of 12 bits is not read here"),
+        (b"\r\n" + jpeg_frame(0xC0, 8), "unreadable", "white space stands before the first byte"),
+        (jpeg_frame(0xC0, 8, height=0), "unsupported_format", "tells its height after its pixels"),
         (bytes(4096), "unreadable", "its bytes are zeros"),
         (bytes(range(128, 256)), "unreadable", "no image in a known format"),
     ],

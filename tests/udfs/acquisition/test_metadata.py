@@ -103,6 +103,12 @@ def test_what_follows_a_whole_jpeg_does_not_matter(after: bytes) -> None:
 
 def test_a_jpeg_without_its_end_marker_is_whole() -> None:
     check_whole(JPEG[:-2])
+    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}):
+        target = io.BytesIO()
+        IMAGE.save(target, "JPEG", quality=95, **options)
+        data = target.getvalue()
+        assert decoded(data[:-2]).pixels == decoded(data).pixels
+        assert refused(data[:-40]).code == "truncated"
     with pytest.raises(Unusable):
         check_whole(JPEG[: len(JPEG) // 2] + b"\xff\xd9")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import struct
+import sys
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,67 @@ def test_a_compression_that_needs_another_package_is_refused_with_what_to_instal
     assert reason.code == "unsupported_format"
     assert "LZW" in reason.message
     assert "requirements-formats.txt" in reason.message
+
+
+def patched(data: bytes, tag: int, value: int) -> bytes:
+    """A TIFF with another number in a tag of one short or long, or of up to two shorts."""
+    content = bytearray(data)
+    entry = struct.unpack_from("<I", data, 4)[0] + 2
+    while struct.unpack_from("<H", data, entry)[0] != tag:
+        entry += 12
+    _, kind, count = struct.unpack_from("<HHI", data, entry)
+    if kind == 3 and count > 2:  # its values lie elsewhere
+        (start,) = struct.unpack_from("<I", data, entry + 8)
+        struct.pack_into(f"<{count}H", content, start, *[value] * count)
+    else:
+        struct.pack_into("<H" if kind == 3 else "<I", content, entry + 8, value)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "layout", "said"),
+    [
+        (259, 50001, {}, "a TIFF with compression WEBP is not read"),
+        (259, 34887, {}, "a TIFF with compression LERC is not read"),
+        (259, 50000, {"planarconfig": "separate"}, "a TIFF with compression ZSTD is not read"),
+        (258, 12, {"planarconfig": "separate"}, "a TIFF with 12-bit integers is not read"),
+    ],
+)
+def test_each_coding_that_needs_another_package_is_told_by_its_name(
+    tag: int, value: int, layout: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that a newer Python has as a module the message must not name that module."""
+    if importlib.util.find_spec("imagecodecs"):
+        pytest.skip("imagecodecs is installed")
+    monkeypatch.setitem(sys.modules, "compression", None)
+    kind = "u1" if value == 50001 else "u2"
+    values = whole_numbers(COLOURS, np.iinfo(kind).max, kind)
+    reason = refused(patched(tiff(values, **layout), tag, value))
+    assert reason.code == "unsupported_format"
+    assert reason.message.startswith(said)
+    assert "requirements-formats.txt" in reason.message
+
+
+def test_a_tiff_none_of_whose_parts_was_written_is_refused() -> None:
+    """It would be one black picture; some writers leave this where a codec fails."""
+    data = tiff(whole_numbers(SEVEN, 65535), rowsperstrip=72)
+    reason = refused(patched(data, 279, 0))
+    assert reason.code == "unreadable"
+    assert "none of its parts was ever written" in reason.message
+
+
+def test_inks_of_16_bits_are_shown_as_those_of_8() -> None:
+    """They are shares of a whole: their range is that of their type, whatever occurs of it."""
+    inks = whole_numbers(scene(4, 4), 40000)
+    colours, black = 1 - inks[..., :3] / 65535, 1 - inks[..., 3:] / 65535
+    right = np.rint(colours * black * 255)
+    for order in "<>":
+        data = tiff(inks, photometric="separated", byteorder=order)
+        assert np.abs(shown(data) - right).max() <= 2
+        narrow = tiff((inks >> 8).astype("u1"), photometric="separated", byteorder=order)
+        assert np.abs(shown(data).astype(int) - shown(narrow)).max() <= 1
+    planes = refused(tiff(inks, photometric="separated", planarconfig="separate"))
+    assert "its samples are inks" in planes.message
 
 
 def test_lzw_in_one_plane_needs_no_other_package() -> None:
