@@ -241,6 +241,7 @@ class StageRun:
     summary: str = ""
     progress_total: int | None = None
     _progress: Callable[[], Progress | None] | None = None
+    _without: set[str] = field(default_factory=set)  # tables that are made without earlier rows
     _once: dict[Callable[[StageRun], Any], Any] = field(default_factory=dict)
 
     def once(self, make: Callable[[StageRun], Answer]) -> Answer:
@@ -348,7 +349,9 @@ class StageRun:
         damaged = self.warehouse.damaged_files(table) if self.is_overwritten else {}
         if damaged:
             name, damage = next(iter(damaged.items()))
-            self.console.warn(f"{table}: the file {name} {damage}; the table is made without it")
+            if table not in self._without:
+                self.console.warn(f"{table}: the file {name} {damage}; the table is made anew")
+            self._without.add(table)
             return None
         return self.warehouse.read(table, self.warehouse.version(table))
 
