@@ -63,6 +63,7 @@ def test_a_good_installation_is_called_good(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named_by_the_doctor_and_by_a_job(clone: Path, tmp_path: Path) -> None:
+    ingest = ("ingest", "--images", str(tmp_path), "--warehouse", str(tmp_path / "warehouse"))
     python = Path(sys.base_prefix) / f"bin/python3.{sys.version_info[1]}"
     bare = str(python if python.exists() else sys.executable)
     done = script("doctor", script=clone / "spark-submit.sh", PYSPARK_PYTHON=bare)
@@ -74,9 +75,9 @@ def test_what_is_missing_is_named_by_the_doctor_and_by_a_job(clone: Path, tmp_pa
     assert "run make setup" in found["Delta's jars"]
     if bare != sys.executable:
         assert found["packages"].startswith("wrong: missing: pyspark, delta-spark")
-        job = script("ingest", script=clone / "spark-submit.sh", PYSPARK_PYTHON=bare)
+        job = script(*ingest, script=clone / "spark-submit.sh", PYSPARK_PYTHON=bare)
         assert (job.returncode, "torch" in job.stderr) == (1, True)
-    job = script("ingest", script=clone / "spark-submit.sh", PYSPARK_PYTHON=sys.executable)
+    job = script(*ingest, script=clone / "spark-submit.sh", PYSPARK_PYTHON=sys.executable)
     assert (job.returncode, "Delta's jars are missing: run make setup" in job.stderr) == (1, True)
 
 
@@ -90,7 +91,8 @@ def test_a_stale_java_home_is_left_out(tmp_path: Path) -> None:
     done = script("doctor", JAVA_HOME="", PATH=path, PYSPARK_PYTHON=sys.executable)
     assert done.returncode == 1
     assert "install Java 17 or 21" in lines(done.stdout)["Java"]
-    job = script("ingest", JAVA_HOME="", PATH=path, PYSPARK_PYTHON=sys.executable)
+    ingest = ("ingest", "--images", str(tmp_path), "--warehouse", str(tmp_path / "warehouse"))
+    job = script(*ingest, JAVA_HOME="", PATH=path, PYSPARK_PYTHON=sys.executable)
     assert (job.returncode, "Spark needs Java 17 or 21, here is 25" in job.stderr) == (1, True)
 
 

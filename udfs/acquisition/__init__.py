@@ -54,7 +54,16 @@ ranges.py
 
 formats.py
     parser_of — the name of a rarer format whose parser is loaded
+    ending_of — the ending of the names of such files
     Parser — what reads such a format
+
+bmp.py
+    read — a BMP of 5, 6 and 5 bits, which Pillow does not decode
+
+jpeg2000.py
+    read — the samples of a JPEG 2000 that Pillow reads wrongly or not at all
+    header — what a codestream says of its picture
+    Header — size, bands and bits
 
 metadata.py
     without — a file without what says nothing of its pixels
