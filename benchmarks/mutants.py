@@ -106,12 +106,14 @@ def mutants_of(path: str) -> dict[tuple[int, int], list[Mutant]]:
 
 
 def code_of(mutant: Mutant) -> str | None:
-    """The file with the mutant in it; None if it says the same as before."""
+    """The file with the mutant in it; None if it says the same as before, or is no Python."""
     before = (ROOT / mutant.path).read_text(encoding="utf-8")
     after = mutate_code(before, get_operator(f"core/{mutant.operator}")(), mutant.occurrence)
-    if after is None or meaning(before) == meaning(after):
+    try:
+        is_other = after is not None and meaning(before) != meaning(after)
+    except SyntaxError:
         return None
-    return str(after)
+    return str(after) if is_other else None
 
 
 def meaning(code: str) -> str:
