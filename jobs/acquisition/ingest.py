@@ -115,7 +115,8 @@ def reusable_rows(
 
     decoding_fingerprint: of `decoding_inputs`, which that run must have recorded. Rejects that may
     turn out otherwise when the file is read again are not among them. Nothing tells which rows of a
-    table changed, so they are reused only if none did, and rejects of a table never are.
+    table changed, so they are reused only if none did, nor did others change `images` since; and
+    rejects of a table never are.
     """
     commit = stage_run.previous_commit("images")
     if commit is None or stage_run.is_overwritten:
@@ -123,7 +124,7 @@ def reusable_rows(
     if commit.metadata.get("decoding") != decoding_fingerprint:
         return None
     is_same = commit.metadata.get("source") == source.fingerprint(stage_run.settings.ingest)
-    if not source.is_folder and not is_same:
+    if not source.is_folder and (commit.changes or not is_same):
         return None
     images, rejects = stage_run.previous("images"), stage_run.previous("rejects")
     assert images is not None  # it has a commit

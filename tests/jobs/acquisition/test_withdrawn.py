@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from PIL import Image
@@ -152,6 +155,26 @@ def test_what_others_add_change_or_restore_withdraws_nothing(
     DeltaTable(folder).restore(0)
     restored = run_ingest(root)
     assert (ids(restored), codes(restored)) == ([*NAMES], {})
+
+
+def test_what_is_restored_of_an_earlier_state_of_a_table_is_read_anew(
+    run_ingest: Ingest, tmp_path: Path
+) -> None:
+    """Its rows have the ids of the rows of now, and nothing else that tells them apart."""
+    flags = ("ingest.source=parquet", "ingest.id_column=id")
+    (tmp_path / "table").mkdir()
+    levels = []
+    for seed in (1, 2):
+        data = encoded(Image.fromarray(picture(seed)), "PNG")
+        rows = {"id": ["one"], "label": ["cat"], "image": [data]}
+        pq.write_table(pa.table(rows), tmp_path / "table/a.parquet")
+        os.utime(tmp_path / "table/a.parquet", (seed, seed))  # whatever the clock says
+        run = run_ingest(tmp_path / "table", *flags)
+        levels.append(run.warehouse.query("images")[0]["pixels"])
+    assert levels[0] != levels[1]
+    DeltaTable(Path(run.warehouse.path("images")).as_uri()).restore(0)
+    again = run_ingest(tmp_path / "table", *flags, "ingest.max_seconds=50")
+    assert [row["pixels"] for row in again.warehouse.query("images")] == [levels[1]]
 
 
 def test_a_withdrawn_image_that_is_put_back_may_stay(run_ingest: Ingest, root: Path) -> None:
