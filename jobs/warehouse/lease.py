@@ -29,6 +29,7 @@ from jobs.warehouse.lease_files import LeaseFile, LeaseFiles
 DURATION = 120.0  # seconds
 RENEWALS = 6  # in a lease's duration; one of them is the margin for the speed of clocks
 LOOKS = 60  # in a lease's duration, of a run that waits for it
+LOST_PAUSE = 1.0  # seconds from one call of `on_lost` to the next
 # Seconds for a release after Ctrl-C. It ends the JVM as well, and what that does not answer any
 # more would keep the command from saying that it was interrupted.
 INTERRUPTED = 0.5
@@ -75,8 +76,9 @@ class Holder:
 class Lease:
     """The lease of one warehouse, taken at most once.
 
-    root: the warehouse, for messages. on_lost: is called once, by any thread, when it turns out
-    that another run took the lease over.
+    root: the warehouse, for messages. on_lost: is called by any thread when it turns out that
+    another run took the lease over, and again and again until `hold` is left: what it ends may
+    begin anew, because a write has many jobs, and does not ask between them.
     """
 
     def __init__(
@@ -257,7 +259,13 @@ class Lease:
             "stays: when the other run has ended, the same command goes on"
         )
         self._on_lost()
+        threading.Thread(target=self._end_what_begins, name="lost lease", daemon=True).start()
         raise JobError(self._lost)
+
+    def _end_what_begins(self) -> None:
+        while not self._ended.wait(LOST_PAUSE):
+            with suppress(Exception):  # of a JVM that is gone
+                self._on_lost()
 
     def _release(self) -> None:
         """Say that the lease is free. If that fails it expires by itself."""
