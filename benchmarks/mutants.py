@@ -6,12 +6,12 @@
 Of the code of `udfs/duplicates`, `udfs/vectors`, `udfs/registration` and the stores
 (`jobs/warehouse`) so many mutants are drawn, each by the position of what it changes: a number, an
 operator, a comparison, a condition, a loop, an exception. Mutants that only change annotations are
-passed over, and so is what a GPU computes. The tests that are nearest are run first: those of the
-module, of its folder, and then of the folders that use it, until one fails. What is left
-survives. Tests of the stores start Spark; so of these only those are run that come to the mutant's
-line, or use its constant, by a run of all of them under coverage.py at the beginning, the quickest
-first. Outcomes are kept, and the next call goes on after them. Cosmic Ray makes the mutants
-(benchmarks/requirements.txt).
+passed over, and so is what a GPU computes. The tests that noticed other mutants of the module and
+its folder are run first, then those that are nearest: those of the module, of its folder, and then
+of the folders that use it, until one fails. What is left survives. Tests of the stores start Spark;
+so of these only those are run that come to the mutant's line, or use its constant, by a run of all
+of them under coverage.py at the beginning, the quickest first. Outcomes are kept, and the next call
+goes on after them. Cosmic Ray makes the mutants (benchmarks/requirements.txt).
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ CHOSEN = "not whole and not cluster and not s3 and not faults"
 PYTEST = (sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider")
 MEASURED = "jobs/warehouse"  # whose tests are chosen by coverage.py
 FIRST = 30  # tests that are run before the slower ones are
+KILLERS = 12  # tests that noticed other mutants, which are run before all others
 
 
 class Mutant(NamedTuple):
@@ -245,14 +246,29 @@ def copy_of_checkout(number: int) -> Path:
     return folder
 
 
-def outcome(mutant: Mutant, folder: Path, coverage: Coverage) -> dict[str, str]:
-    """Run the tests with a mutant in a copy of the code; say what came of it."""
+def killers(mutant: Mutant, outcomes: dict[str, dict[str, str]]) -> list[str]:
+    """The tests that noticed most mutants of the module, and then of its folder."""
+    folder = mutant.path.rpartition("/")[0]
+    found: Counter[str] = Counter()
+    for name, one in outcomes.items():
+        kind, _, test = one["killed by"].partition(" ")
+        path = name.partition(":")[0]
+        if kind == "FAILED" and path.rpartition("/")[0] == folder:
+            found[test] += 100 if path == mutant.path else 1
+    return [test for test, _ in found.most_common(KILLERS)]
+
+
+def outcome(mutant: Mutant, folder: Path, coverage: Coverage, first: list[str]) -> dict[str, str]:
+    """Run the tests with a mutant in a copy of the code; say what came of it.
+
+    first: the tests to begin with.
+    """
     code = code_of(mutant)
     assert code is not None
     before = (ROOT / mutant.path).read_text(encoding="utf-8")
     write(folder / mutant.path, code)
     try:
-        steps = tests_of(mutant, coverage)
+        steps = [*([first] if first else []), *tests_of(mutant, coverage)]
         found = next(filter(None, (failure(step, folder) for step in steps)), "")
     finally:
         write(folder / mutant.path, before)
@@ -339,7 +355,8 @@ def main() -> None:
             return
         folder = copies.get()
         try:
-            outcomes[mutant.name] = outcome(mutant, folder, coverage)
+            first = killers(mutant, dict(outcomes))
+            outcomes[mutant.name] = outcome(mutant, folder, coverage, first)
         finally:
             copies.put(folder)
         given.json.write_text(json.dumps(outcomes, indent=1))
