@@ -76,6 +76,7 @@ esac
 """
 
 
+@pytest.mark.whole
 def test_a_start_uses_the_archive_of_classes_if_there_is_one(tmp_path: Path) -> None:
     """Also in a folder with a space in its name; the user's own options come last."""
     root, java = tmp_path / "a project", tmp_path / "java home/bin/java"

@@ -32,6 +32,7 @@ def rows(warehouse: Path, table: str) -> dict[str, str]:
     return {row["image_id"]: row.get("error_code", "") for row in table_rows}
 
 
+@pytest.mark.whole
 def test_each_costs_itself_alone_and_is_tried_again(tmp_path: Path) -> None:
     good = {
         f"{label}/{number}.png": encoded(Image.fromarray(picture(number)), "PNG")

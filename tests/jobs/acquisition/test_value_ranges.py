@@ -94,6 +94,7 @@ def test_unlike_pictures_stay_unlike_whatever_their_values_are(
     }
 
 
+@pytest.mark.whole
 def test_later_files_are_shown_with_the_range_of_the_first_ones_until_it_is_fitted_anew(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -186,6 +186,7 @@ def test_a_withdrawn_image_that_is_put_back_may_stay(run_ingest: Ingest, root: P
     assert (ids(run), codes(run)) == ([*NAMES], {})
 
 
+@pytest.mark.whole
 def test_tiles_are_withdrawn_one_by_one(run_ingest: Ingest, tmp_path: Path) -> None:
     data = [encoded(Image.fromarray(picture(seed, 128)), "PNG") for seed in (1, 2)]
     root = write(tmp_path / "images", {"a/1.png": data[0], "a/2.png": data[1]})

@@ -51,6 +51,7 @@ def encoded(spark: SparkSession, finished: Run, pictures: Path, tmp_path: Path) 
     return by
 
 
+@pytest.mark.whole
 def test_a_given_model_decides_the_normalisation_and_settings_the_orientations(
     finished: Run, encoded: Encoded
 ) -> None:
@@ -107,6 +108,7 @@ def test_latents_are_what_the_encoder_gives(finished: Run) -> None:
     assert np.array_equal(encode(pixels), stored)
 
 
+@pytest.mark.whole
 def test_tiles_of_another_size_are_encoded_again(
     spark: SparkSession, finished: Run, tmp_path: Path
 ) -> None:

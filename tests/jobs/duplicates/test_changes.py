@@ -122,6 +122,7 @@ def news(given: GivenLatents, *flags: str) -> set[Change]:
     return {(row["image_id"], row["change"], row["reason"]) for row in rows}
 
 
+@pytest.mark.whole
 def test_each_change_has_its_reason(hand: GivenLatents) -> None:
     first = {(name, CAME, changes.NEW_FILE) for name in "dxz"}
     assert news(hand) == first
@@ -159,6 +160,7 @@ def test_each_change_has_its_reason(hand: GivenLatents) -> None:
     assert {reason for _, _, reason in news(hand, *wide)} == {changes.RULE}
 
 
+@pytest.mark.whole
 def test_an_image_went_because_it_leaks(hand: GivenLatents) -> None:
     """d (train) resembles e (test); before, d stood for e."""
     assert news(hand) == {(name, CAME, changes.NEW_FILE) for name in "dxz"}
@@ -193,6 +195,7 @@ def test_the_leaks_are_those_that_prune_has_read(hand: GivenLatents) -> None:
     assert reasons == {"d": changes.LEAK, "e": changes.PROTECTED}
 
 
+@pytest.mark.whole
 def test_an_image_went_because_it_is_an_anomaly(hand: GivenLatents) -> None:
     """z is the least dense image of its class, and x the next one."""
     assert news(hand) == {(name, CAME, changes.NEW_FILE) for name in "dxz"}

@@ -44,7 +44,10 @@ def test_a_new_batch_leaves_earlier_decisions_as_they_are(
     assert given.selection() == both
 
 
-@pytest.mark.parametrize("flags", [(), ROUNDS_OF], ids=["tasks", "rounds"])
+@pytest.mark.parametrize(
+    "flags",
+    [pytest.param((), id="tasks"), pytest.param(ROUNDS_OF, marks=pytest.mark.whole, id="rounds")],
+)
 def test_a_withdrawn_image_frees_those_that_it_stood_for_alone(
     spark: SparkSession, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:

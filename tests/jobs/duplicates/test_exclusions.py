@@ -84,6 +84,7 @@ def done(spark: SparkSession, finished: Run, warehouse: Path, job: Any, *flags: 
     return run
 
 
+@pytest.mark.whole
 def test_publish_leaves_anomalies_out_only_if_the_settings_say_so(
     spark: SparkSession, finished: Run, warehouse: Path
 ) -> None:

@@ -135,6 +135,7 @@ def test_another_file_system_gets_the_list(
     assert own.states() == ["done", "skipped"]
 
 
+@pytest.mark.whole
 def test_where_the_driver_alone_writes_there_is_the_list(
     own: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def test_shards_hold_the_files_with_what_is_told_of_them(own: Published) -> None
     assert sum(len(labels) == 2 for labels in classes) > len(classes) / 2
 
 
+@pytest.mark.whole
 def test_the_shards_are_the_same_whoever_writes_them(
     own: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ def identities(folder: Path) -> dict[str, tuple[int, int]]:
     return {name: (state.st_ino, state.st_mtime_ns) for name, state in states.items()}
 
 
+@pytest.mark.whole
 def test_what_did_not_change_is_not_written_again(spark: SparkSession, tmp_path: Path) -> None:
     given = files()
     own = Published.of_files(spark, tmp_path, given)

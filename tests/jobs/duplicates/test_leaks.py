@@ -100,6 +100,7 @@ def test_a_protected_image_stays_though_it_leaks(two_classes: GivenLatents) -> N
     assert not all(stays for of_image in kept.values() for stays in of_image)
 
 
+@pytest.mark.whole
 def test_leaks_from_another_warehouse_name_its_images(
     spark: SparkSession, two_classes: GivenLatents, tmp_path: Path
 ) -> None:

@@ -149,6 +149,7 @@ def test_rounds_decide_as_whole_groups_do(
         assert out_of_tries(images) == audited
 
 
+@pytest.mark.whole
 def test_numbers_beside_proofs_decide_as_alone(pictured: GivenPictures) -> None:
     rules = [*THRESHOLDS, *(f"overlap:{level}" for level in OVERLAPS)]
     both = (*PROOF_FLAGS, f"prune.thresholds={rules}")
