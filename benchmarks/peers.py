@@ -1,0 +1,121 @@
+"""How long the whole pipeline takes beside what people use today, on the same pictures.
+
+    .venv/bin/python -m benchmarks.peers DATA --model shipped --fastdup PYTHON [--images 10000]
+        [--runs 3] [--set KEY=VALUE]
+
+DATA: the folder with ucmerced/. So many squares of 128 px are cut out of its photographs and
+written as files, by class. Then each run gives them to this project's `pipeline`, with an encoder
+that is given, and to fastdup, in turn, each from its start to its end in a process of its own and
+into an empty folder. PYTHON has fastdup 2, in an environment of its own, since its requirements
+clash with those of this project. Prints Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import statistics
+import subprocess
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from benchmarks import truth
+from benchmarks.pipeline import stage_seconds
+from benchmarks.results import ROOT, recorded
+
+SIDE, STRIDE = 128, 32  # px, of the squares; 25 of a photograph of 256 px
+OURS, FASTDUP = "this project's pipeline", "fastdup"
+
+
+def squares(data: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and JPEGs of squares, a place of all photographs after the other."""
+    photographs = [
+        *truth.photographs(data, truth.TILES, truth.CHOOSE),
+        *truth.photographs(data, truth.TILES, truth.FIGURES),
+    ]
+    for top, left in itertools.product(range(0, SIDE + 1, 2 * STRIDE), repeat=2):
+        for name, path in photographs:
+            image = truth.open_image(path)
+            if min(image.size) < 2 * SIDE:
+                continue
+            file = io.BytesIO()
+            image.crop((left, top, left + SIDE, top + SIDE)).save(file, "JPEG", quality=95)
+            yield f"{name.removesuffix('.jpg')}_{left}_{top}.jpg", file.getvalue()
+
+
+def written(data: Path, folder: Path, count: int) -> int:
+    """Write so many squares below a folder; return how many there were."""
+    number = 0
+    for name, content in itertools.islice(squares(data), count):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        number += 1
+    return number
+
+
+def timed(command: list[str]) -> tuple[float, float]:
+    """Seconds by the clock and of the processors that a command takes, its children's among them.
+
+    Exits with its output where it fails.
+    """
+    process = psutil.Process()
+    before, clock = process.cpu_times(), time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    seconds, after = time.perf_counter() - clock, process.cpu_times()
+    if done.returncode:
+        raise SystemExit(f"{done.stdout}{done.stderr}\n{' '.join(command)}: {done.returncode}")
+    busy = after.children_user + after.children_system
+    return seconds, busy - before.children_user - before.children_system
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", required=True, help="as train.model")
+    parser.add_argument("--fastdup", required=True, help="the python that has it")
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    given = parser.parse_args()
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    stages: dict[str, list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory(prefix="latent-dedup-") as work:
+        images = Path(work, "images")
+        count = written(given.data, images, given.images)
+        for run in range(given.runs):
+            warehouse = f"{work}/warehouse{run}"
+            ours = [str(ROOT / "spark-submit.sh"), "pipeline", "--images", str(images)]
+            ours += ["--warehouse", warehouse, "--quiet"]
+            for pair in (f"train.model={given.model}", *given.set):
+                ours += ["--set", pair]
+            found[OURS].append(timed(ours))
+            for stage, seconds in stage_seconds(warehouse).items():
+                stages[stage].append(seconds)
+            rival = [given.fastdup, str(ROOT / "benchmarks/fastdup_whole.py")]
+            found[FASTDUP].append(timed([*rival, str(images), f"{work}/fastdup{run}"]))
+    print(f"{count:,} pictures of {SIDE}×{SIDE} px\n")
+    floor = statistics.median(seconds for seconds, _ in found[FASTDUP])
+    print("| | seconds (median) | runs | processor seconds (median) | of fastdup's time |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, runs in found.items():
+        middle = statistics.median(seconds for seconds, _ in runs)
+        each = ", ".join(f"{seconds:.1f}" for seconds, _ in runs)
+        busy = statistics.median(busy for _, busy in runs)
+        print(f"| {name} | {middle:.1f} | {each} | {busy:.1f} | {middle / floor:.2f} |")
+    print("\n| stage | seconds (median) | runs |\n| --- | --- | --- |")
+    for stage, times in stages.items():
+        each = ", ".join(f"{seconds:.1f}" for seconds in times)
+        print(f"| {stage} | {statistics.median(times):.1f} | {each} |")
+
+
+if __name__ == "__main__":
+    recorded(main)
