@@ -6,7 +6,7 @@ Use `pictures` for the columns that travel with an image's vector where rules as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
@@ -41,6 +41,25 @@ _GREY = SIDE * SIDE  # bytes
 def pictures(stage_run: StageRun) -> DataFrame:
     """Rows of PICTURES, one for each image; `grey` is null for images without pixels."""
     return stage_run.scan("images", _STORED, grey_rows, PICTURES).mapped()
+
+
+def chosen_pictures(stage_run: StageRun, ids: Collection[str]) -> DataFrame:
+    """Rows of PICTURES of these images that have pixels; of ids that are none there are no rows."""
+    wanted = pa.array(sorted(ids), pa.string())
+
+    def rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        chosen = (
+            batch.filter(
+                pc.and_(
+                    pc.is_in(batch.column("image_id"), value_set=wanted),
+                    pc.is_valid(batch.column("pixels")),
+                )
+            )
+            for batch in batches
+        )
+        return grey_rows(chosen, schema)
+
+    return stage_run.scan("images", _STORED, rows, PICTURES).mapped()
 
 
 def pictures_of(other: Store) -> DataFrame:

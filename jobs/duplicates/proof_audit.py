@@ -9,7 +9,7 @@ sampled removed images the score and the overlap are computed again at the store
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Any
@@ -39,12 +39,13 @@ IDENTICAL = Score(1.0, 1.0, 1.0, np.eye(2, 3))
 class ProofAudit:
     """What the audit of proofs needs.
 
-    pictures: rows of PICTURES. ranks: for each image and group its `rank` in the order in which
-    images were decided, and `decided_earlier`. exhausted: how many kept images used up their tries.
+    pictures: returns rows of PICTURES, of those images of the given ids that have pixels. ranks:
+    for each image and group its `rank` in the order in which images were decided, and
+    `decided_earlier`. exhausted: how many kept images used up their tries.
     """
 
     settings: Prune
-    pictures: DataFrame
+    pictures: Callable[[Collection[str]], DataFrame]
     ranks: DataFrame
     exhausted: Exhausted
 
@@ -95,6 +96,7 @@ class ProofAudit:
         pictures = self._pictures_of(row[name] for row in rows for name in ("image_id", "kept_id"))
         position = _positions(pictures)
         numbers = pictures.content_numbers()
+        scores: dict[tuple[Any, ...], Score] = {}  # several rules may have removed it by one pair
         unproved = []
         for row in rows:
             image, keeper = position.get(row["image_id"], -1), position.get(row["kept_id"], -1)
@@ -102,7 +104,11 @@ class ProofAudit:
                 continue
             identical = numbers[image] == numbers[keeper] != NO_CONTENT
             stored = _stored(row)
-            score = IDENTICAL if identical else _recomputed(stored, pictures, image, keeper)
+            pair = image, keeper, *(row.get(field.name) for field in fields(Alignments))
+            if pair not in scores:
+                again = IDENTICAL if identical else _recomputed(stored, pictures, image, keeper)
+                scores[pair] = again
+            score = scores[pair]
             is_leak = row["kept_id"] in references
             if not self._is_proof(row, stored, score, is_leak=is_leak):
                 unproved.append(row)
@@ -150,9 +156,7 @@ class ProofAudit:
 
     def _pictures_of(self, ids: Iterable[str]) -> PictureRows:
         """The pictures of some images; of ids that are none of this warehouse there are none."""
-        wanted = arrow_frames.ids(self.pictures.sparkSession, set(ids))
-        rows = self.pictures.join(F.broadcast(wanted), on="image_id").where("grey IS NOT NULL")
-        return PictureRows.of(rows.toArrow())
+        return PictureRows.of(self.pictures(set(ids)).toArrow())
 
 
 def _positions(pictures: PictureRows) -> dict[str, int]:

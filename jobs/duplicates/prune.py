@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any, Self
 
@@ -32,7 +33,7 @@ from jobs.duplicates.earlier_decisions import (
 )
 from jobs.duplicates.group_placement import PLACED, ROUNDS
 from jobs.duplicates.leak_decisions import leak_decisions, leak_reference
-from jobs.duplicates.pictures import pictures
+from jobs.duplicates.pictures import chosen_pictures
 from jobs.duplicates.proof_audit import ProofAudit
 from jobs.duplicates.proving import Exhausted, Proving
 from jobs.duplicates.rules import Rules
@@ -299,7 +300,7 @@ def proof_audit(stage_run: StageRun, candidates: DataFrame, exhausted: Exhausted
     ranks = with_places(candidates, prune, with_removed=True).select(
         "image_id", "group", F.col("place").alias("rank"), "decided_earlier"
     )
-    return ProofAudit(prune, pictures(stage_run), ranks, exhausted)
+    return ProofAudit(prune, partial(chosen_pictures, stage_run), ranks, exhausted)
 
 
 @dataclass(frozen=True)

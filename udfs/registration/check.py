@@ -7,11 +7,13 @@ Both are slow: some milliseconds, and half a second, for a pair.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy  # it loads its parts when they are used; `signal` and `optimize` take a second
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
@@ -32,6 +34,8 @@ Floats = NDArray[np.float64]
 # How far scores and overlaps of two correct implementations may lie apart: the engine computes in
 # float32.
 TOLERANCE = 0.01
+_FLAT = 1e-6  # the deviation below which nothing correlates
+_REACH = 10  # pixels, more than any of SHIFTS
 _TRIED = 4  # shifts and turns of the grid from which a maximum is sought
 
 
@@ -162,7 +166,7 @@ def _correlation(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
 
 
 def _correlated(a: Floats, b: Floats) -> float:
-    if len(a) < 2 or a.std() < 1e-6 or b.std() < 1e-6:
+    if len(a) < 2 or a.std() < _FLAT or b.std() < _FLAT:
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])
 
@@ -187,31 +191,36 @@ def _agreement(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
         sum(gaussian_filter(g[i] * g[j], 3.0, mode="mirror", truncate=3) for g in (own, other))
         for i, j in ((0, 0), (0, 1), (1, 1))
     )
-    tensor = np.moveaxis(np.array([[xx, xy], [xy, yy]]), (0, 1), (-2, -1))
-    weaker = np.linalg.eigh(tensor)[1][..., 0]  # of the smaller eigenvalue
+    # The eigenvector of the smaller eigenvalue is at right angles to that of the larger one.
+    angle = np.arctan2(2 * xy, xx - yy) / 2
+    weaker = -np.sin(angle), np.cos(angle)
     rows, columns = np.indices(inside.shape)
     within = inside & (rows >= 2) & (rows < SIDE - 2) & (columns >= 2) & (columns < SIDE - 2)
     for axis, step in ((0, 2), (0, -2), (1, 2), (1, -2)):
         within &= np.roll(inside, step, axis)
-    best = _shifted_agreement(own, other, weaker, within, 0, 0)
+    (best,) = _shifted_agreements(own, other, weaker, within, [(0, 0)])
     if best < LEAST_AGREEMENT:
-        return best
-    elsewhere = [_shifted_agreement(own, other, weaker, within, dy, dx) for dy, dx in SHIFTS]
-    return min(best - max(0.0, *elsewhere), _worst_blocks(smooth_t, smooth_w, inside))
+        return float(best)
+    elsewhere = _shifted_agreements(own, other, weaker, within, SHIFTS)
+    return min(float(best - elsewhere.max(initial=0)), _worst_blocks(smooth_t, smooth_w, inside))
 
 
 def _worst_blocks(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
     """The mean correlation of the third of the blocks that agree least, by weight."""
-    found = []
-    for top in range(0, SIDE, BLOCK):
-        for left in range(0, SIDE, BLOCK):
-            block = slice(top, top + BLOCK), slice(left, left + BLOCK)
-            shown = inside[block]
-            share = max(0.0, (shown.sum() - FEW_PIXELS) / (BLOCK**2 - FEW_PIXELS))
-            if share > 0:
-                a, b = t[block][shown], w[block][shown]
-                deviation = min(a.std(), b.std())
-                found.append((_correlated(a, b), share * min(1.0, deviation / FULL_DEVIATION)))
+    shown, a, b = (_blocks(field) for field in (inside, t, w))
+    shares = np.clip((shown.sum(axis=1) - FEW_PIXELS) / (BLOCK**2 - FEW_PIXELS), 0, None)
+    pixels = np.maximum(shown.sum(axis=1), 1)
+
+    def mean(values: Floats) -> Floats:
+        return np.asarray((values * shown).sum(axis=1) / pixels)
+
+    a, b = a - mean(a)[:, None], b - mean(b)[:, None]
+    deviations = np.sqrt(mean(a * a)), np.sqrt(mean(b * b))
+    least = np.minimum(*deviations)
+    spread = np.maximum(deviations[0] * deviations[1], _FLAT**2)
+    correlations = np.where(least < _FLAT, 0.0, mean(a * b) / spread)
+    weights = shares * np.minimum(1.0, least / FULL_DEVIATION)
+    found = [each for each in zip(correlations.tolist(), weights.tolist(), strict=True) if each[1]]
     total = sum(weight for _, weight in found)
     remaining, missed = WORST * total, 0.0
     for correlation, weight in sorted(found):
@@ -221,23 +230,32 @@ def _worst_blocks(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
     return float(1 - missed / (WORST * max(total, ENOUGH)))
 
 
-def _shifted_agreement(
+def _blocks(field: Any) -> Any:
+    """The blocks of a picture, each in a row: (64, 64) → (blocks, pixels of one)."""
+    count = SIDE // BLOCK
+    return field.reshape(count, BLOCK, count, BLOCK).swapaxes(1, 2).reshape(count**2, BLOCK**2)
+
+
+def _shifted_agreements(
     own: tuple[Floats, Floats],
     other: tuple[Floats, Floats],
-    direction: Floats,
+    direction: tuple[Floats, Floats],
     within: NDArray[np.bool_],
-    dy: int,
-    dx: int,
-) -> float:
-    """The correlation of two gradients along directions (64, 64, 2), the second one shifted."""
+    shifts: Sequence[tuple[int, int]],
+) -> Floats:
+    """The correlations of two gradients along directions, the second one shifted: (shifts,).
+
+    Gradients and directions are (right, down), each (64, 64); shifts are (down, right).
+    """
+    down, right = _REACH + np.array(shifts).T
 
     def moved(field: Any) -> Any:
-        return np.roll(np.pad(field, 10), (-dy, -dx), (0, 1))[10:-10, 10:-10]
+        return sliding_window_view(np.pad(field, _REACH), field.shape)[down, right]
 
-    u = own[0] * direction[..., 0] + own[1] * direction[..., 1]
-    v = moved(other[0]) * direction[..., 0] + moved(other[1]) * direction[..., 1]
-    common = within & moved(within)
-    energy = float((u[common] ** 2).sum() * (v[common] ** 2).sum())
-    if common.sum() < LEAST_COMMON or energy <= 1e-12:
-        return 0.0
-    return float((u[common] * v[common]).sum() / math.sqrt(energy))
+    u = (own[0] * direction[0] + own[1] * direction[1]).ravel()
+    v = moved(other[0]) * direction[0] + moved(other[1]) * direction[1]
+    common = (within & moved(within)).reshape(len(shifts), -1)
+    v = np.where(common, v.reshape(common.shape), 0)
+    energy = (common @ u**2) * np.sum(v**2, axis=1)
+    is_little = (common.sum(axis=1) < LEAST_COMMON) | (energy <= 1e-12)
+    return np.where(is_little, 0.0, v @ u / np.sqrt(np.maximum(energy, 1e-12)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -37,14 +38,18 @@ def audited(pruned: GivenPictures) -> ProofAudit:
     settings = pruned.settings(*PROOF_FLAGS).prune
     images = open_store(pruned.spark, str(pruned.folder)).read("images")
     columns = images.select("image_id", "pixels_sha256", "width", "height", "pixels")
-    pictures = arrow_frames.mapped(columns, grey_rows, PICTURES)
+    pictures = arrow_frames.mapped(columns, grey_rows, PICTURES).where("grey IS NOT NULL")
+
+    def chosen(ids: Collection[str]) -> DataFrame:
+        return pictures.where(F.col("image_id").isin([*ids]))
+
     order = sorted(pruned.images, key=str.encode)
     ranks = [
         (name, f"raw/{pruned.images[name]['label']}", i, False) for i, name in enumerate(order)
     ]
     schema = "image_id string, group string, rank bigint, decided_earlier boolean"
     frame = pruned.spark.createDataFrame(ranks, schema)
-    return ProofAudit(settings, pictures, frame, Counter())
+    return ProofAudit(settings, chosen, frame, Counter())
 
 
 def near(audited: ProofAudit, pruned: GivenPictures, rows: Rows) -> Rows:
