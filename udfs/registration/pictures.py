@@ -34,8 +34,11 @@ def grey_of(pixels: NDArray[np.uint8]) -> Greys:
     >>> grey_of(np.full((1, 64, 64, 3), [10, 20, 31], np.uint8))[0, 0, 0]
     np.uint8(20)
     """
-    channels = pixels.reshape(-1, SIDE, SIDE, 3).astype(np.uint16)
-    grey: Greys = ((2 * channels.sum(axis=3) + 3) // 6).astype(np.uint8)
+    channels = pixels.reshape(-1, SIDE, SIDE, 3)
+    total = channels[..., 0].astype(np.uint16)  # NumPy's sum over so short an axis is slow
+    total += channels[..., 1]
+    total += channels[..., 2]
+    grey: Greys = ((2 * total + 3) // 6).astype(np.uint8)
     return grey
 
 
