@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -45,20 +46,7 @@ def pictures(stage_run: StageRun) -> DataFrame:
 
 def chosen_pictures(stage_run: StageRun, ids: Collection[str]) -> DataFrame:
     """Rows of PICTURES of these images that have pixels; of ids that are none there are no rows."""
-    wanted = pa.array(sorted(ids), pa.string())
-
-    def rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        chosen = (
-            batch.filter(
-                pc.and_(
-                    pc.is_in(batch.column("image_id"), value_set=wanted),
-                    pc.is_valid(batch.column("pixels")),
-                )
-            )
-            for batch in batches
-        )
-        return grey_rows(chosen, schema)
-
+    rows = partial(chosen_rows, pa.array(sorted(ids), pa.string()))
     return stage_run.scan("images", _STORED, rows, PICTURES).mapped()
 
 
@@ -104,6 +92,18 @@ def grey_rows(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[
         columns["content"] = batch.column("pixels_sha256")
         columns["grey"] = pc.if_else(empty, pa.scalar(None, pa.binary()), arrow.packed_column(grey))
         yield arrow.record_batch(columns, schema)
+
+
+def chosen_rows(
+    ids: pa.Array, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """As `grey_rows`, of the images of these ids that have pixels."""
+
+    def chosen(batch: pa.RecordBatch) -> pa.RecordBatch:
+        is_wanted = pc.is_in(batch.column("image_id"), value_set=ids)
+        return batch.filter(pc.and_(is_wanted, pc.is_valid(batch.column("pixels"))))
+
+    return grey_rows(map(chosen, batches), schema)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.duplicates.pictures import PICTURES, PictureAligner, PictureRows, grey_rows, source_shifts
+from jobs.duplicates.pictures import (
+    PICTURES,
+    PictureAligner,
+    PictureRows,
+    chosen_rows,
+    grey_rows,
+    source_shifts,
+)
 from jobs.warehouse.arrow_frames import arrow_schema
 from tests.support.given_pictures import ground
 from udfs.duplicates.pair_alignments import NO_CONTENT
@@ -50,6 +57,15 @@ def test_grey_is_the_rounded_mean_of_the_channels() -> None:
             channels = np.frombuffer(image["pixels"], np.uint8).reshape(-1, 3).astype(int)
             mean = np.floor(channels.sum(axis=1) / 3 + 0.5)
             assert np.frombuffer(row["grey"], np.uint8).tolist() == mean.tolist()
+
+
+def test_chosen_pictures_are_those_of_their_ids_that_have_pixels() -> None:
+    images = stored(["a", None, "b", "c"], [(64, 64)] * 4)
+    schema = arrow_schema(PICTURES)
+    ids = pa.array(["0/1", "0/3", "0/0", "elsewhere"])
+    batches = chosen_rows(ids, images.to_batches(max_chunksize=3), schema)
+    found = pa.Table.from_batches(batches, schema)
+    assert found.to_pylist() == [rows_of(images).to_pylist()[i] for i in (0, 3)]
 
 
 def test_pictures_that_follow_each_other_are_found_by_their_index() -> None:
