@@ -86,8 +86,9 @@ def test_a_result_says_where_it_is_from(name: str) -> None:
     assert result.tables or result.lines or result.stated or result.pictures
 
 
+FASTDUP = ("fastdup_features.py", "fastdup_whole.py")
 # Not measurements, or run by another one.
-NOT_SAVED = ("results.py", "render.py", "statements.py", "fastdup_features.py")
+NOT_SAVED = ("results.py", "render.py", "statements.py", *FASTDUP)
 
 
 def test_every_script_is_on_the_page_and_can_be_saved() -> None:
