@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from udfs.vectors.cosine import Indices, Matrix
+if TYPE_CHECKING:  # it loads Numba, which takes a second
+    from udfs.vectors.cosine import Indices, Matrix
 
 Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
