@@ -55,7 +55,7 @@ build/classes.jsa: build/ivy/.done
 	@small=build/small.$$$$; mkdir -p $$small; rm -f $@; \
 	run() { env -u SPARK_CONF_DIR -u SPARK_HOME -u SPARK_SUBMIT_OPTS -u DELTA_JARS PROFILE=local PYSPARK_PYTHON="$$PWD/$(BIN)/python" ./spark-submit.sh "$$@"; }; \
 	{ run sample --images $$small/images --set sample.labels=2 --set sample.scenes=4 && export LATENT_DEDUP_ARCHIVE="$$PWD/$$small/classes.jsa" && \
-	  run pipeline --images $$small/images --warehouse $$small/warehouse --set train.epochs=1; } >$$small/log 2>&1 && mv $$small/classes.jsa $@ || \
+	  run pipeline --images $$small/images --warehouse $$small/warehouse; } >$$small/log 2>&1 && mv $$small/classes.jsa $@ || \
 	  { echo "no archive of Spark's classes could be made, so starts take some seconds longer (build/classes.log tells why)"; : >$@; }; \
 	mv $$small/log build/classes.log; rm -rf $$small
 
@@ -78,8 +78,7 @@ browser:
 
 demo: setup
 	./spark-submit.sh sample --images $(DEMO)/images $(TRUTH)
-	./spark-submit.sh pipeline --images $(DEMO)/images --warehouse $(DEMO)/warehouse $(TRUTH) \
-	  --set train.epochs=4 --set train.batch_size=64 --set train.learning_rate=0.002
+	./spark-submit.sh pipeline --images $(DEMO)/images --warehouse $(DEMO)/warehouse $(TRUTH)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -58,7 +58,7 @@ def images(data: Path, what: Sequence[str], most: int) -> Pixels:
     return np.stack([found[place].reshape(-1) for place in order])
 
 
-def learnt(pixels: Pixels, settings: Train, folder: Path | None = None) -> Training:
+def learnt(pixels: Pixels, settings: Train, checkpoints: Checkpoints | None = None) -> Training:
     """As the job `train`, on its device, told epoch by epoch."""
     busy = time.process_time()
 
@@ -70,9 +70,6 @@ def learnt(pixels: Pixels, settings: Train, folder: Path | None = None) -> Train
         each = (time.process_time() - busy) / epoch.number / len(pixels)
         print(f"epoch {epoch.number}: {told}, {each * 1e3:.2f} processor ms an image", flush=True)
 
-    checkpoints = (
-        Checkpoints(LocalFiles(folder), fingerprint(settings.learning), print) if folder else None
-    )
     return fit(pixels, settings, select_device(settings.device), checkpoints, on_epoch=on_epoch)
 
 
@@ -172,9 +169,12 @@ def main() -> None:
             parser.error("OUT.safetensors is missing")
         settings = build({}, given.flags).train
         pixels = images(given.data, given.what, settings.sample)
-        given.out.write_bytes(weights_bytes(learnt(pixels, settings, given.checkpoints).model))
-        if given.checkpoints:
-            delete_checkpoint(LocalFiles(given.checkpoints), fingerprint(settings.learning))
+        name = fingerprint(settings.learning)
+        files = LocalFiles(given.checkpoints) if given.checkpoints else None
+        checkpoints = Checkpoints(files, name, print) if files else None
+        given.out.write_bytes(weights_bytes(learnt(pixels, settings, checkpoints).model))
+        if files:
+            delete_checkpoint(files, name)
         return
     print("| objective | batch | processor ms an image (median) | runs | of the plain loop |")
     print("| --- | --- | --- | --- | --- |")

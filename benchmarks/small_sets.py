@@ -2,11 +2,12 @@
 
 Sets of generated photographs of the survey, each of another place and none with a copy, are
 compared as one class: whatever a threshold of the cosine removes is wrong. The encoder is trained
-on the set itself, as a pipeline does by default, and on a large set of other places, as one for
-`train.model` may be; the whitening is fitted on the set either way. Shares are means over several
-sets of a size; beside them stands the largest cosine of any pair.
+on the set itself, as a pipeline does with `train.model = "trained"`, or on a large set of other
+places; or it is the one that comes along. The whitening is fitted on the set either way. Shares are
+means over several sets of a size; beside them stands the largest cosine of any pair.
 
     .venv/bin/python -m benchmarks.small_sets [--sizes 10 20 50 100 200] [--sets 3] [--other 1000]
+        [--encoders own other shipped]
 
 Prints a Markdown table.
 """
@@ -27,7 +28,7 @@ from benchmarks.results import recorded
 from jobs.autoencoder import learning
 from jobs.settings.autoencoder import Train
 from udfs.acquisition.synthetic import survey
-from udfs.autoencoder import inference
+from udfs.autoencoder import inference, shipped
 from udfs.autoencoder.weights import weights_bytes
 from udfs.duplicates.greedy import cover
 from udfs.vectors.cosine import Matrix
@@ -38,6 +39,7 @@ LABELS = 8
 MOST_SCENES = 500  # of a class
 THRESHOLDS = {"raw": (0.97, 0.95, 0.93), "whitened": (0.9, 0.85, 0.8)}
 AXES = 256
+ENCODERS = ("own", "other", "shipped")
 Pixels = NDArray[np.uint8]
 
 
@@ -98,17 +100,25 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=3)
     parser.add_argument("--other", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=Train().epochs)
+    parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=ENCODERS)
     given = parser.parse_args()
-    other = trained(np.stack(list(islice(places(1), given.other))), given.epochs)
+    fixed = {}
+    if "other" in given.encoders:
+        pixels = np.stack(list(islice(places(1), given.other)))
+        fixed[f"of {given.other:,} others"] = trained(pixels, given.epochs)
+    if "shipped" in given.encoders:
+        fixed["that comes along"] = shipped.weights()
     titles = [f"{space} {t}" for space, ts in THRESHOLDS.items() for t in (*ts, "largest")]
     print(f"| encoder | pictures | {' | '.join(titles)} |")
     print("| --- " * (2 + len(titles)) + "|")
     for size in given.sizes:
         some = places(0)
         sets = [np.stack(list(islice(some, size))) for _ in range(given.sets)]
-        own = [trained(pixels, given.epochs) for pixels in sets]
-        print(row("of the set itself", own, sets), flush=True)
-        print(row(f"of {given.other:,} others", [other] * len(sets), sets), flush=True)
+        if "own" in given.encoders:
+            own = [trained(pixels, given.epochs) for pixels in sets]
+            print(row("of the set itself", own, sets), flush=True)
+        for name, weights in fixed.items():
+            print(row(name, [weights] * len(sets), sets), flush=True)
 
 
 if __name__ == "__main__":

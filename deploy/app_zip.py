@@ -13,7 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("jobs", "udfs")
-SUFFIXES = (".py", ".j2", ".css", ".js")  # the page's templates, styles and scripts among them
+# The page's templates, styles and scripts among them, and the model that comes along.
+SUFFIXES = (".py", ".j2", ".css", ".js", ".json", ".safetensors")
+PACKED = (".safetensors",)  # what deflating makes no smaller, and takes time
 
 
 def write_zip(target: Path) -> None:
@@ -22,7 +24,8 @@ def write_zip(target: Path) -> None:
         for package in PACKAGES:
             for path in sorted((ROOT / package).rglob("*")):
                 if path.suffix in SUFFIXES:
-                    archive.write(path, path.relative_to(ROOT))
+                    how = zipfile.ZIP_STORED if path.suffix in PACKED else None
+                    archive.write(path, path.relative_to(ROOT), how)
 
 
 if __name__ == "__main__":

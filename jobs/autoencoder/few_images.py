@@ -36,9 +36,10 @@ def remark(files: Files, model_id: str | None, rules: Iterable[Rule], spaces: It
         return ""
     return (
         f"the model was trained on {images:,} images only, and below {LEAST} it takes unlike "
-        f"pictures for near-copies: {', '.join(unproved)} may remove such. Give a model that was "
-        "trained on more images (train.model) or vectors of your own (ingest.vector_column), or "
-        f"rely on rules that ask for a proof, such as {OVERLAP}:0.7"
+        f"pictures for near-copies: {', '.join(unproved)} may remove such. Take the model that "
+        "comes along (train.model = shipped), one that was trained on more images, or vectors of "
+        "your own (ingest.vector_column), or rely on rules that ask for a proof, such as "
+        f"{OVERLAP}:0.7"
     )
 
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import JobError, MissingError
+from jobs.settings.autoencoder import SHIPPED
 from jobs.settings.model import Settings
 from jobs.warehouse import given_file
 from jobs.warehouse.commits import fingerprint
 from jobs.warehouse.files import Files
 from jobs.warehouse.store import Store
-from udfs.autoencoder import weights
+from udfs.autoencoder import shipped, weights
 
 VERSION = 1  # raised when training's outcome changes
 FOLDER, WEIGHTS = "models", "weights.safetensors"
@@ -82,7 +83,12 @@ def training_inputs(settings: Settings) -> dict[str, Any]:
 
 
 def read_given(path: str) -> bytes:
-    """Read the weights file at a path or in a folder. Raises JobError if there is none."""
+    """Read the weights file at a path or in a folder; of SHIPPED the one that comes along.
+
+    Raises JobError if there is none.
+    """
+    if path == SHIPPED:
+        return shipped.weights()
     file = path
     try:
         if given_file.is_folder(path):

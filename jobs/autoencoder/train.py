@@ -11,7 +11,7 @@ from typing import Any
 from jobs.autoencoder import models
 from jobs.errors import JobError
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
-from jobs.settings.autoencoder import Train
+from jobs.settings.autoencoder import SHIPPED, Train
 from udfs.autoencoder.weights import load_model, normalises
 
 
@@ -80,7 +80,8 @@ def take_over(settings: Train) -> tuple[bytes, dict[str, Any]]:
         load_model(data)
     except ValueError as wrong:
         raise JobError(f"train.model = {settings.model!r}: {wrong}") from wrong
-    return data, {"given": settings.model, "summary": "given"}
+    is_shipped = settings.model == SHIPPED
+    return data, {"given": settings.model, "summary": SHIPPED if is_shipped else "given"}
 
 
 STAGE = Stage(

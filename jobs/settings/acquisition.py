@@ -89,7 +89,7 @@ class Sample(Section):
     """The synthetic survey that the job `sample` renders."""
 
     labels: Annotated[Whole, between(1, 8)] = 8
-    scenes: Annotated[Whole, between(1, 100_000)] = 260
+    scenes: Annotated[Whole, between(1, 100_000)] = 180
     side: Annotated[Whole, between(64, 1024, " px")] = 96
     seed: Seed = 0
     processes: Annotated[Whole, between(0, 1024)] = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -25,11 +25,17 @@ OBJECTIVES = (RECONSTRUCTION, INSTANCE)
 BFLOAT16 = "bfloat16"
 PRECISIONS = ("auto", "float32", BFLOAT16)
 EXCHANGES = ("pandas", "arrow")
+SHIPPED, TRAINED = "shipped", "trained"  # the model that comes along; one of the images' own
 
 
 @dataclass(frozen=True)
 class Train(Section):
-    """The autoencoder's training."""
+    """The autoencoder's training, or the model that takes its place.
+
+    model: SHIPPED, TRAINED, the path of a weights file, or empty: SHIPPED unless something is set
+    for a training. `completed` are the settings of which jobs read: there it is empty for TRAINED,
+    as it was before there was a model that comes along.
+    """
 
     model: Text = ""
     objective: Annotated[Text, one_of(*OBJECTIVES)] = INSTANCE
@@ -44,6 +50,26 @@ class Train(Section):
     seed: Seed = 0
     precision: Annotated[Text, one_of(*PRECISIONS)] = "auto"
     device: Device = "auto"
+
+    @property
+    def completed(self) -> Train:
+        """The settings with a model, if one takes the place of a training."""
+        if self.model == TRAINED:
+            return replace(self, model="")
+        return self if self.model or self.changed else replace(self, model=SHIPPED)
+
+    @property
+    def changed(self) -> list[str]:
+        """The keys of a training that differ from their defaults.
+
+        Seeds and devices are left out: `--seed` is for all stages, and a cluster's settings may
+        name a device whatever is trained.
+        """
+        usual = asdict(Train())
+        chosen = ("model", "seed", "device")
+        return [
+            key for key, value in asdict(self).items() if value != usual[key] and key not in chosen
+        ]
 
     @property
     def recognises(self) -> bool:

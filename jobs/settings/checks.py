@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from jobs.errors import SettingsError
 from jobs.paths import absolute, is_mounted, mounted
+from jobs.settings.autoencoder import SHIPPED, TRAINED, Train
 from jobs.settings.duplicates import GRADIENTS, IMAGEFOLDER, OVERLAP, RATE, SHARE, SUBLABEL
 from jobs.settings.evaluation import NO_LABELS
 from jobs.settings.model import Settings, published_space
@@ -23,7 +24,17 @@ def contradictions(settings: Settings) -> list[str]:
         *_leaks(settings),
         *_density(settings),
         *_too_few_draws(settings),
+        *_untrained(settings.train),
     ]
+
+
+def _untrained(train: Train) -> Iterator[str]:
+    """Yield what was set for a training, where the model that comes along takes its place."""
+    for key in train.changed if train.model == SHIPPED else ():
+        yield (
+            f"train.{key}: is of a training, and the model that comes along (train.model = "
+            f"{SHIPPED}) needs none: --set train.model={TRAINED} trains one on your images"
+        )
 
 
 def _ingest(settings: Settings) -> Iterator[str]:
@@ -42,7 +53,7 @@ def _vectors(settings: Settings) -> Iterator[str]:
         yield "ingest.vector_column: needs ingest.id_column, the column of stable ids"
     if ingest.tile:
         yield "ingest.tile: cuts frames, and the vectors of ingest.vector_column are of whole ones"
-    if settings.train.model:
+    if settings.train.model not in ("", SHIPPED):
         yield "train.model: encodes pixels, and ingest.vector_column names vectors"
     if settings.encode.orientations > 1:
         yield "encode.orientations: turns what is encoded, and ingest.vector_column names vectors"
@@ -143,7 +154,7 @@ def obstacles(settings: Settings, job: str) -> Iterator[str]:
         yield f"--report {settings.report_folder}: is a file; name a folder"
     if job == "sample" and not is_mounted(settings.images):
         yield f"--images {settings.images}: sample writes to a mounted folder: copy it from there"
-    if pipeline or job == "train":
+    if (pipeline or job == "train") and settings.train.model != SHIPPED:
         yield from _missing_file("train.model", settings.train.model)
     if pipeline or job == "report":
         yield from _missing_file("report.truth", settings.report.truth)

@@ -178,7 +178,7 @@ def _seeded(sections: Sections, seed: int) -> Sections:
 
 
 def _completed(settings: Settings) -> Settings:
-    """Return the settings with the default rules, and the middle one published."""
+    """Return the settings with the default model and rules, and the middle rule published."""
     prune, publish = settings.prune, settings.publish
     if not prune.space:
         prune = replace(prune, space=(_default_space(settings),))
@@ -188,7 +188,7 @@ def _completed(settings: Settings) -> Settings:
     if not publish.rule and prune.thresholds:
         rules = list(prune.rules)
         publish = replace(publish, rule=rules[len(rules) // 2])
-    return replace(settings, prune=prune, publish=publish)
+    return replace(settings, prune=prune, publish=publish, train=settings.train.completed)
 
 
 def _default_space(settings: Settings) -> str:

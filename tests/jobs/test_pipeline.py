@@ -138,6 +138,7 @@ def test_the_hashed_form_of_named_values_is_that_of_earlier_versions(
         'publish.split=["a:0.5", "b:0.5"]',
         "prune.thresholds=[0.9]",
         "publish.seed=3",
+        "train.model=trained",
     )
     run = Run(spark, build({}, flags, images="x", warehouse=str(tmp_path / "w")), "pipeline")
     forms = {

@@ -36,7 +36,7 @@ def test_rules_that_rely_on_a_model_of_few_images_are_named(
     if warned:
         assert f"trained on {images:,} images only" in text
         assert rules[0].short in text
-        assert "(train.model)" in text
+        assert "(train.model = shipped)" in text
         assert PROOF.name not in text.split(" may remove")[0]
 
 

@@ -78,7 +78,7 @@ def test_vectors_have_no_pixels_for_a_model(tmp_path: Path) -> None:
 
 def test_a_model_may_be_a_link_to_another_warehouses(tmp_path: Path) -> None:
     """Links that lead back to a folder above are passed over."""
-    settings = build({}, [])
+    settings = build({}, ["train.model=trained"])
     about = {"fingerprint": models.training_fingerprint(settings), "trained_at": "2026-01-01"}
     model = models.store(warehouse_at(tmp_path / "first"), b"data", about)
     folder = tmp_path / "second/models"
@@ -102,7 +102,7 @@ def test_a_model_may_be_a_link_to_another_warehouses(tmp_path: Path) -> None:
 def test_a_description_that_lacks_something_is_passed_over(tmp_path: Path, text: bytes) -> None:
     """It may come from elsewhere; a good one beside it is found."""
     warehouse = warehouse_at(tmp_path)
-    settings = build({}, [])
+    settings = build({}, ["train.model=trained"])
     training = models.training_fingerprint(settings)
     about = {"fingerprint": training, "trained_at": "2026-01-01", "summary": "1 epoch"}
     good = models.store(warehouse, b"good", about)

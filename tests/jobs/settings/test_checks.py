@@ -37,6 +37,10 @@ UNFIXED = 'prune.thresholds="keep_share:0.5"'
         ([*VECTORS, "ingest.id_column="], r"vector_column: needs ingest\.id_column"),
         ([*VECTORS, "ingest.tile=64"], r"ingest\.tile: cuts frames"),
         ([*VECTORS, "train.model=m"], r"train\.model: encodes pixels"),
+        (
+            ["train.model=shipped", "train.epochs=24"],
+            r"train\.epochs: is of a training.*--set train\.model=trained",
+        ),
         ([*VECTORS, "encode.orientations=8"], r"encode\.orientations: turns what is encoded"),
         ([*VECTORS, "conflicts.threshold=overlap:0.7"], r"conflicts\.threshold: overlap rules lay"),
         ([*VECTORS, 'prune.thresholds="overlap:0.7"'], r"overlap rules lay pixels over each"),

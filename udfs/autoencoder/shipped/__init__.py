@@ -1,0 +1,25 @@
+"""The model that comes along: the paper's encoder and decoder, trained on public pictures.
+
+Use `weights` to encode without a training of one's own, and `about` for what the model was trained
+on, the licences of that, and what it finds. The file holds float16, which is 4 MB; computed is in
+float32. benchmarks/shipped_model.py makes both files.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+WEIGHTS, ABOUT = "weights.safetensors", "model.json"
+
+
+def weights() -> bytes:
+    """Return the bytes of the weights file."""
+    return resources.files(__package__).joinpath(WEIGHTS).read_bytes()
+
+
+def about() -> dict[str, Any]:
+    """Return the content of model.json."""
+    found: dict[str, Any] = json.loads(resources.files(__package__).joinpath(ABOUT).read_bytes())
+    return found
