@@ -8,8 +8,8 @@ Trains the default's encoder and decoder on the choosing half of UC Merced's pho
 its checkpoints, so the command may be stopped and given again. Every few epochs the weights are
 kept, in float16, and the table tells what share of planted copies they find among as many flagged
 pairs (benchmarks/quality.py), on the choosing half as well; so it says how long training helps.
-With `--write` the one that finds the most becomes udfs/autoencoder/shipped/. What it finds on the
-other half, benchmarks/quality.py tells.
+With `--write` the one that finds the most becomes udfs/autoencoder/shipped_model/. What it finds on
+the other half, benchmarks/quality.py tells.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def compared(data: Path, kept: Sequence[Kept], threads: int) -> Iterator[tuple[K
 
 def ship(best: Kept, found: Sequence[float], settings: Train, about: dict[str, Any]) -> None:
     """Write the package's two files."""
-    folder = ROOT / "udfs/autoencoder/shipped"
+    folder = ROOT / "udfs/autoencoder" / shipped.FOLDER
     data = best.path.read_bytes()
     if len(data) > MOST:
         raise SystemExit(f"{len(data):,} bytes are more than {MOST:,}")

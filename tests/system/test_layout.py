@@ -71,6 +71,7 @@ def test_no_name_says_nothing() -> None:
 
 # Tests below tests/jobs and tests/udfs of something else than one module.
 OTHER_TESTS = {
+    "tests/jobs/acquisition/test_imports.py": "what the tasks of ingest load",
     "tests/jobs/report/assets": "the page's scripts, which are no Python",
     "tests/jobs/runtime/test_foreign_changes.py": "stages after others changed their tables",
     "tests/jobs/warehouse/test_foreign_commits.py": "both stores beside other writers",

@@ -1,6 +1,6 @@
 """The convolutional autoencoder of the paper: model, training, encoding and decoding.
 
-All modules but this one load torch.
+All modules but this one, weights.py and shipped.py load torch; weights.py does where it needs it.
 
 inference.py
     encoder — the encoder of a weights file, as a function of pixels
@@ -35,6 +35,10 @@ weights.py
     load_model — a model from the bytes of a weights file
     model_id — the id of a weights file
     normalises — whether the model of a weights file is shown standardised images
+
+shipped.py
+    weights — the weights file of the model that comes along
+    about — what that model was trained on, and what it finds
 
 contrastive.py
     ContrastiveTerm — weight and temperature of the contrastive term

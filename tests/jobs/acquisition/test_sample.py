@@ -133,13 +133,13 @@ def test_the_list_of_copies_names_every_usable_file_and_no_other(written: Path) 
 
 
 def test_the_default_settings_plan_a_survey_of_the_promised_size(shots: list[survey.Shot]) -> None:
-    assert len({shot.image_id for shot in shots}) == len(shots) >= 5_000
+    assert len({shot.image_id for shot in shots}) == len(shots) >= 3_500
     labels = [shot.image_id.split("/")[0] for shot in shots]
     assert set(labels) == set(terrain.TERRAINS)
-    assert min(labels.count(label) for label in set(labels)) >= 500
+    assert min(labels.count(label) for label in set(labels)) >= 400
     changes = [shot.change for shot in shots]
     for change in ("shift", *survey.CHANGES):
-        assert changes.count(change) >= 250, change
+        assert changes.count(change) >= 200, change
     overlaps = [shot.overlap for shot in shots if shot.overlap is not None]
     assert 0.68 < min(overlaps) < 0.75
     assert 0.95 < max(overlaps) < 1

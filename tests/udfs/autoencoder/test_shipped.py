@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load
 
+from deploy.app_zip import write_zip
 from udfs.acquisition.synthetic import survey
 from udfs.autoencoder import shipped
 from udfs.autoencoder.inference import decoder, encoder
@@ -37,6 +41,21 @@ def test_it_is_small_and_in_half_precision() -> None:
     data = shipped.weights()
     assert len(data) <= 4_000_000
     assert {str(value.dtype) for value in load(data).values()} == {"torch.float16"}
+
+
+def test_a_package_holds_it(tmp_path: Path) -> None:
+    """The code is a zip there, from which the driver imports it."""
+    write_zip(tmp_path / "app.zip")
+    program = "from udfs.autoencoder import shipped; print(len(shipped.weights()))"
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "app.zip")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(answer.stdout) == len(shipped.weights())
 
 
 def test_its_description_says_what_it_was_made_of() -> None:

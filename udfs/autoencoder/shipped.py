@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
+FOLDER = "shipped_model"  # beside this file
 WEIGHTS, ABOUT = "weights.safetensors", "model.json"
 
 
 def weights() -> bytes:
     """Return the bytes of the weights file."""
-    return resources.files(__package__).joinpath(WEIGHTS).read_bytes()
+    return _file(WEIGHTS).read_bytes()
 
 
 def about() -> dict[str, Any]:
     """Return the content of model.json."""
-    found: dict[str, Any] = json.loads(resources.files(__package__).joinpath(ABOUT).read_bytes())
+    found: dict[str, Any] = json.loads(_file(ABOUT).read_bytes())
     return found
+
+
+def _file(name: str) -> Traversable:
+    return resources.files(__package__).joinpath(FOLDER, name)
