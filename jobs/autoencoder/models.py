@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import JobError, MissingError
-from jobs.settings.autoencoder import SHIPPED
+from jobs.settings.autoencoder import SHIPPED, TRAINED
 from jobs.settings.model import Settings
 from jobs.warehouse import given_file
 from jobs.warehouse.commits import fingerprint
@@ -116,8 +116,9 @@ def current(warehouse: Store, settings: Settings) -> Model:
     model = find(warehouse, training_fingerprint(settings))
     if model is None:
         raise MissingError(
-            "no model was trained with these settings: run ./spark-submit.sh train with the same "
-            "settings first (or pipeline, which does all)"
+            "no model of these settings is in the warehouse: run ./spark-submit.sh train with the "
+            "same settings first (or pipeline, which does all); or give the settings of the one "
+            f"that the latents are of, such as --set train.model={TRAINED}"
         )
     return model
 

@@ -295,6 +295,8 @@ class Plan:
 
         A stage that compares pairs is scaled by the square.
         """
+        if step.stage == "train" and self.run.settings.train.model:
+            return None  # earlier runs may have trained, and this one only takes a model over
         runs = [
             ((row["finished"] - row["started"]).total_seconds(), row["started"])
             for row in self.history

@@ -28,13 +28,22 @@ EXCHANGES = ("pandas", "arrow")
 SHIPPED, TRAINED = "shipped", "trained"  # the model that comes along; one of the images' own
 
 
+def trains(key: str) -> bool:
+    """Whether a key of [train] asks for a training.
+
+    Seeds and devices do not: `--seed` is for all stages, and a cluster's settings may name a device
+    whatever is trained.
+    """
+    return key not in ("model", "seed", "device")
+
+
 @dataclass(frozen=True)
 class Train(Section):
     """The autoencoder's training, or the model that takes its place.
 
-    model: SHIPPED, TRAINED, the path of a weights file, or empty: SHIPPED unless something is set
-    for a training. `completed` are the settings of which jobs read: there it is empty for TRAINED,
-    as it was before there was a model that comes along.
+    model: SHIPPED, TRAINED, the path of a weights file, or empty: SHIPPED unless a key of a
+    training is on the command line or differs from its default. Jobs read the settings `completed`:
+    there it is empty for TRAINED, as it was before there was a model that comes along.
     """
 
     model: Text = ""
@@ -51,25 +60,21 @@ class Train(Section):
     precision: Annotated[Text, one_of(*PRECISIONS)] = "auto"
     device: Device = "auto"
 
-    @property
-    def completed(self) -> Train:
-        """The settings with a model, if one takes the place of a training."""
+    def completed(self, is_asked_for: bool = False) -> Train:
+        """The settings with a model, if one takes the place of a training.
+
+        is_asked_for: whether the command line names a key of a training, whatever its value is.
+        """
         if self.model == TRAINED:
             return replace(self, model="")
-        return self if self.model or self.changed else replace(self, model=SHIPPED)
+        trains = is_asked_for or self.changed
+        return self if self.model or trains else replace(self, model=SHIPPED)
 
     @property
     def changed(self) -> list[str]:
-        """The keys of a training that differ from their defaults.
-
-        Seeds and devices are left out: `--seed` is for all stages, and a cluster's settings may
-        name a device whatever is trained.
-        """
+        """The keys of a training that differ from their defaults."""
         usual = asdict(Train())
-        chosen = ("model", "seed", "device")
-        return [
-            key for key, value in asdict(self).items() if value != usual[key] and key not in chosen
-        ]
+        return [key for key, value in asdict(self).items() if value != usual[key] and trains(key)]
 
     @property
     def recognises(self) -> bool:

@@ -24,7 +24,7 @@ def contradictions(settings: Settings) -> list[str]:
         *_leaks(settings),
         *_density(settings),
         *_too_few_draws(settings),
-        *_untrained(settings.train),
+        *(() if settings.ingest.vector_column else _untrained(settings.train)),
     ]
 
 
@@ -33,7 +33,7 @@ def _untrained(train: Train) -> Iterator[str]:
     for key in train.changed if train.model == SHIPPED else ():
         yield (
             f"train.{key}: is of a training, and the model that comes along (train.model = "
-            f"{SHIPPED}) needs none: --set train.model={TRAINED} trains one on your images"
+            f"{SHIPPED}) needs none: leave it out, or --set train.model={TRAINED} to train one"
         )
 
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from jobs.errors import SettingsError
 from jobs.settings import checks
+from jobs.settings.autoencoder import trains
 from jobs.settings.duplicates import OVERLAPS, THRESHOLDS, WHITENED, Rule, usual_space
 from jobs.settings.model import SECTIONS, Sections, Settings
 from jobs.settings.validators import LARGEST_SEED
@@ -88,7 +89,7 @@ def build(
         mistakes.append(f"--seed {seed}: must lie between 0 and {LARGEST_SEED}")
     elif seed is not None:
         sections = _seeded(sections, seed)
-    settings = _completed(Settings(**vars(sections), **extra))
+    settings = _completed(Settings(**vars(sections), **extra), _trains(flags))
     mistakes += checks.contradictions(settings)
     mistakes += [
         f"--overwrite {stage}: {_unknown('stage', stage, stages)}"
@@ -177,9 +178,19 @@ def _seeded(sections: Sections, seed: int) -> Sections:
     return replace(sections, **seeded)
 
 
-def _completed(settings: Settings) -> Settings:
+def _trains(flags: Iterable[str]) -> bool:
+    """Whether a flag is of a training. Wrong flags are told of elsewhere."""
+    for flag in flags:
+        section, dot, key = flag.partition("=")[0].strip().partition(".")
+        if section == "train" and dot and trains(key):
+            return True
+    return False
+
+
+def _completed(settings: Settings, is_training_asked_for: bool) -> Settings:
     """Return the settings with the default model and rules, and the middle rule published."""
     prune, publish = settings.prune, settings.publish
+    train = settings.train.completed(is_training_asked_for)
     if not prune.space:
         prune = replace(prune, space=(_default_space(settings),))
         settings = replace(settings, prune=prune)
@@ -188,7 +199,7 @@ def _completed(settings: Settings) -> Settings:
     if not publish.rule and prune.thresholds:
         rules = list(prune.rules)
         publish = replace(publish, rule=rules[len(rules) // 2])
-    return replace(settings, prune=prune, publish=publish, train=settings.train.completed)
+    return replace(settings, prune=prune, publish=publish, train=train)
 
 
 def _default_space(settings: Settings) -> str:

@@ -29,7 +29,7 @@ from jobs.warehouse.lease_files import LeaseFile, LeaseFiles
 DURATION = 120.0  # seconds
 RENEWALS = 6  # in a lease's duration; one of them is the margin for the speed of clocks
 LOOKS = 60  # in a lease's duration, of a run that waits for it
-LOST_PAUSE = 1.0  # seconds from one call of `on_lost` to the next
+LOST_PAUSE = 0.5  # seconds from one call of `on_lost` to the next
 # Seconds for a release after Ctrl-C. It ends the JVM as well, and what that does not answer any
 # more would keep the command from saying that it was interrupted.
 INTERRUPTED = 0.5
@@ -122,6 +122,9 @@ class Lease:
             if self._lost and str(failure) != self._lost:
                 raise JobError(self._lost) from failure
             raise
+        else:
+            if self._lost:  # what was written last may be, beside the other run's
+                raise JobError(self._lost)
         finally:
             self._ended.set()
             renewing.join(patience)
@@ -258,14 +261,16 @@ class Lease:
             "paused, or did not reach the file system), or its file was deleted. What is finished "
             "stays: when the other run has ended, the same command goes on"
         )
-        self._on_lost()
         threading.Thread(target=self._end_what_begins, name="lost lease", daemon=True).start()
         raise JobError(self._lost)
 
     def _end_what_begins(self) -> None:
-        while not self._ended.wait(LOST_PAUSE):
-            with suppress(Exception):  # of a JVM that is gone
+        """Call `on_lost` at once, and then again and again."""
+        while True:
+            with suppress(Exception):  # of a JVM that did not answer, or is gone
                 self._on_lost()
+            if self._ended.wait(LOST_PAUSE):
+                return
 
     def _release(self) -> None:
         """Say that the lease is free. If that fails it expires by itself."""

@@ -176,6 +176,7 @@ class SparkStore(Store):
     ) -> int:
         self._lease.check()
         version = self._write_by_spark(rows, table, commit, fresh, append, where)
+        self._lease.check()  # else nobody would learn of a commit that was too late to be ended
         self._check_files(table, version, commit)
         return version
 

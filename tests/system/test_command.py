@@ -184,5 +184,5 @@ def test_a_job_that_fails_in_spark_says_why_in_one_line(tmp_path: Path) -> None:
     answer = run_command("encode", "--warehouse", "empty", "--images", "x", cwd=tmp_path)
     assert (answer.returncode, answer.stderr) == (1, "")
     (line,) = answer.stdout.splitlines()
-    assert line.startswith("encode failed: no model was trained with these settings")
+    assert line.startswith("encode failed: no model of these settings")
     assert "./spark-submit.sh train" in line

@@ -1,8 +1,8 @@
 """The model that comes along: the paper's encoder and decoder, trained on public pictures.
 
 Use `weights` to encode without a training of one's own, and `about` for what the model was trained
-on, the licences of that, and what it finds. The file holds float16, which is 4 MB; computed is in
-float32. benchmarks/shipped_model.py makes both files.
+on, the licences of that, and what it finds. The file holds float16, which is 4 MB; all is
+computed in float32. benchmarks/shipped_model.py makes both files.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from udfs.registration.kernels.gradients import CELLS, DIRECTIONS, STEP, windows
 from udfs.registration.pictures import SIDE, Floats, Greys, gaussian
 
-VERSION = 2  # raised when the vectors change
+VERSION = 1  # raised when the vectors change by more than they do from processor to processor
 SMOOTHED, POOLED = 1.0, 2.0  # pixels: Gaussians before gradients are taken, and of the histograms
 MOST_FREQUENCY = 4  # of the coordinates that are kept, over places and directions together
 _WINDOWS = (SIDE // STEP - CELLS + 1) ** 2

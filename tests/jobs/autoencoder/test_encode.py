@@ -19,9 +19,10 @@ from jobs.autoencoder import encode, train
 from jobs.density import generate
 from jobs.errors import JobError
 from jobs.runtime.run import Run
+from jobs.settings.load import build
 from tests.support.pictures import picture
 from tests.support.session import settings_for
-from udfs.autoencoder import inference, training, weights
+from udfs.autoencoder import inference, shipped, training, weights
 from udfs.autoencoder.model import Autoencoder
 
 Encoded = Callable[..., Run]  # by a model's weights and further settings
@@ -49,6 +50,26 @@ def encoded(spark: SparkSession, finished: Run, pictures: Path, tmp_path: Path) 
         return run
 
     return by
+
+
+def test_where_nothing_is_set_the_model_that_comes_along_encodes(
+    spark: SparkSession, finished: Run, pictures: Path, tmp_path: Path
+) -> None:
+    """In a warehouse whose model was trained, too; the second run has nothing to do."""
+    warehouse = tmp_path / "warehouse"
+    shutil.copytree(finished.warehouse.root, warehouse)
+    settings = build({}, images=str(pictures))
+    settings = replace(settings, warehouse=str(warehouse), quiet=True)
+    for is_finished in (False, True):
+        run = Run(spark, settings, "pipeline")
+        found = [run.execute(stage).finished for stage in (train.STAGE, encode.STAGE)]
+        assert found == [is_finished, is_finished]
+        run.close()
+    data = shipped.weights()
+    ids = {row.model_id for row in run.warehouse.read("latents").collect()}
+    assert ids == {weights.model_id(data)}
+    about = json.loads((warehouse / f"models/{ids.pop()}/model.json").read_text())
+    assert (about["given"], about["summary"], about["normalise"]) == ("shipped", "shipped", True)
 
 
 @pytest.mark.whole

@@ -25,7 +25,7 @@ def warehouse_at(folder: Path, vectors: bool = False) -> Any:
 def test_the_newest_model_of_the_same_settings_is_found(tmp_path: Path) -> None:
     warehouse = warehouse_at(tmp_path)
     settings = build({}, ["train.epochs=3"])
-    with pytest.raises(MissingError, match="no model was trained with these settings"):
+    with pytest.raises(MissingError, match="no model of these settings"):
         models.current(warehouse, settings)
     training = models.training_fingerprint(settings)
     for data, fingerprint, day in ((b"a", training, 1), (b"b", training, 3), (b"c", "other", 5)):

@@ -145,7 +145,7 @@ def test_generate_refuses_what_it_cannot_do(
             JobError,
             "no axes of sea: .* of field, town",
         ),
-        (("generate.count=1", "train.epochs=3"), JobError, "no model was trained with these"),
+        (("generate.count=1", "train.epochs=3"), JobError, "no model of these settings"),
     ):
         with pytest.raises(error, match=told):
             generated(spark, finished, warehouse, *flags)
