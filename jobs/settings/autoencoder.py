@@ -67,8 +67,9 @@ class Train(Section):
         """
         if self.model == TRAINED:
             return replace(self, model="")
-        trains = is_asked_for or self.changed
-        return self if self.model or trains else replace(self, model=SHIPPED)
+        if self.model or is_asked_for or self.changed:
+            return self
+        return replace(self, model=SHIPPED)
 
     @property
     def changed(self) -> list[str]:

@@ -84,6 +84,7 @@ def build(
 
     """
     mistakes: list[str] = []
+    flags = tuple(flags)
     sections = _validated(_merged(raw, flags, mistakes), mistakes)
     if seed is not None and not 0 <= seed <= LARGEST_SEED:
         mistakes.append(f"--seed {seed}: must lie between 0 and {LARGEST_SEED}")
