@@ -108,32 +108,31 @@ export LATENT_DEDUP_VERSION
 # Settings that are not given come from the project, wherever the command is called.
 export LATENT_DEDUP_SETTINGS=$here/conf/$PROFILE.toml
 
-# Wrong settings, a dry run, and that there is nothing to do need no Spark, which takes seconds to
-# start. 75 says that it is needed.
+# Where Spark runs on this machine alone, the job's own process starts Java, and only if there is
+# something to do for it: wrong settings, a dry run, and what is done already need none.
+master=$(option --master spark.master) own_java=
 if [ "$PROFILE" = local ]; then
-  status=0
-  LATENT_DEDUP_AHEAD=yes PYTHONPATH=$code${PYTHONPATH:+:$PYTHONPATH} "$PYSPARK_PYTHON" "$main" ${arguments[@]+"${arguments[@]}"} || status=$?
-  if [ "$status" != 75 ]; then exit "$status"; fi
-  export LATENT_DEDUP_ANNOUNCED=yes
+  case "${master:-local}" in local | local\[*) own_java=yes ;; esac
 fi
 if [ -n "${SPARK_HOME:-}" ] && ! ls "$SPARK_HOME"/jars/spark-core_*-4.2.*.jar >/dev/null 2>&1; then
   echo "SPARK_HOME=$SPARK_HOME is no Spark 4.2, which Delta's jars need: pyspark's own is taken" >&2
   unset SPARK_HOME
 fi
-spark=${SPARK_HOME:-$("$PYSPARK_PYTHON" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')}
 if [ -n "${JAVA_HOME:-}" ] && [ ! -x "$JAVA_HOME/bin/java" ]; then
   echo "JAVA_HOME=$JAVA_HOME has no bin/java: the java of the PATH is taken" >&2
   unset JAVA_HOME
 fi
-java=${JAVA_HOME:+$JAVA_HOME/bin/}java
-version=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1) || true
-case "$version" in
-  17 | 21) ;;
-  *)
-    echo "Spark needs Java 17 or 21, here is ${version:-none}: install one, or set JAVA_HOME" >&2
-    exit 1
-    ;;
-esac
+if [ -z "$own_java" ]; then
+  java=${JAVA_HOME:+$JAVA_HOME/bin/}java
+  version=$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1) || true
+  case "$version" in
+    17 | 21) ;;
+    *)
+      echo "Spark needs Java 17 or 21, here is ${version:-none}: install one, or set JAVA_HOME" >&2
+      exit 1
+      ;;
+  esac
+fi
 
 # Spark's settings, and with them the secret of a cluster that makes none by itself. It stands in a
 # file that only this user can read, since every user of the machine can see a command line.
@@ -147,7 +146,7 @@ else # a package, or an installation that this user cannot write to
 fi
 app=$work/app.$$.zip own=$work/spark.$$.conf
 if [ "$PROFILE" = cluster ]; then
-  master=$(option --master spark.master) authenticate=$(option "" spark.authenticate)
+  authenticate=$(option "" spark.authenticate)
   secret=$(option "" spark.authenticate.secret) file=${LATENT_DEDUP_SECRET_FILE:-}
   case "${authenticate:-true} ${secret:+given} ${master:-local}" in
     false* | *given* | *" yarn" | *" k8s://"* | *" local" | *" local["*) ;;
@@ -167,8 +166,8 @@ MESSAGE
   esac
 fi
 
-# What executors import.
-if [ "$code" = "$here" ]; then "$PYSPARK_PYTHON" "$here/deploy/app_zip.py" "$app"; else app=$code; fi
+# What executors import. On this machine they read it where it lies.
+if [ "$code" != "$here" ]; then app=$code; elif [ -z "$own_java" ]; then "$PYSPARK_PYTHON" "$here/deploy/app_zip.py" "$app"; fi
 
 delta=() joined=()
 case "${DELTA_JARS:-build}" in
@@ -228,17 +227,33 @@ fi
 # cores too, spinning meanwhile made training four times as slow.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 
-# spark-submit gives the job a pipe for its stdout; by this it finds the terminal, where there is one.
-export LATENT_DEDUP_TERMINAL=
-if [ -t 1 ]; then { LATENT_DEDUP_TERMINAL=$(tty <&3) || true; } 3>&1; fi
-
-# What Spark prints by itself passes through the function that hides credentials. Ctrl-C reaches all
-# of them: the filter must live on, to pass on what is said at the end.
-"$spark/bin/spark-submit" \
-  --properties-file "$properties" \
-  --deploy-mode client \
-  --conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON" \
-  --py-files "$app" \
-  ${delta[@]+"${delta[@]}"} ${logging[@]+"${logging[@]}"} ${submit[@]+"${submit[@]}"} ${joined[@]+"${joined[@]}"} \
-  "$main" ${arguments[@]+"${arguments[@]}"} \
-  2> >(trap '' INT; PYTHONPATH=$code exec "$PYSPARK_PYTHON" -P -m jobs.settings.redaction ${submit[@]+"${submit[@]}"})
+spark_options=(
+  --properties-file "$properties"
+  --deploy-mode client
+  ${delta[@]+"${delta[@]}"} ${logging[@]+"${logging[@]}"} ${submit[@]+"${submit[@]}"} ${joined[@]+"${joined[@]}"}
+)
+# What is printed to stderr passes through the function that hides credentials. Ctrl-C reaches all of
+# these processes: the filter must live on, to pass on what is said at the end.
+filter() {
+  trap '' INT
+  PYTHONPATH=$code exec "$PYSPARK_PYTHON" -P -m jobs.settings.redaction ${submit[@]+"${submit[@]}"}
+}
+if [ -n "$own_java" ]; then
+  quote="'\"'\"'" # a single quote among words in single quotes
+  # shellcheck disable=SC2089 # PySpark splits it as a shell would
+  printf -v PYSPARK_SUBMIT_ARGS "'%s' " "${spark_options[@]//\'/$quote}" pyspark-shell
+  # shellcheck disable=SC2090
+  # The last two as spark-submit sets them for a job.
+  export PYSPARK_SUBMIT_ARGS PYTHONHASHSEED=${PYTHONHASHSEED:-0} PYTHONUNBUFFERED=YES
+  PYTHONPATH=$code${PYTHONPATH:+:$PYTHONPATH} "$PYSPARK_PYTHON" "$main" ${arguments[@]+"${arguments[@]}"} 2> >(filter)
+else
+  # spark-submit gives the job a pipe for its stdout; by this it finds the terminal, where there is one.
+  export LATENT_DEDUP_TERMINAL=
+  if [ -t 1 ]; then { LATENT_DEDUP_TERMINAL=$(tty <&3) || true; } 3>&1; fi
+  spark=${SPARK_HOME:-$("$PYSPARK_PYTHON" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')}
+  "$spark/bin/spark-submit" \
+    "${spark_options[@]}" \
+    --conf "spark.pyspark.driver.python=$PYSPARK_DRIVER_PYTHON" \
+    --py-files "$app" \
+    "$main" ${arguments[@]+"${arguments[@]}"} 2> >(filter)
+fi

@@ -4,8 +4,9 @@ Exit codes: 0 if the job is done; 2 for wrong usage or settings, with all mistak
 if the job failed, with one line that tells what to do (and the whole stack if --verbose is given);
 130 if it was interrupted by Ctrl-C.
 
-spark-submit.sh calls it twice: without Spark first, with AHEAD set. A job that needs Spark, as most
-do, then ends with the code NEEDS_SPARK, and is called again under spark-submit.
+On one machine this process starts Java, and only where a job needs Spark: wrong settings, a dry run
+of folders and a job whose stages are all up to date do not, and to start it takes seconds. On a
+cluster spark-submit has started it before.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import argparse
 import contextlib
 import importlib
 import os
-import signal
 import sys
 import threading
 import traceback
@@ -32,7 +32,7 @@ from jobs.paths import is_mounted
 from jobs.runtime import session
 from jobs.runtime.console import Console
 from jobs.runtime.no_spark import NeedsSpark, NoSpark
-from jobs.runtime.process import attach_terminal, die_with_parent, interrupted, silence_libraries
+from jobs.runtime.process import attach_terminal, die_with_parent, silence_libraries
 from jobs.runtime.run import Run, blaming_damage
 from jobs.runtime.stage import Stage
 from jobs.settings.load import build, read_file
@@ -44,8 +44,6 @@ from jobs.warehouse.store import check_root
 
 # The environment variable in which spark-submit.sh gives the path of the project's settings file.
 SETTINGS_VARIABLE = "LATENT_DEDUP_SETTINGS"
-AHEAD = "LATENT_DEDUP_AHEAD"  # the environment variable that is set while there is no Spark yet
-NEEDS_SPARK = 75  # the exit code that has the job run again, under spark-submit
 FROM_WORKER = "jobs.errors.JobError: "  # what stands before a JobError in a worker's traceback
 # The jobs are `sample`, which needs neither Spark nor a warehouse, each stage, the pipeline, and
 # `maintain`, which changes no row of any table.
@@ -151,11 +149,7 @@ def main(arguments: Sequence[str]) -> int:
         Console(log_format=log_format_without_settings(arguments)).error(message, code=2)
         return 2
     actions = {SAMPLE: run_sample, MAINTAIN: run_maintain}
-    ahead = job != SAMPLE and os.environ.get(AHEAD)
-    try:
-        return guarded(job, run_ahead if ahead else actions.get(job, run), settings)
-    except NeedsSpark:
-        return NEEDS_SPARK
+    return guarded(job, actions.get(job, run), settings)
 
 
 def run_sample(job: str, settings: Settings) -> None:
@@ -168,49 +162,9 @@ def run_maintain(job: str, settings: Settings) -> None:
     if not settings.verbose:
         silence_libraries()
     check_root(settings.warehouse, may_be_new=False)
-    with contextlib.nullcontext() if settings.dry_run else lock(settings.warehouse):
-        spark = session.start(job)
-        signal.signal(signal.SIGINT, interrupted)
+    held = contextlib.nullcontext() if settings.dry_run else lock(settings.warehouse)
+    with held, session.running(job) as spark:
         maintain.main(spark, settings)
-        spark.stop()
-
-
-def run_ahead(job: str, settings: Settings) -> None:
-    """Do a job without Spark: a dry run, or one that finds all of its stages up to date.
-
-    Raises NeedsSpark, before anything is changed, if there is more to do. A pipeline has then said
-    what it is about.
-    """
-    try:
-        run_without_spark(job, settings)
-    except NeedsSpark:
-        if job == PIPELINE and not settings.dry_run:
-            pipeline.announce(settings)
-        raise
-
-
-def run_without_spark(job: str, settings: Settings) -> None:
-    """Do a job. Raises NeedsSpark where it asks for Spark, or has anything to change."""
-    if job == MAINTAIN or not is_mounted(settings.warehouse):
-        raise NeedsSpark
-    check_root(settings.warehouse, may_be_new=job in BEGINNING)
-    if not settings.verbose:
-        silence_libraries()
-    no_spark = cast(SparkSession, NoSpark())
-    if settings.dry_run:
-        plan(Run(no_spark, settings, job, pipeline.STAGES), job)
-        return
-    if settings.overwrite or settings.publish.table:  # names are given to tables in any case
-        raise NeedsSpark
-    with lock(settings.warehouse):
-        current = Run(no_spark, settings, job, pipeline.STAGES)
-        with blaming_damage(current.warehouse):
-            if not is_finished(current, stages_of(job, settings)):
-                raise NeedsSpark
-            if job == PIPELINE:  # which asks both as well: here it has said nothing yet
-                pipeline.check_stages(current)
-                pipeline.check_images(current)
-        perform(current, job)
 
 
 def is_finished(run: Run, stages: Sequence[Stage]) -> bool:
@@ -228,7 +182,7 @@ def is_finished(run: Run, stages: Sequence[Stage]) -> bool:
 
 
 def run(job: str, settings: Settings) -> None:
-    """Run a stage or the pipeline with a Spark session, while its warehouse is held alone.
+    """Run a stage or the pipeline, while its warehouse is held alone.
 
     A mounted folder is locked before Spark starts, any other warehouse by a lease afterwards; a dry
     run does neither. Modules that take long to import are loaded while Spark starts.
@@ -238,19 +192,46 @@ def run(job: str, settings: Settings) -> None:
     if not settings.verbose:
         silence_libraries()
     if settings.dry_run:
-        spark = session.start(job)
-        plan(Run(spark, settings, job, pipeline.STAGES), job)
-        spark.stop()
+        if not without_spark(job, settings, plan):
+            with session.running(job) as spark:
+                plan(Run(spark, settings, job, pipeline.STAGES), job)
         return
     with lock(settings.warehouse):
+        if job == PIPELINE:
+            pipeline.announce(settings)
+        if without_spark(job, settings, perform_if_finished):
+            return
         modules = [module for stage in stages for module in stage.imports]
         importing = threading.Thread(target=_import, args=(modules,), daemon=True)
         importing.start()
-        spark = session.start(job)
-        signal.signal(signal.SIGINT, interrupted)
-        importing.join()
-        perform(Run(spark, settings, job, pipeline.STAGES), job)
-        spark.stop()
+        with session.running(job) as spark:
+            importing.join()
+            perform(Run(spark, settings, job, pipeline.STAGES), job)
+
+
+def without_spark(job: str, settings: Settings, action: Callable[[Run, str], None]) -> bool:
+    """Do something that may need no Spark; return False if it does, before it changed anything."""
+    if session.is_running() or not is_mounted(settings.warehouse):
+        return False
+    try:
+        action(Run(cast(SparkSession, NoSpark()), settings, job, pipeline.STAGES), job)
+    except NeedsSpark:
+        return False
+    return True
+
+
+def perform_if_finished(current: Run, job: str) -> None:
+    """Run a job whose stages are all up to date. Raises NeedsSpark if there is more to do."""
+    settings = current.settings
+    if settings.overwrite or settings.publish.table:  # names are given to tables in any case
+        raise NeedsSpark
+    with blaming_damage(current.warehouse):
+        if not is_finished(current, stages_of(job, settings)):
+            raise NeedsSpark
+        if job == PIPELINE:  # which asks both as well: here it has said nothing yet
+            pipeline.check_stages(current)
+            pipeline.check_images(current)
+    perform(current, job)
 
 
 def perform(run: Run, job: str) -> None:

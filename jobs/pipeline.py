@@ -6,8 +6,6 @@ everything else about it (see `jobs/runtime/stage.py`).
 
 from __future__ import annotations
 
-import os
-
 from jobs.acquisition import ingest
 from jobs.autoencoder import describe, encode, train, whiten
 from jobs.density import anomalies, generate, modes, project
@@ -20,9 +18,6 @@ from jobs.runtime.console import Console
 from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage
 from jobs.settings.model import Settings
-
-# The environment variable that spark-submit.sh sets if `announce` was called before Spark started.
-ANNOUNCED = "LATENT_DEDUP_ANNOUNCED"
 
 STAGES: tuple[Stage, ...] = (
     ingest.STAGE,
@@ -53,8 +48,6 @@ def stages_of(settings: Settings) -> list[Stage]:
 
 def main(run: Run) -> None:
     """Source files → every table that the settings ask for, the report, and a summary."""
-    if not os.environ.get(ANNOUNCED):
-        announce(run.settings)
     check_stages(run)
     for stage in stages_of(run.settings):
         run.execute(stage)

@@ -1,7 +1,7 @@
 """Stands for Spark's session where a command may come to its end without one.
 
 What needs Spark raises NeedsSpark as soon as it asks the session for anything, and the command is
-begun again by spark-submit. To start Spark takes seconds, and to find that nothing is to be done
+begun again with a session. To start Spark takes seconds, and to find that nothing is to be done
 takes none of it where tables and images lie in mounted folders.
 """
 

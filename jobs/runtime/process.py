@@ -1,6 +1,7 @@
 """Set up the process of a job: its terminal, its end together with the JVM, and Ctrl-C.
 
-spark-submit starts this process from a JVM; `main` calls these functions before a job runs.
+On a cluster spark-submit starts this process from a JVM, on one machine this process starts the
+JVM. `main` calls these functions before a job runs.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ def die_with_parent() -> None:
 def interrupted(number: int, frame: object) -> None:
     """Handle Ctrl-C: raise KeyboardInterrupt.
 
-    The JVM gets the signal as well and is ending. Spark's own handler would ask it to cancel its
-    jobs in the middle of another request.
+    A JVM that started this process gets the signal as well and is ending; any other one ends with
+    this process. Spark's own handler would ask it to cancel its jobs in the middle of another
+    request.
     """
     silence_py4j()  # also with --verbose: what fails now fails because of the signal
     raise KeyboardInterrupt
@@ -56,8 +58,8 @@ def interrupted(number: int, frame: object) -> None:
 def silence_libraries() -> None:
     """Keep the log lines and the warnings of libraries from the console; --verbose shows them.
 
-    spark-submit copies this process's stderr to its stdout, where scripts read the results. What a
-    user can act on is in the command's own messages.
+    On a cluster spark-submit copies this process's stderr to its stdout, where scripts read the
+    results. What a user can act on is in the command's own messages.
     """
     silence_py4j()
     for name in QUERY_LOGGERS:

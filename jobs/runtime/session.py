@@ -1,21 +1,97 @@
-"""Start the Spark session of a command, and ask it how many tasks run at a time.
+"""The Spark session of a command: `running` starts and ends it. How many tasks run at a time.
 
-It is configured by spark-submit (conf/spark-*.conf); `start` checks that Delta is part of it.
+It is configured by spark-submit (conf/spark-*.conf), which either has started this process, or is
+started by it, with Java, in `running`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from typing import TypeGuard
+
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from jobs.errors import JobError
+from jobs.runtime.process import interrupted
 from jobs.settings import redaction
 
 DELTA = "io.delta.sql.DeltaSparkSessionExtension"
+GATEWAY = "PYSPARK_GATEWAY_PORT"  # set where spark-submit has started this process
+JAVA_VERSIONS = ("17", "21")
+MOMENT = 0.5  # s
+END_SECONDS = 60  # that Java has for its end, with a busy disk; a second is usual
+
+
+def is_running() -> bool:
+    """Whether Java runs already for this process."""
+    return GATEWAY in os.environ or SparkSession.getActiveSession() is not None
+
+
+@contextlib.contextmanager
+def running(name: str) -> Iterator[SparkSession]:
+    """Start the session of a job, and with it Java if it does not run; end both.
+
+    Raises JobError as `start` does. Ctrl-C raises KeyboardInterrupt.
+    """
+    spark = start(name)
+    signal.signal(signal.SIGINT, interrupted)
+    # Java that this process started; it ends when its stdin does.
+    java: subprocess.Popen[bytes] | None = getattr(spark.sparkContext._gateway, "proc", None)
+    try:
+        yield spark
+    except Exception as failure:
+        if isinstance(failure, JobError) or not _has_ended(java):
+            raise
+        raise JobError(_how_it_ended(java)) from failure
+    else:
+        with contextlib.suppress(Exception):  # what it was needed for is done
+            spark.stop()
+    finally:
+        if java is not None and java.stdin is not None:
+            java.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                java.wait(END_SECONDS)
+
+
+def _has_ended(java: subprocess.Popen[bytes] | None) -> TypeGuard[subprocess.Popen[bytes]]:
+    """Whether Java has ended by itself. Its connections break a moment earlier."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return java is not None and java.wait(MOMENT) is not None
+    return False
+
+
+def _how_it_ended(java: subprocess.Popen[bytes]) -> str:
+    """A line about a Java that ended in the middle of a job."""
+    how = f"exit code {java.returncode}"
+    if java.returncode < 0:
+        how = f"signal {-java.returncode}"
+    if java.returncode == -signal.SIGKILL:
+        how += ", by which the kernel ends what takes the last memory"
+    return (
+        f"Java, in which Spark runs, ended in the middle of the job ({how}); "
+        "the same command goes on where this one stopped"
+    )
 
 
 def start(name: str) -> SparkSession:
-    """Start the session of a job. Raises JobError if Delta is not among its extensions."""
-    spark = SparkSession.builder.appName(f"latent-dedup {name}").getOrCreate()
+    """Start the session of a job, and with it Java if it does not run.
+
+    Raises JobError if there is no Java that Spark can use, or Delta is not among the session's
+    extensions.
+    """
+    if not is_running():
+        check_java()
+    try:
+        spark = SparkSession.builder.appName(f"latent-dedup {name}").getOrCreate()
+    except PySparkRuntimeError as wrong:
+        raise JobError("Java ended while Spark started; what stands above says why") from wrong
     if DELTA not in (spark.conf.get("spark.sql.extensions", "") or ""):
         raise JobError(
             "Spark runs without Delta: start the job by ./spark-submit.sh, or add "
@@ -23,6 +99,23 @@ def start(name: str) -> SparkSession:
         )
     _hide_credentials(spark)
     return spark
+
+
+def check_java() -> None:
+    """Raise JobError if the Java of JAVA_HOME, or else of the PATH, is none that Spark runs on."""
+    home = os.environ.get("JAVA_HOME")
+    java = f"{home}/bin/java" if home else shutil.which("java")
+    said = ""
+    if java is not None:
+        with contextlib.suppress(OSError):
+            said = subprocess.run([java, "-version"], capture_output=True, text=True).stderr
+    found = re.search(r'version "(\d+)', said)
+    version = found[1] if found else "none"
+    if version not in JAVA_VERSIONS:
+        raise JobError(
+            f"Spark needs Java {' or '.join(JAVA_VERSIONS)}, here is {version}: "
+            "install one, or set JAVA_HOME"
+        )
 
 
 def _hide_credentials(spark: SparkSession) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from PIL import Image
 
 from jobs import main as command
 from jobs.errors import JobError, SettingsError
-from jobs.runtime.no_spark import NeedsSpark
+from jobs.runtime import session
 from jobs.settings.model import Settings
 from tests.support.folders import ROOT
 
@@ -138,39 +139,56 @@ def test_a_failure_is_an_object_where_json_is_asked_for(
     assert code == json.loads(capsys.readouterr().out)["code"] == 2
 
 
-def ahead(images: Path, warehouse: Path, *flags: str) -> int:
-    """Call the pipeline as spark-submit.sh does before Spark is started."""
-    where = ("--images", str(images), "--warehouse", str(warehouse), "--settings", CONF)
-    settings = command.parse("pipeline", [*where, *flags])
-    try:
-        return command.guarded("pipeline", command.run_ahead, settings)
-    except NeedsSpark:
-        return command.NEEDS_SPARK
+STARTED = -1
+
+
+class Started(BaseException):
+    """Raised in place of starting Spark."""
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run the pipeline as on one machine; the code is STARTED where it comes to start Spark."""
+
+    def start(name: str) -> NoReturn:
+        raise Started(name)
+
+    def run(images: Path, warehouse: Path, *flags: str) -> int:
+        where = ("--images", str(images), "--warehouse", str(warehouse), "--settings", CONF)
+        settings = command.parse("pipeline", [*where, *flags])
+        try:
+            return command.guarded("pipeline", command.run, settings)
+        except Started:
+            return STARTED
+
+    monkeypatch.setattr(session, "is_running", lambda: False)
+    monkeypatch.setattr(session, "running", start)
+    return run
 
 
 def test_what_needs_spark_says_what_it_is_about_and_changes_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    begun: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, warehouse = tmp_path / "images", tmp_path / "warehouse"
-    assert ahead(images, warehouse) == command.NEEDS_SPARK
+    assert begun(images, warehouse) == STARTED
     assert capsys.readouterr().out == f"  {images} → {warehouse}\n"
     assert [path.name for path in warehouse.iterdir()] == [".lock"]
     for flags in (("--overwrite", "prune"), ("--warehouse", "s3a://there/w")):
-        assert ahead(images, warehouse, *flags) == command.NEEDS_SPARK
+        assert begun(images, warehouse, *flags) == STARTED
         assert capsys.readouterr().out.startswith(f"  {images} → ")
 
 
 def test_a_dry_run_of_a_folder_needs_no_spark(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    begun: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, warehouse = tmp_path / "images", tmp_path / "warehouse"
-    assert ahead(images, warehouse, "--dry-run") == 1
+    assert begun(images, warehouse, "--dry-run") == 1
     assert f"--images {images}: No such file or directory" in capsys.readouterr().out
     for name in ("a/1.png", "a/2.png", "b/3.png"):
         path = images / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (128, 64)).save(path)
-    assert ahead(images, warehouse, "--dry-run", "--set", "ingest.tile=64") == 0
+    assert begun(images, warehouse, "--dry-run", "--set", "ingest.tile=64") == 0
     said = capsys.readouterr().out
     assert "  3 files (3 new)\n  6 images; 10 of 10 stages would be done" in said
     assert not warehouse.exists()

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.support.commands import COMMAND_SECONDS, LOCAL, QUICK, ROUNDS, command_line, flags
+from tests.support.commands import COMMAND_SECONDS, QUICK, ROUNDS, command_line, flags
 from tests.support.folders import ROOT
 from tests.support.injection import faulty, moments
 from tests.support.processes import in_session, wait_until_gone
@@ -62,11 +62,9 @@ class Sufferer:
 
     def run(self, fault: str = "", *more: str) -> Done:
         """Run the pipeline with a fault; nothing of the run is left when this returns."""
-        submit, environment = faulty(fault, self.folder, self.filler)
+        environment = faulty(fault, self.folder, self.filler)
         arguments = ["--images", str(self.images), "--warehouse", str(self.warehouse)]
-        line, base = command_line(
-            "pipeline", *arguments, *flags(*QUICK, *ROUNDS), *more, submit=(*LOCAL, *submit)
-        )
+        line, base = command_line("pipeline", *arguments, *flags(*QUICK, *ROUNDS), *more)
         output = self.folder / "output"
         with output.open("w") as log:
             shell = subprocess.Popen(

@@ -1,17 +1,15 @@
 """Faults at named moments of a real run, in the driver's own process.
 
-`faulty(…)` gives the options and the environment by which `run_command` starts a run whose driver
-passes through `main` here. The run is the one that users start, but that it notes each moment
-in a file, and lets something go wrong at one of them. Moments are the points between what a run
-writes: the files of a table, its commit, the row in `runs`.
+`faulty(…)` gives the environment by which `run_command` starts a run whose driver calls `main` here
+first. The run is the one that users start, but that it notes each moment in a file, and lets
+something go wrong at one of them. Moments are the points between what a run writes: the files of a
+table, its commit, the row in `runs`.
 """
 
 from __future__ import annotations
 
 import os
-import runpy
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,6 +19,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from pyspark import SparkContext
+
 from tests.support.folders import ROOT
 
 FAULT = "TEST_FAULT"  # KIND@MOMENT, or KIND alone for one that lasts for the whole run
@@ -29,24 +29,22 @@ FILLER = "TEST_FAULT_FILLER"  # the file that takes all room of a disk
 BACK = timedelta(days=2)  # by how much the clock is set back
 
 
-def faulty(
-    fault: str, folder: Path, filler: Path | None = None
-) -> tuple[list[str], dict[str, str]]:
-    """Return the options of spark-submit and the environment of a run with a fault.
+def faulty(fault: str, folder: Path, filler: Path | None = None) -> dict[str, str]:
+    """Return the environment of a run with a fault.
 
-    fault: "" only notes the moments. folder: gets the launcher and the notes. filler: the file that
-    takes all room of its disk.
+    fault: "" only notes the moments. folder: gets what every Python of the run imports at its
+    start, and the notes. filler: the file that takes all room of its disk.
     """
-    launcher = folder / "driver"
-    launcher.write_text(
-        f"#!{sys.executable}\n"
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        "from tests.support.injection import main\nmain()\n"
+    site = folder / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(
+        "import sys\n"
+        f"if {str(ROOT / 'jobs/main.py')!r} in sys.orig_argv:\n"
+        "    from tests.support.injection import main\n    main()\n"
     )
-    launcher.chmod(0o755)
     (folder / "moments").write_text("")
     environment = {FAULT: fault, LOG: str(folder / "moments"), FILLER: str(filler)}
-    return [f"--conf=spark.pyspark.driver.python={launcher}"], environment
+    return environment | {"PYTHONPATH": str(site)}
 
 
 def moments(folder: Path) -> list[str]:
@@ -55,15 +53,11 @@ def moments(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """Install the fault, then run the script that spark-submit names, as Python would."""
-    fault = os.environ[FAULT]
-    kind, _, at = fault.partition("@")
+    """Install the fault in this process, before it runs the job."""
+    kind, _, at = os.environ[FAULT].partition("@")
     if kind == "clock":
         set_back()
     install(Injector(kind, at))
-    script = sys.argv.pop(1)
-    sys.argv[0] = script
-    runpy.run_path(script, run_name="__main__")
 
 
 class Injector:
@@ -104,9 +98,13 @@ def kill_driver(injector: Injector) -> None:
 
 
 def kill_java(injector: Injector) -> None:
-    """End the JVM, whose child this process is."""
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(60)  # the run must not go on from here
+    """End the JVM, which this process has started."""
+    os.kill(java(), signal.SIGKILL)
+
+
+def java() -> int:
+    """The process of the JVM."""
+    return int(SparkContext._gateway.proc.pid)  # type: ignore[union-attr]
 
 
 def interrupt(injector: Injector) -> None:
@@ -149,7 +147,7 @@ def kill_worker(injector: Injector, stage: str) -> None:
 
 def worker_ticks() -> dict[int, int]:
     """Return the processor time of the Python workers of this run, by pid."""
-    found = {}
+    found, jvm = {}, java()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
@@ -157,7 +155,7 @@ def worker_ticks() -> dict[int, int]:
         except OSError:  # it ended meanwhile
             continue
         parent, session = int(fields[1]), int(fields[3])  # workers leave the process group
-        is_ours = session == os.getsid(0) and parent != os.getppid()
+        is_ours = session == os.getsid(0) and parent != jvm
         if is_ours and "pyspark.daemon" in words:
             found[int(folder.name)] = int(fields[11]) + int(fields[12])
     return found

@@ -72,6 +72,6 @@ def test_java_is_started_only_where_something_is_to_be_done(
     assert "publish.seed = 9, was 0" in planned.stdout, planned.stdout + planned.stderr
     refused = run_command("pipeline", *other, cwd=tmp_path, **no_java)
     assert refused.returncode == 1
-    assert "Spark needs Java 17 or 21, here is none" in refused.stderr
+    assert "Spark needs Java 17 or 21, here is none" in refused.stdout
     wrong = run_command("pipeline", *own, "--set", "publish.sed=9", cwd=tmp_path, **no_java)
     assert (wrong.returncode, "did you mean seed" in wrong.stdout) == (2, True)

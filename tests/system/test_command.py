@@ -71,7 +71,7 @@ def test_the_script_answers_by_itself_without_java(tmp_path: Path) -> None:
 JAVA_THAT_TELLS = """#!/bin/sh
 case " $* " in
   *launcher.Main* | *-version*) exec "{java}" "$@" ;;
-  *) printf '%s\\n' "$@" ;;
+  *) printf '%s\\n' "$@" && exit 7 ;;
 esac
 """
 
@@ -92,15 +92,18 @@ def test_a_start_uses_the_archive_of_classes_if_there_is_one(tmp_path: Path) -> 
         _, base = command_line("sample")
         given = {"JAVA_HOME": str(java.parent.parent), "PYSPARK_PYTHON": sys.executable}
         done = subprocess.run(
-            [str(root / "spark-submit.sh"), "maintain"],
+            [str(root / "spark-submit.sh"), "ingest", "--images", ".", "--warehouse", "its own"],
+            cwd=tmp_path,
             env=base | given | {"DELTA_JARS": "provided"} | more,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()
+        assert done.returncode == 1, done.stderr
+        *said, last = done.stdout.splitlines()
+        assert last.startswith("ingest failed: Java ended while Spark started")
+        return said
 
     def classpath(said: list[str]) -> list[str]:
         return said[said.index("-cp") + 1].split(":")

@@ -93,7 +93,7 @@ def test_a_stale_java_home_is_left_out(tmp_path: Path) -> None:
     assert "install Java 17 or 21" in lines(done.stdout)["Java"]
     ingest = ("ingest", "--images", str(tmp_path), "--warehouse", str(tmp_path / "warehouse"))
     job = script(*ingest, JAVA_HOME="", PATH=path, PYSPARK_PYTHON=sys.executable)
-    assert (job.returncode, "Spark needs Java 17 or 21, here is 25" in job.stderr) == (1, True)
+    assert (job.returncode, "Spark needs Java 17 or 21, here is 25" in job.stdout) == (1, True)
 
 
 def test_what_cannot_be_written_or_reached_is_told(tmp_path: Path) -> None:

@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from pyspark.sql import SparkSession
 
+from jobs.errors import JobError
 from jobs.runtime import session
 
 
 def test_a_session_with_delta_is_taken_as_it_is(spark: SparkSession) -> None:
     assert session.start("test").sparkContext is spark.sparkContext
     assert session.slots(spark) == 2
+
+
+@pytest.mark.parametrize(
+    ("says", "found"),
+    [
+        ('openjdk version "21.0.4" 2024-07-16', None),
+        ('openjdk version "17" 2021-09-14', None),
+        ('java version "1.8.0_402"', "1"),
+        ('openjdk version "25" 2025-09-16', "25"),
+        ("No Java runtime present", "none"),
+    ],
+)
+def test_a_java_that_spark_does_not_run_on_is_named(
+    says: str, found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = tmp_path / "bin/java"
+    java.parent.mkdir()
+    java.write_text(f"#!/bin/sh\necho '{says}' >&2\n")
+    java.chmod(0o755)
+    for home, path in ((str(tmp_path), ""), ("", str(java.parent))):  # by JAVA_HOME, by the PATH
+        monkeypatch.setenv("JAVA_HOME", home)
+        monkeypatch.setenv("PATH", path)
+        if found is None:
+            session.check_java()
+        else:
+            with pytest.raises(JobError, match=f"Java 17 or 21, here is {found}: install one"):
+                session.check_java()
+    java.unlink()
+    with pytest.raises(JobError, match="here is none"):
+        session.check_java()
