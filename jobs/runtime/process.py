@@ -14,6 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
+from pyspark.accumulators import AccumulatorTCPServer, AccumulatorUnixServer
 from pyspark.logger import PySparkLogger
 
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
@@ -62,11 +63,18 @@ def silence_libraries() -> None:
     results. What a user can act on is in the command's own messages.
     """
     silence_py4j()
+    # They print a stack when Java ends before this process does, of which the command tells itself.
+    for server in (AccumulatorTCPServer, AccumulatorUnixServer):
+        server.handle_error = _say_nothing  # type: ignore[method-assign, assignment]
     for name in QUERY_LOGGERS:
         PySparkLogger.getLogger(name).setLevel(ABOVE_ALL)  # they have handlers of their own
     # Of a logger without any handler Python itself prints warnings and errors.
     logging.getLogger().addHandler(logging.NullHandler())
     logging.captureWarnings(True)
+
+
+def _say_nothing(*_: object) -> None:
+    """Stand for what would print."""
 
 
 def silence_py4j() -> None:

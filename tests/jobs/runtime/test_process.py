@@ -73,6 +73,7 @@ def test_ctrl_c_silences_py4j_and_not_the_console(
 LIBRARIES = """
 import logging, sys, warnings
 from pyspark.logger import PySparkLogger
+from pyspark.accumulators import AccumulatorTCPServer
 from jobs.runtime import process
 if sys.argv[1] == "silent":
     process.silence_libraries()
@@ -80,7 +81,15 @@ for name in process.QUERY_LOGGERS:
     PySparkLogger.getLogger(name).exception("a query", errorClass="X")
 logging.getLogger("PIL.TiffImagePlugin").error("a file")
 warnings.warn("a warning")
+server = AccumulatorTCPServer(("localhost", 0), None, "")
+try:
+    raise EOFError("a request")
+except EOFError:
+    server.handle_error(None, ("localhost", 1))
 """
+
+
+SAID = ("a query", "a file", "a warning", "a request")
 
 
 @pytest.mark.parametrize("silent", [True, False])
@@ -92,8 +101,8 @@ def test_libraries_say_nothing_on_the_console(silent: bool) -> None:
         text=True,
         check=True,
     )
-    said = [word in run.stdout + run.stderr for word in ("a query", "a file", "a warning")]
-    assert said == 3 * [not silent]
+    said = [word in run.stdout + run.stderr for word in SAID]
+    assert said == len(SAID) * [not silent]
 
 
 def test_the_loggers_of_queries_are_those_of_pyspark() -> None:
