@@ -199,10 +199,12 @@ esac
 logging=() options="\"-Dlog4j2.configurationFile=file:$here/conf/log4j2.properties\""
 # Java unpacks libraries of machine code into the folder of temporary files, and cannot load them if
 # that is mounted noexec.
+temporary=${TMPDIR:-/tmp} # on Linux Java takes /tmp
 probe=$(mktemp) && printf '#!/bin/sh\n' >"$probe" && chmod +x "$probe"
 if ! "$probe" 2>/dev/null; then
-  mkdir -p "$work/tmp"
-  options+=" \"-Djava.io.tmpdir=$work/tmp\""
+  temporary=$work/tmp
+  mkdir -p "$temporary"
+  options+=" \"-Djava.io.tmpdir=$temporary\""
 fi
 rm -f "$probe"
 if [ "$PROFILE" = local ]; then
@@ -227,9 +229,17 @@ fi
 # cores too, spinning meanwhile made training four times as slow.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 
+workers=()
+if [ -n "$own_java" ]; then
+  workers=(--conf spark.python.daemon.module=jobs.runtime.worker_daemon)
+  # Quicker than TCP. The path of a socket, a name of 42 letters in Java's folder of temporary files,
+  # may have a hundred.
+  if [ "${#temporary}" -le 50 ]; then workers+=(--conf spark.python.unix.domain.socket.enabled=true); fi
+fi
 spark_options=(
   --properties-file "$properties"
   --deploy-mode client
+  ${workers[@]+"${workers[@]}"}
   ${delta[@]+"${delta[@]}"} ${logging[@]+"${logging[@]}"} ${submit[@]+"${submit[@]}"} ${joined[@]+"${joined[@]}"}
 )
 # What is printed to stderr passes through the function that hides credentials. Ctrl-C reaches all of

@@ -29,7 +29,7 @@ from jobs.dry_run.plan import log_plan
 from jobs.errors import JobError, MissingError, SettingsError, reason
 from jobs.maintenance import maintain
 from jobs.paths import is_mounted
-from jobs.runtime import session
+from jobs.runtime import session, worker_daemon
 from jobs.runtime.console import Console
 from jobs.runtime.no_spark import NeedsSpark, NoSpark
 from jobs.runtime.process import attach_terminal, die_with_parent, silence_libraries
@@ -201,10 +201,12 @@ def run(job: str, settings: Settings) -> None:
             pipeline.announce(settings)
         if without_spark(job, settings, perform_if_finished):
             return
+        worker_daemon.name(module for stage in stages for module in stage.worker_modules)
         modules = [module for stage in stages for module in stage.imports]
         importing = threading.Thread(target=_import, args=(modules,), daemon=True)
         importing.start()
         with session.running(job) as spark:
+            worker_daemon.begin(spark)
             importing.join()
             perform(Run(spark, settings, job, pipeline.STAGES), job)
 

@@ -24,7 +24,6 @@ from udfs.acquisition import decode, levels, samples
 from udfs.acquisition.ranges import Range
 
 ROWS = 512  # tiles in a batch: 6 MB of pixels
-HEAD = 32  # bytes of a file that tell of most whether they have 8 bits
 # How the values of a picture of more than 8 bits spread (`ranges.Spread`).
 SPREAD = arrow_frames.struct(
     "label string, kind string, edges array<double>, quantiles array<double>"
@@ -92,8 +91,8 @@ class ImageReader(CandidateReader):
         within = self.decoding.within
         if content is None and (within is None or is_allowed(path, within)):
             with suppress(OSError, ValueError):
-                content = listing.head(path, HEAD)
-        return content is not None and samples.may_be_deep(content[:HEAD])
+                content = listing.head(path, samples.HEAD)
+        return content is not None and samples.may_be_deep(content[: samples.HEAD])
 
     def _answers(self, batch: pa.RecordBatch, *, with_tiles: bool) -> Iterator[Answer]:
         """Yield what the decoding process says of each candidate.

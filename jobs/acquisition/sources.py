@@ -35,6 +35,7 @@ from jobs.settings.redaction import redacted
 from jobs.warehouse import arrow_frames, tables
 from jobs.warehouse.commits import CommitInfo, fingerprint
 from jobs.warehouse.hadoop import HadoopFileSystem
+from udfs.acquisition import samples
 from udfs.acquisition.ranges import Range
 
 # A candidate may become an image. Where `content` is null, the bytes lie in the file at `path`.
@@ -48,6 +49,7 @@ RESERVED = (*tables.RESERVED, *OURS, "_usable", "_place")
 
 # Names of files whose pictures have 8 bits.
 NARROW = (".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".webp", ".bmp", ".dib")
+HEADS = 5_000  # files whose first bytes the driver reads, for which Spark would take seconds
 ByClass = Mapping[str, Mapping[str, Range]]  # ranges of values by label and kind of samples
 
 IGNORED = "ignored: directly in the root, or with a name that begins with a dot"
@@ -63,10 +65,10 @@ class Source:
     count: candidates. ignored: files that are no candidates. notices: messages for the console.
     renamed: the name in the warehouse for each caller's column that could not keep its own. width:
     the numbers in a vector, if the source holds vectors. max_bytes: larger files are not read.
-    within: the folders in which a table may name files; None of a folder. may_be_deep: whether the
-    names of files leave it open that some pictures have more than 8 bits. holds_bytes: whether a
-    table has the bytes of images or vectors in it, and not paths alone. listed: of a folder, the
-    candidates as an Arrow table.
+    within: the folders in which a table may name files; None of a folder. may_be_deep: whether
+    some pictures may have more than 8 bits, as far as the driver can tell in a moment. holds_bytes:
+    whether a table has the bytes of images or vectors in it, and not paths alone. listed: of a
+    folder, the candidates as an Arrow table.
     """
 
     root: str
@@ -82,7 +84,7 @@ class Source:
     is_remote: bool = False
     max_bytes: int = 2**30
     within: tuple[str, ...] | None = None
-    may_be_deep: bool = True
+    may_be_deep: Callable[[], bool] = field(default=lambda: True, repr=False)
     holds_bytes: bool = False
     listed: Callable[[], pa.Table] | None = field(default=None, repr=False)
 
@@ -204,9 +206,25 @@ def _folder_source(spark: SparkSession, settings: Settings) -> Source:
         notices=(f"{ignored:,} file{'s' * (ignored > 1)} {IGNORED}",) if ignored else (),
         is_remote=not is_mounted(root),
         max_bytes=settings.ingest.max_bytes,
-        may_be_deep=not all(file.path.lower().endswith(NARROW) for file in candidates),
+        may_be_deep=partial(_may_be_deep, candidates),
         listed=listed,
     )
+
+
+def _may_be_deep(files: list[listing.SourceFile]) -> bool:
+    """Whether some files may be pictures of more than 8 bits, by their names and first bytes."""
+    unknown = [file.path for file in files if not file.path.lower().endswith(NARROW)]
+    if len(unknown) > HEADS or not all(map(is_mounted, unknown)):
+        return bool(unknown)
+    return any(map(_head_may_be_deep, unknown))
+
+
+def _head_may_be_deep(path: str) -> bool:
+    try:
+        head = listing.head(path, samples.HEAD)
+    except (OSError, ValueError):  # it becomes a reject
+        return False
+    return bool(head) and samples.may_be_deep(head)
 
 
 def walk(spark: SparkSession, root: str) -> Iterator[listing.SourceFile]:
@@ -289,7 +307,7 @@ def _table_source(spark: SparkSession, root: str, ingest: Ingest) -> Source:
         is_remote=is_remote,
         max_bytes=ingest.max_bytes,
         within=within,
-        may_be_deep=bool(ingest.pictures),
+        may_be_deep=lambda: bool(ingest.pictures),
         holds_bytes=vector is not None or _holds_bytes(frame.schema, ingest),
     )
 

@@ -102,7 +102,7 @@ def fixed(stage_run: StageRun, source: Source, new: DataFrame) -> ValueRanges:
     before = ValueRanges.recorded(commit.metadata) if commit else ValueRanges()
     known = before if before and before.of == of and not stage_run.is_overwritten else ValueRanges()
     ranges = known.of_kinds()
-    if isinstance(ingest.range, str) and ingest.range != FULL and source.may_be_deep:
+    if isinstance(ingest.range, str) and ingest.range != FULL and source.may_be_deep():
         ranges = _fitted(stage_run, source, new) | ranges
         _log(stage_run, ranges)
     by_class: dict[str, dict[str, Range]] = {}

@@ -311,4 +311,5 @@ STAGE = Stage(
     version=VERSION,
     model_id=model_id_of,
     imports=("jobs.autoencoder.encoder_udf",),
+    worker_imports=("jobs.autoencoder.encoder_udf",),
 )

@@ -133,7 +133,8 @@ class Stage:
     mistakes: a line for each setting that does not fit the table `images`; a pipeline asks when
         `ingest` has written it, before hours of training. The stage itself must find them too.
     afterwards: what to do or log at the end, also if there was nothing to do.
-    imports: modules that take long to import; they are loaded while Spark starts.
+    imports: modules that take long to import; the driver loads them while Spark starts.
+    worker_imports: those that its tasks import, beside the stage's own module.
     """
 
     name: str
@@ -153,6 +154,12 @@ class Stage:
     mistakes: Callable[[RunContext], Sequence[str]] = _finds_nothing
     afterwards: Callable[[StageRun], None] = _does_nothing
     imports: tuple[str, ...] = ()
+    worker_imports: tuple[str, ...] = ()
+
+    @property
+    def worker_modules(self) -> tuple[str, ...]:
+        """The modules that its tasks import."""
+        return (self.main.__module__, *self.worker_imports)
 
     def check_enabled(self, settings: Settings) -> None:
         """Raise SettingsError if the stage refuses to run with settings that do not enable it."""

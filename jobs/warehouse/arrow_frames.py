@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -27,6 +29,8 @@ _TYPES: dict[str, T.DataType] = {
     "map<string,bigint>": T.MapType(T.StringType(), T.LongType()),
 }
 
+
+_kept = 0  # modules of this worker that are passed over
 
 # Images cannot be ordered by columns of these types.
 UNORDERED = (T.BinaryType, T.ArrayType, T.MapType, T.StructType)
@@ -69,4 +73,25 @@ def ids(spark: SparkSession, names: Iterable[str]) -> DataFrame:
 
 def mapped(frame: DataFrame, rows: Callable[..., Any], schema: T.StructType) -> DataFrame:
     """Return a frame passed through `rows(batches, schema)`, which yields batches of `schema`."""
-    return frame.mapInArrow(partial(rows, schema=arrow_schema(schema)), schema)
+    function = partial(_in_worker, rows=rows, schema=arrow_schema(schema))
+    return frame.mapInArrow(function, schema)
+
+
+def _in_worker(
+    batches: Iterable[pa.RecordBatch], rows: Callable[..., Any], schema: pa.Schema
+) -> Any:
+    """Call `rows` on an executor."""
+    keep_modules()
+    return rows(batches, schema=schema)
+
+
+def keep_modules() -> None:
+    """Let Python's garbage collector pass over what this worker has imported.
+
+    Spark's worker has garbage collected after each task. To look through the objects of torch,
+    pandas and the like takes longer than many a task does, a quarter of a second on a slow machine.
+    """
+    global _kept
+    if len(sys.modules) > _kept:
+        gc.freeze()
+        _kept = len(sys.modules)

@@ -6,6 +6,7 @@ Use `of_image` on what Pillow opens; `tiff` makes `Samples` of the files that Pi
 from __future__ import annotations
 
 import io
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,10 @@ _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 _INVERTED = 0  # TIFF's photometric interpretation WhiteIsZero
 # Tags of TIFF that state the values: the greatest value, and what stands for no data (GDAL's).
 _MOST, _SAMPLES_MOST, NO_DATA = 281, 341, 42113
-_BITS, _PHOTOMETRIC, _FORMAT = 258, 262, 339
+_BITS, _PHOTOMETRIC, _FORMAT, _SUBFILES = 258, 262, 339, 330
+_SHORT = 3  # TIFF's type of 16 bits
+_TIFF = {b"II*\0": "<", b"MM\0*": ">"}  # first bytes -> the order of bytes
+HEAD = 512  # bytes of a file that tell of most whether they have 8 bits
 # First bytes of formats of 8 bits: JPEG, GIF, WebP, BMP; where PNG states its bits.
 NARROW = (b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
 PNG_DEPTH = 24
@@ -97,10 +101,40 @@ class Samples:
 
 
 def may_be_deep(head: bytes) -> bool:
-    """Return whether a file may have more than 8 bits, by its first bytes."""
+    """Return whether a file may have more than 8 bits, by its first HEAD bytes."""
     if head.startswith(PNG):
         return head[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10"
+    if head.startswith(tuple(_TIFF)):
+        return not _is_tiff_of_8_bits(head)
     return not head.startswith(NARROW)
+
+
+def _is_tiff_of_8_bits(head: bytes) -> bool:
+    """Whether a TIFF is known to hold one picture, of 8 bits without a stated greatest value.
+
+    False as well if its directory does not lie within these bytes.
+    """
+    order = _TIFF[head[:4]]
+    try:
+        (at,) = struct.unpack_from(order + "I", head, 4)
+        (count,) = struct.unpack_from(order + "H", head, at)
+        fields = [struct.unpack_from(order + "HHI", head, at + 2 + 12 * n) for n in range(count)]
+        places = {tag: at + 10 + 12 * n for n, (tag, _, _) in enumerate(fields)}
+        (following,) = struct.unpack_from(order + "I", head, at + 2 + 12 * count)
+        values = {}
+        for tag, kind, number in fields:
+            if tag in (_BITS, _FORMAT):
+                place = places[tag]
+                if number > 2:  # they do not fit into the field, which says where they are
+                    (place,) = struct.unpack_from(order + "I", head, place)
+                values[tag] = set(struct.unpack_from(f"{order}{number}H", head, place))
+                if kind != _SHORT:
+                    return False
+    except struct.error:
+        return False
+    others = {_MOST, _SAMPLES_MOST, _SUBFILES} & places.keys()
+    in_8_bits = values.get(_BITS) == {8} and values.get(_FORMAT, {1}) == {1}
+    return in_8_bits and not following and not others
 
 
 def of_image(image: Image.Image, data: bytes) -> Samples | None:

@@ -223,9 +223,20 @@ def test_a_deep_frame_takes_a_few_bytes_a_pixel(kind: str, tmp_path: Path) -> No
 
 
 def test_a_file_is_known_to_be_of_8_bits_by_its_first_bytes() -> None:
-    from udfs.acquisition.samples import may_be_deep
+    from udfs.acquisition.samples import HEAD, may_be_deep
 
-    for kind in ("JPEG", "GIF", "WEBP", "BMP", "PNG"):
-        assert not may_be_deep(encoded(Image.new("RGB", (9, 9)), kind)[:32])
-    assert may_be_deep(png(whole_numbers(GREY, 4095))[:32])
-    assert may_be_deep(tiff(whole_numbers(GREY, 4095))[:32])
+    for mode in ("RGB", "L"):
+        for kind in ("JPEG", "GIF", "WEBP", "BMP", "PNG", "TIFF"):
+            assert not may_be_deep(encoded(Image.new(mode, (9, 9)), kind)[:HEAD])
+    assert may_be_deep(png(whole_numbers(GREY, 4095))[:HEAD])
+    assert may_be_deep(tiff(whole_numbers(GREY, 4095))[:HEAD])
+    values = np.full((9, 9), 7, np.uint8)
+    for deep in (
+        tiff(values.astype(np.int8)),
+        tiff(values, extratags=[(281, 3, 1, 127, True)]),  # the greatest value: 7 bits
+        tiff(np.stack([values, values]).astype(np.uint8), photometric="minisblack"),  # two pages
+        tiff(values, bigtiff=True),
+        tiff(values, byteorder=">")[:40],  # cut off within the directory
+        encoded(Image.new("F", (9, 9)), "TIFF"),
+    ):
+        assert may_be_deep(deep[:HEAD])
