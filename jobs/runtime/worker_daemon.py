@@ -36,7 +36,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # see `arrow_frames.keep_modules`
     said = SimpleNamespace(print_exc=_print_exception, format_exc=traceback.format_exc)
-    daemon.traceback = said  # type: ignore[assignment]
+    daemon.traceback = said  # type: ignore[assignment, attr-defined]
     daemon.manager()
 
 

@@ -116,6 +116,12 @@ def test_a_start_uses_the_archive_of_classes_if_there_is_one(tmp_path: Path) -> 
     said = words(SPARK_SUBMIT_OPTS="-Xss4m")
     assert said.index(f"-XX:SharedArchiveFile={archive}") < said.index("-Xss4m")
     assert f"-Dlog4j2.configurationFile=file:{root}/conf/log4j2.properties" in said
+    # Workers are forked with their modules, and reached by sockets where their paths fit.
+    assert "spark.python.daemon.module=jobs.runtime.worker_daemon" in said
+    sockets = "spark.python.unix.domain.socket.enabled=true"
+    assert sockets in words(TMPDIR="/tmp")
+    (tmp_path / ("long" * 15)).mkdir()
+    assert sockets not in words(TMPDIR=f"{tmp_path}/{'long' * 15}")
     # Java takes no archive where a folder with files is among what classes come from.
     (empty,) = (Path(entry) for entry in classpath(said) if Path(entry).is_dir())
     assert not list(empty.iterdir())

@@ -22,7 +22,6 @@ NEED_NONE = {
 TESTED_BY = {
     "jobs/acquisition/decoder_process.py": "jobs/acquisition/test_decoders.py",
     "jobs/acquisition/decoding.py": "jobs/acquisition/test_decoders.py",
-    "jobs/warehouse/arrow_frames.py": "jobs/warehouse/test_parquet_scan.py",
     "jobs/warehouse/commits.py": "jobs/warehouse/test_store.py",
     "jobs/warehouse/local_store.py": "system/test_stores.py",
     "jobs/warehouse/partitioning.py": "jobs/warehouse/test_parquet_scan.py",
