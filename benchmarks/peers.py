@@ -1,13 +1,14 @@
 """How long the whole pipeline takes beside what people use today, on the same pictures.
 
     .venv/bin/python -m benchmarks.peers DATA --model shipped --fastdup PYTHON [--images 10000]
-        [--runs 3] [--set KEY=VALUE]
+        [--before CHECKOUT] [--runs 3] [--set KEY=VALUE]
 
 DATA: the folder with ucmerced/. So many squares of 128 px are cut out of its photographs and
 written as files, by class. Then each run gives them to this project's `pipeline`, with an encoder
 that is given, and to fastdup, in turn, each from its start to its end in a process of its own and
 into an empty folder. PYTHON has fastdup 2, in an environment of its own, since its requirements
-clash with those of this project. Prints Markdown tables.
+clash with those of this project. CHECKOUT: an older version of this project, set up, that has a turn
+as well. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from benchmarks.pipeline import stage_seconds
 from benchmarks.results import ROOT, recorded
 
 SIDE, STRIDE = 128, 64  # px, of the squares; 9 of a photograph of 256 px
-OURS, FASTDUP = "this project's pipeline", "fastdup"
+OURS, BEFORE, FASTDUP = "this project's pipeline", "the same before", "fastdup"
 
 
 def squares(data: Path) -> Iterator[tuple[str, bytes]]:
@@ -60,14 +61,14 @@ def written(data: Path, folder: Path, count: int) -> int:
     return number
 
 
-def timed(command: list[str]) -> tuple[float, float]:
+def timed(command: list[str], root: Path = ROOT) -> tuple[float, float]:
     """Seconds by the clock and of the processors that a command takes, its children's among them.
 
     Exits with its output where it fails.
     """
     process = psutil.Process()
     before, clock = process.cpu_times(), time.perf_counter()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     seconds, after = time.perf_counter() - clock, process.cpu_times()
     if done.returncode:
         raise SystemExit(f"{done.stdout}{done.stderr}\n{' '.join(command)}: {done.returncode}")
@@ -83,25 +84,28 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="as train.model")
     parser.add_argument("--fastdup", required=True, help="the python that has it")
     parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--before", type=Path, help="an older checkout of this project")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     given = parser.parse_args()
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    stages: dict[str, list[float]] = defaultdict(list)
+    stages: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    versions = {OURS: ROOT} | ({BEFORE: given.before.resolve()} if given.before else {})
     with tempfile.TemporaryDirectory(prefix="latent-dedup-") as work:
         images = Path(work, "images")
         count = written(given.data, images, given.images)
-        for run in range(given.runs):
-            warehouse = f"{work}/warehouse{run}"
-            ours = [str(ROOT / "spark-submit.sh"), "pipeline", "--images", str(images)]
+        for run, (name, root) in itertools.product(range(given.runs), versions.items()):
+            warehouse = f"{work}/{root.name}{run}"
+            ours = [str(root / "spark-submit.sh"), "pipeline", "--images", str(images)]
             ours += ["--warehouse", warehouse, "--quiet"]
             for pair in (f"train.model={given.model}", *given.set):
                 ours += ["--set", pair]
-            found[OURS].append(timed(ours))
+            found[name].append(timed(ours, root))
             for stage, seconds in stage_seconds(warehouse).items():
-                stages[stage].append(seconds)
-            rival = [given.fastdup, str(ROOT / "benchmarks/fastdup_whole.py")]
-            found[FASTDUP].append(timed([*rival, str(images), f"{work}/fastdup{run}"]))
+                stages[stage][name].append(seconds)
+            if root == ROOT:
+                rival = [given.fastdup, str(ROOT / "benchmarks/fastdup_whole.py")]
+                found[FASTDUP].append(timed([*rival, str(images), f"{work}/fastdup{run}"]))
     print(f"{count:,} pictures of {SIDE}×{SIDE} px\n")
     floor = statistics.median(seconds for seconds, _ in found[FASTDUP])
     print("| | seconds (median) | runs | processor seconds (median) | of fastdup's time |")
@@ -111,10 +115,11 @@ def main() -> None:
         each = ", ".join(f"{seconds:.1f}" for seconds, _ in runs)
         busy = statistics.median(busy for _, busy in runs)
         print(f"| {name} | {middle:.1f} | {each} | {busy:.1f} | {middle / floor:.2f} |")
-    print("\n| stage | seconds (median) | runs |\n| --- | --- | --- |")
+    print(f"\n| stage, seconds (median) | {' | '.join(versions)} |")
+    print("| --- |" + " --- |" * len(versions))
     for stage, times in stages.items():
-        each = ", ".join(f"{seconds:.1f}" for seconds in times)
-        print(f"| {stage} | {statistics.median(times):.1f} | {each} |")
+        medians = (f"{statistics.median(times[name]):.1f}" for name in versions)
+        print(f"| {stage} | {' | '.join(medians)} |")
 
 
 if __name__ == "__main__":
