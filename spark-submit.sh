@@ -138,13 +138,14 @@ fi
 # file that only this user can read, since every user of the machine can see a command line.
 properties=$here/conf/spark-$PROFILE.conf
 work=$here/build
-if [ "$code" = "$here" ] && mkdir -p "$work" 2>/dev/null && [ -w "$work" ]; then
-  trap 'rm -f "$app" "$own"' EXIT
-else # a package, or an installation that this user cannot write to
-  work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
+leftover=() # what is removed at the end
+trap 'rm -rf ${leftover[@]+"${leftover[@]}"}' EXIT
+if [ "$code" != "$here" ] || ! mkdir -p "$work" 2>/dev/null || [ ! -w "$work" ]; then
+  work=$(mktemp -d) # of a package, or an installation that this user cannot write to
+  leftover+=("$work")
 fi
 app=$work/app.$$.zip own=$work/spark.$$.conf
+leftover+=("$app" "$own")
 if [ "$PROFILE" = cluster ]; then
   authenticate=$(option "" spark.authenticate)
   secret=$(option "" spark.authenticate.secret) file=${LATENT_DEDUP_SECRET_FILE:-}
@@ -199,12 +200,10 @@ esac
 logging=() options="\"-Dlog4j2.configurationFile=file:$here/conf/log4j2.properties\""
 # Java unpacks libraries of machine code into the folder of temporary files, and cannot load them if
 # that is mounted noexec.
-temporary=${TMPDIR:-/tmp} # on Linux Java takes /tmp
 probe=$(mktemp) && printf '#!/bin/sh\n' >"$probe" && chmod +x "$probe"
 if ! "$probe" 2>/dev/null; then
-  temporary=$work/tmp
-  mkdir -p "$temporary"
-  options+=" \"-Djava.io.tmpdir=$temporary\""
+  mkdir -p "$work/tmp"
+  options+=" \"-Djava.io.tmpdir=$work/tmp\""
 fi
 rm -f "$probe"
 if [ "$PROFILE" = local ]; then
@@ -232,9 +231,13 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 workers=()
 if [ -n "$own_java" ]; then
   workers=(--conf spark.python.daemon.module=jobs.runtime.worker_daemon)
-  # Quicker than TCP. The path of a socket, a name of 42 letters in Java's folder of temporary files,
-  # may have a hundred.
-  if [ "${#temporary}" -le 50 ]; then workers+=(--conf spark.python.unix.domain.socket.enabled=true); fi
+  # Unix's sockets are quicker than TCP. They ask for no password, so their folder is this user's
+  # alone; and the path of one, a name of 42 letters in it, may have a hundred.
+  sockets=$(mktemp -d)
+  leftover+=("$sockets")
+  if [ "${#sockets}" -le 60 ]; then
+    workers+=(--conf spark.python.unix.domain.socket.enabled=true --conf "spark.python.unix.domain.socket.dir=$sockets")
+  fi
 fi
 spark_options=(
   --properties-file "$properties"

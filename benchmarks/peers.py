@@ -7,8 +7,8 @@ DATA: the folder with ucmerced/. So many squares of 128 px are cut out of its ph
 written as files, by class. Then each run gives them to this project's `pipeline`, with an encoder
 that is given, and to fastdup, in turn, each from its start to its end in a process of its own and
 into an empty folder. PYTHON has fastdup 2, in an environment of its own, since its requirements
-clash with those of this project. CHECKOUT: an older version of this project, set up, that has a turn
-as well. Prints Markdown tables.
+clash with those of this project. CHECKOUT: an older version of this project, set up, that has a
+turn as well. Prints Markdown tables.
 """
 
 from __future__ import annotations

@@ -118,10 +118,14 @@ def test_a_start_uses_the_archive_of_classes_if_there_is_one(tmp_path: Path) -> 
     assert f"-Dlog4j2.configurationFile=file:{root}/conf/log4j2.properties" in said
     # Workers are forked with their modules, and reached by sockets where their paths fit.
     assert "spark.python.daemon.module=jobs.runtime.worker_daemon" in said
-    sockets = "spark.python.unix.domain.socket.enabled=true"
-    assert sockets in words(TMPDIR="/tmp")
+    sockets, folder = (f"spark.python.unix.domain.socket.{name}=" for name in ("enabled", "dir"))
+    said = words(TMPDIR="/tmp")
+    assert f"{sockets}true" in said
+    (place,) = (word.removeprefix(folder) for word in said if word.startswith(folder))
+    assert place.startswith("/tmp/")
+    assert not Path(place).exists()  # it is removed at the end
     (tmp_path / ("long" * 15)).mkdir()
-    assert sockets not in words(TMPDIR=f"{tmp_path}/{'long' * 15}")
+    assert not any(word.startswith(sockets) for word in words(TMPDIR=f"{tmp_path}/{'long' * 15}"))
     # Java takes no archive where a folder with files is among what classes come from.
     (empty,) = (Path(entry) for entry in classpath(said) if Path(entry).is_dir())
     assert not list(empty.iterdir())
