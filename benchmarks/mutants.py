@@ -20,6 +20,7 @@ import argparse
 import ast
 import difflib
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -38,6 +39,8 @@ from queue import Queue
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+import numba
+import pytest
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
@@ -64,10 +67,21 @@ NO_TESTS = 5  # pytest's exit code where it was given none that is chosen
 CHOSEN = "not whole and not cluster and not s3 and not faults"
 
 
+OWN = {"benchmarks", "deploy", "jobs", "tests", "udfs"}  # this project's packages
 PYTEST = (sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider")
 MEASURED = "jobs/warehouse"  # whose tests are chosen by coverage.py
 FIRST = 30  # tests that are run before the slower ones are
 KILLERS = 12  # tests that noticed other mutants, which are run before all others
+# What the tests import and no mutant changes: a process that has it is forked for each run of them.
+IMPORTED = [
+    *("_pytest.pytester", "hypothesis.extra.numpy", "hypothesis.stateful"),
+    *("delta", "deltalake", "pandas", "pyarrow.dataset", "pyarrow.parquet", "pyspark.pandas"),
+    *("pyspark.sql.functions", "pyspark.sql.pandas.types"),
+    *("jinja2", "matplotlib.figure", "PIL.Image", "pydantic", "rich.console", "simplejpeg"),
+    *("numba", "safetensors.torch", "scipy.interpolate", "scipy.ndimage", "scipy.optimize"),
+    *("scipy.spatial", "scipy.stats", "tifffile", "torch"),
+]
+FORKED = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning", *PYTEST[3:])
 
 
 class Mutant(NamedTuple):
@@ -286,35 +300,43 @@ def write(path: Path, code: str) -> None:
 
 def failure(tests: list[str], folder: Path) -> str:
     """The first test that fails, or ""."""
-    environment = os.environ | {
-        "NUMBA_CACHE_DIR": str(folder / "build/numba"),
-        "PYTHONPATH": str(folder),
-    }
-    process = subprocess.Popen(
-        [*PYTEST, "-x", "-m", CHOSEN, *tests],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=limit,
+    said = folder / "build/said.txt"
+    process = multiprocessing.get_context("forkserver").Process(
+        target=run_pytest, args=([*FORKED, "-x", "-m", CHOSEN, *tests], folder, said)
     )
-    try:
-        said, _ = process.communicate(timeout=SECONDS)
-    except subprocess.TimeoutExpired:
+    process.start()
+    process.join(SECONDS)
+    if process.is_alive():
+        assert process.pid is not None
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.join()
         return f"longer than {SECONDS} s"
-    if process.returncode in (0, NO_TESTS):
+    if process.exitcode in (0, NO_TESTS):
         return ""
-    failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return failed[0].split(" - ")[0] if failed else f"pytest ended with {process.returncode}"
+    lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return failed[0].split(" - ")[0] if failed else f"pytest ended with {process.exitcode}"
 
 
-def limit() -> None:
-    """End this process, and each that it starts, when it has taken PROCESSOR_SECONDS."""
+def run_pytest(words: list[str], folder: Path, said: Path) -> None:
+    """Run pytest in this process, which was forked, with a copy of the code; end with its status.
+
+    A process that has taken PROCESSOR_SECONDS is ended, and so is each that it starts.
+    """
+    os.setsid()
     resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
+    with said.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = str(folder)
+    for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
+        del sys.modules[name]  # the forking process has this file's
+    sys.path = [str(folder), *(entry for entry in sys.path if entry not in ("", str(ROOT)))]
+    os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = str(folder / "build/numba")
+    status = pytest.main(words)
+    sys.stdout.flush()
+    os._exit(int(status))
 
 
 def report(outcomes: dict[str, dict[str, str]]) -> None:
@@ -345,6 +367,7 @@ def main() -> None:
     given = parser.parse_args()
     outcomes = json.loads(given.json.read_text()) if given.json.exists() else {}
     end = time.monotonic() + 60 * given.minutes
+    multiprocessing.set_forkserver_preload(IMPORTED)
     copies: Queue[Path] = Queue()
     coverage = Coverage.measured(given.json.parent)
     for number in range(given.processes):
