@@ -30,14 +30,28 @@ def main() -> None:
 
     Importing starts no thread but one of jemalloc, which goes on in a forked process.
     """
-    for module in os.environ.get(MODULES, "").split():
-        with contextlib.suppress(Exception):  # the worker that needs it will say what is wrong
-            importlib.import_module(module)
+    with _stdout_apart():
+        for module in ("pyspark.worker", *os.environ.get(MODULES, "").split()):
+            with contextlib.suppress(Exception):  # the worker that needs it will say what is wrong
+                importlib.import_module(module)
     gc.collect()
     gc.freeze()  # see `arrow_frames.keep_modules`
     said = SimpleNamespace(print_exc=_print_exception, format_exc=traceback.format_exc)
     daemon.traceback = said  # type: ignore[assignment, attr-defined]
     daemon.manager()
+
+
+@contextlib.contextmanager
+def _stdout_apart() -> Iterator[None]:
+    """Let what is printed go to stderr: on stdout Spark awaits the address of the daemon."""
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def _print_exception() -> None:

@@ -16,17 +16,18 @@ from tests.support.folders import ROOT
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("modules", [["no.such.module", "udfs.vectors.cosine"], []])
+@pytest.mark.parametrize("modules", [["talks", "no.such.module", "udfs.vectors.cosine"], []])
 def test_a_worker_has_the_modules_from_its_beginning(
-    modules: list[str], monkeypatch: pytest.MonkeyPatch
+    modules: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "talks.py").write_text("print('of itself')")
     worker_daemon.name(iter(modules))
     daemon = subprocess.Popen(
         [sys.executable, "-m", worker_daemon.__name__, "pyspark.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHON_WORKER_FACTORY_SECRET": "s"},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PYTHON_WORKER_FACTORY_SECRET": "s"},
     )
     monkeypatch.delenv(worker_daemon.MODULES)
     assert daemon.stdout is not None
