@@ -47,3 +47,10 @@ def test_what_is_loose_or_not_there_has_no_bound_of_its_own() -> None:
     none = np.zeros(6, np.bool_)
     assert vnni.pairs_above(zero, large, 1, 0, (none, never))[0].size == 0
     assert vnni.pairs_above(zero, large, 1, 0, (none, always))[0].size == 6 * 65
+
+
+def test_a_processor_without_the_instructions_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vnni, "has_byte_products", lambda: False)
+    code, none = np.zeros((1, 1), np.int32), np.zeros(1, np.bool_)
+    with pytest.raises(RuntimeError, match="no products of bytes"):
+        vnni.pairs_above(code, code, 0, 0, (none, none))
