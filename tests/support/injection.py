@@ -156,7 +156,7 @@ def worker_ticks() -> dict[int, int]:
             continue
         parent, session = int(fields[1]), int(fields[3])  # workers leave the process group
         is_ours = session == os.getsid(0) and parent != jvm
-        if is_ours and "pyspark.daemon" in words:
+        if is_ours and "pyspark.worker" in words:
             found[int(folder.name)] = int(fields[11]) + int(fields[12])
     return found
 
