@@ -94,8 +94,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="latent-dedup-") as work:
         images = Path(work, "images")
         count = written(given.data, images, given.images)
-        for run, (name, root) in itertools.product(range(given.runs), versions.items()):
-            warehouse = f"{work}/{root.name}{run}"
+        turns = itertools.product(range(given.runs), versions.items())
+        for turn, (run, (name, root)) in enumerate(turns):
+            warehouse = f"{work}/warehouse{turn}"
             ours = [str(root / "spark-submit.sh"), "pipeline", "--images", str(images)]
             ours += ["--warehouse", warehouse, "--quiet"]
             for pair in (f"train.model={given.model}", *given.set):

@@ -359,9 +359,7 @@ def _with_status(rows: DataFrame, within: tuple[str, ...]) -> tuple[DataFrame, i
     remote = remote_files.is_remote(F.col("path"))
     schema = rows.schema
     mounted = paths.where(~remote)
-    found = mounted.mapInArrow(
-        partial(status_rows, schema=arrow_frames.arrow_schema(schema), within=within), schema
-    )
+    found = arrow_frames.mapped(mounted, partial(status_rows, within=within), schema)
     is_remote = not paths.where(remote).isEmpty()
     if is_remote:
         found = found.unionByName(remote_files.with_statuses(paths.where(remote), within))

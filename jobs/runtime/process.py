@@ -28,7 +28,7 @@ QUERY_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 def attach_terminal() -> None:
     """Make the terminal of the command this process's stdout, if there is one.
 
-    spark-submit starts this process with a pipe and copies what comes through it to its own stdout.
+    Where spark-submit starts this process, it gives it a pipe, from which it copies to its stdout.
     Behind a pipe it could not be told whether there is a terminal, and how wide it is.
     """
     with contextlib.suppress(OSError):  # a container may lack the path

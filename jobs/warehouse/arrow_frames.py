@@ -29,11 +29,10 @@ _TYPES: dict[str, T.DataType] = {
     "map<string,bigint>": T.MapType(T.StringType(), T.LongType()),
 }
 
-
-_kept = 0  # modules of this worker that are passed over
-
 # Images cannot be ordered by columns of these types.
 UNORDERED = (T.BinaryType, T.ArrayType, T.MapType, T.StructType)
+
+_kept = 0  # modules of this worker that garbage collection passes over
 
 
 def struct(ddl: str) -> T.StructType:
