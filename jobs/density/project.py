@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -24,6 +25,7 @@ from jobs.density.chunks import class_sums, cut, repartitioned_by_chunk
 from jobs.density.marginals import Density
 from jobs.density.projection_tasks import CHUNKWISE, PROJECTED, SUMS, LogDensityTask
 from jobs.runtime import session
+from jobs.runtime.concurrently import gather
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.evaluation import Estimate
 from jobs.warehouse import arrow_frames, partitioning, tables
@@ -48,8 +50,10 @@ def main(stage_run: StageRun) -> None:
         snapshot = stage_run.snapshot("latents")
         projected = project(latents, sizes, settings.components, largest, persisted, snapshot)
         metadata = {"latents": stage_run.inputs["latents"].output_id}
-        stage_run.write(axes(projected, settings), "axes", metadata=metadata)
-        densities = model(stage_run, projected, settings)
+        _, densities = gather(
+            partial(stage_run.write, axes(projected, settings), "axes", metadata=metadata),
+            partial(model, stage_run.spark, projected, settings),
+        )
         stage_run.write(marginals.rows(densities), "density", where=f"rule = '{NONE}'")
         stage_run.write(projections(projected, densities, settings), "projections")
     stage_run.rows["projections"] = stage_run.count("projections")
@@ -206,7 +210,7 @@ def axes(projected: DataFrame, settings: Estimate) -> DataFrame:
     )
 
 
-def model(stage_run: StageRun, projected: DataFrame, settings: Estimate) -> list[Density]:
+def model(spark: SparkSession, projected: DataFrame, settings: Estimate) -> list[Density]:
     """The marginal densities of every class before removal, made of histograms."""
     axis_rows = projected.where("component IS NOT NULL")
     spreads = axis_rows.select("label", "component", "n", "sigma", "lowest", "highest").collect()
@@ -229,7 +233,7 @@ def model(stage_run: StageRun, projected: DataFrame, settings: Estimate) -> list
         )
         for row in spreads
     ]
-    grid = marginals.grid(stage_run.spark, steps)
+    grid = marginals.grid(spark, steps)
     counted = marginals.counts(values, grid, ["label", "component"])
     return [
         Density(label, NONE, None, component, marginal.Marginal(cells))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from pyspark.sql import functions as F
 from jobs.duplicates.audit_tasks import SIMILAR, SampledLatents
 from jobs.duplicates.proof_audit import ProofAudit
 from jobs.errors import JobError
+from jobs.runtime.concurrently import gather
 from jobs.runtime.stage import StageRun
 from jobs.settings.duplicates import OVERLAP, Prune, Rule
 from jobs.settings.terminal import visible_name
@@ -145,27 +147,28 @@ class SpaceAudit:
         rows = [row.asDict() for row in selection.where(sampled).collect()]
         kept = [row for row in rows if row["kept"]]
         removed = [row for row in rows if not row["kept"]]
-        table = latents_of(latents, kept, removed)
-        counts = kept_counts(selection, settings.rules, images)
-        similar, pairs = similar_kept_pairs(selection, latents, table, kept, counts)
-        keepers = keeper_latents(reference, removed)
+        table, counts, keepers = gather(
+            partial(latents_of, latents, kept, removed),
+            partial(kept_counts, selection, settings.rules, images),
+            partial(keeper_latents, reference, removed),
+        )
         candidates = settings.candidate_thresholds
-        unjustified = unjustified_removals(selection, table, removed, keepers, candidates)
-        if proofs:
-            near, registered = similar_by_proof(
-                selection, latents, table, kept, candidates[space], proofs
-            )
-            similar += near
-            pairs |= registered
-            by_proof = [row for row in removed if row["rule"] in settings.overlaps]
-            references = set(keepers.column("image_id").to_pylist()) if keepers else set()
-            wrong = {(row["image_id"], row["rule"]) for row in unjustified}
-            unjustified += [
-                row
-                for row in proofs.unproved(by_proof, references)
-                if (row["image_id"], row["rule"]) not in wrong
-            ]
-        return cls(kept, removed, pairs, similar, unjustified)
+        compare = partial(similar_kept_pairs, selection, latents, table, kept, counts)
+        justify = partial(unjustified_removals, selection, table, removed, keepers, candidates)
+        if proofs is None:
+            (similar, pairs), unjustified = gather(compare, justify)
+            return cls(kept, removed, pairs, similar, unjustified)
+        references = set(keepers.column("image_id").to_pylist()) if keepers else set()
+        by_proof = [row for row in removed if row["rule"] in settings.overlaps]
+        (similar, pairs), unjustified, (near, registered), unproved = gather(
+            compare,
+            justify,
+            partial(similar_by_proof, selection, latents, table, kept, candidates[space], proofs),
+            partial(proofs.unproved, by_proof, references),
+        )
+        wrong = {(row["image_id"], row["rule"]) for row in unjustified}
+        unproved = [row for row in unproved if (row["image_id"], row["rule"]) not in wrong]
+        return cls(kept, removed, pairs | registered, similar + near, unjustified + unproved)
 
     def row(self, rule: Rule, space: str, exhausted: int = 0) -> dict[str, Any]:
         """The row of a rule in the table `audit`; exhausted: images that used up their tries."""

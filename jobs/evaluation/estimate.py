@@ -6,6 +6,7 @@ The formulas and the paper's tables 2 and 3 stand in docs/method.md, "What remov
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from jobs.evaluation.random_removal import (
     Removal,
     measure,
 )
+from jobs.runtime.concurrently import gather
 from jobs.runtime.console import abbreviated
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.duplicates import Rule
@@ -47,9 +49,12 @@ def main(stage_run: StageRun) -> None:
         on="image_id",
         how="inner",
     )
-    after = densities_after(stage_run, kept, before)
+    after, moments_before, moments_after = gather(
+        partial(densities_after, stage_run, kept, before),
+        partial(moments, values, ["label", "component"]),
+        partial(moments, kept, KEYS),
+    )
     stage_run.write(marginals.rows(after.values()), "density", where="rule != 'none'")
-    moments_before, moments_after = moments(values, ["label", "component"]), moments(kept, KEYS)
     removals = random_removals(before, moments_before, moments_after, stage_run.settings.estimate)
     counts = {label: row["n"] for (label, component), row in moments_before.items()}
     measures = measure(projections, counts, removals)

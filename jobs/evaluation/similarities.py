@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from jobs.evaluation.pair_sampling import (
     sampled_images,
 )
 from jobs.evaluation.proof_sampling import draw_registered_pairs
+from jobs.runtime.concurrently import gather
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun
 from jobs.settings.duplicates import Prune, asks_for_proof
 from jobs.settings.evaluation import Calibrate
@@ -131,14 +133,16 @@ def compare(stage_run: StageRun, rows: DataFrame, prune: Prune) -> None:
     compared = arrow_frames.mapped(
         sampled_images(rows, counts, prune), comparison.rows, SIMILARITIES_AND_PAIRS
     ).persist(StorageLevel.DISK_ONLY)
+    cells = compared.agg(F.sum(F.expr("aggregate(counts, 0L, (a, b) -> a + b)")))
     try:
         stage_run.write(compared.select(*SIMILARITIES), "similarities")
         if proof:
-            pairs = draw_registered_pairs(stage_run, prune, settings, space)
+            draw = partial(draw_registered_pairs, stage_run, prune, settings, space)
         else:
-            pairs = draw_pairs(compared.where(F.col("space") == space), edges, settings, space)
+            in_space = compared.where(F.col("space") == space)
+            draw = partial(draw_pairs, in_space, edges, settings, space)
+        pairs, total = gather(draw, cells.collect)
         stage_run.write(tables.rows("pairs", pairs), "pairs")
-        total = compared.agg(F.sum(F.expr("aggregate(counts, 0L, (a, b) -> a + b)"))).collect()
     finally:
         compared.unpersist()
     similarities = int(total[0][0] or 0)

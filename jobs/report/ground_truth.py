@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -12,6 +13,7 @@ from pyspark.sql import functions as F
 
 from jobs.errors import JobError
 from jobs.report.selections import KEY, Selection
+from jobs.runtime.concurrently import gather
 from jobs.warehouse import arrow_frames, given_file
 
 ROOTS = arrow_frames.struct("image_id string, root string, change string, copy_of string")
@@ -64,8 +66,7 @@ def compare(
     group = F.coalesce(F.col("kept_id"), F.col("image_id"))
     rows = selection.select("image_id", *KEY, "kept", group.alias("group"))
     listed = rows.join(F.broadcast(roots), on="image_id", how="inner")
-    precision = _precision(listed, roots)
-    recalls = _recalls(listed, rows)
+    precision, recalls = gather(partial(_precision, listed, roots), partial(_recalls, listed, rows))
     kinds = sorted({row["change"] for row in recalls})
     return [
         {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from jobs.paths import mounted
@@ -25,6 +26,7 @@ from jobs.report.optional_tables import OptionalTables
 from jobs.report.page_data import page_data, shown_classes
 from jobs.report.summary import Summary, summarise
 from jobs.report.table_states import State
+from jobs.runtime.concurrently import gather
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.warehouse.files import LocalFiles
 
@@ -42,9 +44,11 @@ def main(stage_run: StageRun) -> None:
     last_runs = provenance.last_runs(stage_run.run)
     summary = summarise(stage_run, last_runs)
     optional = optional_tables.load(stage_run, states(stage_run.run))
-    data = script_data(stage_run, summary, optional)
     files = stage_run.warehouse.files
-    drawn = figures.draw(summary, files, FOLDER)
+    data, drawn = gather(  # Spark reads while matplotlib draws
+        partial(script_data, stage_run, summary, optional),
+        partial(figures.draw, summary, files, FOLDER),
+    )
     figures.overviews(data, files, FOLDER)
     has_sheet = optional.states["generated"].has_rows and files.exists(CONTACT_SHEET)
     sheet = figures.contact_sheet(files.read(CONTACT_SHEET)) if has_sheet else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame, Row
@@ -16,6 +17,7 @@ from jobs.autoencoder import few_images
 from jobs.duplicates.groups import FLAT_IMAGE
 from jobs.report import effect_tables, ground_truth, provenance
 from jobs.report.selections import Selection, selections
+from jobs.runtime.concurrently import gather
 from jobs.runtime.stage import StageRun
 from jobs.settings.duplicates import Rule, asks_for_proof
 from jobs.settings.model import Settings, published_space
@@ -125,8 +127,10 @@ def summarise(stage_run: StageRun, last_runs: Sequence[Mapping[str, Any]]) -> Su
     total = sum(row["images"] for row in by_class)
     codes = rejects(stage_run.query("rejects", CODES))
     effect = stage_run.query("effect", "SELECT * FROM rows ORDER BY label, component")
-    truth, kinds = ground_truth.compare(run.settings.report.truth, selection, shown)
-    encoded = _encoded(stage_run.read("latents"))
+    (truth, kinds), encoded = gather(
+        partial(ground_truth.compare, run.settings.report.truth, selection, shown),
+        partial(_encoded, stage_run.read("latents")),
+    )
     latents = provenance.origin(encoded.model_id, encoded.encoded_on)
     has_levels = "levels" in stage_run.read("images").columns
     flat = stage_run.query("images", FLAT_IMAGES) if has_levels else []
