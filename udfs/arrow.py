@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def binary_matrix(column: pa.Array, width: int) -> NDArray[np.uint8]:
@@ -124,6 +126,8 @@ def list_column(rows: NDArray[Any], valid: NDArray[np.bool_]) -> pa.ListArray:
 
 def list_series(rows: NDArray[Any], valid: NDArray[np.bool_]) -> pd.Series[Any]:
     """The result of `list_column` as a pandas column, which Spark converts back without a copy."""
+    import pandas as pd  # it takes long to load, and only a pandas UDF asks for it
+
     column = list_column(rows, valid)
     return pd.Series(column, dtype=pd.ArrowDtype(column.type))
 

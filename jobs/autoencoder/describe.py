@@ -105,4 +105,5 @@ STAGE = Stage(
     enabled=lambda settings: GRADIENTS in settings.prune.space,
     example_flags="--set prune.space=gradients",
     message_if_disabled=("set prune.space, such as ['gradients']: no rule compares the gradients"),
+    imports=("scipy.linalg",),
 )

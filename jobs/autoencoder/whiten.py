@@ -82,4 +82,5 @@ STAGE = Stage(
     message_if_disabled=(
         "set prune.space, such as ['whitened']: no rule compares whitened latents"
     ),
+    imports=("scipy.linalg",),
 )

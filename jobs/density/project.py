@@ -268,4 +268,6 @@ STAGE = Stage(
     writes=("axes", "density", "projections"),
     depends=depends,
     version=VERSION,
+    imports=("scipy.special",),
+    worker_imports=("scipy.linalg",),
 )

@@ -399,4 +399,6 @@ STAGE = Stage(
     depends=depends,
     version=VERSION,
     mistakes=mistakes,
+    imports=("scipy.fft", "scipy.ndimage"),
+    worker_imports=("scipy.fft",),
 )

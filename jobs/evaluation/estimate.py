@@ -256,4 +256,6 @@ STAGE = Stage(
     writes=("density", "effect", "regression", "dependence"),
     depends=depends,
     version=VERSION,
+    imports=("scipy.special", "scipy.stats"),
+    worker_imports=("scipy.special",),
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -209,3 +211,13 @@ def test_a_warehouse_is_refused_before_it_is_made(
     assert command.main([job, *given]) == 1
     assert told in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_begins_without_the_large_packages() -> None:
+    """What needs them loads them while Spark starts; a dry run or a wrong setting needs none."""
+    large = ("deltalake", "matplotlib", "pandas", "scipy.linalg", "scipy.ndimage", "scipy.special")
+    program = f"import sys, jobs.main\nprint([name for name in {large} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

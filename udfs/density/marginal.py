@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+import scipy  # it loads its parts when they are used
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri, xlogy
 
 from udfs.density.bspline import EMPTY, Array, Spline, combined, heights, slopes
 
@@ -92,7 +92,7 @@ class Marginal(Spline):
         before, here, after = heights(HALF_CELLS)
         p = self.padded[:, None]
         s = before * p[:-2] + here * p[1:-1] + after * p[2:]
-        return float(-(xlogy(s, s) @ SHARES).sum() + np.log(self.histogram.step))
+        return float(-(scipy.special.xlogy(s, s) @ SHARES).sum() + np.log(self.histogram.step))
 
     def scale_free_entropy(self) -> float:
         """Return entropy − ln σ in nats, σ the model's own deviation: at most ½ ln(2πe)."""
@@ -124,11 +124,11 @@ class Marginal(Spline):
 
     def to_normal(self, t: ArrayLike) -> Array:
         """Return Φ⁻¹(F(t)), standard normal if t follows the model; ±inf at the support's ends."""
-        return np.asarray(ndtri(self.cdf(t)))
+        return np.asarray(scipy.special.ndtri(self.cdf(t)))
 
     def from_normal(self, z: ArrayLike) -> Array:
         """Return Q(Φ(z)), the inverse of `to_normal`; ±inf give the support's ends."""
-        return self.quantile(ndtr(np.asarray(z, np.float64)))
+        return self.quantile(scipy.special.ndtr(np.asarray(z, np.float64)))
 
     @cached_property
     def _knots(self) -> Array:

@@ -15,7 +15,7 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-import scipy.linalg
+import scipy  # it loads its parts when they are used
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 

@@ -14,8 +14,8 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # it loads its parts when they are used
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import xlogy
 
 from udfs.density.bspline import Array, BasisValues, heights, kernel_integral, slopes
 from udfs.density.histogram import Cells, Joint
@@ -158,7 +158,9 @@ class Tensor:
             block = self._blocks(cells)
             for _ in range(self.axes):
                 block = np.tensordot(block, values, axes=(1, 1))
-            total -= float(np.tensordot(xlogy(block, block), shares, axes=self.axes).sum())
+            total -= float(
+                np.tensordot(scipy.special.xlogy(block, block), shares, axes=self.axes).sum()
+            )
         return total + float(np.log(self.joint.steps).sum())
 
     def entropy_sampled(self, n: int, rng: np.random.Generator | int) -> Estimate:

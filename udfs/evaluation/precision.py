@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import scipy  # it loads its parts when they are used
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 Array = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ def wilson(share: float, effective: float) -> Interval:
     """
     if math.isinf(effective):
         return Interval(share, share, share)
-    z = float(ndtri((1 + CONFIDENCE) / 2))
+    z = float(scipy.special.ndtri((1 + CONFIDENCE) / 2))
     centre = share + z**2 / (2 * effective)
     half = z * math.sqrt(share * (1 - share) / effective + z**2 / (4 * effective**2))
     scale = 1 + z**2 / effective

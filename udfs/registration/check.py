@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy  # it loads its parts when they are used; `signal` and `optimize` take a second
+import scipy  # it loads its parts when they are used
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
 
 from udfs.registration.kernels.evidence import (
     BLOCK,
@@ -152,12 +151,14 @@ def _inside(matrix: Floats) -> NDArray[np.bool_]:
 
 def _warped(picture: Floats, matrix: Floats) -> Floats:
     x, y = _places(matrix) + (SIDE - 1) / 2
-    return np.asarray(map_coordinates(picture, [y, x], order=1, mode="mirror"))
+    return np.asarray(scipy.ndimage.map_coordinates(picture, [y, x], order=1, mode="mirror"))
 
 
 def _normalised(picture: Floats, deviation: float = NEAR) -> Floats:
-    high = picture - gaussian_filter(picture, deviation, mode="mirror", truncate=3)
-    contrast = gaussian_filter(high * high, 1.5 * deviation, mode="mirror", truncate=3)
+    high = picture - scipy.ndimage.gaussian_filter(picture, deviation, mode="mirror", truncate=3)
+    contrast = scipy.ndimage.gaussian_filter(
+        high * high, 1.5 * deviation, mode="mirror", truncate=3
+    )
     return np.asarray(high / np.sqrt(contrast + float(FLOOR) ** 2))
 
 
@@ -177,7 +178,7 @@ def _agreement(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
     It is at most the correlation of the blocks that agree least.
     """
     smooth_t, smooth_w = (
-        gaussian_filter(each, NARROW, mode="mirror", truncate=3) for each in (t, w)
+        scipy.ndimage.gaussian_filter(each, NARROW, mode="mirror", truncate=3) for each in (t, w)
     )
 
     def gradients(smooth: Floats) -> tuple[Floats, Floats]:
@@ -188,7 +189,10 @@ def _agreement(t: Floats, w: Floats, inside: NDArray[np.bool_]) -> float:
 
     own, other = gradients(smooth_t), gradients(smooth_w)
     xx, xy, yy = (
-        sum(gaussian_filter(g[i] * g[j], 3.0, mode="mirror", truncate=3) for g in (own, other))
+        sum(
+            scipy.ndimage.gaussian_filter(g[i] * g[j], 3.0, mode="mirror", truncate=3)
+            for g in (own, other)
+        )
         for i, j in ((0, 0), (0, 1), (1, 1))
     )
     # The eigenvector of the smaller eigenvalue is at right angles to that of the larger one.

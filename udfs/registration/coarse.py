@@ -12,7 +12,7 @@ import functools
 import math
 
 import numpy as np
-import scipy.fft
+import scipy  # it loads its parts when they are used
 from numpy.typing import NDArray
 
 from udfs.registration.kernels import grid

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import scipy.linalg
+import scipy  # it loads its parts when they are used
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 

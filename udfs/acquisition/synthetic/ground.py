@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import scipy  # it loads its parts when they are used
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
 Field = NDArray[np.float64]  # (side, side)
 Picture = NDArray[np.float64]  # (side, side, 3), levels 0..1
@@ -51,7 +51,7 @@ def smooth(side: int, draw: Draw, cells: int) -> Field:
 
 def blurred(side: int, draw: Draw, spread: float) -> Field:
     """Return white noise smoothed over `spread` px, of deviation 1, as for tree crowns."""
-    field = ndimage.gaussian_filter(draw.normal(size=(side, side)), spread, mode="wrap")
+    field = scipy.ndimage.gaussian_filter(draw.normal(size=(side, side)), spread, mode="wrap")
     return np.asarray(field / field.std())
 
 
