@@ -50,3 +50,11 @@ def test_files_get_other_names_and_second_ones(files: Files) -> None:
     assert {name: files.read(name) for name in files.list("")} == {"a/z": b"1", "b/c/y": b"1"}
     files.delete("a/z")
     assert files.read("b/c/y") == b"1"
+
+
+def test_what_lies_directly_in_a_folder_is_named(files: Files) -> None:
+    for name in ("a/x", "a/.hidden", "a/b/y"):
+        files.write(name, b"1")
+    assert files.entries("a") == [".hidden", "b", "x"]
+    assert files.entries() == ["a"]
+    assert files.entries("none") == []

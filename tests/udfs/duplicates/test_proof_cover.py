@@ -344,8 +344,9 @@ def test_what_cannot_be_used_is_refused() -> None:
     rows = np.ones((2, 4), np.float32)
     rules = ProofRules((0.5,), 0.5, proof=0.5, agreement=0.5)
     pairs = PairAlignments(Table(0), np.array([0, 1]))
-    with pytest.raises(ValueError, match="rising"):
-        proof_covers(None, rows, rules, pairs, places=np.array([1, 1]))
+    for places in ([1, 1], [1, 0], [-1, 0]):
+        with pytest.raises(ValueError, match="rising"):
+            proof_covers(None, rows, rules, pairs, places=np.array(places))
     with pytest.raises(ValueError, match="above 0"):
         ProofRules((0.5,), 0.5, proof=0.5, agreement=0.5, tries=0)
     with pytest.raises(ValueError, match="block"):

@@ -77,6 +77,19 @@ def test_the_bound_of_bytes_has_what_they_leave_out() -> None:
     assert step**2 * decoded(left, right, byte_bound.word_steps)[0, 0] >= 1
 
 
+def test_the_bound_of_bytes_holds_where_no_other_term_has_anything_left_over() -> None:
+    """One vector is rounded off by 126.5·step² on its only axis, the others by nothing."""
+    step = 0.003
+    lengths = step * np.arange(1, 300)
+    rounded_off = np.array([100 * step + 126.5 * step**2])
+    byte_bound = ByteBound(step, (True,))
+    left, right, unbounded = byte_bound.codes(np.r_[rounded_off, lengths][:, None], np.zeros(300))
+    assert not unbounded.any()
+    bound = step**2 * decoded(left[:1], right[1:], byte_bound.word_steps)[0]
+    assert (bound >= rounded_off * lengths - 1e-12).all()
+    assert (bound - rounded_off * lengths).min() < 2 * step**2
+
+
 def test_rows_unlike_the_sample_are_passed_on() -> None:
     """A code fitted on small coordinates, and rows that lie on one axis."""
     rows = units(spectral(64, 64, 12))
