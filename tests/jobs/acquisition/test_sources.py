@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
 
+from jobs.acquisition import listing, sources
 from jobs.errors import JobError, SettingsError
 from jobs.paths import mounted
 from jobs.runtime.run import Run
+from tests.support.deep_pictures import png, scene, whole_numbers
 from tests.support.hostile_files import write
 from tests.support.pictures import encoded, picture
 from udfs.acquisition import decode as definition
@@ -134,3 +136,19 @@ def test_rows_without_image_or_class_are_told_as_such(run_ingest: Ingest, tmp_pa
     assert [row.error_code for row in rejects] == ["empty", "missing_label", "missing_label"]
     assert "the row has no image" in rejects[0].error_message
     assert all("it has no class" in row.error_message for row in rejects[1:])
+
+
+def test_first_bytes_tell_that_no_picture_of_a_folder_is_deep(tmp_path: Path) -> None:
+    """Where there might be one, Spark looks through all files for it."""
+
+    def may_be_deep() -> bool:
+        return sources._may_be_deep(list(listing.walk(str(tmp_path))))
+
+    narrow = {
+        f"town/{kind}.{kind}": encoded(Image.new("L", (9, 9)), kind)
+        for kind in ("jpeg", "png", "tiff")
+    }
+    write(tmp_path, {**narrow, "town/empty.png": b""})
+    assert not may_be_deep()
+    write(tmp_path, {"town/deep.png": png(whole_numbers(scene(1), 4095))})
+    assert may_be_deep()

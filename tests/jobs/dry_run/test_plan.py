@@ -144,6 +144,19 @@ def test_another_model_is_not_known_before_it_is_trained(plan: Any) -> None:
 
 
 @pytest.mark.spark
+def test_the_time_of_a_training_is_foretold_where_there_will_be_one(
+    plan: Any, undisturbed: Done
+) -> None:
+    """The earlier run trained; a model that is given is only taken over."""
+    stages, _, _ = plan("train.epochs=2")
+    assert stages["train"]["seconds"] > 0
+    (model,) = (undisturbed[0] / "models").glob("[!.]*")
+    stages, _, _ = plan("train.sample=100", f"train.model={model}")
+    assert stages["train"]["redo"]
+    assert stages["train"].get("seconds") is None
+
+
+@pytest.mark.spark
 def test_a_new_and_a_lost_file_are_counted(
     plan: Any, spark: SparkSession, survey: Path, undisturbed: Done, tmp_path: Path
 ) -> None:
