@@ -22,6 +22,7 @@ def test_a_file_on_this_machine(tmp_path: Path) -> None:
     assert given_file.read(f"file:{tmp_path}/a%20b.csv") == b"1"
     file.write_bytes(b"22")
     assert given_file.identity(str(file)) != before
+    assert given_file.read(str(file), 1) == b"2"
     assert given_file.is_folder(str(tmp_path))
     assert not given_file.is_folder(str(file))
 

@@ -37,3 +37,13 @@ def test_another_search_finds_the_same_transform() -> None:
 def test_unlike_pictures_have_a_low_score() -> None:
     first, second = (view(scene(seed), similarity(1, 0, (0, 0))) for seed in (31, 32))
     assert check.registered_anew(first, second).registration < 0.4
+
+
+def test_a_transform_that_the_engine_does_not_look_for_is_not_found_either() -> None:
+    picture = scene(33, detail=4)
+    for scale in (1.6, 1 / 1.6):
+        score = check.registered_anew(
+            view(picture, similarity(1, 0, (0, 0))), view(picture, similarity(scale, 0, (0, 0)))
+        )
+        found = np.sqrt(np.linalg.det(score.matrix[:, :2]))
+        assert 1 / 1.5 < found < 1.5
