@@ -50,6 +50,8 @@ def main(stage_run: StageRun) -> None:
     decoding_fingerprint = fingerprint(decoding_inputs(stage_run.run))
     source.log_notices(stage_run.console)
     stage_run.progress_total = source.count
+    if not stage_run.settings.ingest.tiling:  # of a file may come any number of tiles
+        session.plan_for(stage_run.spark, source.count)
     out = Withdrawn.of(stage_run)
     record_withdrawn(stage_run, out)
     reusable = reusable_rows(stage_run, source, decoding_fingerprint, out)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pyspark.sql import SparkSession
 
 from jobs.errors import JobError, MissingError, SettingsError
+from jobs.runtime import session
 from jobs.runtime.run_log import LastRow
 from jobs.runtime.stage import (
     RunContext,
@@ -160,6 +161,7 @@ class Run(RunContext):
         self.record(stage_run, "started")
         self.console.begin(name)
         try:
+            session.plan_for(self.spark, self._image_count())
             with self.console.watching(name, stage_run.progress):
                 stage_run.stage.main(stage_run)
         except BaseException as failure:
@@ -181,6 +183,11 @@ class Run(RunContext):
             rows=stage_run.rows,
         )
         self._log_details(stage_run)
+
+    def _image_count(self) -> int | None:
+        """The rows of `images` by its log; None if there is none, or it does not tell."""
+        size = self.warehouse.size("images") if self.warehouse.exists("images") else None
+        return None if size is None else size[0]
 
     def _reason(self, stage_run: StageRun, failure: BaseException) -> BaseException:
         """Return the error to report: damaged files of a table explain whatever comes of them."""

@@ -27,6 +27,15 @@ GATEWAY = "PYSPARK_GATEWAY_PORT"  # set where spark-submit has started this proc
 JAVA_VERSIONS = ("17", "21")
 MOMENT = 0.5  # s
 END_SECONDS = 60  # that Java has for its end, with a busy disk; a second is usual
+# Spark compiles code for each query, and plans it anew after each shuffle, which pays for large
+# tables. Of small ones this takes longer than the work itself: a sixth of a pipeline's time.
+FEW_IMAGES = 20_000
+FOR_FEW_IMAGES = {
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.codegen.wholeStage": "false",
+}
+PARTITIONS, DEFAULT_PARTITIONS = "spark.sql.shuffle.partitions", "200"
 
 
 def is_running() -> bool:
@@ -125,6 +134,23 @@ def _hide_credentials(spark: SparkSession) -> None:
     assert jsc is not None
     hadoop = jsc.hadoopConfiguration().getValByRegex(r"^fs\..*(key|secret|password|token|sas)")
     redaction.hide_named(dict(hadoop).items())
+
+
+def plan_for(spark: SparkSession, images: int | None) -> None:
+    """Let Spark plan its queries on one machine for so many images; None: as it is configured.
+
+    What the session's configuration sets by name stays, but for the number of partitions.
+    """
+    context, configured = spark.sparkContext, spark.sparkContext.getConf()
+    few = str(context.master).startswith("local") and images is not None and images <= FEW_IMAGES
+    for name, value in FOR_FEW_IMAGES.items():
+        own = configured.get(name)
+        if own is None and not few:
+            spark.conf.unset(name)
+        else:
+            spark.conf.set(name, value if own is None else own)
+    partitions = int(configured.get(PARTITIONS, DEFAULT_PARTITIONS) or DEFAULT_PARTITIONS)
+    spark.conf.set(PARTITIONS, str(min(partitions, slots(spark)) if few else partitions))
 
 
 def slots(spark: SparkSession) -> int:

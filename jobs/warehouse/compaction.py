@@ -7,8 +7,7 @@ folder that only Spark may write.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -73,14 +72,14 @@ class Upkeep:
 
         Delta's OPTIMIZE puts files one after the other in the order of their sizes.
         """
-        with self._settings(MERGING):
-            if order and len(small) == len(files):
-                rows = self._spark.read.format("delta").load(self._path)
-                sorted_rows = arranged(rows, order, merged_count(files, small))
-                writer = sorted_rows.write.format("delta").mode("overwrite")
-                writer.option("dataChange", "false").save(self._path)
-            else:
-                self._spark.sql(f"OPTIMIZE {self._name}")
+        self._set(MERGING)
+        if order and len(small) == len(files):
+            rows = self._spark.read.format("delta").load(self._path)
+            sorted_rows = arranged(rows, order, merged_count(files, small))
+            writer = sorted_rows.write.format("delta").mode("overwrite")
+            writer.option("dataChange", "false").save(self._path)
+        else:
+            self._spark.sql(f"OPTIMIZE {self._name}")
 
     def vacuum(self, hours: int | None, dry_run: bool) -> list[str]:
         """Delete what no version within the retention needs; in a dry run, return it.
@@ -88,22 +87,16 @@ class Upkeep:
         hours: the retention; None: that of the table.
         """
         retain = "" if hours is None else f" RETAIN {hours} HOURS"
-        with self._settings(LISTING):
-            rows = self._spark.sql(f"VACUUM {self._name}{retain}{' DRY RUN' if dry_run else ''}")
-            return [str(row[0]) for row in rows.collect()] if dry_run else []
+        self._set(LISTING)
+        rows = self._spark.sql(f"VACUUM {self._name}{retain}{' DRY RUN' if dry_run else ''}")
+        return [str(row[0]) for row in rows.collect()] if dry_run else []
 
     @property
     def _name(self) -> str:
         """The table for SQL."""
         return "delta.`{}`".format(self._path.replace("`", "``"))
 
-    @contextmanager
-    def _settings(self, more: Mapping[str, str]) -> Iterator[None]:
-        settings = {METADATA: self._metadata, **more}
-        for name, value in settings.items():
+    def _set(self, more: Mapping[str, str]) -> None:
+        """Set what Delta's commands take from their session."""
+        for name, value in {METADATA: self._metadata, **more}.items():
             self._spark.conf.set(name, value)
-        try:
-            yield
-        finally:
-            for name in settings:
-                self._spark.conf.unset(name)

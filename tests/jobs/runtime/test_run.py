@@ -8,8 +8,11 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from jobs.report import provenance
+from jobs.runtime import session
 from jobs.runtime.run import Run
 from jobs.runtime.stage import Stage, StageRun
+from jobs.warehouse import tables
+from jobs.warehouse.commits import CommitInfo
 from jobs.warehouse.store import open_store
 from tests.support.session import settings_for
 
@@ -43,3 +46,26 @@ def test_stages_of_killed_runs_are_recorded_as_failed(
     version = run.warehouse.version("runs")
     Run(spark, settings, "pipeline").close_stale()
     assert open_store(spark, str(tmp_path)).version("runs") == version, "nothing was stale"
+
+
+def test_a_stage_is_planned_for_as_many_images_as_there_are(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    setting = "spark.sql.codegen.wholeStage"
+    seen: list[str | None] = []
+
+    def main(_: StageRun) -> None:
+        seen.append(spark.conf.get(setting))
+
+    stage = Stage("generate", main, is_current=lambda *_: False)
+    warehouse = open_store(spark, str(tmp_path))
+    try:
+        for counted in (False, True):
+            if counted:
+                warehouse.write(tables.rows("images", []), "images", CommitInfo("r", "ingest", "1"))
+            run = Run(spark, settings_for(tmp_path, tmp_path), "generate")
+            run.execute(stage)
+            run.close()
+    finally:
+        session.plan_for(spark, None)
+    assert seen == ["true", "false"]

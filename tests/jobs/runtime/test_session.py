@@ -44,3 +44,23 @@ def test_a_java_that_spark_does_not_run_on_is_named(
     java.unlink()
     with pytest.raises(JobError, match="here is none"):
         session.check_java()
+
+
+def test_spark_plans_otherwise_for_few_images(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured, own = "spark.sql.adaptive.enabled", "spark.sql.codegen.wholeStage"
+    names = [configured, own, session.PARTITIONS]
+
+    def planned() -> list[str | None]:
+        return [spark.conf.get(name) for name in names]
+
+    monkeypatch.setitem(session.FOR_FEW_IMAGES, configured, "true")  # its session says false
+    monkeypatch.setattr(session, "slots", lambda _: 1)
+    session.plan_for(spark, None)
+    before = planned()
+    assert before == ["false", "true", "2"]
+    session.plan_for(spark, session.FEW_IMAGES)
+    assert planned() == ["false", "false", "1"]
+    session.plan_for(spark, session.FEW_IMAGES + 1)
+    assert planned() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -72,6 +73,7 @@ def test_small_files_become_one_and_the_rows_stay_sorted(store: Store, opener: O
     before, known = ids(store), store.commits("anomalies")
     assert len(store.data_files("anomalies")) >= 5
     store.compact("anomalies")
+    assert store.spark.conf.get(compaction.METADATA, None) is None, "later commits would have it"
     assert len(store.data_files("anomalies")) == 1
     rows = stored_rows(store, "anomalies")
     assert rows == sorted(rows)
@@ -224,6 +226,24 @@ def test_versions_within_the_retention_stay_readable_and_older_ones_go(store: St
     version = store.version("anomalies")
     assert store.vacuum("anomalies") == []
     assert store.version("anomalies") == version  # nothing to delete, so no commit
+
+
+def test_files_of_deletion_vectors_stay(spark: SparkSession, tmp_path: Path) -> None:
+    """delta-rs would take them for files of no version."""
+    store = open_store(spark, str(tmp_path))
+    store.write(content(*range(5)), "anomalies", commit(0))
+    folder = Path(store.path("anomalies"))
+    vectors = "TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')"
+    spark.sql(f"ALTER TABLE delta.`{folder}` SET {vectors}")
+    spark.sql(f"DELETE FROM delta.`{folder}` WHERE image_id = '003'")
+    (deleted,) = folder.glob("deletion_vector_*")
+    make_older(folder, days=40, versions=2)
+    os.utime(deleted, (0, 0))
+    store = open_store(spark, str(tmp_path))
+    assert store.vacuum("anomalies", dry_run=True) == []
+    store.vacuum("anomalies")
+    assert deleted.exists()
+    assert ids(store) == [0, 1, 2, 4]
 
 
 def test_a_table_without_a_retention_gets_ours(spark: SparkSession, tmp_path: Path) -> None:

@@ -79,6 +79,14 @@ def test_the_agreement_is_less_by_that_at_other_shifts() -> None:
     assert abs(agreement - (1 - max(correlations))) < 1e-3
 
 
+def test_stripes_agree_along_themselves_with_nothing() -> None:
+    stripes = np.tile(picture(12)[:1], (64, 1))
+    prepared = Prepared.of(stripes)
+    registration, agreement, *_ = judged(prepared, prepared, np.eye(2, 3))
+    assert registration > 0.99
+    assert agreement == 0
+
+
 def spliced(seed: int, matrix: Floats, first: int, last: int) -> Greys:
     """A picture through a matrix, of which the columns from first to last show another scene."""
     grey = view(scene(seed), composed(OWN, matrix))
