@@ -10,7 +10,7 @@ from udfs.vectors.axes import leading_axes
 from udfs.vectors.byte_bound import ByteBound
 from udfs.vectors.gpu import DeviceProducts
 from udfs.vectors.kernels import vnni
-from udfs.vectors.screen import Screen
+from udfs.vectors.screen import Screen, _down, _up
 
 
 @settings(deadline=None, max_examples=100)
@@ -103,3 +103,8 @@ def test_bytes_are_of_the_axes_that_the_first_bound_takes() -> None:
 def test_a_first_bound_takes_some_of_the_axes(lead: int) -> None:
     with pytest.raises(ValueError, match="between 1 and the 2 axes"):
         Screen([0.5], np.eye(4, dtype=np.float32)[:2], lead)
+
+
+def test_bounds_are_rounded_away_from_what_they_bound() -> None:
+    for value in (-1.5, -0.3, -1e-9, 0.0, 1e-9, 0.3, 1.0):
+        assert float(_down(value)) < value < float(_up(value))

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import itertools
+import platform
+from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -17,6 +20,16 @@ def coded(random: np.random.Generator, count: int, steps: int, words: int) -> tu
     right = np.concatenate([narrow.view(np.int32), wide.view(np.int32)], axis=1)
     left = np.concatenate([(narrow ^ np.int8(-128)).view(np.int32), wide.view(np.int32)], axis=1)
     return left, right
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="reads a list of Linux on x86")
+def test_a_processor_is_known_by_its_flags() -> None:
+    """A processor that was not recognised would skip the tests of its instructions as well."""
+    list_of_linux = Path("/proc/cpuinfo")
+    if not list_of_linux.exists() or numba.config.CPU_NAME or numba.config.CPU_FEATURES is not None:
+        pytest.skip("Linux lists no flags, or Numba is told what to compile for")
+    flags = set(list_of_linux.read_text().partition("\nflags")[2].partition("\n")[0].split())
+    assert vnni.has_byte_products() == (flags >= {"avx512f", "avx512bw", "avx512_vnni"})
 
 
 def test_what_passes_is_what_whole_numbers_say() -> None:
