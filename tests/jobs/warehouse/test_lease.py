@@ -232,7 +232,10 @@ def test_a_paused_owner_stops_if_another_took_over(files: LocalLeaseFiles, clock
         run()
     text = str(caught.value)
     assert stopped == [text, text]
-    assert "lost the lease of W: run run-two (process 22 on there, user bob) took it over" in text
+    assert (
+        "lost the lease of W: run run-two (process 22 on there, user bob) took it over at 20"
+        in text
+    )
     assert "when the other run has ended, the same command goes on" in text
     assert lost
     assert files.numbers() == [2], "it left its successor's file alone"

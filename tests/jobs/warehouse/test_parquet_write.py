@@ -218,6 +218,25 @@ def test_memory_is_bounded_by_row_groups(tmp_path: Path, monkeypatch: pytest.Mon
     assert "RLE_DICTIONARY" not in pixels.encodings
 
 
+def test_of_a_task_that_fails_midway_no_part_of_a_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_write, "GROUP_BYTES", 1 << 20)
+    begun = []
+
+    def numbers() -> Iterator[pa.RecordBatch]:
+        for n in range(0, 400, 40):
+            begun.append(any(tmp_path.iterdir()))
+            yield pa.record_batch({"id": list(range(n, n + 40))})
+        raise OSError(28, "No space left on device")
+
+    files = Files(tmp_path, rows, ARROW, tuple(ARROW.names[:9]))
+    with pytest.raises(OSError, match="No space"):
+        list(files.write(numbers(), arrow_frames.arrow_schema(parquet_write.ADDED)))
+    assert begun[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_statistics_are_those_of_all_rows() -> None:
     stats = Statistics(("name", "number", "never"))
     for part in (
