@@ -47,3 +47,10 @@ def test_a_transform_that_the_engine_does_not_look_for_is_not_found_either() -> 
         )
         found = np.sqrt(np.linalg.det(score.matrix[:, :2]))
         assert 1 / 1.5 < found < 1.5
+
+
+def test_stripes_agree_along_themselves_with_nothing() -> None:
+    stripes = np.tile(view(scene(34), similarity(1, 0, (0, 0)))[:1], (64, 1))
+    score = check.rescored(stripes, stripes, np.eye(2, 3))
+    assert score.registration > 0.99
+    assert score.agreement == 0
