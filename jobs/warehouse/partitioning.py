@@ -55,7 +55,7 @@ def assign_tasks(
     >>> assign_tasks({"large": 5, "small": 1, "middle": 3, "other": 1}, slots=1, cost=float)
     {'large': 0, 'middle': 1, 'other': 2, 'small': 3}
     """
-    number = max(1, min(len(counts), TASKS_A_SLOT * slots))
+    number = min(len(counts), TASKS_A_SLOT * slots)
     costs = {group: cost(count) for group, count in counts.items()}
     loads = [(0.0, task) for task in range(number)]
     tasks = {}
