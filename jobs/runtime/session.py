@@ -28,7 +28,7 @@ JAVA_VERSIONS = ("17", "21")
 MOMENT = 0.5  # s
 END_SECONDS = 60  # that Java has for its end, with a busy disk; a second is usual
 # Spark compiles code for each query, and plans it anew after each shuffle, which pays for large
-# tables. Of small ones this takes longer than the work itself: a sixth of a pipeline's time.
+# tables. Of small ones it takes longer than the work: a tenth of a small pipeline's time.
 FEW_IMAGES = 20_000
 FOR_FEW_IMAGES = {
     "spark.sql.adaptive.enabled": "false",
