@@ -139,10 +139,12 @@ def _hide_credentials(spark: SparkSession) -> None:
 def plan_for(spark: SparkSession, images: int | None) -> None:
     """Let Spark plan its queries on one machine for so many images; None: as it is configured.
 
-    What the session's configuration sets by name stays, but for the number of partitions.
+    What the session's configuration sets by name stays, but for the number of partitions. On a
+    cluster nothing changes: its platform may have set more in the session.
     """
-    context, configured = spark.sparkContext, spark.sparkContext.getConf()
-    few = str(context.master).startswith("local") and images is not None and images <= FEW_IMAGES
+    if not str(spark.sparkContext.master).startswith("local"):
+        return
+    configured, few = spark.sparkContext.getConf(), images is not None and images <= FEW_IMAGES
     for name, value in FOR_FEW_IMAGES.items():
         own = configured.get(name)
         if own is None and not few:

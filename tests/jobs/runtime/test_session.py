@@ -64,3 +64,6 @@ def test_spark_plans_otherwise_for_few_images(
     assert planned() == ["false", "false", "1"]
     session.plan_for(spark, session.FEW_IMAGES + 1)
     assert planned() == before
+    monkeypatch.setattr(spark.sparkContext, "master", "spark://host:7077")
+    session.plan_for(spark, session.FEW_IMAGES)
+    assert planned() == before

@@ -192,17 +192,18 @@ def test_columns_of_callers_are_written_by_spark(spark: SparkSession, tmp_path: 
         warehouse.write(made(spark, 0, 2), "latents", CommitInfo("run", "encode", "mark"))
 
 
+def numbered(folder: Path, begun: list[bool]) -> Iterator[pa.RecordBatch]:
+    """Batches of 40 rows; before each it is noted whether a file was begun in the folder."""
+    for n in range(0, 400, 40):
+        begun.append(any(folder.iterdir()))
+        yield pa.record_batch({"id": list(range(n, n + 40))})
+
+
 def test_memory_is_bounded_by_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_write, "GROUP_BYTES", 1 << 20)
-    begun = []
-
-    def numbers() -> Iterator[pa.RecordBatch]:
-        for n in range(0, 400, 40):
-            begun.append(any(tmp_path.iterdir()))
-            yield pa.record_batch({"id": list(range(n, n + 40))})
-
+    begun: list[bool] = []
     files = Files(tmp_path, rows, ARROW, tuple(ARROW.names[:9]))
-    (told,) = files.write(numbers(), arrow_frames.arrow_schema(parquet_write.ADDED))
+    (told,) = files.write(numbered(tmp_path, begun), arrow_frames.arrow_schema(parquet_write.ADDED))
     assert begun == [False] * 3 + [True] * 7  # the first is written before the others are made
     (path,) = tmp_path.iterdir()
     assert told.to_pylist()[0]["path"] == path.name
@@ -222,12 +223,10 @@ def test_of_a_task_that_fails_midway_no_part_of_a_file_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parquet_write, "GROUP_BYTES", 1 << 20)
-    begun = []
+    begun: list[bool] = []
 
     def numbers() -> Iterator[pa.RecordBatch]:
-        for n in range(0, 400, 40):
-            begun.append(any(tmp_path.iterdir()))
-            yield pa.record_batch({"id": list(range(n, n + 40))})
+        yield from numbered(tmp_path, begun)
         raise OSError(28, "No space left on device")
 
     files = Files(tmp_path, rows, ARROW, tuple(ARROW.names[:9]))
