@@ -37,7 +37,7 @@ from jobs.warehouse.files import LocalFiles
 from udfs.autoencoder import shipped
 from udfs.autoencoder.checkpoint import MODEL, Checkpoint, Epoch
 from udfs.autoencoder.model import Autoencoder
-from udfs.autoencoder.weights import weights_bytes
+from udfs.autoencoder.weights import model_id, weights_bytes
 
 TRAINED_ON = {
     truth.TILES: {
@@ -160,6 +160,7 @@ def ship(best: Kept, found: Sequence[float], settings: Train, about: dict[str, A
     text = json.dumps(
         {
             "trained on": shares,
+            "sha256": model_id(data),
             "half": "by the sha256 of the path, see benchmarks/truth.py",
             "made by": f"benchmarks/shipped_model.py at {commit()}",
             "seed": best.seed,

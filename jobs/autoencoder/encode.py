@@ -107,7 +107,7 @@ def encoding_platform(stage_run: StageRun) -> str:
 
     Raises JobError if the executors differ.
     """
-    from jobs.autoencoder.encoder_udf import platform_of, unlike  # they load torch
+    from jobs.autoencoder.encoder_udf import platform_of, unlike  # they load pandas
 
     settings = stage_run.settings.encode
     slots = session.slots(stage_run.spark)
@@ -225,7 +225,7 @@ def encoded(
 
     are_all: whether these are all rows of `images`, so that tasks can read its files directly.
     """
-    from jobs.autoencoder.encoder_udf import EncoderTask  # it loads torch
+    from jobs.autoencoder.encoder_udf import EncoderTask  # it loads pandas
 
     settings = stage_run.settings.encode
     encoding = EncoderTask(
@@ -311,5 +311,5 @@ STAGE = Stage(
     version=VERSION,
     model_id=model_id_of,
     imports=("jobs.autoencoder.encoder_udf",),
-    worker_imports=("jobs.autoencoder.encoder_udf",),
+    worker_imports=("jobs.autoencoder.encoder_udf", "udfs.autoencoder.inference"),
 )

@@ -2,13 +2,14 @@
 
 These functions stand in a module of their own, which workers import. Functions of the module
 `__main__` are pickled by value, and their cache of encoders would be a new one in every task.
+Only what runs in a task imports torch: the driver, which sends the functions, needs none.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,10 @@ from pyspark.sql.pandas.functions import pandas_udf
 
 from jobs.errors import JobError
 from udfs import arrow
-from udfs.autoencoder.device import encoding_platform, select_device
-from udfs.autoencoder.inference import encoder
-from udfs.autoencoder.model import PIXELS, Encoder
+from udfs.acquisition.decode import PIXELS
+
+if TYPE_CHECKING:
+    from udfs.autoencoder.model import Encoder
 
 # The overloads of pandas_udf for type checkers do not cover iterators of series.
 _pandas_udf: Any = pandas_udf
@@ -85,6 +87,8 @@ class EncoderTask:
         Raises JobError if the worker is of another kind than those that were asked before, such as
         one of an executor that came later.
         """
+        from udfs.autoencoder.inference import encoder
+
         own = platform_name(self.device, self.orientations)
         if self.platform not in (None, own):
             raise JobError(unlike([own, str(self.platform)]))
@@ -119,6 +123,8 @@ def platform_name(requested: str, orientations: int) -> str:
         orientations: the setting `encode.orientations`.
 
     """
+    from udfs.autoencoder.device import encoding_platform
+
     name = encoding_platform(task_device(requested), os.environ.get(ISA))
     return f"{name}, {orientations} orientations" if orientations > 1 else name
 
@@ -145,6 +151,8 @@ def task_device(requested: str) -> str:
 
     For "auto" it is the GPU that Spark assigned to the task, else any CUDA device, else the CPU.
     """
+    from udfs.autoencoder.device import select_device
+
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None
     return select_device(requested, gpus.addresses[0] if gpus else None)

@@ -85,10 +85,13 @@ def training_inputs(settings: Settings) -> dict[str, Any]:
 def read_given(path: str) -> bytes:
     """Read the weights file at a path or in a folder; of SHIPPED the one that comes along.
 
-    Raises JobError if there is none.
+    Raises JobError if there is none, or if the one that comes along is damaged.
     """
     if path == SHIPPED:
-        return shipped.weights()
+        try:
+            return shipped.weights()
+        except ValueError as damaged:
+            raise JobError(f"{damaged}: install latent-dedup anew") from damaged
     file = path
     try:
         if given_file.is_folder(path):

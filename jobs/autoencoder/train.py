@@ -17,10 +17,8 @@ from udfs.autoencoder.weights import load_model, normalises
 
 def main(stage_run: StageRun) -> None:
     """Table images → models/<model_id>/."""
-    from jobs.autoencoder import learning  # it loads torch, which takes seconds
-
     settings = stage_run.settings.train
-    data, details = take_over(settings) if settings.model else learning.learn(stage_run, settings)
+    data, details = take_over(settings) if settings.model else learn(stage_run, settings)
     about = {
         "fingerprint": models.training_fingerprint(stage_run.settings),
         "decoding": stage_run.settings.ingest.decoding,
@@ -70,17 +68,24 @@ def model_id(run: RunContext) -> str | None:
     return model.model_id if model else None
 
 
+def learn(stage_run: StageRun, settings: Train) -> tuple[bytes, dict[str, Any]]:
+    """Train a model; return its weights and what model.json says of the training."""
+    from jobs.autoencoder import learning  # it loads torch, which takes seconds
+
+    return learning.learn(stage_run, settings)
+
+
 def take_over(settings: Train) -> tuple[bytes, dict[str, Any]]:
     """Check a weights file that was trained elsewhere; return its bytes and what model.json says.
 
     Raises JobError if it is not a model of this architecture.
     """
-    data = models.read_given(settings.model)
+    data, is_shipped = models.read_given(settings.model), settings.model == SHIPPED
     try:
-        load_model(data)
+        if not is_shipped:  # which read_given has checked, without torch
+            load_model(data)
     except ValueError as wrong:
         raise JobError(f"train.model = {settings.model!r}: {wrong}") from wrong
-    is_shipped = settings.model == SHIPPED
     return data, {"given": settings.model, "summary": SHIPPED if is_shipped else "given"}
 
 
@@ -92,5 +97,4 @@ STAGE = Stage(
     enabled=lambda settings: not settings.ingest.vector_column,
     is_current=is_current,
     model_id=model_id,
-    imports=("jobs.autoencoder.learning",),
 )

@@ -61,12 +61,24 @@ def running(name: str) -> Iterator[SparkSession]:
         raise JobError(_how_it_ended(java)) from failure
     else:
         with contextlib.suppress(Exception):  # what it was needed for is done
-            spark.stop()
+            _stop(spark, java)
     finally:
         if java is not None and java.stdin is not None:
             java.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 java.wait(END_SECONDS)
+
+
+def _stop(spark: SparkSession, java: subprocess.Popen[bytes] | None) -> None:
+    """End the session; with a Java of our own that of Java alone, which ends next.
+
+    PySpark waits a second for the end of its server of accumulators, which ends with this process.
+    """
+    context = spark.sparkContext._jsc
+    if java is None or context is None:
+        spark.stop()
+    else:
+        context.stop()
 
 
 def _has_ended(java: subprocess.Popen[bytes] | None) -> TypeGuard[subprocess.Popen[bytes]]:

@@ -2,8 +2,10 @@
 
 PySpark forks its workers from a daemon that has imported little, so that each of them imports
 pandas, torch and this project anew, which takes seconds. Workers of this one have all of it from
-their beginning. spark-submit.sh names it to Spark (spark.python.daemon.module). A job calls `name`
-before Spark starts, and `begin` when it has.
+their beginning. spark-submit.sh names it to Spark (spark.python.daemon.module).
+
+A `fork_server` that has imported it all already takes the daemon's place, where there is one. This
+module itself imports nothing but the standard library before it has asked for that.
 """
 
 from __future__ import annotations
@@ -12,30 +14,45 @@ import contextlib
 import gc
 import importlib
 import os
+import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pyspark import daemon
-from pyspark.sql import SparkSession
+from jobs.runtime import fork_server
 
-MODULES = "LATENT_DEDUP_WORKER_MODULES"  # the environment variable with the names of modules
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 def main() -> None:
-    """Import the modules and serve workers until Spark ends.
+    """Serve workers until Spark ends, in a process forked from the server or in this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches Java, which ends this process
+    if not fork_server.has_served():
+        import_modules()
+        serve()
+
+
+def import_modules() -> None:
+    """Import what workers need.
 
     Importing starts no thread but one of jemalloc, which goes on in a forked process.
     """
     with _stdout_apart():
-        for module in ("pyspark.worker", *os.environ.get(MODULES, "").split()):
+        for module in ("pyspark.worker", "pyspark.daemon", *fork_server.modules()):
             with contextlib.suppress(Exception):  # the worker that needs it will say what is wrong
                 importlib.import_module(module)
     gc.collect()
     gc.freeze()  # see `arrow_frames.keep_modules`
+
+
+def serve() -> None:
+    """Fork a worker for each connection of Spark, until Spark closes stdin."""
+    from pyspark import daemon
+
     said = SimpleNamespace(print_exc=_print_exception, format_exc=traceback.format_exc)
     daemon.traceback = said  # type: ignore[assignment, attr-defined]
     daemon.manager()
@@ -58,11 +75,6 @@ def _print_exception() -> None:
     """Print the exception of a worker, unless it is that Spark gave up the task or has ended."""
     if not isinstance(sys.exc_info()[1], BrokenPipeError | EOFError):
         traceback.print_exc()
-
-
-def name(modules: Iterable[str]) -> None:
-    """Tell the daemon of a Spark that is started after this what to import."""
-    os.environ[MODULES] = " ".join(dict.fromkeys(modules))
 
 
 def begin(spark: SparkSession) -> None:

@@ -12,13 +12,23 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
 
+from udfs.autoencoder.weights import model_id
+
 FOLDER = "shipped_model"  # beside this file
 WEIGHTS, ABOUT = "weights.safetensors", "model.json"
 
 
 def weights() -> bytes:
-    """Return the bytes of the weights file."""
-    return _file(WEIGHTS).read_bytes()
+    """Return the bytes of the weights file.
+
+    Raises:
+        ValueError: the file is not the one that model.json describes.
+
+    """
+    data = _file(WEIGHTS).read_bytes()
+    if model_id(data) != about()["sha256"]:
+        raise ValueError(f"{_file(WEIGHTS)} is damaged: its sha256 is not that of {ABOUT}")
+    return data
 
 
 def about() -> dict[str, Any]:

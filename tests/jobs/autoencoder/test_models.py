@@ -11,9 +11,10 @@ import pytest
 
 from jobs.autoencoder import models
 from jobs.errors import JobError, MissingError
+from jobs.settings.autoencoder import SHIPPED
 from jobs.settings.load import build
 from jobs.warehouse.files import LocalFiles
-from udfs.autoencoder import weights
+from udfs.autoencoder import shipped, weights
 
 
 def warehouse_at(folder: Path, vectors: bool = False) -> Any:
@@ -68,6 +69,22 @@ def test_a_given_model_is_a_file_or_a_folder(tmp_path: Path) -> None:
     assert models.read_given(str(tmp_path / models.WEIGHTS)) == b"data"
     with pytest.raises(JobError, match=r"train\.model = .*lost': No such file"):
         models.read_given(str(tmp_path / "lost"))
+
+
+def test_a_shipped_model_that_is_damaged_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody looks into its tensors before the executors do."""
+    data = models.read_given(SHIPPED)
+    folder = tmp_path / shipped.FOLDER
+    folder.mkdir()
+    (folder / shipped.ABOUT).write_text(json.dumps({"sha256": weights.model_id(data)}))
+    (folder / shipped.WEIGHTS).write_bytes(data)
+    monkeypatch.setattr(shipped, "_file", lambda name: folder / name)
+    assert models.read_given(SHIPPED) == data
+    (folder / shipped.WEIGHTS).write_bytes(data[:-1])
+    with pytest.raises(JobError, match=r"weights\.safetensors is damaged: .*: install"):
+        models.read_given(SHIPPED)
 
 
 def test_vectors_have_no_pixels_for_a_model(tmp_path: Path) -> None:

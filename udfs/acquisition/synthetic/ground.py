@@ -36,9 +36,9 @@ def _frequencies(side: int) -> Field:
 
 def fractal(side: int, draw: Draw, roughness: float) -> Field:
     """Return noise with the spectrum frequency^−roughness, mean 0 and deviation 1: (side, side)."""
-    spectrum = np.fft.rfft2(draw.normal(size=(side, side))) / _frequencies(side) ** roughness
+    spectrum = scipy.fft.rfft2(draw.normal(size=(side, side))) / _frequencies(side) ** roughness
     spectrum[0, 0] = 0
-    field = np.fft.irfft2(spectrum, s=(side, side))
+    field = scipy.fft.irfft2(spectrum, s=(side, side))
     return np.asarray(field / field.std())
 
 
