@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs.runtime import fork_server
-from tests.support.daemons import a_worker, ended, spark_daemon
 from tests.support.folders import ROOT
+from tests.support.spark_workers import a_worker, ended, spark_daemon
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 MODULES = ["udfs.vectors.cosine"]
@@ -23,17 +24,12 @@ def has_numba(process: int) -> bool:
     return "numba" in Path(f"/proc/{process}/maps").read_text()
 
 
-def parent(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-
-
 def server_of_this_process() -> int:
-    """The server's process id, by the children of this process."""
+    """The server's process id."""
     (server,) = (
-        int(child)
-        for task in Path("/proc/self/task").iterdir()
-        for child in (task / "children").read_text().split()
-        if fork_server.__name__ in Path(f"/proc/{child}/cmdline").read_text()
+        child.pid
+        for child in psutil.Process().children()
+        if fork_server.__name__ in child.cmdline()
     )
     return server
 
@@ -47,8 +43,8 @@ def test_a_daemon_is_forked_from_what_has_imported_already() -> None:
                 with connection:
                     assert has_numba(worker)
                     assert not has_numba(daemon.pid)
-                    manager = parent(worker)
-                    assert parent(manager) == server
+                    manager = psutil.Process(worker).ppid()
+                    assert psutil.Process(manager).ppid() == server
                 assert daemon.stdin is not None
                 daemon.stdin.close()
                 assert daemon.wait(60) == 0
@@ -64,7 +60,7 @@ def test_a_daemon_of_another_environment_imports_by_itself() -> None:
         worker, connection = a_worker(daemon)
         with connection:
             assert has_numba(worker)
-            assert parent(worker) == daemon.pid
+            assert psutil.Process(worker).ppid() == daemon.pid
 
 
 def test_a_daemon_needs_no_server() -> None:
@@ -76,7 +72,7 @@ def test_a_daemon_needs_no_server() -> None:
             worker, connection = a_worker(daemon)
             with connection:
                 assert has_numba(worker)
-                assert parent(worker) == daemon.pid
+                assert psutil.Process(worker).ppid() == daemon.pid
 
 
 def test_a_folder_of_a_long_path_has_no_server(
@@ -92,10 +88,10 @@ def test_a_folder_of_a_long_path_has_no_server(
 
 def test_the_server_ends_with_a_job_that_is_killed() -> None:
     program = (
-        "import os, signal, sys\n"
+        "import os, psutil, signal\n"
         "from jobs.runtime import fork_server\n"
         "with fork_server.running([]):\n"
-        "    print(open('/proc/thread-self/children').read(), flush=True)\n"
+        "    print(psutil.Process().children()[0].pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     killed = subprocess.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.runtime import fork_server, worker_daemon
-from tests.support.daemons import a_worker, ended, spark_daemon
+from tests.support.spark_workers import a_worker, ended, spark_daemon
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -26,17 +26,20 @@ SQUARE = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
 RING = np.stack([np.cos(np.arange(10) * np.pi / 5), np.sin(np.arange(10) * np.pi / 5)], axis=1)
 
 
-@lru_cache(maxsize=8)
-def _frequencies(side: int) -> Field:
-    """Return |frequency| on the half-plane of a real Fourier transform, and 1 at frequency 0."""
+@lru_cache(maxsize=16)
+def _divisors(side: int, roughness: float) -> Field:
+    """Return |frequency|^roughness on the half-plane of a real Fourier transform, 1 at frequency 0.
+
+    Its callers ask for few values of roughness, each many times.
+    """
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij"))
     frequency[0, 0] = 1
-    return np.asarray(frequency)
+    return np.asarray(frequency**roughness)
 
 
 def fractal(side: int, draw: Draw, roughness: float) -> Field:
     """Return noise with the spectrum frequency^−roughness, mean 0 and deviation 1: (side, side)."""
-    spectrum = scipy.fft.rfft2(draw.normal(size=(side, side))) / _frequencies(side) ** roughness
+    spectrum = scipy.fft.rfft2(draw.normal(size=(side, side))) / _divisors(side, roughness)
     spectrum[0, 0] = 0
     field = scipy.fft.irfft2(spectrum, s=(side, side))
     return np.asarray(field / field.std())

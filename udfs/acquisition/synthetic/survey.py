@@ -121,9 +121,8 @@ def photograph(scene: Scene, side: int, seed: int) -> list[tuple[str, bytes]]:
     camera = Camera(np.rot90(ground, heading), side, margin)
     original = scene.shots[0].image_id
     first = camera.expose(_generator(seed, original))
-    # Copies are made from the file as it was written, not from the ground.
     data = _encode(first, original)
-    decoded = _decode(data)
+    decoded = None
     files = [(original, data)]
     for shot in scene.shots[1:]:
         generator = _generator(seed, shot.image_id)
@@ -134,6 +133,8 @@ def photograph(scene: Scene, side: int, seed: int) -> list[tuple[str, bytes]]:
                 generator, angle=generator.uniform(1, 4) * generator.choice((-1, 1))
             )
         else:
+            # Copies are made from the file as it was written, not from the ground.
+            decoded = _decode(data) if decoded is None else decoded
             frame = COPIES[str(shot.change)](decoded, generator)
         quality = int(generator.integers(40, 86)) if shot.change == "jpeg" else QUALITY
         files.append((shot.image_id, _encode(frame, shot.image_id, quality)))
