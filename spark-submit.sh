@@ -255,6 +255,8 @@ if [ -n "$own_java" ]; then
   quote="'\"'\"'" # a single quote among words in single quotes
   # shellcheck disable=SC2089 # PySpark splits it as a shell would
   printf -v PYSPARK_SUBMIT_ARGS "'%s' " "${spark_options[@]//\'/$quote}" pyspark-shell
+  # A package `jobs` in the folder where the command is given must not come before this one.
+  export PYTHONSAFEPATH=1
   # shellcheck disable=SC2090
   # The last two as spark-submit sets them for a job.
   export PYSPARK_SUBMIT_ARGS PYTHONHASHSEED=${PYTHONHASHSEED:-0} PYTHONUNBUFFERED=YES

@@ -8,6 +8,8 @@ from collections import defaultdict
 
 import psutil
 
+from jobs.runtime import fork_server
+
 ROLES = ("driver, JVM", "driver, Python", "workers, together", "one worker", "all")
 
 
@@ -65,6 +67,7 @@ class Memory(threading.Thread):
 
 def _role(process: psutil.Process) -> str:
     words = " ".join(process.cmdline())
-    if "pyspark.daemon" in words or "pyspark.worker" in words or "pyspark/daemon" in words:
+    daemons = ("pyspark.daemon", "pyspark.worker", "pyspark/daemon", fork_server.__name__)
+    if any(daemon in words for daemon in daemons):
         return "workers, together"
     return "driver, JVM" if process.name() == "java" else "driver, Python"

@@ -63,14 +63,21 @@ def silence_libraries() -> None:
     results. What a user can act on is in the command's own messages.
     """
     silence_py4j()
-    # They print a stack when Java ends before this process does, of which the command tells itself.
-    for server in (AccumulatorTCPServer, AccumulatorUnixServer):
-        server.handle_error = _say_nothing  # type: ignore[method-assign, assignment]
+    silence_accumulators()
     for name in QUERY_LOGGERS:
         PySparkLogger.getLogger(name).setLevel(ABOVE_ALL)  # they have handlers of their own
     # Of a logger without any handler Python itself prints warnings and errors.
     logging.getLogger().addHandler(logging.NullHandler())
     logging.captureWarnings(True)
+
+
+def silence_accumulators() -> None:
+    """Let PySpark's servers of accumulators print no stack when Java ends before this process does.
+
+    At the end of a command it does, and where it ends in the middle the command tells of it itself.
+    """
+    for server in (AccumulatorTCPServer, AccumulatorUnixServer):
+        server.handle_error = _say_nothing  # type: ignore[method-assign, assignment]
 
 
 def _say_nothing(*_: object) -> None:

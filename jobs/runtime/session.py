@@ -15,11 +15,12 @@ import subprocess
 from collections.abc import Iterator
 from typing import TypeGuard
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from jobs.errors import JobError
-from jobs.runtime.process import interrupted
+from jobs.runtime.process import interrupted, silence_accumulators
 from jobs.settings import redaction
 
 DELTA = "io.delta.sql.DeltaSparkSessionExtension"
@@ -57,6 +58,8 @@ def running(name: str) -> Iterator[SparkSession]:
         yield spark
     except Exception as failure:
         if isinstance(failure, JobError) or not _has_ended(java):
+            if isinstance(failure, Py4JError) and java is not None:
+                raise RuntimeError(str(failure)) from failure  # Java, which ends, has the text
             raise
         raise JobError(_how_it_ended(java)) from failure
     else:
@@ -78,6 +81,7 @@ def _stop(spark: SparkSession, java: subprocess.Popen[bytes] | None) -> None:
     if java is None or context is None:
         spark.stop()
     else:
+        silence_accumulators()
         context.stop()
 
 
@@ -110,7 +114,8 @@ def start(name: str) -> SparkSession:
     if not is_running():
         check_java()
     try:
-        spark = SparkSession.builder.appName(f"latent-dedup {name}").getOrCreate()
+        with _uninterrupted():
+            spark = SparkSession.builder.appName(f"latent-dedup {name}").getOrCreate()
     except PySparkRuntimeError as wrong:
         raise JobError("Java ended while Spark started; what stands above says why") from wrong
     if DELTA not in (spark.conf.get("spark.sql.extensions", "") or ""):
@@ -120,6 +125,23 @@ def start(name: str) -> SparkSession:
         )
     _hide_credentials(spark)
     return spark
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until the block is left.
+
+    Java that has only begun waits for this process, and would for ever if this were gone. A job
+    asks in its main thread, the only one that Ctrl-C interrupts.
+    """
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held:
+            raise KeyboardInterrupt
 
 
 def check_java() -> None:

@@ -8,6 +8,7 @@ table, its commit, the row in `runs`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -19,8 +20,10 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pyspark import SparkContext
 
+from jobs.runtime import fork_server
 from tests.support.folders import ROOT
 
 FAULT = "TEST_FAULT"  # KIND@MOMENT, or KIND alone for one that lasts for the whole run
@@ -146,18 +149,17 @@ def kill_worker(injector: Injector, stage: str) -> None:
 
 
 def worker_ticks() -> dict[int, int]:
-    """Return the processor time of the Python workers of this run, by pid."""
-    found, jvm = {}, java()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            words = (folder / "cmdline").read_text()
-        except OSError:  # it ended meanwhile
-            continue
-        parent, session = int(fields[1]), int(fields[3])  # workers leave the process group
-        is_ours = session == os.getsid(0) and parent != jvm
-        if is_ours and "pyspark.worker" in words:
-            found[int(folder.name)] = int(fields[11]) + int(fields[12])
+    """Return the processor time of the Python workers of this run, by pid.
+
+    They are forked from a daemon that is forked from this process's fork server.
+    """
+    found: dict[int, int] = {}
+    with contextlib.suppress(psutil.Error):  # one ended meanwhile
+        for server in psutil.Process().children():
+            if fork_server.__name__ in " ".join(server.cmdline()):
+                for worker in (worker for one in server.children() for worker in one.children()):
+                    times = worker.cpu_times()
+                    found[worker.pid] = round(100 * (times.user + times.system))
     return found
 
 

@@ -20,15 +20,22 @@ from tests.support.folders import ROOT
 
 @contextmanager
 def spark_daemon(
-    environment: Mapping[str, str], *folders: Path
+    environment: Mapping[str, str],
+    *folders: Path,
+    module: str = "pyspark.worker",
+    stderr: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the daemon, with further folders of modules; end it afterwards."""
+    """Start the daemon, with further folders of modules; end it afterwards.
+
+    module: what a worker runs, of a name that begins with pyspark. stderr: as Popen's.
+    """
     paths = ":".join(map(str, (ROOT, *folders)))
     own = {"PYTHONPATH": paths, "PYTHON_WORKER_FACTORY_SECRET": "s"}
     with subprocess.Popen(
-        [sys.executable, "-m", worker_daemon.__name__, "pyspark.worker"],
+        [sys.executable, "-m", worker_daemon.__name__, module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=stderr,
         cwd=ROOT,
         env=os.environ | own | dict(environment),
     ) as daemon:

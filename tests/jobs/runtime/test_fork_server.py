@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -24,14 +28,14 @@ def has_numba(process: int) -> bool:
     return "numba" in Path(f"/proc/{process}/maps").read_text()
 
 
-def server_of_this_process() -> int:
-    """The server's process id."""
-    (server,) = (
-        child.pid
-        for child in psutil.Process().children()
-        if fork_server.__name__ in child.cmdline()
-    )
-    return server
+def server_of_this_process() -> psutil.Process:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:  # a process that has just begun may show no command line
+        for child in psutil.Process().children():
+            if fork_server.__name__ in " ".join(child.cmdline()):
+                return child
+        time.sleep(0.05)
+    raise AssertionError("there is no server")
 
 
 def test_a_daemon_is_forked_from_what_has_imported_already() -> None:
@@ -44,13 +48,13 @@ def test_a_daemon_is_forked_from_what_has_imported_already() -> None:
                     assert has_numba(worker)
                     assert not has_numba(daemon.pid)
                     manager = psutil.Process(worker).ppid()
-                    assert psutil.Process(manager).ppid() == server
+                    assert psutil.Process(manager).ppid() == server.pid
                 assert daemon.stdin is not None
                 daemon.stdin.close()
                 assert daemon.wait(60) == 0
                 assert ended(worker)
                 assert ended(manager)
-    assert ended(server)
+    assert ended(server.pid)
     assert fork_server.SOCKET not in os.environ
 
 
@@ -66,8 +70,8 @@ def test_a_daemon_of_another_environment_imports_by_itself() -> None:
 def test_a_daemon_needs_no_server() -> None:
     with fork_server.running(MODULES):
         server = server_of_this_process()
-        os.kill(server, signal.SIGKILL)
-        assert ended(server)
+        server.kill()
+        assert ended(server.pid)
         with spark_daemon(SIMPLE) as daemon:
             worker, connection = a_worker(daemon)
             with connection:
@@ -75,18 +79,62 @@ def test_a_daemon_needs_no_server() -> None:
                 assert psutil.Process(worker).ppid() == daemon.pid
 
 
+@pytest.mark.parametrize("name", ["long" * 25, "ä" * 48], ids=["letters", "bytes"])
 def test_a_folder_of_a_long_path_has_no_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / ("long" * 25)
+    folder = tmp_path / name
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
+    monkeypatch.setenv(fork_server.SOCKET, "of another job")
     with fork_server.running(MODULES):
         assert fork_server.SOCKET not in os.environ
     assert not [*folder.iterdir()]
 
 
-def test_the_server_ends_with_a_job_that_is_killed() -> None:
+def test_a_job_goes_on_without_room_for_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with fork_server.running(MODULES):
+        assert fork_server.SOCKET not in os.environ
+
+
+def test_a_forked_daemon_has_what_spark_gave_it(tmp_path: Path) -> None:
+    """The path of modules, the arguments and the environment."""
+    (tmp_path / "pyspark_told.py").write_text(
+        "import os\n"
+        "def main(infile, outfile):\n"
+        "    outfile.write(os.environ['SPARK_TOLD'].encode())\n"
+        "    raise SystemExit(1)\n"
+    )
+    told = SIMPLE | {"SPARK_TOLD": "this"}
+    with (
+        fork_server.running(MODULES),
+        spark_daemon(told, tmp_path, module="pyspark_told") as daemon,
+    ):
+        worker, connection = a_worker(daemon)
+        with connection:
+            assert psutil.Process(worker).ppid() != daemon.pid
+            connection.sendall(struct.pack("!i", 1) + b"s")  # the secret
+            answer = connection.recv(10, socket.MSG_WAITALL)
+        assert answer == struct.pack("!i", 2) + b"okthis"
+
+
+def test_a_forked_daemon_that_fails_says_why() -> None:
+    wrong = SIMPLE | {"PYTHON_UNIX_DOMAIN_ENABLED": "true"}  # without a folder for the socket
+    with (
+        fork_server.running(MODULES),
+        spark_daemon(wrong, stderr=subprocess.PIPE) as daemon,
+    ):
+        assert daemon.stderr is not None
+        assert b"PYTHON_WORKER_FACTORY_SOCK_DIR" in daemon.stderr.read()
+        assert daemon.stdout is not None
+        assert daemon.stdout.read() == b""
+
+
+def test_the_server_ends_with_a_job_that_is_killed(tmp_path: Path) -> None:
     program = (
         "import os, psutil, signal\n"
         "from jobs.runtime import fork_server\n"
@@ -95,7 +143,13 @@ def test_the_server_ends_with_a_job_that_is_killed() -> None:
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     killed = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     assert killed.returncode == -signal.SIGKILL
     assert ended(int(killed.stdout))
+    assert not [*tmp_path.iterdir()]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from jobs.errors import JobError
@@ -44,6 +50,41 @@ def test_a_java_that_spark_does_not_run_on_is_named(
     java.unlink()
     with pytest.raises(JobError, match="here is none"):
         session.check_java()
+
+
+def test_ctrl_c_waits_until_java_has_started() -> None:
+    """Else Java waited for a process that is gone."""
+    before, done = signal.getsignal(signal.SIGINT), []
+
+    def start() -> None:
+        with session._uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            done.append("started")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert done == ["started"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_error_is_asked_of_java_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    class JavaError(Py4JError):  # type: ignore[misc]
+        def __str__(self) -> str:
+            if java.poll() is not None:
+                raise ConnectionRefusedError
+            return "java.lang.IllegalStateException: it failed"
+
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as java:
+        spark = SimpleNamespace(
+            sparkContext=SimpleNamespace(_gateway=SimpleNamespace(proc=java), _jsc=None)
+        )
+        monkeypatch.setattr(session, "start", lambda name: spark)
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        with pytest.raises(RuntimeError) as raised, session.running("test"):
+            raise JavaError
+        assert java.poll() == 0
+    assert str(raised.value) == "java.lang.IllegalStateException: it failed"
 
 
 def test_spark_plans_otherwise_for_few_images(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.runtime import fork_server, worker_daemon
+from jobs.runtime import workers
 from tests.support.spark_workers import a_worker, ended, spark_daemon
 
 
@@ -15,7 +15,7 @@ from tests.support.spark_workers import a_worker, ended, spark_daemon
 @pytest.mark.parametrize("modules", ["talks no.such.module udfs.vectors.cosine", ""])
 def test_a_worker_has_the_modules_from_its_beginning(modules: str, tmp_path: Path) -> None:
     (tmp_path / "talks.py").write_text("print('of itself')")
-    with spark_daemon({fork_server.MODULES: modules}, tmp_path) as daemon:
+    with spark_daemon({workers.MODULES: modules}, tmp_path) as daemon:
         worker, connection = a_worker(daemon)
         with connection:
             assert worker != daemon.pid
@@ -25,14 +25,3 @@ def test_a_worker_has_the_modules_from_its_beginning(modules: str, tmp_path: Pat
         daemon.stdin.close()  # as Spark ends it
         daemon.wait(60)
         assert ended(worker)
-
-
-def test_a_worker_whose_task_was_given_up_prints_nothing(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    for error, told in ((BrokenPipeError(), False), (EOFError(), False), (ValueError("it"), True)):
-        try:
-            raise error
-        except (OSError, EOFError, ValueError):
-            worker_daemon._print_exception()
-        assert ("Traceback" in capsys.readouterr().err) == told
