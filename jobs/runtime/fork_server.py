@@ -34,10 +34,7 @@ AS_A_WORKER = {"OMP_NUM_THREADS": "1"}
 # Variables that no import looks at: what Spark gives its daemon, which workers read when they
 # begin, and what a shell or the start of Java changes.
 OF_SPARK = (
-    "PYTHON_DAEMON_",
-    "PYTHON_FAULTHANDLER_",
-    "PYTHON_UNIX_DOMAIN_",
-    "PYTHON_WORKER_",
+    "PYTHON_",  # Python's own are without the line, but for a few that no executor is given
     "PYTHONPATH",  # sys.path is sent instead
     "PYSPARK_",
     "SPARK_",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs.main import STAGES
-from tests.support.commands import command_line, run_command
+from jobs.runtime import fork_server
+from tests.support.commands import COMMAND_SECONDS, command_line, run_command
 from tests.support.folders import ROOT
+from tests.support.spark_workers import ended
 
 CONF = str(ROOT / "conf/local.toml")
 
@@ -188,6 +193,31 @@ def test_a_pipeline_runs_from_another_folder_with_relative_paths(
     assert f"report    {warehouse / 'report/report.html'}" in done.stdout
     assert f"curated   {warehouse / 'curated'}" in done.stdout
     assert f"publish --warehouse '{warehouse.name}' --set publish.rule=fixed:0.97" in done.stdout
+
+
+@pytest.mark.spark
+def test_workers_are_forked_from_what_imported_while_spark_started(
+    pictures: Path, tmp_path: Path
+) -> None:
+    """A variable that a newer Spark gives its daemon would end that without a word."""
+
+    def is_of_the_server(process: int) -> bool:
+        return any(fork_server.__name__ in word for word in psutil.Process(process).cmdline())
+
+    line, environment = command_line(
+        "ingest", "--images", str(pictures), "--warehouse", str(tmp_path / "warehouse")
+    )
+    daemons: set[int] = set()
+    with subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL) as command:
+        while command.poll() is None and not daemons:
+            with contextlib.suppress(psutil.Error):  # one ended meanwhile
+                for process in psutil.Process(command.pid).children(recursive=True):
+                    if is_of_the_server(process.pid) and is_of_the_server(process.ppid()):
+                        daemons.add(process.pid)
+            time.sleep(0.02)
+        assert command.wait(COMMAND_SECONDS) == 0
+    assert daemons
+    assert all(ended(daemon) for daemon in daemons)
 
 
 @pytest.mark.spark
