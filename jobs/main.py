@@ -206,10 +206,8 @@ def run(job: str, settings: Settings) -> None:
         importing = threading.Thread(target=_import, args=(modules,), daemon=True)
         importing.start()
         of_workers = (module for stage in stages for module in stage.worker_modules)
-        ahead = (
-            contextlib.nullcontext() if session.is_running() else fork_server.running(of_workers)
-        )
-        with ahead, session.running(job) as spark:
+        server = fork_server.running(of_workers, is_needed=not session.is_running())
+        with server, session.running(job) as spark:
             worker_daemon.begin(spark)
             importing.join()
             perform(Run(spark, settings, job, pipeline.STAGES), job)
