@@ -73,9 +73,9 @@ def running(name: str) -> Iterator[SparkSession]:
 
 
 def _stop(spark: SparkSession, java: subprocess.Popen[bytes] | None) -> None:
-    """End the session; with a Java of our own that of Java alone, which ends next.
+    """End the session. Where this process started Java, only Java's part of it: Java ends next.
 
-    PySpark waits a second for the end of its server of accumulators, which ends with this process.
+    PySpark's part would wait a second for its server of accumulators, which ends with this process.
     """
     context = spark.sparkContext._jsc
     if java is None or context is None:
