@@ -134,7 +134,10 @@ def test_a_forked_daemon_that_fails_says_why() -> None:
         assert daemon.stdout.read() == b""
 
 
-def test_the_server_ends_with_a_job_that_is_killed(tmp_path: Path) -> None:
+def test_the_server_ends_with_a_job_that_is_killed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("job")  # of a short path, as a socket's has to be
     program = (
         "import os, signal, subprocess\n"
         "from jobs.runtime import fork_server\n"
@@ -150,11 +153,11 @@ def test_the_server_ends_with_a_job_that_is_killed(tmp_path: Path) -> None:
     killed = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(tmp_path)},
+        env=os.environ | {"TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
         text=True,
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
     assert ended(int(killed.stdout))
-    assert not [*tmp_path.iterdir()]
+    assert not [*folder.iterdir()]
