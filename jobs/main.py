@@ -32,7 +32,6 @@ from jobs.maintenance import maintain
 from jobs.paths import is_mounted
 from jobs.runtime import fork_server, session, worker_daemon
 from jobs.runtime.console import Console
-from jobs.runtime.no_spark import NeedsSpark, NoSpark
 from jobs.runtime.process import attach_terminal, die_with_parent, silence_libraries
 from jobs.runtime.run import Run, blaming_damage
 from jobs.runtime.stage import Stage
@@ -41,6 +40,7 @@ from jobs.settings.model import FORMATS, Settings
 from jobs.settings.redaction import hide_named, redacted
 from jobs.warehouse import shared_folder
 from jobs.warehouse.lock import lock
+from jobs.warehouse.no_spark import NeedsSpark, NoSpark
 from jobs.warehouse.store import check_root
 
 # The environment variable in which spark-submit.sh gives the path of the project's settings file.

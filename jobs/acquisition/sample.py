@@ -6,13 +6,16 @@ The ground truth is a CSV file that says of every image which other image it is 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import multiprocessing
 import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib import metadata, resources
 from pathlib import Path
 
 from jobs.acquisition import listing
@@ -22,10 +25,12 @@ from jobs.runtime.process import die_with_parent
 from jobs.runtime.progress import Progress
 from jobs.settings.acquisition import Sample
 from jobs.settings.model import Settings
+from udfs.acquisition import synthetic
 from udfs.acquisition.synthetic import survey
 
 TRUTH = ("image_id", "copy_of", "change", "overlap")
 CHUNK = 8  # scenes that a process takes at once; they take it a fifth of a second
+LIBRARIES = ("numpy", "scipy", "pillow")  # whose versions decide the bytes of the images
 
 
 def main(settings: Settings) -> None:
@@ -43,14 +48,13 @@ def main(settings: Settings) -> None:
             f"would be written under {root}; nothing was done (--dry-run)"
         )
         return
-    console, begun, written = Console.of(settings), time.monotonic(), 0
+    console, written = Console.of(settings), 0
     console.begin("sample")
-    for number, scene in enumerate(rendered(scenes, settings.sample), start=1):
-        written += sum(put(root / name, data) for name, data in scene)
-        share = number / len(scenes)
-        progress = Progress(time.monotonic() - begun, share, share * len(shots))
-        console.progress("sample", progress)
-    written += sum(put(root / name, data) for name, data in broken)
+    record, recipe = truth.with_name(f"{truth.name}.json"), recipe_of(settings.sample)
+    if not is_written(record, recipe, root):
+        written = write_images(scenes, settings.sample, root, console)
+        written += sum(put(root / name, data) for name, data in broken)
+        put(record, json.dumps(made(recipe, root), indent=1).encode())
     put(truth, truth_csv(shots).encode("utf-8"))
     copies = sum(shot.copy_of is not None for shot in shots)
     console.line(
@@ -58,6 +62,55 @@ def main(settings: Settings) -> None:
         f"near-copies of others; {len(broken)} broken files; {written:,} files written anew"
     )
     console.line(f"  truth     {truth}")
+
+
+def write_images(scenes: list[survey.Scene], settings: Sample, root: Path, console: Console) -> int:
+    """Render the files of all scenes; return how many were not there as they are now."""
+    begun, written = time.monotonic(), 0
+    shots = sum(len(scene.shots) for scene in scenes)
+    for number, scene in enumerate(rendered(scenes, settings), start=1):
+        written += sum(put(root / name, data) for name, data in scene)
+        share = number / len(scenes)
+        console.progress("sample", Progress(time.monotonic() - begun, share, share * shots))
+    return written
+
+
+def recipe_of(settings: Sample) -> dict[str, object]:
+    """Return what decides the bytes of all files: settings, code and versions of libraries."""
+    code = hashlib.sha256()
+    for file in sorted(resources.files(synthetic).iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".py"):
+            code.update(file.read_bytes())
+    return {
+        "settings": {
+            name: getattr(settings, name) for name in ("labels", "scenes", "side", "seed")
+        },
+        "code": code.hexdigest(),
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def made(recipe: dict[str, object], root: Path) -> dict[str, object]:
+    """Return the record of what lies below the folder: a recipe, and a hash of the files' states.
+
+    The state of a file is its name, size and time, by which `ingest` knows that it was not changed.
+    """
+    files = sorted(
+        (file.relative, file.size_bytes, file.modified_at) for file in listing.walk(str(root))
+    )
+    lines = "".join(f"{name}|{size}|{time.isoformat()}\n" for name, size, time in files)
+    return recipe | {"files": hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()}
+
+
+def is_written(record: Path, recipe: dict[str, object], root: Path) -> bool:
+    """Whether an earlier run left this very record, so that there is nothing to render."""
+    if not (record.exists() and root.exists()):
+        return False
+    try:
+        found = json.loads(record.read_bytes())
+    except ValueError:  # a run that was killed, or somebody else's file
+        return False
+    return bool(found == made(recipe, root))
 
 
 def planned(settings: Sample) -> list[survey.Scene]:

@@ -48,6 +48,12 @@ def depends(run: RunContext) -> dict[str, Any]:
     }
 
 
+def before(run: RunContext) -> None:
+    """Raise JobError if a given model cannot be read, before hours of `ingest`."""
+    if run.settings.train.model:
+        models.read_given(run.settings.train.model)
+
+
 def is_current(run: RunContext, fingerprint: str) -> bool:
     """Whether a model was trained with these settings, on whatever images.
 
@@ -94,6 +100,7 @@ STAGE = Stage(
     main,
     reads=lambda run: written_by("images"),
     depends=depends,
+    before=before,
     enabled=lambda settings: not settings.ingest.vector_column,
     is_current=is_current,
     model_id=model_id,

@@ -33,6 +33,8 @@ SELECTION = T.StructType(
         if column.name not in arrow_frames.struct(tables.EVIDENCE).names
     ]
 )
+# How long registration takes depends on what pictures show: a group in a task, if possible.
+PROOF_TASKS_A_SLOT = 16
 COMPARED_COLUMNS = ("image_id", "label", "group", "reference_mask", "pending_mask", "latent")
 
 
@@ -88,7 +90,9 @@ def small_groups(
     for space in stage_run.settings.prune.space:
         of_space = {group: count for group, count in counts.items() if space_of(group) == space}
         rows = proving.with_known(compared.where(F.col("space") == space))
-        outcomes = rows_by_shuffle(rows, of_space, covers, order, CANDIDATE, OUTCOMES)
+        outcomes = rows_by_shuffle(
+            rows, of_space, covers, order, CANDIDATE, OUTCOMES, PROOF_TASKS_A_SLOT
+        )
         with stage_run.progress_from(lambda: covers.progress.current(counts)):
             parts.append(proving.stored(outcomes))
     return parts
@@ -136,14 +140,16 @@ def rows_by_shuffle(
     order: Sequence[Column],
     columns: Sequence[str] = COMPARED_COLUMNS,
     schema: T.StructType = SELECTION,
+    tasks_a_slot: int = partitioning.TASKS_A_SLOT,
 ) -> DataFrame:
     """The rows of small groups, which Spark's shuffle brings whole and in order to the tasks.
 
     columns: of the candidates, that the tasks need. schema: of the rows, as `GroupCovers` has it.
+    tasks_a_slot: at most.
     """
     slots = session.slots(compared.sparkSession)
     tasks = partitioning.repartitioned_by_group(
-        compared, dict(counts), slots, cost, order, key="group"
+        compared, dict(counts), slots, cost, order, key="group", tasks_a_slot=tasks_a_slot
     )
     return arrow_frames.mapped(tasks.select(*columns), covers.rows, schema)
 

@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
@@ -64,17 +65,21 @@ def draw_registered_pairs(
     """Return the rows of the table `pairs`; none where no pair lies above the lowest edge."""
     edges = strata.registration_edges(prune.proof)
     pairs = registered_pairs(stage_run, prune, space).where(F.col("registration") > edges[0])
-    pairs = pairs.withColumn("stratum", _stratum(edges))
-    plan = SamplingPlan.of(_classes(pairs, len(edges) - 1), edges, settings.pairs, settings.seed)
-    numbers = [
-        (label, stratum, number)
-        for label, of_class in plan.pairs.items()
-        for stratum, number in enumerate(of_class)
-        if number
-    ]
-    frame = arrow_frames.frame(pairs.sparkSession, numbers, NUMBERS)
-    drawn = _first(pairs, settings.seed).join(F.broadcast(frame), on=["label", "stratum"])
-    return _rows(drawn.where("turn <= number").collect(), plan, prune, space)
+    pairs = pairs.withColumn("stratum", _stratum(edges)).persist(StorageLevel.DISK_ONLY)
+    try:
+        classes = _classes(pairs, len(edges) - 1)
+        plan = SamplingPlan.of(classes, edges, settings.pairs, settings.seed)
+        numbers = [
+            (label, stratum, number)
+            for label, of_class in plan.pairs.items()
+            for stratum, number in enumerate(of_class)
+            if number
+        ]
+        frame = arrow_frames.frame(pairs.sparkSession, numbers, NUMBERS)
+        drawn = _first(pairs, settings.seed).join(F.broadcast(frame), on=["label", "stratum"])
+        return _rows(drawn.where("turn <= number").collect(), plan, prune, space)
+    finally:
+        pairs.unpersist()
 
 
 def _stratum(edges: Sequence[float]) -> Column:

@@ -1,4 +1,7 @@
-"""Files that a setting names, such as weights or a CSV of labels, wherever they lie."""
+"""Files that a setting names, such as weights or a CSV of labels, wherever they lie.
+
+A path that is not mounted is read by Spark: every function raises NeedsSpark where it does not run.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from jobs.paths import is_mounted, mounted
 from jobs.warehouse.hadoop import HadoopFileSystem
+from jobs.warehouse.no_spark import NeedsSpark
 
 
 def read(path: str, most: int | None = None) -> bytes:
@@ -41,5 +45,5 @@ def identity(path: str) -> str:
 def _remote(path: str) -> HadoopFileSystem:
     session = SparkSession.getActiveSession()
     if session is None:
-        raise OSError(f"{path} can only be read by Spark, which does not run")
+        raise NeedsSpark(path)
     return HadoopFileSystem(session, path)

@@ -25,15 +25,16 @@ def repartitioned_by_group(
     cost: Callable[[int], float],
     order: Sequence[Column] = (),
     key: str = "label",
+    tasks_a_slot: int = TASKS_A_SLOT,
 ) -> DataFrame:
     """Return the rows shuffled once: a partition holds whole groups, each sorted.
 
     rows: a frame with the columns `key` and `image_id`. counts: images of each group; rows of other
     groups are left out. slots: tasks that the cluster runs at a time. cost: the relative time that
     a group of n images takes. order: columns to sort a group by before `image_id`. key: the column
-    that names the group.
+    that names the group. tasks_a_slot: more of them even out costs that are not known ahead.
     """
-    tasks = assign_tasks(counts, slots, cost)
+    tasks = assign_tasks(counts, slots, cost, tasks_a_slot)
     number = max(tasks.values(), default=0) + 1
     schema = T.StructType(
         [T.StructField(key, T.StringType()), T.StructField("task", T.IntegerType())]
@@ -45,17 +46,20 @@ def repartitioned_by_group(
 
 
 def assign_tasks(
-    counts: dict[str, int], slots: int, cost: Callable[[int], float]
+    counts: dict[str, int],
+    slots: int,
+    cost: Callable[[int], float],
+    tasks_a_slot: int = TASKS_A_SLOT,
 ) -> dict[str, int]:
     """Return the task of each group: longest processing time first, to the least loaded task.
 
-    (Graham 1969, "Bounds on multiprocessing timing anomalies".) At most TASKS_A_SLOT tasks a slot
-    are used.
+    (Graham 1969, "Bounds on multiprocessing timing anomalies".) At most `tasks_a_slot` tasks a
+    slot are used.
 
     >>> assign_tasks({"large": 5, "small": 1, "middle": 3, "other": 1}, slots=1, cost=float)
     {'large': 0, 'middle': 1, 'other': 2, 'small': 3}
     """
-    number = min(len(counts), TASKS_A_SLOT * slots)
+    number = min(len(counts), tasks_a_slot * slots)
     costs = {group: cost(count) for group, count in counts.items()}
     loads = [(0.0, task) for task in range(number)]
     tasks = {}

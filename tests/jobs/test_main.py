@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 from PIL import Image
+from pyspark.sql import SparkSession
 
 from jobs import main as command
 from jobs.errors import JobError, SettingsError
@@ -165,6 +166,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
     monkeypatch.setattr(session, "is_running", lambda: False)
     monkeypatch.setattr(session, "running", start)
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
     return run
 
 
@@ -194,6 +196,13 @@ def test_a_dry_run_of_a_folder_needs_no_spark(
     said = capsys.readouterr().out
     assert "  3 files (3 new)\n  6 images; 10 of 10 stages would be done" in said
     assert not warehouse.exists()
+
+
+def test_a_model_that_only_spark_can_read_needs_spark(
+    begun: Callable[..., int], tmp_path: Path
+) -> None:
+    given = ("--set", "train.model=hdfs://there/model")
+    assert begun(tmp_path, tmp_path / "warehouse", "--dry-run", *given) == STARTED
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def shots() -> list[survey.Shot]:
 
 def test_the_number_of_processes_does_not_change_the_files(written: Path, tmp_path: Path) -> None:
     sample.main(settings_for(tmp_path, replace(SMALL, processes=2)))
-    assert content(tmp_path) == content(written)
+    assert content(tmp_path / "images") == content(written / "images")
 
 
 def test_another_seed_gives_other_pictures(written: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_scene_is_the_same_whatever_else_is_rendered(written: Path) -> None:
 def test_a_second_run_writes_only_what_is_missing_or_damaged(tmp_path: Path) -> None:
     wanted = replace(SMALL, labels=1, scenes=4)
     sample.main(settings_for(tmp_path, wanted))
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    files = [path for path in (tmp_path / "images").rglob("*") if path.is_file()]
     times = {path: path.stat().st_mtime_ns for path in files}
     damaged = next(path for path in files if path.suffix == ".jpg" and path.stat().st_size > 100)
     whole = damaged.read_bytes()
@@ -84,6 +85,34 @@ def test_a_second_run_writes_only_what_is_missing_or_damaged(tmp_path: Path) -> 
     assert damaged.read_bytes() == whole
     changed = [path for path, time in times.items() if path.stat().st_mtime_ns != time]
     assert changed == [damaged]
+
+
+def test_what_is_there_is_not_rendered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = replace(settings_for(tmp_path, replace(SMALL, labels=1, scenes=4)), quiet=False)
+    sample.main(settings)
+    rendered: list[int] = []
+    render = sample.rendered
+
+    def counted(scenes: list[survey.Scene], wanted: Sample) -> Iterator[list[tuple[str, bytes]]]:
+        rendered.append(len(scenes))
+        return render(scenes, wanted)
+
+    monkeypatch.setattr(sample, "rendered", counted)
+    capsys.readouterr()
+    sample.main(settings)
+    assert rendered == []
+    assert "0 files written anew" in capsys.readouterr().out
+    record = tmp_path / "truth.csv.json"
+    record.write_text(record.read_text()[:-3])  # as of a run that was killed
+    sample.main(settings)
+    assert rendered == [4]
+    sample.main(settings)
+    assert rendered == [4]
+    monkeypatch.setattr(sample, "LIBRARIES", ("numpy", "scipy", "pillow", "pyarrow"))
+    sample.main(settings)
+    assert rendered == [4, 4]
 
 
 @pytest.mark.parametrize("name", ["field/mine.png", "notes.txt"])
