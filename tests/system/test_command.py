@@ -220,6 +220,24 @@ def test_workers_are_forked_from_what_imported_while_spark_started(
     assert all(ended(daemon) for daemon in daemons)
 
 
+@pytest.mark.whole
+@pytest.mark.spark
+def test_the_driver_of_a_pipeline_does_without_torch(pictures: Path, tmp_path: Path) -> None:
+    """To import it takes seconds; with the model that comes along only tasks use it."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, pathlib, sys\n"
+        "def tell():\n"
+        "    if sys.argv[0].endswith('jobs/main.py'):\n"
+        "        loaded = sorted({'torch', 'numba'} & sys.modules.keys())\n"
+        "        pathlib.Path(__file__).with_name('told').write_text(' '.join(loaded))\n"
+        "atexit.register(tell)\n"
+    )
+    arguments = ("--images", str(pictures), "--warehouse", "warehouse")
+    done = run_command("pipeline", *arguments, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "told").read_text() == "numba"  # as it audits proofs
+
+
 @pytest.mark.spark
 def test_a_job_that_fails_in_spark_says_why_in_one_line(tmp_path: Path) -> None:
     """One line on stdout through spark-submit, its exit code, and no stack anywhere."""
