@@ -58,10 +58,9 @@ def pipeline(
     name: str, given: argparse.Namespace, images: Path, warehouse: Path, *more: str
 ) -> None:
     """Run the pipeline on a folder and print the row of this run."""
-    flags = [word for setting in (*SETTINGS, *more) for word in ("--set", setting)]
     on_folder = argparse.Namespace(**vars(given) | {"images": str(images)})
     clock = time.monotonic()
-    submit(on_folder, "pipeline", str(warehouse), *flags)
+    submit(on_folder, "pipeline", str(warehouse), [*SETTINGS, *more])
     seconds = time.monotonic() - clock
     count = sum(path.is_file() for path in images.rglob("*"))
     print(f"| {name} | {count:,} | {seconds:.1f} | {encoded(warehouse):,} |", flush=True)

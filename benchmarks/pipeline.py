@@ -7,11 +7,13 @@ pipeline (without training: it is given the same weights) also hashes, stores, p
 estimates and reports. Encoding on the executors is then measured against both encoders in a plain
 loop, in interleaved runs: the encoder alone, and the whole stage with what it reads and writes.
 
-    .venv/bin/python -m benchmarks.pipeline IMAGES --model WEIGHTS [--tile 64] [--stride 32]
-        [--settings FILE] [--set KEY=VALUE] [--without STAGE ...]
+    .venv/bin/python -m benchmarks.pipeline IMAGES [--model WEIGHTS] [--tile 64] [--stride 32]
+        [--also NAME SETTING ...]
 
 IMAGES: a folder by class; WEIGHTS: a weights.safetensors, or its folder (a pipeline that trained
-leaves one in <warehouse>/models/). Prints Markdown tables.
+leaves one in <warehouse>/models/); else the model that comes along. The defaults are measured, and,
+in turn with them, what each --also names: a SETTING is a file of settings or KEY=VALUE. Prints
+Markdown tables: all pipelines, the stages of each, memory, bytes, encoding.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,10 @@ from numpy.typing import NDArray
 from benchmarks import session
 from benchmarks.memory import ROLES, watched
 from benchmarks.results import recorded
+from jobs import pipeline
 from jobs.autoencoder import models
 from jobs.autoencoder.encoder_udf import EncoderTask
+from jobs.settings.autoencoder import SHIPPED
 from jobs.warehouse import arrow_frames
 from jobs.warehouse.parquet_scan import ParquetSnapshot
 from jobs.warehouse.store import open_store
@@ -61,10 +65,8 @@ PIXELS = arrow_frames.struct("pixels binary")
 LATENT = arrow_frames.struct("latent array<float>")
 EXECUTORS = "the encoder on executors, latents kept nowhere"
 STAGE = "the stage encode: start, Delta read and write included"
-STAGES = (
-    *("ingest", "train", "encode", "project", "whiten", "prune", "publish"),
-    *("estimate", "similarities", "report"),
-)
+STAGES = tuple(stage.name for stage in pipeline.STAGES)
+DEFAULTS = "the defaults"
 
 
 def tiles(root: Path, tile: int | None, stride: int | None) -> Iterator[NDArray[np.uint8]]:
@@ -187,14 +189,16 @@ def child(given: argparse.Namespace, what: str, batch: int = 32) -> dict[str, An
     return found
 
 
-def submit(given: argparse.Namespace, job: str, warehouse: str, *more: str) -> dict[str, int]:
-    """Run a job by spark-submit and return its peaks of memory."""
+def submit(
+    given: argparse.Namespace, job: str, warehouse: str, chosen: Sequence[str], *more: str
+) -> dict[str, int]:
+    """Run a job by spark-submit and return its peaks of memory; chosen: as --also has them."""
     command = [str(ROOT / "spark-submit.sh"), job, "--images", given.images]
     command += ["--warehouse", warehouse, "--set", f"train.model={given.model}"]
     if given.tile:
         command += ["--set", f"ingest.tile={given.tile}", "--set", f"ingest.stride={given.stride}"]
-    for pair in given.set:
-        command += ["--set", pair]
+    for setting in chosen:
+        command += ["--set" if "=" in setting else "--settings", setting]
     return watched([*command, *more])
 
 
@@ -222,83 +226,102 @@ def best_of(given: argparse.Namespace, what: str) -> int:
     return min(BATCHES, key=lambda batch: child(given, what, batch)["seconds"])
 
 
+@dataclass
+class Pipelines:
+    """What pipelines of the same settings took: seconds in all and by stage, peaks of memory."""
+
+    walls: list[float] = field(default_factory=list)
+    seconds: list[dict[str, float]] = field(default_factory=list)
+    peaks: dict[str, int] = field(default_factory=dict)
+
+    def run(self, given: argparse.Namespace, warehouse: str, chosen: Sequence[str]) -> None:
+        """Run another one; chosen: its settings, as --also has them."""
+        clock = time.perf_counter()
+        for role, peak in submit(given, "pipeline", warehouse, chosen).items():
+            self.peaks[role] = max(self.peaks.get(role, 0), peak)
+        self.walls.append(time.perf_counter() - clock)
+        self.seconds.append(stage_seconds(warehouse))
+
+
 def measure(given: argparse.Namespace) -> None:
     rates: dict[str, list[float]] = defaultdict(list)
     bare: dict[str, list[dict[str, Any]]] = defaultdict(list)
     batches = {what: best_of(given, what) for what in ("script", "floor")}
-    walls: list[float] = []
-    seconds: list[dict[str, float]] = []
-    peaks: dict[str, int] = {}
+    chosen: dict[str, list[str]] = {DEFAULTS: [], **{name: more for name, *more in given.also}}
+    pipelines = {name: Pipelines() for name in chosen}
     for _ in range(given.runs):
         for what, batch in batches.items():
             bare[what].append(child(given, what, batch))
-        with tempfile.TemporaryDirectory(prefix="latent-dedup-") as folder:
-            warehouse = given.warehouse = str(Path(folder, "warehouse"))
-            clock = time.perf_counter()
-            chosen = ["--settings", given.settings] if given.settings else []
-            for role, peak in submit(given, "pipeline", warehouse, *chosen).items():
-                peaks[role] = max(peaks.get(role, 0), peak)
-            walls.append(time.perf_counter() - clock)
-            seconds.append(stage_seconds(warehouse))
-            sizes = stored(warehouse)
-            if given.pipeline_only:
-                continue
-            submit(given, "encode", warehouse, "--overwrite", "encode", *chosen)
-            rates[STAGE].append(bare["floor"][0]["images"] / stage_seconds(warehouse)["encode"])
-            rates[EXECUTORS].append(child(given, "executors", batches["floor"])["rate"])
-            for name, rate in child(given, "loop").items():
-                rates[name].append(rate)
-    named = {
+        for name, settings in chosen.items():
+            with tempfile.TemporaryDirectory(prefix="latent-dedup-") as folder:
+                warehouse = given.warehouse = str(Path(folder, "warehouse"))
+                pipelines[name].run(given, warehouse, settings)
+                if name != DEFAULTS:
+                    continue
+                sizes = stored(warehouse)
+                if given.pipeline_only:
+                    continue
+                submit(given, "encode", warehouse, [], "--overwrite", "encode")
+                rates[STAGE].append(bare["floor"][0]["images"] / stage_seconds(warehouse)["encode"])
+                rates[EXECUTORS].append(child(given, "executors", batches["floor"])["rate"])
+                for loop, rate in child(given, "loop").items():
+                    rates[loop].append(rate)
+    scripts = {
         f"a plain torch script, batch {batches['script']}": bare["script"],
         f"floor: with this project's encoder, batch {batches['floor']}": bare["floor"],
     }
-    report_pipeline(named, walls, seconds, given.without)
-    report_memory(peaks)
+    report_pipelines(scripts, pipelines)
+    for name, found in pipelines.items():
+        report_stages(name, scripts, found)
+    report_memory(pipelines)
     report_bytes(sizes, bare["floor"][0]["images"])
     if rates:
         report_encoding(rates)
 
 
-def report_pipeline(
-    bare: dict[str, list[dict[str, Any]]],
-    walls: list[float],
-    seconds: list[dict[str, float]],
-    without: list[str],
+HEAD = "seconds (median) | runs | of the plain script | of the floor |\n" + "| --- " * 5 + "|"
+
+
+def row(name: str, took: list[float], scripts: dict[str, list[dict[str, Any]]]) -> None:
+    """Print the median of some runs' seconds, and in times of the medians of the bare scripts."""
+    median = statistics.median(took)
+    floors = (statistics.median(run["seconds"] for run in runs) for runs in scripts.values())
+    shares = " | ".join(f"{median / floor:.2f}" for floor in floors)
+    print(f"| {name} | {median:.1f} | {', '.join(f'{each:.1f}' for each in took)} | {shares} |")
+
+
+def report_pipelines(
+    scripts: dict[str, list[dict[str, Any]]], pipelines: dict[str, Pipelines]
 ) -> None:
-    """Medians of the runs' seconds, and in times of the medians of the bare scripts."""
-    floors = [statistics.median(run["seconds"] for run in runs) for runs in bare.values()]
-
-    def row(name: str, took: list[float], strong: str = "") -> None:
-        median = statistics.median(took)
-        shares = " | ".join(f"{strong}{median / each:.2f}{strong}" for each in floors)
-        runs = ", ".join(f"{each:.1f}" for each in took)
-        print(f"| {strong}{name}{strong} | {median:.1f} | {runs} | {shares} |")
-
-    count = next(iter(bare.values()))[0]["images"]
-    print(f"{count:,} images, {psutil.cpu_count()} cores, {len(walls)} interleaved runs\n")
-    print("| | seconds (median) | runs | of the plain script | of the floor |")
-    print("| --- | --- | --- | --- | --- |")
-    for name, runs in bare.items():
-        decoding = statistics.median(run["decoding"] for run in runs)
-        row(f"{name} (decode {decoding:.1f} s)", [run["seconds"] for run in runs])
-    row("pipeline, all", walls, "**")
-    if without:
-        left = [
-            wall - sum(run[stage] for stage in without)
-            for wall, run in zip(walls, seconds, strict=True)
-        ]
-        row(f"pipeline without {', '.join(without)}", left, "**")
-    for stage in (stage for stage in STAGES if stage in seconds[0]):
-        row(stage, [run[stage] for run in seconds])
-    rest = [wall - sum(run.values()) for wall, run in zip(walls, seconds, strict=True)]
-    row("Spark's start, locks, summary", rest)
+    count = next(iter(scripts.values()))[0]["images"]
+    runs = len(pipelines[DEFAULTS].walls)
+    print(f"{count:,} images, {psutil.cpu_count()} cores, {runs} interleaved runs\n\n| | {HEAD}")
+    for name, runs_of in scripts.items():
+        decoding = statistics.median(run["decoding"] for run in runs_of)
+        took = [run["seconds"] for run in runs_of]
+        row(f"{name} (decode {decoding:.1f} s)", took, scripts)
+    for name, found in pipelines.items():
+        row(f"pipeline, {name}", found.walls, scripts)
     print()
 
 
-def report_memory(peaks: dict[str, int]) -> None:
-    print("| peak memory | GiB |\n| --- | --- |")
+def report_stages(name: str, scripts: dict[str, list[dict[str, Any]]], found: Pipelines) -> None:
+    print(f"| {name} | {HEAD}")
+    for stage in (stage for stage in STAGES if stage in found.seconds[0]):
+        row(stage, [run[stage] for run in found.seconds], scripts)
+    runs = zip(found.walls, found.seconds, strict=True)
+    rest = [wall - sum(run.values()) for wall, run in runs]
+    row("Spark's start and end, locks, summary", rest, scripts)
+    print()
+
+
+def report_memory(pipelines: dict[str, Pipelines]) -> None:
+    print(
+        f"| peak memory, GiB | {' | '.join(pipelines)} |\n| ---" + " | ---" * len(pipelines) + " |"
+    )
     for role in ROLES:
-        print(f"| {role} | {peaks.get(role, 0) / 2**30:.2f} |")
+        cells = (f"{found.peaks.get(role, 0) / 2**30:.2f}" for found in pipelines.values())
+        print(f"| {role} | {' | '.join(cells)} |")
     print()
 
 
@@ -328,13 +351,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("images")
-    parser.add_argument("--model", required=True, help="weights.safetensors, or its folder")
+    parser.add_argument("--model", default=SHIPPED, help="weights.safetensors, or its folder")
     parser.add_argument("--tile", type=int, default=64, help="px; 0: whole frames")
     parser.add_argument("--stride", type=int, default=32)
     parser.add_argument("--runs", type=int, default=3, help="interleaved runs of everything")
-    parser.add_argument("--settings", default="", help="of the pipeline, such as conf/paper.toml")
-    parser.add_argument("--set", action="append", default=[], help="of the pipeline: key=value")
-    parser.add_argument("--without", nargs="*", default=[], choices=STAGES, metavar="STAGE")
+    parser.add_argument("--also", nargs="+", action="append", default=[], metavar="NAME SETTING")
     parser.add_argument("--pipeline-only", action="store_true", help="not encoding by itself")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count())
     parser.add_argument("--batch", type=int, default=32, help=argparse.SUPPRESS)
@@ -342,7 +363,8 @@ def main() -> None:
     parser.add_argument("--warehouse", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
     given.images = str(Path(given.images).resolve())
-    given.model = str(Path(given.model).resolve())
+    if given.model != SHIPPED:
+        given.model = str(Path(given.model).resolve())
     CHILDREN.get(given.child, measure)(given)
 
 
