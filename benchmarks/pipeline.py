@@ -198,7 +198,8 @@ def submit(
     if given.tile:
         command += ["--set", f"ingest.tile={given.tile}", "--set", f"ingest.stride={given.stride}"]
     for setting in chosen:
-        command += ["--set" if "=" in setting else "--settings", setting]
+        is_file = setting.endswith(".toml")
+        command += ["--settings" if is_file else "--set", setting]
     return watched([*command, *more])
 
 
@@ -246,9 +247,12 @@ class Pipelines:
 def measure(given: argparse.Namespace) -> None:
     rates: dict[str, list[float]] = defaultdict(list)
     bare: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    batches = {what: best_of(given, what) for what in ("script", "floor")}
     chosen: dict[str, list[str]] = {DEFAULTS: [], **{name: more for name, *more in given.also}}
     pipelines = {name: Pipelines() for name in chosen}
+    with tempfile.TemporaryDirectory(prefix="latent-dedup-") as folder:
+        for settings in chosen.values():  # a mistake ends it here
+            submit(given, "pipeline", f"{folder}/warehouse", settings, "--dry-run")
+    batches = {what: best_of(given, what) for what in ("script", "floor")}
     for _ in range(given.runs):
         for what, batch in batches.items():
             bare[what].append(child(given, what, batch))
@@ -365,6 +369,9 @@ def main() -> None:
     given.images = str(Path(given.images).resolve())
     if given.model != SHIPPED:
         given.model = str(Path(given.model).resolve())
+    names = [DEFAULTS, *(name for name, *_ in given.also)]
+    if len(set(names)) < len(names) or any(len(also) < 2 for also in given.also):
+        parser.error("each --also needs a name of its own, and settings")
     CHILDREN.get(given.child, measure)(given)
 
 

@@ -1,6 +1,7 @@
 """The job `sample`: writes a synthetic aerial survey to try the system on, and its ground truth.
 
-The ground truth is a CSV file that says of every image which other image it is a copy of.
+The ground truth is a CSV file that says of every image which other image it is a copy of. A file
+beside it records what was written (`Record`): the same command again renders nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from importlib import metadata, resources
+from importlib import resources
+from itertools import chain
 from pathlib import Path
+
+import numpy
+import scipy
+from PIL import features
 
 from jobs.acquisition import listing
 from jobs.errors import JobError
@@ -30,31 +37,36 @@ from udfs.acquisition.synthetic import survey
 
 TRUTH = ("image_id", "copy_of", "change", "overlap")
 CHUNK = 8  # scenes that a process takes at once; they take it a fifth of a second
-LIBRARIES = ("numpy", "scipy", "pillow")  # whose versions decide the bytes of the images
+ENCODERS = ("pil", "jpg", "zlib", "webp", "libtiff")  # what Pillow writes files with
 
 
 def main(settings: Settings) -> None:
-    """Write images under --images, the truth to report.truth or to truth.csv beside the folder."""
+    """Write images under --images, the truth to report.truth or to truth.csv beside the folder.
+
+    The record of what was written is `<truth>.sample.json`.
+    """
     root = Path(settings.images).resolve()
     truth = Path(settings.report.truth or root.parent / "truth.csv")
     labels = settings.sample.labels
     scenes = planned(settings.sample)
     shots = [shot for scene in scenes for shot in scene.shots]
     broken = survey.broken_files(scenes[0].label, settings.sample.side)
-    check_free(root, {shot.image_id for shot in shots} | {name for name, _ in broken})
+    names = [*(shot.image_id for shot in shots), *(name for name, _ in broken)]
+    check_free(root, set(names))
+    console = Console.of(settings)
+    record = Record(truth.with_name(f"{truth.name}.sample.json"), recipe_of(settings.sample))
+    is_there = record.holds(root, names)
     if settings.dry_run:
-        Console.of(settings).line(
+        console.line(
             f"  {len(shots):,} images in {labels} classes and {len(broken)} broken files "
-            f"would be written under {root}; nothing was done (--dry-run)"
+            f"{'are there already' if is_there else 'would be written'} under {root}; nothing was "
+            "done (--dry-run)"
         )
         return
-    console, written = Console.of(settings), 0
     console.begin("sample")
-    record, recipe = truth.with_name(f"{truth.name}.json"), recipe_of(settings.sample)
-    if not is_written(record, recipe, root):
-        written = write_images(scenes, settings.sample, root, console)
-        written += sum(put(root / name, data) for name, data in broken)
-        put(record, json.dumps(made(recipe, root), indent=1).encode())
+    written = 0
+    if not is_there:
+        written = write_images(scenes, broken, root, settings.sample, console, record)
     put(truth, truth_csv(shots).encode("utf-8"))
     copies = sum(shot.copy_of is not None for shot in shots)
     console.line(
@@ -64,15 +76,30 @@ def main(settings: Settings) -> None:
     console.line(f"  truth     {truth}")
 
 
-def write_images(scenes: list[survey.Scene], settings: Sample, root: Path, console: Console) -> int:
-    """Render the files of all scenes; return how many were not there as they are now."""
-    begun, written = time.monotonic(), 0
-    shots = sum(len(scene.shots) for scene in scenes)
-    for number, scene in enumerate(rendered(scenes, settings), start=1):
-        written += sum(put(root / name, data) for name, data in scene)
-        share = number / len(scenes)
-        console.progress("sample", Progress(time.monotonic() - begun, share, share * shots))
-    return written
+@dataclass(frozen=True)
+class Record:
+    """A file that tells what an earlier run wrote, so that nothing is rendered again.
+
+    recipe: what decides the bytes of all files.
+    """
+
+    path: Path
+    recipe: dict[str, object]
+
+    def holds(self, root: Path, names: Iterable[str]) -> bool:
+        """Whether all these files lie below a folder as a run with this recipe left them."""
+        try:
+            told = json.loads(self.path.read_bytes())
+            return bool(told == self._content(state_of(root / name) for name in names))
+        except (OSError, ValueError):  # there is none, or a file is gone, or a run was killed
+            return False
+
+    def write(self, states: Iterable[str]) -> None:
+        """Tell of the files in these states, in the order of the plan."""
+        put(self.path, json.dumps(self._content(states), indent=1).encode())
+
+    def _content(self, states: Iterable[str]) -> dict[str, object]:
+        return self.recipe | {"files": hashlib.sha256("\n".join(states).encode()).hexdigest()}
 
 
 def recipe_of(settings: Sample) -> dict[str, object]:
@@ -81,36 +108,40 @@ def recipe_of(settings: Sample) -> dict[str, object]:
     for file in sorted(resources.files(synthetic).iterdir(), key=lambda file: file.name):
         if file.name.endswith(".py"):
             code.update(file.read_bytes())
+    decisive = ("labels", "scenes", "side", "seed")
+    libraries = {name: features.version(name) for name in ENCODERS}
     return {
-        "settings": {
-            name: getattr(settings, name) for name in ("labels", "scenes", "side", "seed")
-        },
+        "settings": {name: getattr(settings, name) for name in decisive},
         "code": code.hexdigest(),
-        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "libraries": libraries | {"numpy": numpy.__version__, "scipy": scipy.__version__},
     }
 
 
-def made(recipe: dict[str, object], root: Path) -> dict[str, object]:
-    """Return the record of what lies below the folder: a recipe, and a hash of the files' states.
-
-    The state of a file is its name, size and time, by which `ingest` knows that it was not changed.
-    """
-    files = sorted(
-        (file.relative, file.size_bytes, file.modified_at) for file in listing.walk(str(root))
-    )
-    lines = "".join(f"{name}|{size}|{time.isoformat()}\n" for name, size, time in files)
-    return recipe | {"files": hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()}
+def state_of(path: Path) -> str:
+    """Size and time of a file, by which one sees that it was not changed."""
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def is_written(record: Path, recipe: dict[str, object], root: Path) -> bool:
-    """Whether an earlier run left this very record, so that there is nothing to render."""
-    if not (record.exists() and root.exists()):
-        return False
-    try:
-        found = json.loads(record.read_bytes())
-    except ValueError:  # a run that was killed, or somebody else's file
-        return False
-    return bool(found == made(recipe, root))
+def write_images(
+    scenes: list[survey.Scene],
+    broken: list[tuple[str, bytes]],
+    root: Path,
+    settings: Sample,
+    console: Console,
+    record: Record,
+) -> int:
+    """Render all files, and record them; return how many were not there as they are now."""
+    begun, written, states = time.monotonic(), 0, []
+    shots = sum(len(scene.shots) for scene in scenes)
+    for number, files in enumerate(chain(rendered(scenes, settings), [broken]), start=1):
+        for name, data in files:
+            written += put(root / name, data)
+            states.append(state_of(root / name))
+        share = min(1.0, number / len(scenes))
+        console.progress("sample", Progress(time.monotonic() - begun, share, share * shots))
+    record.write(states)
+    return written
 
 
 def planned(settings: Sample) -> list[survey.Scene]:

@@ -49,9 +49,9 @@ def depends(run: RunContext) -> dict[str, Any]:
 
 
 def before(run: RunContext) -> None:
-    """Raise JobError if a given model cannot be read, before hours of `ingest`."""
-    if run.settings.train.model:
-        models.read_given(run.settings.train.model)
+    """Raise JobError if the model that comes along is damaged, before hours of `ingest`."""
+    if run.settings.train.model == SHIPPED:
+        models.read_given(SHIPPED)
 
 
 def is_current(run: RunContext, fingerprint: str) -> bool:

@@ -17,8 +17,9 @@ from jobs.duplicates.alignments import KNOWN, StoredAlignments, with_known
 from jobs.duplicates.candidates import with_places
 from jobs.duplicates.pictures import PICTURES, contents, pictures
 from jobs.duplicates.rules import Proofs
+from jobs.runtime import session
 from jobs.runtime.stage import StageRun
-from jobs.warehouse import tables
+from jobs.warehouse import partitioning, tables
 
 Exhausted = Counter[tuple[str, str]]  # images by space and rule
 PICTURE = tuple(name for name in PICTURES.names if name != "image_id")
@@ -77,11 +78,15 @@ class Proving:
     def stored(self, outcomes: DataFrame) -> DataFrame:
         """Compute rows of OUTCOMES, store their pairs, and return their rows of `selection`."""
         computed = self._kept(outcomes)
-        self.store_pairs(computed)
+        # The first query computes all of it, by as many tasks as there are; each of the fewer ones
+        # that write the tables writes a file.
         exhausted = computed.where("kept AND exhausted").groupBy("space", "rule").count()
         self.exhausted.update(
             {(row["space"], row["rule"]): row["count"] for row in exhausted.collect()}
         )
+        spark = self._stage_run.spark
+        computed = computed.coalesce(partitioning.TASKS_A_SLOT * session.slots(spark))
+        self.store_pairs(computed)
         return computed.where(F.col("kept").isNotNull()).select(
             tables.TABLES["selection"].schema.names
         )

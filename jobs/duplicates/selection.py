@@ -145,7 +145,7 @@ def rows_by_shuffle(
     """The rows of small groups, which Spark's shuffle brings whole and in order to the tasks.
 
     columns: of the candidates, that the tasks need. schema: of the rows, as `GroupCovers` has it.
-    tasks_a_slot: at most.
+    tasks_a_slot: the most tasks for each slot.
     """
     slots = session.slots(compared.sparkSession)
     tasks = partitioning.repartitioned_by_group(

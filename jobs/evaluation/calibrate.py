@@ -124,7 +124,8 @@ def read_labelled_pairs(stage_run: StageRun) -> LabelledPairs | LabelledProofs:
 
     Raises JobError if no pairs were drawn, or if the labels hold a mistake.
     """
-    rows = stage_run.read("pairs").orderBy("pair_id").collect()
+    found = stage_run.query("pairs", "SELECT * FROM rows ORDER BY pair_id")
+    rows = [Row(**row) for row in found]
     if not rows:
         raise JobError(
             "there are no pairs to label: no class has two images above the lowest edge around "

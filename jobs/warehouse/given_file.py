@@ -5,6 +5,7 @@ A path that is not mounted is read by Spark: every function raises NeedsSpark wh
 
 from __future__ import annotations
 
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from jobs.paths import is_mounted, mounted
@@ -43,7 +44,8 @@ def identity(path: str) -> str:
 
 
 def _remote(path: str) -> HadoopFileSystem:
-    session = SparkSession.getActiveSession()
-    if session is None:
-        raise NeedsSpark(path)
+    try:
+        session = SparkSession.active()  # of another thread, if this one has none
+    except PySparkRuntimeError:
+        raise NeedsSpark(path) from None
     return HadoopFileSystem(session, path)

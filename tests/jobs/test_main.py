@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 from PIL import Image
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from jobs import main as command
@@ -149,6 +150,10 @@ class Started(BaseException):
     """Raised in place of starting Spark."""
 
 
+def no_session() -> NoReturn:
+    raise PySparkRuntimeError(errorClass="NO_ACTIVE_OR_DEFAULT_SESSION", messageParameters={})
+
+
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run the pipeline as on one machine; the code is STARTED where it comes to start Spark."""
@@ -166,7 +171,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
     monkeypatch.setattr(session, "is_running", lambda: False)
     monkeypatch.setattr(session, "running", start)
-    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    monkeypatch.setattr(SparkSession, "active", no_session)
     return run
 
 
@@ -201,8 +206,11 @@ def test_a_dry_run_of_a_folder_needs_no_spark(
 def test_a_model_that_only_spark_can_read_needs_spark(
     begun: Callable[..., int], tmp_path: Path
 ) -> None:
+    images = tmp_path / "images"
+    (images / "a").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(images / "a/1.png")
     given = ("--set", "train.model=hdfs://there/model")
-    assert begun(tmp_path, tmp_path / "warehouse", "--dry-run", *given) == STARTED
+    assert begun(images, tmp_path / "warehouse", "--dry-run", *given) == STARTED
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,6 @@ def test_settings_that_do_not_fit_the_images_are_told_before_training(
     ("flag", "told"),
     [
         ("report.truth={}/truth.csv", "cannot be read as a CSV with the columns image_id, copy_of"),
-        ("train.model={}/mistyped", "train.model = .*mistyped': No such file"),
         ("leaks.warehouse={}/other", "has no table latents; name the folder of a warehouse"),
     ],
 )

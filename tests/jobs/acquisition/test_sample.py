@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import features
 
+import jobs.acquisition
 from jobs.acquisition import sample
 from jobs.errors import JobError, SettingsError
 from jobs.settings.acquisition import Sample
@@ -51,6 +54,7 @@ def shots() -> list[survey.Shot]:
 def test_the_number_of_processes_does_not_change_the_files(written: Path, tmp_path: Path) -> None:
     sample.main(settings_for(tmp_path, replace(SMALL, processes=2)))
     assert content(tmp_path / "images") == content(written / "images")
+    assert (tmp_path / "truth.csv").read_bytes() == (written / "truth.csv").read_bytes()
 
 
 def test_another_seed_gives_other_pictures(written: Path) -> None:
@@ -87,32 +91,62 @@ def test_a_second_run_writes_only_what_is_missing_or_damaged(tmp_path: Path) -> 
     assert changed == [damaged]
 
 
-def test_what_is_there_is_not_rendered_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = replace(settings_for(tmp_path, replace(SMALL, labels=1, scenes=4)), quiet=False)
-    sample.main(settings)
-    rendered: list[int] = []
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many scenes each run has rendered that rendered any."""
+    counts: list[int] = []
     render = sample.rendered
 
     def counted(scenes: list[survey.Scene], wanted: Sample) -> Iterator[list[tuple[str, bytes]]]:
-        rendered.append(len(scenes))
+        counts.append(len(scenes))
         return render(scenes, wanted)
 
     monkeypatch.setattr(sample, "rendered", counted)
-    capsys.readouterr()
-    sample.main(settings)
-    assert rendered == []
-    assert "0 files written anew" in capsys.readouterr().out
-    record = tmp_path / "truth.csv.json"
-    record.write_text(record.read_text()[:-3])  # as of a run that was killed
+    return counts
+
+
+def test_what_is_there_is_not_rendered_again(
+    tmp_path: Path, rendered: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = replace(SMALL, labels=1, scenes=4)
+    settings = replace(settings_for(tmp_path, wanted), quiet=False)
+    sample.main(replace(settings, dry_run=True))
+    assert "would be written" in capsys.readouterr().out
     sample.main(settings)
     assert rendered == [4]
     sample.main(settings)
+    sample.main(replace(settings, dry_run=True))
     assert rendered == [4]
-    monkeypatch.setattr(sample, "LIBRARIES", ("numpy", "scipy", "pillow", "pyarrow"))
+    said = capsys.readouterr().out
+    assert "0 files written anew" in said
+    assert "are there already" in said
+    larger = replace(wanted, side=96)  # the same names
+    sample.main(settings_for(tmp_path, larger))
+    assert rendered == [4, 4]
+    first = survey.photograph(sample.planned(larger)[0], larger.side, larger.seed)
+    assert content(tmp_path / "images").items() >= dict(first).items()
+
+
+@pytest.mark.parametrize("change", ["killed", "touched", "code", "encoder"])
+def test_what_may_have_changed_is_rendered_again(
+    change: str, tmp_path: Path, rendered: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(tmp_path, replace(SMALL, labels=1, scenes=4))
+    sample.main(settings)
+    before = content(tmp_path / "images")
+    record = tmp_path / "truth.csv.sample.json"
+    if change == "killed":
+        record.write_text(record.read_text()[:-3])
+    elif change == "touched":
+        os.utime(tmp_path / "images" / next(iter(before)), (0, 0))
+    elif change == "code":
+        monkeypatch.setattr(sample, "synthetic", jobs.acquisition)
+    else:
+        monkeypatch.setattr(features, "version", lambda name: f"another {name}")
+    sample.main(settings)
     sample.main(settings)
     assert rendered == [4, 4]
+    assert content(tmp_path / "images") == before
 
 
 @pytest.mark.parametrize("name", ["field/mine.png", "notes.txt"])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from jobs.autoencoder import models
+from jobs.autoencoder import models, train
 from jobs.errors import JobError, MissingError
+from jobs.runtime.stage import RunContext
 from jobs.settings.autoencoder import SHIPPED
 from jobs.settings.load import build
 from jobs.warehouse.files import LocalFiles
@@ -85,6 +86,10 @@ def test_a_shipped_model_that_is_damaged_is_refused(
     (folder / shipped.WEIGHTS).write_bytes(data[:-1])
     with pytest.raises(JobError, match=r"weights\.safetensors is damaged: .*: install"):
         models.read_given(SHIPPED)
+    # Before any image is read.
+    run = cast(RunContext, SimpleNamespace(settings=build({}, ["train.model=shipped"])))
+    with pytest.raises(JobError, match=r"weights\.safetensors is damaged"):
+        train.STAGE.before(run)
 
 
 def test_vectors_have_no_pixels_for_a_model(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.runtime.concurrently import gather
 from jobs.warehouse import given_file
 from jobs.warehouse.hadoop import HadoopFileSystem
 
@@ -36,6 +38,7 @@ def test_a_file_in_hdfs(spark: SparkSession, remote: str) -> None:
     HadoopFileSystem(spark, remote).write(file, b"1")
     before = given_file.identity(file)
     assert given_file.read(file) == b"1"
+    assert gather(partial(given_file.read, file), lambda: None) == (b"1", None)  # in a thread
     assert given_file.is_folder(remote)
     HadoopFileSystem(spark, remote).write(file, b"22")
     assert given_file.identity(file) != before
