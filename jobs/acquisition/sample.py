@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -28,7 +27,7 @@ from PIL import features
 from jobs.acquisition import listing
 from jobs.errors import JobError
 from jobs.runtime.console import Console
-from jobs.runtime.process import die_with_parent
+from jobs.runtime.process import cores, die_with_parent
 from jobs.runtime.progress import Progress
 from jobs.settings.acquisition import Sample
 from jobs.settings.model import Settings
@@ -163,13 +162,6 @@ def rendered(scenes: list[survey.Scene], settings: Sample) -> Iterator[list[tupl
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, fresh, die_with_parent) as pool:
         yield from pool.map(render, scenes, chunksize=CHUNK)
-
-
-def cores() -> int:
-    """The number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def check_free(root: Path, names: set[str]) -> None:

@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 from jobs.duplicates.audit_tasks import SIMILAR, SampledLatents
 from jobs.duplicates.pictures import PictureAligner, PictureRows
 from jobs.duplicates.proving import Exhausted
+from jobs.runtime.process import cores
 from jobs.settings.duplicates import Prune
 from jobs.warehouse import arrow_frames
 from udfs.duplicates.pair_alignments import NO_CONTENT
@@ -67,7 +68,7 @@ class ProofAudit:
         images, others = (
             np.array([position[pair[side]] for pair in pairs], np.int64) for side in (0, 1)
         )
-        aligner = PictureAligner(pictures, self.settings.orientations, "cpu")
+        aligner = PictureAligner(pictures, self.settings.orientations, "cpu", cores())
         found = aligner.align(images, others)
         proof = proved(found, self.settings.proof + SLACK, self.settings.agreement + SLACK)
         overlap = np.minimum(found.overlap, found.overlap_half + OVERLAP_MARGIN)

@@ -8,7 +8,6 @@ they are dropped when the selection is written.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -35,6 +34,7 @@ from jobs.duplicates.round_tasks import (
 )
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.window_covers import Window, settle
+from jobs.runtime.process import cores
 from jobs.runtime.progress import Progress
 from jobs.runtime.stage import StageRun
 from jobs.warehouse import arrow_frames, tables
@@ -262,7 +262,7 @@ class Rounds:
             self._rules.flags(group.pending_mask[ranks]),
         )
         schema = arrow_frames.arrow_schema(self._schema)
-        kept_images, decided = settle(self._rules, window, schema, os.cpu_count() or 1)
+        kept_images, decided = settle(self._rules, window, schema, cores())
         frame = self._stage_run.spark.createDataFrame(decided, self._schema)
         return kept_images, frame.coalesce(1)
 

@@ -1,4 +1,4 @@
-"""Set up the process of a job: its terminal, its end together with the JVM, and Ctrl-C.
+"""The process of a job: its terminal, its cores, its end together with the JVM, and Ctrl-C.
 
 On a cluster spark-submit starts this process from a JVM, on one machine this process starts the
 JVM. `main` calls these functions before a job runs.
@@ -23,6 +23,13 @@ STDOUT = 1  # its file descriptor
 ABOVE_ALL = logging.CRITICAL + 1  # a level that no record has
 # They log each error of a query as JSON, with two stacks, though the error is raised as well.
 QUERY_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def attach_terminal() -> None:
