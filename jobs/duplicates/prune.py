@@ -39,7 +39,7 @@ from jobs.duplicates.proving import Exhausted, Proving
 from jobs.duplicates.rules import Rules
 from jobs.duplicates.selection import select, with_groups
 from jobs.errors import JobError
-from jobs.runtime.console import abbreviated
+from jobs.runtime.console import abbreviated, percentage
 from jobs.runtime.stage import NamedValues, RunContext, Stage, StageRun, written_by
 from jobs.settings.duplicates import OVERLAP, RAW, Prune, Rule
 from jobs.warehouse import tables
@@ -371,7 +371,7 @@ def summarise(stage_run: StageRun, counts: Sequence[KeptCount], group_count: int
             key = (space, rule.name)
             name = rule.name if rule.threshold is None else rule.short
             stage_run.rows[f"kept_{name}{suffix.replace(' ', '_')}"] = kept[key]
-            shares.append(f"{kept[key] / total[key]:.0%} at {rule.short}{suffix}")
+            shares.append(f"{percentage(kept[key] / total[key])} at {rule.short}{suffix}")
     word = "classes" if groups.by_label(prune) else "groups"
     stage_run.summary = f"{group_count:,} {word}; kept {abbreviated(shares)}"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.paths import is_mounted
+from jobs.runtime.console import percentage
 from jobs.runtime.run import Run
 from jobs.settings.duplicates import GRADIENTS, Rule, usual_space
 
@@ -51,15 +52,15 @@ def _kept(summary: dict[str, Any], rule: dict[str, Any], width: int) -> str:
         mark += f" ({summary['published_kept']:,} of them)"
     removed = summary["images_encoded"] - rule["kept"]
     return (
-        f"    {rule['title']:<{width}} {rule['kept']:>9,} stay ({rule['share']:.1%}), "
+        f"    {rule['title']:<{width}} {rule['kept']:>9,} stay ({percentage(rule['share'], 1)}), "
         f"{removed:,} are near-copies of one that stays{mark}"
     )
 
 
 def _known_copies(row: dict[str, Any], width: int) -> str:
     """Return precision and recall of a rule against the known copies."""
-    recall = ", ".join(f"{kind} {share:.0%}" for kind, share in row["recall"].items())
-    precision = "–" if row["precision"] is None else f"{row['precision']:.1%}"
+    recall = ", ".join(f"{kind} {percentage(share)}" for kind, share in row["recall"].items())
+    precision = "–" if row["precision"] is None else percentage(row["precision"], 1)
     return f"    {row['title']:<{width}} known copies: precision {precision}; found: {recall}"
 
 

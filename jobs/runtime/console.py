@@ -51,6 +51,19 @@ def abbreviated(items: Sequence[str]) -> str:
     return ", ".join(map(visible_name, items[:LISTED])) + more
 
 
+def percentage(share: float, digits: int = 0) -> str:
+    """Return a share in percent; 100 % only where it is all, and 0 % only where it is none.
+
+    share: 0 to 1. digits: behind the point.
+    """
+    text, smallest = f"{share:.{digits}%}", 10.0**-digits
+    if share < 1 and text == f"{1:.{digits}%}":
+        return f">{100 - smallest:.{digits}f}%"
+    if share > 0 and text == f"{0:.{digits}%}":
+        return f"<{smallest:.{digits}f}%"
+    return text
+
+
 def stage_column(stage: str) -> str:
     """Return the beginning of a stage's line, padded so that what follows forms one column."""
     return f"  {stage:<{STAGE_WIDTH}}"

@@ -262,3 +262,20 @@ def test_no_name_reaches_the_terminal_with_controls(capsys: pytest.CaptureFixtur
     assert not {"\x1b", "\x07", "\r"} & set(out)
     assert out.count("\n") == 6  # none of a name
     assert out.count(r"\x1b]0;owned\x07\x1b[2K\r") == 5
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "text"),
+    [
+        (1.0, 0, "100%"),
+        (0.997, 0, ">99%"),
+        (0.993, 0, "99%"),
+        (0.9996, 1, ">99.9%"),
+        (0.003, 0, "<1%"),
+        (0.0003, 1, "<0.1%"),
+        (0.0, 0, "0%"),
+        (0.417, 1, "41.7%"),
+    ],
+)
+def test_a_share_rounds_neither_to_all_nor_to_nothing(share: float, digits: int, text: str) -> None:
+    assert console.percentage(share, digits) == text
