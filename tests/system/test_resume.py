@@ -28,7 +28,7 @@ from tests.support.commands import COMMAND_SECONDS
 from tests.support.folders import ROOT
 from tests.support.session import PAPER
 
-pytestmark = [pytest.mark.whole, pytest.mark.spark]
+pytestmark = [pytest.mark.whole, pytest.mark.spark, pytest.mark.long]
 
 IMAGES = 4_000  # a dozen row groups of pixels
 # One slot, in the child's process: no seconds pass before a file is closed.

@@ -15,6 +15,7 @@ from tests.support.standalone import Cluster, StartCluster, can_hide_folders
 
 pytestmark = [
     pytest.mark.whole,
+    pytest.mark.long,
     pytest.mark.skipif(not can_hide_folders(), reason="no mounts of one's own (unshare -m) here"),
 ]
 
