@@ -12,8 +12,8 @@ loop, in interleaved runs: the encoder alone, and the whole stage with what it r
 
 IMAGES: a folder by class; WEIGHTS: a weights.safetensors, or its folder (a pipeline that trained
 leaves one in <warehouse>/models/); else the model that comes along. The defaults are measured, and,
-in turn with them, what each --also names: a SETTING is a file of settings or KEY=VALUE. Prints
-Markdown tables: all pipelines, the stages of each, memory, bytes, encoding.
+in turn with them, what each --also names: a SETTING is a file of settings (.toml) or KEY=VALUE.
+Prints Markdown tables: all pipelines, the stages of each, memory, bytes, encoding.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ EXECUTORS = "the encoder on executors, latents kept nowhere"
 STAGE = "the stage encode: start, Delta read and write included"
 STAGES = tuple(stage.name for stage in pipeline.STAGES)
 DEFAULTS = "the defaults"
+HEAD = "seconds (median) | runs | of the plain script | of the floor |\n" + "| --- " * 5 + "|"
 
 
 def tiles(root: Path, tile: int | None, stride: int | None) -> Iterator[NDArray[np.uint8]]:
@@ -281,9 +282,6 @@ def measure(given: argparse.Namespace) -> None:
     report_bytes(sizes, bare["floor"][0]["images"])
     if rates:
         report_encoding(rates)
-
-
-HEAD = "seconds (median) | runs | of the plain script | of the floor |\n" + "| --- " * 5 + "|"
 
 
 def row(name: str, took: list[float], scripts: dict[str, list[dict[str, Any]]]) -> None:

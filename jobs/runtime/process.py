@@ -1,7 +1,7 @@
 """The process of a job: its terminal, its cores, its end together with the JVM, and Ctrl-C.
 
 On a cluster spark-submit starts this process from a JVM, on one machine this process starts the
-JVM. `main` calls these functions before a job runs.
+JVM. `main` calls what sets this process up before a job runs.
 """
 
 from __future__ import annotations
