@@ -202,7 +202,10 @@ def test_workers_are_forked_from_what_imported_while_spark_started(
     """A variable that a newer Spark gives its daemon would end that without a word."""
 
     def is_of_the_server(process: int) -> bool:
-        return any(fork_server.__name__ in word for word in psutil.Process(process).cmdline())
+        # Java may keep an ended child of the script that became it, until its own end.
+        with contextlib.suppress(psutil.Error):
+            return any(fork_server.__name__ in word for word in psutil.Process(process).cmdline())
+        return False
 
     line, environment = command_line(
         "ingest", "--images", str(pictures), "--warehouse", str(tmp_path / "warehouse")
@@ -210,7 +213,7 @@ def test_workers_are_forked_from_what_imported_while_spark_started(
     daemons: set[int] = set()
     with subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL) as command:
         while command.poll() is None and not daemons:
-            with contextlib.suppress(psutil.Error):  # one ended meanwhile
+            with contextlib.suppress(psutil.Error):  # the command has ended, or one just now
                 for process in psutil.Process(command.pid).children(recursive=True):
                     if is_of_the_server(process.pid) and is_of_the_server(process.ppid()):
                         daemons.add(process.pid)
