@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import secrets
 import tarfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -26,6 +28,11 @@ from tests.support.hostile_files import write
 from tests.support.pictures import encoded
 
 SHARD_BYTES = 1 << 16  # the least that is allowed
+# Settings by which a pipeline exports, in all layouts, to several shards.
+EXPORTING = (
+    'publish.export=["webdataset", "imagefolder"]',
+    f"publish.shard_bytes={SHARD_BYTES}",
+)
 
 
 def noise(seed: int, side: int = 64) -> Image.Image:
@@ -163,3 +170,29 @@ def hashes(folder: Path) -> dict[str, str]:
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.tar")
     }
+
+
+def assert_same_exports(local: Path, elsewhere: Mapping[str, bytes], images: str) -> None:
+    """Compare the exports of a warehouse in a folder with those of one that is not mounted.
+
+    local: the former warehouse. elsewhere: the files below export/ of the latter, by their names.
+    images: the folder of the latter's images, which no link can lead to.
+    """
+    shards = hashes(local / "export/webdataset")
+    assert len(shards) > 1
+    assert {
+        name.removeprefix("webdataset/"): hashlib.sha256(data).hexdigest()
+        for name, data in elsewhere.items()
+        if name.endswith(".tar")
+    } == shards
+    told = json.loads(elsewhere["webdataset/index.json"])
+    for key in ("splits", "classes"):
+        assert told[key] == index(local / "export/webdataset")[key]
+    listed = pl.read_parquet(io.BytesIO(elsewhere["imagefolder/files.parquet"]))
+    linked = pl.read_parquet(local / "export/imagefolder/files.parquet")
+    but = ("file", "path")
+    assert listed.drop(but).equals(linked.drop(but))
+    assert listed["file"].null_count() == len(listed) > 0
+    assert listed["path"].to_list() == [f"{images}/{name}" for name in listed["image_id"]]
+    others = {"webdataset/index.json", "imagefolder/index.json", "imagefolder/files.parquet"}
+    assert elsewhere.keys() == {f"webdataset/{name}" for name in shards} | others

@@ -1,7 +1,7 @@
 """Whole pipelines on a cluster whose executors share no disk with the driver, and on HDFS.
 
-Images, tables, models and generated images lie in HDFS. The tables must be those of a run on one
-machine.
+Images, tables, models, generated images and exports lie in HDFS. The tables and the exported shards
+must be those of a run on one machine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.warehouse.files import HadoopFiles
 from tests.support.commands import QUICK, REAL, ROUNDS, flags, run_command
+from tests.support.exports import EXPORTING, assert_same_exports
 from tests.support.folders import REAL_SETS, RealSet, link_images
 from tests.support.remote import ELSEWHERE, copy_up
 from tests.support.standalone import Cluster
@@ -29,7 +31,7 @@ def on_cluster(
     return run_command(job, *arguments, cwd=cwd, submit=cluster.submit, **cluster.environment)
 
 
-def test_executors_that_share_nothing_write_the_same_tables(
+def test_executors_that_share_nothing_write_the_same_tables_and_shards(
     spark: SparkSession,
     cluster: Cluster,
     hdfs: str,
@@ -37,7 +39,7 @@ def test_executors_that_share_nothing_write_the_same_tables(
     tmp_path: Path,
 ) -> None:
     local = tmp_path / "local"
-    settings = flags(*QUICK, *ROUNDS, *OPTIONAL)
+    settings = flags(*QUICK, *ROUNDS, *OPTIONAL, *EXPORTING)
     done = run_command(
         "pipeline", "--images", str(survey), "--warehouse", str(local), *settings, cwd=tmp_path
     )
@@ -50,6 +52,9 @@ def test_executors_that_share_nothing_write_the_same_tables(
     assert "report    page/report.html" in done.stdout
     assert (tmp_path / "page/report.html").stat().st_size > 10_000
     assert_same_tables(spark, local, warehouse, ELSEWHERE)
+    files = HadoopFiles(spark, f"{warehouse}/export")
+    exported = {file.name: files.read(file.name) for file in files.infos("")}
+    assert_same_exports(local, exported, f"{hdfs}/survey/images of ünits")
     again = on_cluster(cluster, "pipeline", *arguments, cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("up to date") >= 9, again.stdout

@@ -1,4 +1,4 @@
-"""A whole pipeline in an object store: images, tables and models lie behind s3a://."""
+"""A whole pipeline in an object store: images, tables, models and exports lie behind s3a://."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from pyarrow import fs
 
 from tests.support.commands import QUICK, REAL, ROUNDS, flags, run_command
+from tests.support.exports import EXPORTING, assert_same_exports
 from tests.support.folders import REAL_SETS, RealSet, link_images
 from tests.support.remote import ELSEWHERE
 from tests.support.s3 import ObjectStore
@@ -18,19 +19,32 @@ from tests.support.tables import MOMENTS, NOT_COMPARED, WRITTEN
 pytestmark = pytest.mark.s3
 
 
-def copy_up(store: ObjectStore, folder: Path, uri: str) -> None:
-    """Copy a folder into the object store, by a client that is none of Spark's."""
-    client = fs.S3FileSystem(
+def client_of(store: ObjectStore) -> fs.S3FileSystem:
+    """A client of the object store that is none of Spark's."""
+    return fs.S3FileSystem(
         endpoint_override=store.conf["spark.hadoop.fs.s3a.endpoint"],
         access_key="any",
         secret_key="any",
         region="us-east-1",
     )
+
+
+def copy_up(store: ObjectStore, folder: Path, uri: str) -> None:
+    """Copy a folder into the object store."""
+    client = client_of(store)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             name = f"{uri.removeprefix('s3a://')}/{path.relative_to(folder).as_posix()}"
             with client.open_output_stream(name) as stream:
                 stream.write(path.read_bytes())
+
+
+def contents(store: ObjectStore, uri: str) -> dict[str, bytes]:
+    """The files below a folder in the object store, by their names below it."""
+    client, root = client_of(store), uri.removeprefix("s3a://")
+    found = client.get_file_info(fs.FileSelector(root, recursive=True))
+    names = [info.path for info in found if info.type == fs.FileType.File]
+    return {name.removeprefix(f"{root}/"): client.open_input_file(name).read() for name in names}
 
 
 def rows(root: str, table: str, options: dict[str, str] | None = None) -> pl.DataFrame:
@@ -82,11 +96,14 @@ def both_places(store: ObjectStore, images: Path, folder: Path, *settings: str) 
     assert again.stdout.count("up to date") >= 9, again.stdout
 
 
-def test_a_pipeline_in_an_object_store_writes_the_same_tables(
+def test_a_pipeline_in_an_object_store_writes_the_same_tables_and_shards(
     object_store: ObjectStore, survey: Path, tmp_path: Path
 ) -> None:
-    compared = set(both_places(object_store, survey, tmp_path, *QUICK, *ROUNDS))
+    compared = set(both_places(object_store, survey, tmp_path, *QUICK, *ROUNDS, *EXPORTING))
     assert compared >= WRITTEN - NOT_COMPARED
+    home = f"{object_store.uri}/{survey.name.split()[0]}"
+    exported = contents(object_store, f"{home}/warehouse/export")
+    assert_same_exports(tmp_path / "local", exported, f"{home}/images of ünits")
 
 
 @pytest.mark.data
