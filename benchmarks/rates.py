@@ -167,7 +167,7 @@ def tables(methods: Sequence[Measured], truths: Truths) -> None:
             print(f"| {' | '.join([one.name, at, f'{score_at(end):.4f}', *cells])} |")
     print()
     spans = list(itertools.pairwise(EDGES))
-    heads = [f"{low:.0%}–{high:.0%}" for low, high in spans]
+    heads = spans_of_overlap()
     print(f"| method | at | T | {' | '.join(heads)} | false pairs |")
     print("| --- " * (4 + len(heads)) + "|")
     for one in methods:
@@ -179,6 +179,12 @@ def tables(methods: Sequence[Measured], truths: Truths) -> None:
                 cells.append(_cell(flags[some], truths.photographs[some]))
             cells.append(f"{one.false[:end].sum():,.0f}")
             print(f"| {' | '.join([one.name, at, f'{score_at(end):.4f}', *cells])} |")
+
+
+def spans_of_overlap() -> list[str]:
+    """The heads of columns for crops by their true overlap."""
+    spans = [f"{100 * low:.0f}–{100 * high:.0f} %" for low, high in itertools.pairwise(EDGES)]
+    return [f"overlap {spans[0]}", *spans[1:]]
 
 
 def _cells(flags: NDArray[np.bool_]) -> str:
@@ -300,7 +306,9 @@ def same_class_count(images: Images) -> int:
 
 
 def curve(images: Images, name: str, vectors: Vectors, given: Prune) -> None:
-    """What is proposed and what is proved, by the number of proofs an image."""
+    """Print what is proposed and what is proved, by the number of proofs an image."""
+    heads = ("vectors", "pairs an image", "Sim above", "ten kinds of copies", *spans_of_overlap())
+    print(f"| {' | '.join(heads)} |\n" + "| --- " * len(heads) + "|")
     pairs = same_class(vectors["pool"], images.pool, images.same).sum(axis=0).cumsum()
     planted, crops = true_scores(images, vectors)
     moved = [k for k, family in enumerate(images.planted.copies) if family not in TURNED]
@@ -309,7 +317,7 @@ def curve(images: Images, name: str, vectors: Vectors, given: Prune) -> None:
     for number in PROOFS:
         end = int(np.searchsorted(pairs, number * len(images.pool)))
         above, cut = bins_of(planted) < end, bins_of(crops) < end
-        cells = [f"{above[:, moved].mean():.3f}", f"{(above & stacked)[:, moved].mean():.3f}"]
+        cells = [f"{above[:, moved].mean():.3f} → {(above & stacked)[:, moved].mean():.3f}"]
         for low, high in itertools.pairwise(EDGES):
             some = (images.crops.overlaps >= low) & (images.crops.overlaps < high)
             cells.append(f"{cut[some].mean():.3f} → {(cut & proved[-1])[some].mean():.3f}")
