@@ -100,7 +100,7 @@ def registered(warehouse: str, side: int) -> None:
     found_of = Alignments(**{name: table.column(name).to_numpy() for name in names})
     proof, given_up = proved(found_of, given.proof, given.agreement), found_of.given_up
     off = np.abs(found_of.overlap - true)
-    heads = "given up | registered | proved | median error of the overlap | at most, of 99 %"
+    heads = "given up | others | proved | median error of the overlap | at most, of 99 %"
     print(f"| true overlap | {heads} |")
     print("| --- " * 6 + "|")
     for band in range(len(EDGES) + 1):
@@ -108,8 +108,8 @@ def registered(warehouse: str, side: int) -> None:
         some, found = in_band & ~given_up, in_band & proof
         cells = [f"{(in_band & given_up).sum():,}", f"{some.sum():,}"]
         cells.append(f"{found.sum() / max(some.sum(), 1):.1%}")
-        if found.any():
-            cells += [f"{np.quantile(off[found], share):.4f}" for share in (0.5, 0.99)]
+        errors = off[found] if found.any() else [np.nan]
+        cells += [f"{np.quantile(errors, share):.4f}".replace("nan", "") for share in (0.5, 0.99)]
         print(f"| {name_of(band)} | {' | '.join(cells)} |")
 
 
