@@ -5,6 +5,7 @@
 A page has marks, which no reader sees:
 
     <!-- table: rules 1 -->      the first table of docs/figures/rules.json, up to <!-- /table -->
+    <!-- table: rules 1 without earlier -->   the same less the rows whose first cell begins so
     <!-- lines: demo 12 -->      the last 12 lines that demo.json has, up to <!-- /lines -->
     <!-- results -->             a line for each saved result, up to <!-- /results -->
     0.905<!-- = copies -->       the number `copies` of docs/figures/quoted.json
@@ -69,7 +70,14 @@ class Saved:
         return self.results[name]
 
     def table(self, reference: str) -> Table:
-        """`NAME NUMBER`, or `quoted NAME` with its quoted cells filled in."""
+        """`NAME NUMBER`, or `quoted NAME` with its quoted cells filled in; perhaps less rows."""
+        whole, _, start = reference.partition(" without ")
+        if start:
+            table = self.table(whole)
+            rows = [row for row in table.rows if not _plain(row[0]).startswith(start)]
+            if len(rows) == len(table.rows):
+                raise ValueError(f"{whole} has no row that begins with {start!r}")
+            return Table(table.columns, rows)
         name, _, which = reference.partition(" ")
         if name == QUOTED:
             table = Table(**self.quoted["tables"][which])

@@ -131,6 +131,13 @@ def test_a_page_gets_its_tables_lines_and_numbers() -> None:
     assert rendered(once, PAGE, known) == once
 
 
+def test_a_page_may_leave_out_rows() -> None:
+    shown = saved().table("run 1 without their")
+    assert (shown.columns, [row[0] for row in shown.rows]) == (TABLE.columns, ["ours"])
+    with pytest.raises(ValueError, match="run 1 has no row that begins with 'mine'"):
+        saved().table("run 1 without mine")
+
+
 @pytest.mark.parametrize(
     ("reference", "number"),
     [
