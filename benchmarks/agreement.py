@@ -9,14 +9,11 @@ two photographs, if people found that these show the same place (`truth.SAME_PLA
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import proofs, truth
-from benchmarks.proofs import OTHER, SAME_PHOTOGRAPH
+from benchmarks import proofs
+from benchmarks.proofs import SAME_PHOTOGRAPH, SAME_PLACE
 from benchmarks.results import recorded
 from benchmarks.truth import Pool
 from jobs.settings.duplicates import Prune
@@ -38,18 +35,10 @@ def displaced(pool: Pool, pairs: proofs.Pairs, found: Alignments) -> NDArray[np.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path)
-    parser.add_argument("kept", type=Path)
-    parser.add_argument("--half", choices=(truth.CHOOSE, truth.FIGURES), default=truth.FIGURES)
-    given = parser.parse_args()
-    pool, prune = truth.pool(given.data, given.half, 32), Prune()
-    pairs, found = proofs.load(given.kept)
-    kinds = proofs.kinds(pool, pairs.first, pairs.second, proofs.places(pool, truth.SAME_PLACE))
-    within = kinds == SAME_PHOTOGRAPH
-    right = np.where(within, displaced(pool, pairs, found) <= NEAR, kinds != OTHER)
+    kept, prune = proofs.Kept.from_command_line(__doc__), Prune()
+    within = kept.kinds == SAME_PHOTOGRAPH
+    lies_right = displaced(kept.pool, kept.pairs, kept.alignments) <= NEAR
+    right = np.where(within, lies_right, kept.kinds == SAME_PLACE)
     heads = ["all proved" if not least else f"overlap ≥ {least:g}" for least in OVERLAPS]
     kind = ("right", "wrong within a photograph", "wrong of two")
     columns = [name for head in heads for name in (head, *kind)]
@@ -57,7 +46,7 @@ def main() -> None:
     for agreement in AGREEMENTS:
         cells = [f"**{agreement}**" if agreement == prune.agreement else f"{agreement}"]
         for least in OVERLAPS:
-            proved = proofs.score(found, prune.proof, least) >= agreement
+            proved = proofs.score(kept.alignments, prune.proof, least) >= agreement
             share = (proved & right).sum() / max(1, proved.sum())
             wrong = [(proved & ~right & some).sum() for some in (within, ~within)]
             cells += [f"{proved.sum():,}", f"{share:.2%}", *(f"{number:,}" for number in wrong)]

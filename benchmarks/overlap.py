@@ -108,8 +108,9 @@ def registered(warehouse: str, side: int) -> None:
         some, found = in_band & ~given_up, in_band & proof
         cells = [f"{(in_band & given_up).sum():,}", f"{some.sum():,}"]
         cells.append(f"{found.sum() / max(some.sum(), 1):.1%}")
-        errors = off[found] if found.any() else [np.nan]
-        cells += [f"{np.quantile(errors, share):.4f}".replace("nan", "") for share in (0.5, 0.99)]
+        cells += [
+            f"{np.quantile(off[found], share):.4f}" if found.any() else "" for share in (0.5, 0.99)
+        ]
         print(f"| {name_of(band)} | {' | '.join(cells)} |")
 
 

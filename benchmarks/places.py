@@ -10,7 +10,6 @@ the same place reaches 0.7 and more. Printed are pairs that benchmarks/truth.py 
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from pathlib import Path
 
@@ -58,24 +57,16 @@ def best(first: Array, second: Array, middle: Array) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path)
-    parser.add_argument("kept", type=Path)
-    parser.add_argument("--half", choices=(truth.CHOOSE, truth.FIGURES), default=truth.FIGURES)
-    given = parser.parse_args()
-    pool, prune = truth.pool(given.data, given.half, 32), Prune()
-    pairs, found = proofs.load(given.kept)
-    kinds = proofs.kinds(pool, pairs.first, pairs.second, proofs.places(pool, truth.SAME_PLACE))
+    kept, prune = proofs.Kept.from_command_line(__doc__), Prune()
+    pool, pairs, found = kept.pool, kept.pairs, kept.alignments
     proved = proofs.score(found, prune.proof) >= prune.agreement
     shifts: dict[tuple[int, int], list[Array]] = defaultdict(list)
-    for pair in np.flatnonzero(proved & (kinds == OTHER)).tolist():
+    for pair in np.flatnonzero(proved & (kept.kinds == OTHER)).tolist():
         one, other = int(pairs.first[pair]), int(pairs.second[pair])
         moved = np.array([found.shift_x[pair], found.shift_y[pair]])
         shift = pool.corners[other] + moved - pool.corners[one]
         shifts[int(pool.photographs[one]), int(pool.photographs[other])].append(shift)
-    paths = dict(truth.photographs(given.data, truth.TILES, given.half))
+    paths = dict(truth.photographs(kept.data, truth.TILES, kept.half))
     print("| photographs | pairs of tiles | correlation of the whole | share in common |")
     print("| --- | --- | --- | --- |")
     for (one, other), each in shifts.items():

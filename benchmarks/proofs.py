@@ -1,11 +1,13 @@
 """Proof by registration in the measurement of copies: which pairs are proposed, which are proved.
 
-Use `kinds` for what is known of pairs of tiles, `proposed` for the pairs above a cosine, `Proofs`
-for their registration, and `score` for a number that a threshold can be put on.
+Use `kinds` for what is known of pairs of tiles, `proposed` for the pairs above a cosine, `register`
+for their registration, and `score` for a number that a threshold can be put on. `Kept` reads what
+`benchmarks.rates --keep` left.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import truth
 from benchmarks.spaces import cosines
 from benchmarks.truth import Pixels, Pool
 from udfs.registration import Alignments, Registrar, evidence, grey_of, proved
@@ -21,6 +24,7 @@ from udfs.vectors.cosine import Matrix
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 OTHER, SAME_PHOTOGRAPH, SAME_PLACE = 0, 1, 2
+STRIDE = 32  # of the tiles of a pool
 _BLOCK = 4096  # tiles of other classes that are compared at a time
 _AT_ONCE = 4096  # pairs that are registered at a time
 
@@ -147,3 +151,33 @@ def load(path: Path) -> tuple[Pairs, Alignments]:
         pairs = Pairs(**{f.name: columns[f.name] for f in fields(Pairs)})
         alignments = Alignments(**{f.name: columns[f.name] for f in fields(Alignments)})
     return pairs, alignments
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Pairs of tiles that a run registered, and what is known of them by `kinds`: (m,).
+
+    half: of the photographs below `data`, whose tiles `pool` has.
+    """
+
+    data: Path
+    half: str
+    pool: Pool
+    pairs: Pairs
+    alignments: Alignments
+    kinds: NDArray[np.int8]
+
+    @classmethod
+    def from_command_line(cls, description: str | None) -> Kept:
+        """Read what the command line names: DATA KEPT.npz [--half HALF]."""
+        parser = argparse.ArgumentParser(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        parser.add_argument("data", type=Path)
+        parser.add_argument("kept", type=Path)
+        parser.add_argument("--half", choices=(truth.CHOOSE, truth.FIGURES), default=truth.FIGURES)
+        given = parser.parse_args()
+        pool = truth.pool(given.data, given.half, STRIDE)
+        pairs, alignments = load(given.kept)
+        known = kinds(pool, pairs.first, pairs.second, places(pool, truth.SAME_PLACE))
+        return cls(given.data, given.half, pool, pairs, alignments, known)

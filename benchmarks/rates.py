@@ -51,7 +51,6 @@ Array = NDArray[np.float64]
 Counts = NDArray[np.int64]  # of scores by bins, falling from 1
 RATES = (1e-5, 1e-6, 1e-7)
 CROPS = 4  # of each photograph
-STRIDE = 32  # of the tiles
 ALIKE = 10_000  # pairs of look-alikes
 PROOFS = (1, 2, 5, 10, 20, 50, 100)  # an image, of the curve
 NUMBERS = {
@@ -208,7 +207,7 @@ class Images:
         """Read, cut and change."""
         planted = truth.planted(data, truth.TILES, half, most)
         crops = truth.crops(data, half, most, CROPS)
-        pool = truth.pool(data, half, STRIDE, most)
+        pool = truth.pool(data, half, proofs.STRIDE, most)
         return cls(planted, crops, pool, proofs.places(pool, truth.SAME_PLACE), threads)
 
     @functools.cached_property
