@@ -334,4 +334,5 @@ def summarise(stage_run: StageRun, folder: ExportFolder, shards: Sequence[Shard]
     images = sum(shard.images for shard in shards)
     stage_run.rows |= {"shards": len(shards), "shards_kept": kept, "images_in_shards": images}
     as_they_were = f" ({kept:,} as they were)" if kept else ""
-    return f"{images:,} images in {len(shards):,} shards{as_they_were}: {folder.path}"
+    count = "1 shard" if len(shards) == 1 else f"{len(shards):,} shards"
+    return f"{images:,} images in {count}{as_they_were}: {folder.path}"
